@@ -1,0 +1,117 @@
+//! A batch on the device: fixed-address buffers that each step overwrites.
+
+use crate::{Batch, Device, DeviceError};
+
+/// The most that one step may hold. Buffers are allocated for it once, at load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepLimits {
+    /// Tokens over all sequences.
+    pub tokens: usize,
+    /// Sequences.
+    pub seqs: usize,
+    /// Rows of logits.
+    pub rows: usize,
+    /// Block table entries over all sequences.
+    pub blocks: usize,
+}
+
+/// A captured step's size: what `forward` may depend on besides buffer contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bucket {
+    /// Tokens over all sequences.
+    pub tokens: usize,
+    /// Sequences.
+    pub seqs: usize,
+}
+
+/// How much of the step buffers is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepShape {
+    /// Tokens over all sequences.
+    pub tokens: usize,
+    /// Sequences.
+    pub seqs: usize,
+    /// Rows of logits.
+    pub rows: usize,
+}
+
+/// A [`Batch`] on the device, all indices `u32`.
+pub struct StepBuffers<D: Device> {
+    /// `[tokens]`
+    pub tokens: D::Buffer,
+    /// `[tokens]`
+    pub positions: D::Buffer,
+    /// `[tokens]`
+    pub slots: D::Buffer,
+    /// `[seqs + 1]`
+    pub q_start: D::Buffer,
+    /// `[seqs]`
+    pub kv_len: D::Buffer,
+    /// Block tables, one after the other.
+    pub blocks: D::Buffer,
+    /// `[seqs + 1]`
+    pub block_start: D::Buffer,
+    /// `[seqs]`
+    pub adapters: D::Buffer,
+    /// `[rows]` indices into tokens of the rows whose logits are wanted.
+    pub rows: D::Buffer,
+    /// How much of each is in use.
+    pub shape: StepShape,
+    limits: StepLimits,
+}
+
+impl<D: Device> StepBuffers<D> {
+    /// Allocates for `limits`.
+    ///
+    /// # Errors
+    /// If the device has no memory for them.
+    pub fn new(device: &D, limits: StepLimits) -> Result<Self, DeviceError> {
+        Ok(StepBuffers {
+            tokens: device.alloc::<u32>(limits.tokens)?,
+            positions: device.alloc::<u32>(limits.tokens)?,
+            slots: device.alloc::<u32>(limits.tokens)?,
+            q_start: device.alloc::<u32>(limits.seqs + 1)?,
+            kv_len: device.alloc::<u32>(limits.seqs)?,
+            blocks: device.alloc::<u32>(limits.blocks)?,
+            block_start: device.alloc::<u32>(limits.seqs + 1)?,
+            adapters: device.alloc::<u32>(limits.seqs)?,
+            rows: device.alloc::<u32>(limits.rows)?,
+            shape: StepShape::default(),
+            limits,
+        })
+    }
+
+    /// The sizes these buffers were made for.
+    pub fn limits(&self) -> StepLimits {
+        self.limits
+    }
+
+    /// Puts `batch` on the device.
+    ///
+    /// # Errors
+    /// If the device fails. A batch beyond the limits is a bug of the scheduler and asserts.
+    pub fn write(&mut self, device: &D, batch: &Batch) -> Result<(), DeviceError> {
+        let shape = StepShape { tokens: batch.tokens.len(), seqs: batch.n_seqs(), rows: batch.samples.len() };
+        assert!(
+            shape.tokens <= self.limits.tokens
+                && shape.seqs <= self.limits.seqs
+                && shape.rows <= self.limits.rows
+                && batch.blocks.len() <= self.limits.blocks,
+            "batch {shape:?} with {} blocks is beyond {:?}",
+            batch.blocks.len(),
+            self.limits
+        );
+        let rows: Vec<u32> = batch.samples.iter().map(|s| s.row).collect();
+        device.write(&mut self.tokens, &batch.tokens)?;
+        device.write(&mut self.positions, &batch.positions)?;
+        device.write(&mut self.slots, &batch.slots)?;
+        device.write(&mut self.q_start, &batch.q_start)?;
+        device.write(&mut self.kv_len, &batch.kv_len)?;
+        device.write(&mut self.blocks, &batch.blocks)?;
+        device.write(&mut self.block_start, &batch.block_start)?;
+        device.write(&mut self.adapters, &batch.adapters)?;
+        device.write(&mut self.rows, &rows)?;
+        self.shape = shape;
+        Ok(())
+    }
+}
