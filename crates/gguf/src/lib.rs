@@ -1,1 +1,21 @@
-//! Stub.
+//! Model files: GGUF in and out, safetensors folders in, quantization between them.
+//!
+//! The crate ends where a tensor is a name, a shape and bytes. What the names mean to a forward
+//! pass is `model`'s business, what the tokens mean is `tokenizer`'s. Deliberately absent:
+//! downloading, and any layout a kernel prefers.
+
+mod bytes;
+mod cursor;
+mod error;
+mod gguf;
+mod header;
+mod metadata;
+mod source;
+mod vocabulary;
+mod writer;
+
+pub use error::{Error, Result};
+pub use gguf::{Gguf, TensorInfo, TensorView};
+pub use metadata::{Array, Metadata, Value};
+pub use source::{Source, TensorData};
+pub use writer::{Writer, encode};
