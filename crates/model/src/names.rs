@@ -1,0 +1,31 @@
+//! What GGUF calls the tensors of a transformer. Safetensors folders are presented under the same
+//! names.
+
+pub(crate) const EMBEDDING: &str = "token_embd.weight";
+pub(crate) const OUTPUT_NORM: &str = "output_norm.weight";
+pub(crate) const OUTPUT: &str = "output.weight";
+pub(crate) const ROPE_FACTORS: &str = "rope_freqs.weight";
+
+pub(crate) const ATTENTION_NORM: &str = "attn_norm.weight";
+pub(crate) const Q: &str = "attn_q.weight";
+pub(crate) const K: &str = "attn_k.weight";
+pub(crate) const V: &str = "attn_v.weight";
+pub(crate) const ATTENTION_OUTPUT: &str = "attn_output.weight";
+pub(crate) const Q_BIAS: &str = "attn_q.bias";
+pub(crate) const K_BIAS: &str = "attn_k.bias";
+pub(crate) const V_BIAS: &str = "attn_v.bias";
+pub(crate) const Q_NORM: &str = "attn_q_norm.weight";
+pub(crate) const K_NORM: &str = "attn_k_norm.weight";
+pub(crate) const FFN_NORM: &str = "ffn_norm.weight";
+pub(crate) const GATE: &str = "ffn_gate.weight";
+pub(crate) const UP: &str = "ffn_up.weight";
+pub(crate) const DOWN: &str = "ffn_down.weight";
+
+/// Tensors that change what a layer computes and that no supported model has. A file with one of
+/// them is refused: computing without it would give wrong answers and no hint.
+pub(crate) const REFUSED: [&str; 4] = ["attn_output.bias", "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias"];
+
+/// The name of layer `i`'s tensor.
+pub(crate) fn layer(i: usize, suffix: &str) -> String {
+    format!("blk.{i}.{suffix}")
+}

@@ -1,0 +1,122 @@
+//! The activations of one step and the KV cache: everything `forward` writes, allocated at load.
+
+use garrison_device::{BLOCK_SIZE, Device, DeviceError, KvDtype, KvShape, StepLimits};
+
+use crate::ModelSpec;
+
+/// Activations, one set for all layers. Nothing in here outlives a step except `logits`, which
+/// is its result.
+pub struct Workspace<D: Device> {
+    /// `[rows, vocab]` the step's result, one row per wanted token.
+    pub logits: D::Buffer,
+    /// `[tokens, rope_dim / 2, 2]` cosine and sine per token, shared by all layers.
+    pub(crate) angles: D::Buffer,
+    /// `[tokens, hidden]` the residual stream.
+    pub(crate) hidden: D::Buffer,
+    /// `[tokens, n_heads, head_dim]` what attention read.
+    pub(crate) attended: D::Buffer,
+    /// `[rows, hidden]` the residual stream of the wanted tokens.
+    pub(crate) wanted_hidden: D::Buffer,
+    /// `[rows, n_heads, head_dim]` what attention read for the wanted tokens.
+    pub(crate) wanted_attended: D::Buffer,
+    /// What lives only within a block.
+    pub(crate) scratch: Scratch<D>,
+    limits: StepLimits,
+}
+
+/// Buffers whose contents matter only within one block of one layer.
+pub(crate) struct Scratch<D: Device> {
+    /// `[tokens, hidden]` a block's input, normalized.
+    pub(crate) normed: D::Buffer,
+    /// `[tokens, hidden]` a block's output, to be added to the residual stream.
+    pub(crate) delta: D::Buffer,
+    /// `[tokens, n_heads, head_dim]`
+    pub(crate) q: D::Buffer,
+    /// `[tokens, n_kv_heads, head_dim]`
+    pub(crate) k: D::Buffer,
+    /// `[tokens, n_kv_heads, head_dim]`
+    pub(crate) v: D::Buffer,
+    /// `[tokens, ffn_hidden]`
+    pub(crate) gate: D::Buffer,
+    /// `[tokens, ffn_hidden]`
+    pub(crate) up: D::Buffer,
+    /// `[tokens, ffn_hidden]`
+    pub(crate) activated: D::Buffer,
+}
+
+impl<D: Device> Workspace<D> {
+    /// Allocates for steps up to `limits`.
+    ///
+    /// # Errors
+    /// If the device has no memory for them.
+    pub fn new(device: &D, spec: &ModelSpec, limits: StepLimits) -> Result<Self, DeviceError> {
+        let StepLimits { tokens, rows, .. } = limits;
+        // Logits first: the scratch is written before the result is, so a shortage shows early.
+        let tokens_by = |width: usize| device.alloc::<f32>(tokens * width);
+        let rows_by = |width: usize| device.alloc::<f32>(rows * width);
+        // The final norm reuses the scratch for the wanted rows, so it holds at least those.
+        let either_by = |width: usize| device.alloc::<f32>(tokens.max(rows) * width);
+        Ok(Workspace {
+            logits: rows_by(spec.vocab)?,
+            angles: tokens_by(spec.rope.dim)?,
+            hidden: tokens_by(spec.hidden)?,
+            attended: tokens_by(spec.q_width())?,
+            wanted_hidden: rows_by(spec.hidden)?,
+            wanted_attended: rows_by(spec.q_width())?,
+            scratch: Scratch {
+                normed: either_by(spec.hidden)?,
+                delta: either_by(spec.hidden)?,
+                q: tokens_by(spec.q_width())?,
+                k: tokens_by(spec.kv_width())?,
+                v: tokens_by(spec.kv_width())?,
+                gate: either_by(spec.ffn_hidden)?,
+                up: either_by(spec.ffn_hidden)?,
+                activated: either_by(spec.ffn_hidden)?,
+            },
+            limits,
+        })
+    }
+
+    /// The sizes this workspace was made for.
+    pub fn limits(&self) -> StepLimits {
+        self.limits
+    }
+
+    /// Bytes that a workspace for `limits` takes, activations being f32.
+    pub fn bytes(spec: &ModelSpec, limits: StepLimits) -> usize {
+        let StepLimits { tokens, rows, .. } = limits;
+        let per_token = spec.rope.dim + spec.hidden + 2 * spec.q_width() + 2 * spec.kv_width();
+        let per_row = spec.vocab + spec.hidden + spec.q_width();
+        let per_either = 2 * spec.hidden + 3 * spec.ffn_hidden;
+        (tokens * per_token + rows * per_row + tokens.max(rows) * per_either) * size_of::<f32>()
+    }
+}
+
+/// Keys and values of all layers.
+pub struct KvCache<D: Device> {
+    /// `[n_layers]`
+    pub(crate) layers: Vec<D::KvLayer>,
+    shape: KvShape,
+}
+
+impl<D: Device> KvCache<D> {
+    /// Allocates `n_blocks` blocks, the null block included, in every layer.
+    ///
+    /// # Errors
+    /// If the device has no memory for them.
+    pub fn new(device: &D, spec: &ModelSpec, n_blocks: usize, dtype: KvDtype) -> Result<Self, DeviceError> {
+        let shape = KvShape { n_blocks, n_kv_heads: spec.n_kv_heads, head_dim: spec.head_dim, dtype };
+        let layers = (0..spec.n_layers).map(|_| device.alloc_kv(&shape)).collect::<Result<_, _>>()?;
+        Ok(KvCache { layers, shape })
+    }
+
+    /// The shape of each layer's share.
+    pub fn shape(&self) -> KvShape {
+        self.shape
+    }
+
+    /// Bytes that one block takes over all layers, to size the cache by.
+    pub fn bytes_per_block(spec: &ModelSpec, dtype: KvDtype) -> usize {
+        2 * spec.n_layers * dtype.bytes(BLOCK_SIZE * spec.kv_width())
+    }
+}
