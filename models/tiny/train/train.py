@@ -1,0 +1,175 @@
+"""Trains a preset on generated conversations.
+
+    python train.py --preset tiny --steps 6000 --out ../../../target/tiny
+
+Every step takes a fixed budget of tokens from conversations of similar length. The learning rate
+warms up, stays, and falls to zero over the last part (the schedule needs no decision on the
+length up front: a run can be resumed with more steps before it decays). The loss counts the
+assistant's tokens fully and the others a little, since names that come back in a passage are
+practice in copying, too.
+"""
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+import evalset
+import vocab
+from conversations import conversation
+from model import PRESETS, Llama
+
+PROMPT_WEIGHT = 0.1
+
+
+def encode(tokenizer, messages: list[dict]) -> tuple[list[int], list[float]]:
+    """Token ids of a conversation and the weight of each token as a target."""
+    ids, weights = [], []
+    for i, message in enumerate(messages):
+        text = vocab.render([message], False)
+        body = tokenizer.encode(text[len("<|begin_of_text|>") if i else 0:], add_special_tokens=False).ids
+        said = message["role"] == "assistant"
+        head = 4 if said else len(body)  # header tokens are given, never asked for
+        ids += body
+        weights += [PROMPT_WEIGHT] * head + [1.0] * (len(body) - head)
+    return ids, weights
+
+
+class Batches:
+    """An endless stream of batches of similar length, the same for the same seed."""
+
+    def __init__(self, tokenizer, seed: int, budget: int, context: int):
+        self.tokenizer, self.budget, self.context = tokenizer, budget, context
+        self.rng = random.Random(seed)
+        self.ready: list[list] = []
+
+    def _refill(self, short: bool) -> None:
+        pool = []
+        while len(pool) < 1500:
+            item = encode(self.tokenizer, conversation(self.rng, 0.0 if short else 0.03))
+            if len(item[0]) <= (200 if short else self.context):
+                pool.append(item)
+        pool.sort(key=lambda item: len(item[0]))
+        batch: list = []
+        for item in pool:
+            if batch and len(item[0]) * (len(batch) + 1) > self.budget:
+                self.ready.append(batch)
+                batch = []
+            batch.append(item)
+        self.ready.append(batch)
+        self.rng.shuffle(self.ready)
+
+    def next(self, short: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Inputs, targets and target weights; `short` leaves out long conversations (early on)."""
+        if not self.ready:
+            self._refill(short)
+        batch = self.ready.pop()
+        width = max(len(ids) for ids, _ in batch)
+        ids = torch.zeros(len(batch), width, dtype=torch.long)
+        weight = torch.zeros(len(batch), width)
+        for row, (i, w) in enumerate(batch):
+            ids[row, :len(i)] = torch.tensor(i)
+            weight[row, :len(w)] = torch.tensor(w)
+        return ids[:, :-1], ids[:, 1:], weight[:, 1:]
+
+
+def accuracy(model: Llama, tokenizer, cases: list[dict], show: int = 0) -> tuple[dict[str, float], float]:
+    """Share of right answers by kind, and over all, with greedy decoding."""
+    stop = {tokenizer.token_to_id("<|eot_id|>"), tokenizer.token_to_id("<|end_of_text|>")}
+    good, total = defaultdict(int), defaultdict(int)
+    for case in cases:
+        ids = tokenizer.encode(vocab.render(case["messages"], True), add_special_tokens=False).ids
+        answer = tokenizer.decode(model.greedy(ids, 96, stop))
+        ok = evalset.right(answer, case["expect"])
+        total[case["kind"]] += 1
+        good[case["kind"]] += ok
+        if not ok and show > 0:
+            show -= 1
+            print(f"  wrong [{case['kind']}] {case['messages'][-1]['content'][-160:]!r} -> {answer!r}, expected {case['expect']}")
+    return {k: good[k] / total[k] for k in total}, sum(good.values()) / len(cases)
+
+
+def rate(step: int, args) -> float:
+    """Warm-up, then constant, then a fall to zero."""
+    decay_from = args.steps * (1 - args.decay)
+    fall = (args.steps - step) / (args.steps - decay_from) if step > decay_from else 1.0
+    return args.lr * min(1.0, (step + 1) / args.warmup) * fall
+
+
+def main() -> None:
+    """Trains, evaluates on the dev set and saves every so often."""
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("--preset", choices=PRESETS, default="tiny")
+    parse.add_argument("--steps", type=int, default=6000)
+    parse.add_argument("--tokens", type=int, default=3072, help="tokens in one step")
+    parse.add_argument("--lr", type=float, default=2e-3)
+    parse.add_argument("--warmup", type=int, default=150)
+    parse.add_argument("--decay", type=float, default=0.3, help="share of the steps over which the rate falls")
+    parse.add_argument("--short", type=int, default=800, help="steps with short conversations only")
+    parse.add_argument("--seed", type=int, default=1)
+    parse.add_argument("--save-every", type=int, default=400)
+    parse.add_argument("--out", type=Path, required=True, help="folder for checkpoints and log")
+    parse.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    args = parse.parse_args()
+
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(2)
+    args.out.mkdir(parents=True, exist_ok=True)
+    tokenizer = vocab.load()
+    model = Llama(PRESETS[args.preset])
+    matrices = [p for p in model.parameters() if p.dim() == 2]
+    norms = [p for p in model.parameters() if p.dim() == 1]
+    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.05}, {"params": norms, "weight_decay": 0.0}],
+                                  lr=args.lr, betas=(0.9, 0.98), fused=True)
+    first = 0
+    if args.resume:
+        saved = torch.load(args.out / "checkpoint.pt")
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        first = saved["step"]
+    dev = evalset.build("dev", seed=4711)
+    # A resumed run draws new data instead of repeating what it has seen.
+    batches = Batches(tokenizer, args.seed * 1000 + first, args.tokens, model.c.context)
+    print(f"{model.c} {sum(p.numel() for p in model.parameters())} parameters, {len(dev)} dev cases", flush=True)
+
+    began, seen, losses = time.time(), 0, []
+    for step in range(first, args.steps):
+        ids, targets, weight = batches.next(step < args.short)
+        for group in optimizer.param_groups:
+            group["lr"] = rate(step, args)
+        keep = weight.flatten() > 0
+        hidden = model.hidden(ids).flatten(0, 1)[keep]
+        loss = F.cross_entropy(model.logits(hidden), targets.flatten()[keep], reduction="none")
+        w = weight.flatten()[keep]
+        asked = loss[w == 1.0].mean()
+        loss = (loss * w).sum() / w.sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(asked.item())
+        seen += int(keep.sum())
+        if (step + 1) % 100 == 0:
+            spent = time.time() - began
+            print(f"step {step + 1} loss {sum(losses) / len(losses):.4f} lr {rate(step, args):.2e} "
+                  f"tokens {seen} {seen / spent:.0f}/s {spent / 60:.1f} min", flush=True)
+            losses.clear()
+        if (step + 1) % args.save_every == 0 or step + 1 == args.steps:
+            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1,
+                        "preset": args.preset}, args.out / "checkpoint.tmp")
+            (args.out / "checkpoint.tmp").rename(args.out / "checkpoint.pt")
+            kinds, overall = accuracy(model, tokenizer, dev, show=6)
+            print(f"dev {overall:.3f} " + json.dumps({k: round(v, 3) for k, v in kinds.items()}), flush=True)
+            if min(kinds.values()) >= 0.98 and step + 1 < args.steps:
+                print("every kind is at 98%: this is a good place to let the rate decay", flush=True)
+    print(f"done in {(time.time() - began) / 60:.1f} min", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
