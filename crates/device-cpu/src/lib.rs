@@ -1,7 +1,25 @@
-//! The CPU backend.
+//! The CPU backend: ops as plain functions over slices, in variants chosen at run time, on a
+//! small thread pool.
+//!
+//! Key decisions:
+//! - Results do not depend on the batch, the chunking or the thread count: each output value is
+//!   accumulated in one fixed order, whatever else is computed beside it.
+//! - An instruction set is a type whose values prove that the processor has it ([`Isa`] is only
+//!   its name), so no kernel can run where it would fault.
+//! - Ops run when called; there is no queue, hence no graph to record.
 
+mod buffer;
+mod device;
+mod fallback;
 mod isa;
+mod kv;
+mod memory;
+mod ops;
 mod pool;
+mod simd;
 
+pub use buffer::Buffer;
+pub use device::{CpuDevice, CpuOptions, CpuWeight, NoGraph};
 pub use isa::Isa;
-pub use pool::Pool;
+pub use kv::KvLayer;
+pub use pool::{Pool, available_threads};

@@ -1,0 +1,56 @@
+//! Zeroed memory aligned to cache lines.
+//!
+//! Key decision: pages come from the allocator's zeroed path and are aligned by leaving out the
+//! first few bytes. Asking the allocator for the alignment instead would make it write the zeros
+//! itself, and a KV cache of many gigabytes would be resident before its first token.
+
+use bytemuck::Zeroable;
+
+/// Bytes of a cache line, and of the widest vector.
+pub(crate) const LINE: usize = 64;
+
+/// `len` values that start at a cache line.
+pub(crate) struct Lines<T> {
+    memory: Box<[T]>,
+    start: usize,
+    len: usize,
+}
+
+impl<T: Zeroable> Lines<T> {
+    /// `len` zeros, or `None` if memory is short.
+    pub(crate) fn zeroed(len: usize) -> Option<Self> {
+        let slack = LINE / size_of::<T>();
+        let memory = bytemuck::allocation::try_zeroed_slice_box::<T>(len.checked_add(slack)?).ok()?;
+        let start = memory.as_ptr().align_offset(LINE);
+        (start <= slack).then_some(Lines { memory, start, len })
+    }
+
+    pub(crate) fn get(&self) -> &[T] {
+        &self.memory[self.start..self.start + self.len]
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut [T] {
+        &mut self.memory[self.start..self.start + self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_zeroed_and_aligned() {
+        for len in [0, 1, 15, 16, 17, 1000] {
+            let mut lines = Lines::<f32>::zeroed(len).unwrap();
+            assert!(lines.get().iter().all(|&x| x == 0.0) && lines.get().len() == len);
+            assert_eq!(lines.get_mut().as_ptr().addr() % LINE, 0);
+            assert_eq!(Lines::<half::f16>::zeroed(len).unwrap().get().as_ptr().addr() % LINE, 0);
+        }
+    }
+
+    #[test]
+    fn too_much_is_none() {
+        assert!(Lines::<f32>::zeroed(usize::MAX / 4).is_none());
+        assert!(Lines::<f32>::zeroed(usize::MAX).is_none());
+    }
+}

@@ -1,0 +1,145 @@
+//! AVX2, FMA and F16C: a vector is a pair of registers, lanes 0 to 7 and 8 to 15.
+
+use std::arch::x86_64::*;
+
+use half::{bf16, f16};
+
+use super::{LANES, Simd};
+use crate::Isa;
+
+/// Proof that the processor has AVX2, FMA and F16C.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    pub(crate) fn new() -> Option<Avx2> {
+        Isa::Avx2.is_available().then_some(Avx2(()))
+    }
+}
+
+type Pair = (__m256, __m256);
+
+/// One intrinsic on both registers.
+macro_rules! both {
+    ($f:ident, $($v:expr),*) => {
+        // SAFETY: `self` proves the features, and the intrinsic touches no memory.
+        unsafe { ($f($($v.0),*), $f($($v.1),*)) }
+    };
+}
+
+impl Simd for Avx2 {
+    type V = Pair;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Pair {
+        // SAFETY: `self` proves the features.
+        let v = unsafe { _mm256_set1_ps(x) };
+        (v, v)
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Pair {
+        // SAFETY: `self` proves the features; 16 values are there, and alignment does not matter.
+        unsafe { (_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))) }
+    }
+
+    #[inline(always)]
+    fn store(self, v: Pair, to: &mut [f32; LANES]) {
+        // SAFETY: as for `load`.
+        unsafe {
+            _mm256_storeu_ps(to.as_mut_ptr(), v.0);
+            _mm256_storeu_ps(to.as_mut_ptr().add(8), v.1);
+        }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, from: &[f16; LANES]) -> Pair {
+        let from = from.as_ptr().cast::<__m128i>();
+        // SAFETY: `self` proves the features; 16 values of 2 bytes are two unaligned registers.
+        unsafe { (_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from.add(1)))) }
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, from: &[bf16; LANES]) -> Pair {
+        let from = from.as_ptr().cast::<__m128i>();
+        // A bfloat16 is the upper half of an f32.
+        // SAFETY: `self` proves the features; 16 values of 2 bytes are two unaligned registers.
+        unsafe {
+            let widen = |half| {
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(half))))
+            };
+            (widen(from), widen(from.add(1)))
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_add_ps, a, b)
+    }
+    #[inline(always)]
+    fn sub(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_sub_ps, a, b)
+    }
+    #[inline(always)]
+    fn mul(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_mul_ps, a, b)
+    }
+    #[inline(always)]
+    fn div(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_div_ps, a, b)
+    }
+    #[inline(always)]
+    fn fma(self, a: Pair, b: Pair, c: Pair) -> Pair {
+        both!(_mm256_fmadd_ps, a, b, c)
+    }
+    #[inline(always)]
+    fn max(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_max_ps, a, b)
+    }
+    #[inline(always)]
+    fn min(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_min_ps, a, b)
+    }
+
+    #[inline(always)]
+    fn round(self, a: Pair) -> Pair {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        // SAFETY: `self` proves the features.
+        unsafe { (_mm256_round_ps::<NEAREST>(a.0), _mm256_round_ps::<NEAREST>(a.1)) }
+    }
+
+    #[inline(always)]
+    fn pow2(self, n: Pair) -> Pair {
+        // The biased exponent, put where an f32 has it.
+        // SAFETY: `self` proves the features.
+        unsafe {
+            let pow2 = |n| {
+                let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+            };
+            (pow2(n.0), pow2(n.1))
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self, v: Pair) -> f32 {
+        // SAFETY: `self` proves the features.
+        unsafe {
+            let v = _mm256_add_ps(v.0, v.1);
+            let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+            _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
+        }
+    }
+
+    #[inline(always)]
+    fn largest(self, v: Pair) -> f32 {
+        // SAFETY: `self` proves the features.
+        unsafe {
+            let v = _mm256_max_ps(v.0, v.1);
+            let v = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let v = _mm_max_ps(v, _mm_movehl_ps(v, v));
+            _mm_cvtss_f32(_mm_max_ss(v, _mm_movehdup_ps(v)))
+        }
+    }
+}
