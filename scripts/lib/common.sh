@@ -1,0 +1,22 @@
+# Shared by the scripts: where caches live, and a Python environment per requirements file.
+
+cache=${GARRISON_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/garrison}
+mkdir -p "$cache"
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+
+# python_env REQUIREMENTS: prints the folder of a virtual environment that has them.
+python_env() {
+    local requirements=$1 env
+    env=$cache/python-$(sha256sum "$requirements" | cut -c1-12)
+    if [ ! -e "$env/ready" ]; then
+        rm -rf "$env"
+        if ! python3 -m venv "$env" >&2; then
+            (apt-get update && apt-get install -y python3-venv) >&2
+            python3 -m venv "$env" >&2
+        fi
+        "$env/bin/pip" install --quiet --disable-pip-version-check -r "$requirements" >&2
+        touch "$env/ready"
+    fi
+    echo "$env"
+}

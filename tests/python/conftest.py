@@ -1,0 +1,58 @@
+"""Starts the real server, as a user would, on a free port, and stops it with SIGTERM."""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+
+import openai
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("GARRISON_BIN", str(ROOT / "target/debug/garrison"))
+
+
+class Server:
+    """A running `garrison serve`."""
+
+    def __init__(self, *flags: str):
+        self.process = subprocess.Popen(
+            [BINARY, "serve", "--port", "0", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        ready = self.process.stdout.readline()
+        match = re.fullmatch(r"ready (http://\S+) model=(\S+) device=(\S+)\n", ready)
+        if match is None:
+            self.process.kill()
+            raise AssertionError(f"no ready line but {ready!r}; stderr: {self.process.stderr.read()}")
+        self.url, self.model, self.device = match.groups()
+
+    def client(self, **options) -> openai.OpenAI:
+        options.setdefault("api_key", "none")
+        return openai.OpenAI(base_url=f"{self.url}/v1", max_retries=0, timeout=60, **options)
+
+    def stop(self) -> tuple[int, str]:
+        self.process.send_signal(signal.SIGTERM)
+        _, stderr = self.process.communicate(timeout=60)
+        return self.process.returncode, stderr
+
+
+@pytest.fixture(scope="session")
+def server():
+    server = Server()
+    yield server
+    code, stderr = server.stop()
+    assert code == 0, stderr
+
+
+@pytest.fixture(scope="session")
+def client(server):
+    return server.client()
+
+
+@pytest.fixture(scope="session")
+def model(server):
+    return server.model
