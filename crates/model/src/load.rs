@@ -53,7 +53,7 @@ fn check(source: &Source, spec: &ModelSpec) -> Result<u64> {
         if source.tensor_info(&name).is_some() {
             return Err(LoadError::tensor(
                 name,
-                "is not part of any supported model; this one needs it to be used",
+                "is part of the file, and no supported model has one; without it the answers would be wrong",
             ));
         }
     }
