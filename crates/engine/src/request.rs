@@ -94,6 +94,9 @@ pub enum Failure {
     /// The device failed; the step's sequences are lost.
     #[error("the device failed while computing this request: {0}")]
     Device(String),
+    /// The engine's thread is gone after a failure of its own.
+    #[error("the engine has stopped after a failure; see the server's log")]
+    Stopped,
     /// The engine is stopping and did not get to it.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -103,7 +106,9 @@ pub enum Failure {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
     /// The prompt and one token can never fit.
-    #[error("the prompt has {prompt_tokens} tokens; this model takes at most {limit}, prompt and answer together")]
+    #[error(
+        "the prompt has {prompt_tokens} tokens; this model takes at most {limit}, prompt and answer together"
+    )]
     ContextLengthExceeded {
         /// Tokens of the prompt.
         prompt_tokens: usize,

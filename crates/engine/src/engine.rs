@@ -1,0 +1,171 @@
+//! The engine as its clients see it: requests in, streams out, one thread in between.
+//!
+//! Key decisions: [`Engine::submit`] never blocks, a request is turned into a sequence on the
+//! caller's thread, and the channel to the engine's thread has room for every request that the
+//! queue's bound lets in. Cancelling needs no message: a stream's flag is read in each step, and
+//! the thread sleeps only when there is no sequence at all.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use flume::Sender;
+use garrison_tokenizer::Tokenizer;
+
+use crate::executor::Execute;
+use crate::places::Places;
+use crate::sequence::{Admission, Sequence};
+use crate::stats::{Counters, Stats};
+use crate::worker::{Command, Worker};
+use crate::{ConfigError, EngineConfig, Request, Stream, SubmitError, stream};
+
+/// A running engine. Dropping it ends every sequence and waits for the thread.
+pub struct Engine {
+    commands: Sender<Command>,
+    shared: Arc<Shared>,
+    tokenizer: Arc<Tokenizer>,
+    config: EngineConfig,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the engine's thread and its clients both see.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) counters: Counters,
+    /// Sequences accepted and not ended.
+    in_flight: Places,
+    /// Sequences that have never left the queue.
+    queued: Places,
+    draining: AtomicBool,
+    /// Someone asked the thread to end.
+    pub(crate) stopping: AtomicBool,
+    /// The thread is gone, or about to be: nothing that is sent now will be read.
+    pub(crate) stopped: AtomicBool,
+    /// Moving average of how long a sequence runs, in milliseconds.
+    pub(crate) run_ms: AtomicU64,
+}
+
+impl Engine {
+    /// Starts the engine's thread.
+    ///
+    /// # Errors
+    /// If a limit is out of range or the thread cannot be started.
+    pub fn start(
+        executor: Box<dyn Execute>,
+        tokenizer: Arc<Tokenizer>,
+        config: EngineConfig,
+    ) -> Result<Engine, ConfigError> {
+        config.validate()?;
+        // One more than requests: the last call.
+        let (commands, inbox) = flume::bounded(config.max_waiting + 1);
+        let shared = Arc::new(Shared {
+            counters: Counters::default(),
+            in_flight: Places::new(usize::MAX),
+            queued: Places::new(config.max_waiting),
+            draining: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            run_ms: AtomicU64::new(0),
+        });
+        let worker = Worker::new(executor, Arc::clone(&tokenizer), &config, Arc::clone(&shared), inbox);
+        let thread = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || worker.run())
+            .map_err(|e| ConfigError::Thread(e.to_string()))?;
+        Ok(Engine { commands, shared, tokenizer, config, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Hands a request over, or says at once why not. Never blocks.
+    ///
+    /// # Errors
+    /// If the request can never run here, the queue is full, or the engine takes no more.
+    pub fn submit(&self, request: Request) -> Result<Stream, SubmitError> {
+        if self.shared.stopped.load(Ordering::SeqCst) {
+            return Err(SubmitError::Stopped);
+        }
+        if self.shared.draining.load(Ordering::SeqCst) {
+            return Err(SubmitError::Draining);
+        }
+        let max_len = self.check(&request)?;
+        let full = || SubmitError::QueueFull {
+            waiting: self.shared.queued.taken(),
+            retry_after_s: self.retry_after_s(),
+        };
+        let queued = self.shared.queued.take().ok_or_else(full)?;
+        let in_flight = self.shared.in_flight.take().ok_or_else(full)?;
+        // Its tokens, the prompt's scores and the end.
+        let (emitter, stream) = stream::channel(max_len - request.prompt.len() + 2);
+        let admission = Admission { emitter, in_flight, queued, max_len };
+        let sequence = Sequence::new(request, &self.tokenizer, admission);
+        let sent = self.commands.try_send(Command::Submit(Box::new(sequence)));
+        // The flag is set before the thread empties the channel for the last time, so a request
+        // that slips in after that is seen here.
+        if sent.is_err() || self.shared.stopped.load(Ordering::SeqCst) {
+            return Err(SubmitError::Stopped);
+        }
+        Ok(stream)
+    }
+
+    /// Checks what depends on the engine's limits; returns how long the sequence may become.
+    fn check(&self, request: &Request) -> Result<usize, SubmitError> {
+        let (prompt_tokens, limit) = (request.prompt.len(), self.config.sequence_limit());
+        if prompt_tokens == 0 {
+            return Err(SubmitError::EmptyPrompt);
+        }
+        let max_tokens = request.stop.max_tokens as usize;
+        if prompt_tokens + max_tokens.min(1) > limit {
+            return Err(SubmitError::ContextLengthExceeded { prompt_tokens, limit });
+        }
+        let vocab = self.config.vocab;
+        if let Some(&token) = request.prompt.iter().find(|&&t| t as usize >= vocab) {
+            return Err(SubmitError::UnknownToken { token, vocab });
+        }
+        Ok((prompt_tokens + max_tokens).min(limit))
+    }
+
+    /// A guess at when the queue will have moved: the time its sequences take, side by side.
+    fn retry_after_s(&self) -> u32 {
+        let rounds = self.shared.queued.taken().div_ceil(self.config.concurrency()) as u64;
+        let ms = self.shared.run_ms.load(Ordering::Relaxed).saturating_mul(rounds);
+        ms.div_ceil(1000).clamp(1, 60) as u32
+    }
+
+    /// The limits the engine was started with.
+    pub fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    /// Counters and gauges as of the last step.
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.snapshot(self.shared.in_flight.taken(), self.shared.queued.taken())
+    }
+
+    /// From now on refuses requests; those accepted are finished.
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether every accepted sequence has ended, its last event sent.
+    pub fn is_idle(&self) -> bool {
+        self.shared.in_flight.taken() == 0
+    }
+
+    /// Ends every sequence with [`crate::Failure::ShuttingDown`] and waits for the thread.
+    pub fn stop(&self) {
+        self.shared.draining.store(true, Ordering::SeqCst);
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        // Full means that the thread is awake and reads the flag before its next step.
+        let _ = self.commands.try_send(Command::Wake);
+        let thread = self.thread.lock().map(|mut t| t.take());
+        if let Ok(Some(thread)) = thread {
+            // A panic of the thread was logged where it happened, and its streams have ended.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,95 @@
+//! Recorded steps, one for each bucket of sizes, where the device can record (CUDA graphs).
+//!
+//! Only pure decodes are recorded: there every sequence brings one token and wants one row. A batch
+//! between two buckets is padded up to the larger one with sequences that read and write the null
+//! block. A device that records nothing has no buckets, and none of this ever runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use garrison_device::{Batch, Bucket, NULL_BLOCK, SampleRow, Want};
+use garrison_types::Sampling;
+
+/// The recorded steps, smallest bucket first.
+pub(super) struct Graphs<G> {
+    graphs: BTreeMap<Bucket, G>,
+}
+
+impl<G> Graphs<G> {
+    /// Records each bucket with `record`, largest first: memory that a large one takes serves the
+    /// small ones too.
+    pub(super) fn record<E>(
+        mut buckets: Vec<Bucket>,
+        mut record: impl FnMut(Bucket) -> Result<G, E>,
+    ) -> Result<Graphs<G>, E> {
+        buckets.sort_unstable();
+        buckets.retain(|b| b.tokens == b.seqs);
+        let graphs = buckets.into_iter().rev().map(|b| Ok((b, record(b)?))).collect::<Result<_, E>>()?;
+        Ok(Graphs { graphs })
+    }
+
+    /// The smallest bucket that holds `batch`, if it is a pure decode, and its recording.
+    pub(super) fn hit(&self, batch: &Batch) -> Option<(Bucket, &G)> {
+        let n = batch.n_seqs();
+        if batch.tokens.len() != n || batch.samples.len() != n {
+            return None;
+        }
+        let (bucket, graph) = self.graphs.range(Bucket { tokens: n, seqs: n }..).next()?;
+        Some((*bucket, graph))
+    }
+}
+
+/// Pads a pure decode to the size of `bucket`; the extra rows' results are not read.
+pub(super) fn pad(batch: &mut Batch, bucket: Bucket) {
+    while batch.n_seqs() < bucket.seqs {
+        let row = batch.push_sequence(&[0], 1, &[NULL_BLOCK], 0);
+        batch.samples.push(SampleRow {
+            row,
+            want: Want::Sample,
+            sampling: Arc::new(Sampling::greedy()),
+            position: 1,
+            seen: Arc::default(),
+            banned: Arc::default(),
+            logprobs: None,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decodes(n: usize) -> Batch {
+        let mut batch = Batch::default();
+        pad(&mut batch, Bucket { tokens: n, seqs: n });
+        batch
+    }
+
+    #[test]
+    fn a_decode_hits_the_smallest_bucket_that_holds_it() {
+        let buckets = [1, 8, 2, 4].map(|n| Bucket { tokens: n, seqs: n }).to_vec();
+        let mut order = Vec::new();
+        let graphs = Graphs::record(buckets, |b| {
+            order.push(b.seqs);
+            Ok::<usize, ()>(b.seqs)
+        });
+        let graphs = graphs.unwrap();
+        assert_eq!(order, [8, 4, 2, 1]);
+        let hit = |n| graphs.hit(&decodes(n)).map(|(_, graph)| *graph);
+        assert_eq!([1, 2, 3, 5, 8, 9].map(hit), [Some(1), Some(2), Some(4), Some(8), Some(8), None]);
+        let mut prefill = decodes(1);
+        prefill.push_sequence(&[1, 2], 2, &[3], 0);
+        assert!(graphs.hit(&prefill).is_none(), "a prompt runs eagerly");
+    }
+
+    #[test]
+    fn padding_touches_only_the_null_block() {
+        let mut batch = Batch::default();
+        batch.push_sequence(&[7], 20, &[5, 2], 0);
+        batch.samples = decodes(1).samples;
+        pad(&mut batch, Bucket { tokens: 4, seqs: 4 });
+        assert_eq!((batch.n_seqs(), batch.samples.len()), (4, 4));
+        assert_eq!(batch.slots, [2 * 16 + 3, 0, 0, 0]);
+        assert_eq!(batch.samples.iter().map(|s| s.row).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    }
+}

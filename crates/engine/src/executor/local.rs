@@ -1,0 +1,120 @@
+//! A model on a device of this machine.
+//!
+//! Owns everything a step touches, allocated once: the step buffers that the batch is written to,
+//! the model's workspace and KV cache, the recorded steps, and a row of logits on the host. Rows
+//! come over one by one, so the host never holds more than one.
+
+use std::sync::Arc;
+
+use garrison_device::{Batch, Bucket, Capture, DeviceError, KvDtype, StepBuffers, StepLimits};
+use garrison_model::{KvCache, Model, Workspace};
+
+use super::graph::{Graphs, pad};
+use super::{Execute, StepOutput};
+use crate::EngineConfig;
+use crate::sampler::Sampler;
+
+/// Runs batches on a device.
+pub struct LocalExecutor<B: Capture> {
+    device: Arc<B>,
+    model: Model<B>,
+    memory: Memory<B>,
+    graphs: Graphs<B::Graph>,
+    /// A padded copy of the batch, for recorded steps.
+    padded: Batch,
+    /// `[vocab]`
+    logits: Vec<f32>,
+    sampler: Sampler,
+}
+
+/// What a step reads and writes on the device.
+struct Memory<B: Capture> {
+    step: StepBuffers<B>,
+    workspace: Workspace<B>,
+    kv: KvCache<B>,
+}
+
+impl<B: Capture> LocalExecutor<B> {
+    /// Allocates for the steps that `config` allows, and records what the device can record.
+    ///
+    /// # Errors
+    /// If the device has too little memory, or fails while recording.
+    pub fn new(
+        device: Arc<B>,
+        model: Model<B>,
+        config: &EngineConfig,
+        kv_dtype: KvDtype,
+    ) -> Result<LocalExecutor<B>, DeviceError> {
+        let buckets = device.capture_buckets(config.concurrency());
+        let limits = with_padding(config.step_limits(), &buckets);
+        let mut memory = Memory {
+            step: StepBuffers::new(&*device, limits)?,
+            workspace: Workspace::new(&*device, model.spec(), limits)?,
+            kv: KvCache::new(&*device, model.spec(), config.n_blocks, kv_dtype)?,
+        };
+        let graphs = Graphs::record(buckets, |bucket| memory.record(&device, &model, bucket))?;
+        let logits = vec![0.0; model.spec().vocab];
+        let (padded, sampler) = (Batch::default(), Sampler::default());
+        Ok(LocalExecutor { device, model, memory, graphs, padded, logits, sampler })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model<B> {
+        &self.model
+    }
+}
+
+/// Recorded steps are padded to their buckets, which may be larger than any batch.
+fn with_padding(limits: StepLimits, buckets: &[Bucket]) -> StepLimits {
+    let largest = buckets.iter().map(|b| b.seqs).max().unwrap_or(0);
+    StepLimits {
+        tokens: limits.tokens.max(largest),
+        seqs: limits.seqs.max(largest),
+        rows: limits.rows.max(largest),
+        blocks: limits.blocks + largest,
+    }
+}
+
+impl<B: Capture> Memory<B> {
+    /// Warms a bucket up, so that whatever is done once is done, and records it. Everything it
+    /// writes goes to the null block.
+    fn record(&mut self, device: &B, model: &Model<B>, bucket: Bucket) -> Result<B::Graph, DeviceError> {
+        let Memory { step, workspace, kv } = self;
+        let mut batch = Batch::default();
+        pad(&mut batch, bucket);
+        step.write(device, &batch)?;
+        model.forward(device, step, workspace, kv)?;
+        device.synchronize()?;
+        device.capture(|| model.forward(device, step, workspace, kv))
+    }
+}
+
+impl<B: Capture> Execute for LocalExecutor<B> {
+    fn step(&mut self, batch: &Batch) -> Result<StepOutput, DeviceError> {
+        let Memory { step, workspace, kv } = &mut self.memory;
+        match self.graphs.hit(batch) {
+            Some((bucket, graph)) => {
+                self.padded.clone_from(batch);
+                pad(&mut self.padded, bucket);
+                step.write(&*self.device, &self.padded)?;
+                self.device.replay(graph)?;
+                // The copy must not hold on to the sequences' token counts.
+                self.padded.clear();
+            }
+            None => {
+                step.write(&*self.device, batch)?;
+                self.model.forward(&self.device, step, workspace, kv)?;
+            }
+        }
+        let mut samples = Vec::with_capacity(batch.samples.len());
+        for (i, row) in batch.samples.iter().enumerate() {
+            self.device.read(&workspace.logits, i * self.logits.len(), &mut self.logits)?;
+            samples.push(self.sampler.sample(&mut self.logits, row));
+        }
+        if samples.is_empty() {
+            // No row was read, so nothing has waited for the step or noticed its failure yet.
+            self.device.synchronize()?;
+        }
+        Ok(StepOutput { samples })
+    }
+}

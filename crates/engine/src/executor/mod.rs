@@ -1,0 +1,27 @@
+//! What runs a batch. The engine stops being generic here.
+
+mod check;
+mod graph;
+mod local;
+mod scripted;
+
+use garrison_device::{Batch, DeviceError, Sampled};
+
+pub use local::LocalExecutor;
+pub use scripted::{ScriptControl, ScriptedExecutor};
+
+/// Runs steps: a model on a device, or a script in tests.
+pub trait Execute: Send {
+    /// Runs a batch to the end.
+    ///
+    /// # Errors
+    /// If the device fails; its KV cache is then taken to be lost.
+    fn step(&mut self, batch: &Batch) -> Result<StepOutput, DeviceError>;
+}
+
+/// What came of a step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepOutput {
+    /// One for each of `Batch::samples`, in their order.
+    pub samples: Vec<Sampled>,
+}

@@ -1,0 +1,222 @@
+//! An executor without weights, for tests of everything above it.
+//!
+//! It keeps a KV cache of its own that stores tokens instead of keys and values, and reads each
+//! sequence's past back through its block table. So a wrong slot, a block freed too early or a
+//! token not computed again changes the text, as it would with a model; and every batch is checked
+//! to be well formed. Logits are a pure function of the past, and the real sampler draws from them.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use garrison_device::{BLOCK_SIZE, Batch, DeviceError, StepLimits};
+
+use super::check::check;
+use super::{Execute, StepOutput};
+use crate::EngineConfig;
+use crate::sampler::Sampler;
+
+/// Writes `[vocab]` logits for what follows these tokens.
+type Script = Box<dyn Fn(&[u32], &mut [f32]) + Send>;
+
+/// Runs batches by a script.
+pub struct ScriptedExecutor {
+    script: Script,
+    limits: StepLimits,
+    n_blocks: usize,
+    vocab: usize,
+    /// `[n_blocks * BLOCK_SIZE]` the token and position stored in each slot.
+    cache: Vec<(u32, u32)>,
+    sampler: Sampler,
+    control: ScriptControl,
+}
+
+/// Steers a [`ScriptedExecutor`] from outside of the engine's thread.
+#[derive(Clone, Debug, Default)]
+pub struct ScriptControl {
+    inner: Arc<(Mutex<Control>, Condvar)>,
+}
+
+#[derive(Debug, Default)]
+struct Control {
+    /// Steps begun.
+    begun: u64,
+    /// Steps that will fail, the next one first.
+    failures: usize,
+    /// Whether the next step panics.
+    panics: bool,
+    /// Time a step takes.
+    delay: Duration,
+    held: bool,
+    /// Tokens of each sequence of each step, in order.
+    log: Vec<Vec<usize>>,
+}
+
+/// Steps remembered in the log.
+const LOG: usize = 10_000;
+
+/// A slot that was never written.
+const EMPTY: (u32, u32) = (u32::MAX, u32::MAX);
+
+impl ScriptedExecutor {
+    /// Logits that look random and depend on every token so far.
+    pub fn hashing(config: &EngineConfig) -> ScriptedExecutor {
+        Self::new(config, |tokens, logits| {
+            let past = tokens.iter().fold(0x9E37_79B9_7F4A_7C15, |h, &t| mix(h ^ u64::from(t)));
+            for (id, logit) in logits.iter_mut().enumerate() {
+                let bits = mix(past ^ (id as u64).wrapping_mul(0xD6E8_FEB8_6659_FD93)) >> 40;
+                *logit = bits as f32 / (1u32 << 24) as f32 * 8.0 - 4.0;
+            }
+        })
+    }
+
+    /// Logits that leave no doubt about the next token: `next` of all tokens so far.
+    pub fn following(
+        config: &EngineConfig,
+        next: impl Fn(&[u32]) -> u32 + Send + 'static,
+    ) -> ScriptedExecutor {
+        Self::new(config, move |tokens, logits| {
+            logits.fill(-40.0);
+            if let Some(logit) = logits.get_mut(next(tokens) as usize) {
+                *logit = 40.0;
+            }
+        })
+    }
+
+    /// Logits as `script` writes them: all tokens of a sequence so far, and `[vocab]` zeros to
+    /// overwrite.
+    pub fn new(
+        config: &EngineConfig,
+        script: impl Fn(&[u32], &mut [f32]) + Send + 'static,
+    ) -> ScriptedExecutor {
+        ScriptedExecutor {
+            script: Box::new(script),
+            limits: config.step_limits(),
+            n_blocks: config.n_blocks,
+            vocab: config.vocab,
+            cache: vec![EMPTY; config.n_blocks * BLOCK_SIZE],
+            sampler: Sampler::default(),
+            control: ScriptControl::default(),
+        }
+    }
+
+    /// A way to steer it once the engine has it.
+    pub fn control(&self) -> ScriptControl {
+        self.control.clone()
+    }
+
+    /// The tokens of sequence `seq` of the batch, read back from the cache.
+    fn past(&self, batch: &Batch, seq: usize) -> Vec<u32> {
+        let table = &batch.blocks[batch.block_start[seq] as usize..batch.block_start[seq + 1] as usize];
+        let read = |position: usize| {
+            let slot = table[position / BLOCK_SIZE] as usize * BLOCK_SIZE + position % BLOCK_SIZE;
+            let (token, stored) = self.cache[slot];
+            assert_eq!(stored as usize, position, "slot {slot} of sequence {seq} holds another position");
+            token
+        };
+        (0..batch.kv_len[seq] as usize).map(read).collect()
+    }
+}
+
+impl Execute for ScriptedExecutor {
+    fn step(&mut self, batch: &Batch) -> Result<StepOutput, DeviceError> {
+        check(batch, &self.limits, self.n_blocks, self.vocab);
+        self.control.begin(batch)?;
+        for ((&slot, &token), &position) in batch.slots.iter().zip(&batch.tokens).zip(&batch.positions) {
+            self.cache[slot as usize] = (token, position);
+        }
+        let mut output = StepOutput::default();
+        let mut logits = vec![0.0; self.vocab];
+        let mut samples = batch.samples.iter().peekable();
+        for seq in 0..batch.n_seqs() {
+            let past = self.past(batch, seq);
+            while let Some(row) = samples.next_if(|s| s.row < batch.q_start[seq + 1]) {
+                logits.fill(0.0);
+                (self.script)(&past[..row.position as usize], &mut logits);
+                output.samples.push(self.sampler.sample(&mut logits, row));
+            }
+        }
+        Ok(output)
+    }
+}
+
+impl ScriptControl {
+    /// The next `n` steps fail.
+    pub fn fail_next(&self, n: usize) {
+        self.lock().failures = n;
+    }
+
+    /// The next step panics.
+    pub fn panic_next(&self) {
+        self.lock().panics = true;
+    }
+
+    /// Each step takes at least this long from now on.
+    pub fn set_delay(&self, delay: Duration) {
+        self.lock().delay = delay;
+    }
+
+    /// The next step waits for [`ScriptControl::release`], and those after it do.
+    pub fn hold(&self) {
+        self.lock().held = true;
+    }
+
+    /// Steps go on.
+    pub fn release(&self) {
+        self.lock().held = false;
+        self.inner.1.notify_all();
+    }
+
+    /// Steps begun so far.
+    pub fn steps(&self) -> u64 {
+        self.lock().begun
+    }
+
+    /// Waits until this many steps have begun; false if that takes longer than `timeout`.
+    pub fn wait_for_steps(&self, steps: u64, timeout: Duration) -> bool {
+        let wait = self.inner.1.wait_timeout_while(self.lock(), timeout, |c| c.begun < steps);
+        wait.map(|(_, timeout)| !timeout.timed_out()).unwrap_or(false)
+    }
+
+    /// Tokens of each sequence of each step so far, for the first 10,000 steps.
+    pub fn log(&self) -> Vec<Vec<usize>> {
+        self.lock().log.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Control> {
+        // A panic inside a step was asked for; the state is still sound.
+        self.inner.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the step, and does to it what was asked for.
+    fn begin(&self, batch: &Batch) -> Result<(), DeviceError> {
+        let mut control = self.lock();
+        control.begun += 1;
+        if control.log.len() < LOG {
+            control.log.push(batch.q_start.windows(2).map(|w| (w[1] - w[0]) as usize).collect());
+        }
+        self.inner.1.notify_all();
+        let wait = self.inner.1.wait_while(control, |c| c.held);
+        let mut control = wait.unwrap_or_else(PoisonError::into_inner);
+        let delay = control.delay;
+        assert!(!std::mem::take(&mut control.panics), "the script says: panic");
+        if control.failures > 0 {
+            control.failures -= 1;
+            return Err(DeviceError::Failed {
+                device: "scripted".into(),
+                reason: "the script says so".into(),
+            });
+        }
+        drop(control);
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+        }
+        Ok(())
+    }
+}
+
+/// SplitMix64's finalizer (Steele, Lea and Flood 2014, figure 15).
+fn mix(x: u64) -> u64 {
+    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}

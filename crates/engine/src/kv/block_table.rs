@@ -1,0 +1,41 @@
+//! The blocks that hold one sequence's keys and values, in order.
+
+use garrison_device::BLOCK_SIZE;
+
+use super::BlockPool;
+
+/// Block `i` holds the tokens `i * BLOCK_SIZE ..` of the sequence.
+#[derive(Debug, Default)]
+pub(crate) struct BlockTable {
+    blocks: Vec<u32>,
+}
+
+impl BlockTable {
+    /// Blocks that `tokens` tokens take.
+    pub(crate) fn blocks_for(tokens: usize) -> usize {
+        tokens.div_ceil(BLOCK_SIZE)
+    }
+
+    /// The block ids, in order.
+    pub(crate) fn blocks(&self) -> &[u32] {
+        &self.blocks
+    }
+
+    /// Grows to hold `tokens` tokens. Takes nothing and says false if the pool has too few.
+    pub(crate) fn cover(&mut self, tokens: usize, pool: &mut BlockPool) -> bool {
+        let missing = Self::blocks_for(tokens).saturating_sub(self.blocks.len());
+        if missing > pool.free() {
+            return false;
+        }
+        self.blocks.extend((0..missing).map_while(|_| pool.take()));
+        true
+    }
+
+    /// Gives every block back.
+    pub(crate) fn release(&mut self, pool: &mut BlockPool) {
+        // Last first, so that the pool hands them out again in the order they had.
+        for block in self.blocks.drain(..).rev() {
+            pool.release(block);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! From a row of logits on the host to a token.
+//!
+//! The order of operations is [`garrison_types::Sampling`]'s. Key decisions: log-probabilities come
+//! from the model's own distribution, before anything touches it; every draw is a pure function of
+//! `(logits, parameters, seed, position)`; hostile numbers (NaN, infinities) choose a token like any
+//! others, because a broken weight must not take the engine down.
+
+mod logprobs;
+mod numeric;
+mod penalties;
+mod rng;
+mod select;
+#[cfg(test)]
+mod tests;
+
+use garrison_device::{SampleRow, Sampled, Want};
+
+use rng::Purpose;
+
+/// Chooses tokens; keeps its working memory between rows.
+#[derive(Debug, Default)]
+pub struct Sampler {
+    selection: select::Selection,
+}
+
+impl Sampler {
+    /// Does what `row` asks with its `[vocab]` logits, which it overwrites.
+    pub fn sample(&mut self, logits: &mut [f32], row: &SampleRow) -> Sampled {
+        numeric::sanitize(logits);
+        match row.want {
+            Want::Score(token) => {
+                Sampled { token, logprobs: row.logprobs.map(|top| logprobs::of(logits, token, top)) }
+            }
+            Want::Sample if row.logprobs.is_none() => {
+                Sampled { token: self.choose(logits, row), logprobs: None }
+            }
+            Want::Sample => {
+                let raw = logits.to_vec();
+                let token = self.choose(logits, row);
+                Sampled { token, logprobs: row.logprobs.map(|top| logprobs::of(&raw, token, top)) }
+            }
+        }
+    }
+
+    fn choose(&mut self, logits: &mut [f32], row: &SampleRow) -> u32 {
+        let sampling = &row.sampling;
+        penalties::apply(logits, sampling, &row.seen, &row.banned);
+        let token = if sampling.is_greedy() {
+            numeric::argmax(logits)
+        } else {
+            let u = rng::uniform(sampling.seed, row.position, Purpose::Token);
+            self.selection.draw(logits, sampling, u)
+        };
+        // With every logit at minus infinity any choice is as good; a ban still holds if it can.
+        let fallback = || (0..logits.len() as u32).find(|t| !row.banned.contains(t)).unwrap_or(0);
+        token.unwrap_or_else(fallback)
+    }
+}

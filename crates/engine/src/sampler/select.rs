@@ -1,0 +1,233 @@
+//! Drawing a token: temperature, top-k, top-p, min-p, in that order.
+//!
+//! Key decision: nothing sorts the vocabulary. A cheap bound throws out what cannot be kept, the
+//! border of a selection is then found by partial selection, and the kept tokens are walked in the
+//! order of their ids, so equal inputs give the same token whatever the selection did inside.
+//!
+//! The order of tokens is total: the larger logit first, the lower id first among equals.
+
+use std::cmp::Ordering;
+
+use garrison_types::Sampling;
+
+use super::numeric;
+
+/// A token that may be drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Candidate {
+    id: u32,
+    logit: f32,
+    /// Its probability relative to the most probable token's.
+    weight: f32,
+}
+
+impl Candidate {
+    fn order(&self, other: &Candidate) -> Ordering {
+        other.logit.total_cmp(&self.logit).then(self.id.cmp(&other.id))
+    }
+}
+
+/// Memory that draws share.
+#[derive(Debug, Default)]
+pub(super) struct Selection {
+    /// `[vocab]` relative probabilities.
+    weights: Vec<f32>,
+    /// Sums of [`numeric::BLOCK`] weights each.
+    sums: Vec<f64>,
+    /// What is kept so far, by id.
+    kept: Vec<Candidate>,
+    /// Room for partial selection.
+    border: Vec<Candidate>,
+    /// Room for bounds.
+    maxima: Vec<f32>,
+}
+
+/// Temperatures below this are as good as greedy and would overflow.
+const MIN_TEMPERATURE: f32 = 1e-5;
+
+impl Selection {
+    /// Draws from `[vocab]` comparable logits with `u` in `[0, 1)`; `None` if all are minus infinity.
+    pub(super) fn draw(&mut self, logits: &[f32], sampling: &Sampling, u: f64) -> Option<u32> {
+        let max = numeric::max(logits);
+        if max == f32::NEG_INFINITY {
+            return None;
+        }
+        let scale = 1.0 / sampling.temperature.max(MIN_TEMPERATURE);
+        numeric::exp_scaled(&mut self.weights, logits, max, scale);
+        let top_k = Some(sampling.top_k as usize).filter(|&k| k > 0 && k < logits.len());
+        let top_p = Some(f64::from(sampling.top_p)).filter(|&p| p < 1.0);
+        if top_k.is_none() && top_p.is_none() && sampling.min_p <= 0.0 {
+            return Some(self.draw_from_all(u));
+        }
+        let mut mass = 0.0;
+        match top_k {
+            Some(k) => {
+                let bound = self.kth_bound(logits, k);
+                self.keep(logits, |logit, _| logit >= bound);
+                self.keep_top_k(k);
+                mass = self.kept.iter().map(|c| f64::from(c.weight)).sum();
+            }
+            None => {
+                let mut least = sampling.min_p;
+                if let Some(p) = top_p {
+                    mass = numeric::block_sums(&self.weights).sum();
+                    // Tokens below this weigh less than 1 - p together: they are outside of the
+                    // nucleus. Half of it leaves room for rounding.
+                    least = ((1.0 - p) * mass / logits.len() as f64 * 0.5) as f32;
+                }
+                self.keep(logits, |_, weight| weight >= least);
+            }
+        }
+        if let Some(p) = top_p {
+            self.keep_top_p(p * mass);
+        }
+        self.kept.retain(|c| c.weight >= sampling.min_p);
+        self.draw_from_kept(u)
+    }
+
+    /// Walks blocks, then the block that `u` falls into.
+    fn draw_from_all(&mut self, u: f64) -> u32 {
+        self.sums.clear();
+        self.sums.extend(numeric::block_sums(&self.weights));
+        let mut left = u * self.sums.iter().sum::<f64>();
+        let mut block = 0;
+        while block + 1 < self.sums.len() && left >= self.sums[block] {
+            left -= self.sums[block];
+            block += 1;
+        }
+        let start = block * numeric::BLOCK;
+        let end = (start + numeric::BLOCK).min(self.weights.len());
+        for (i, &weight) in self.weights[start..end].iter().enumerate() {
+            left -= f64::from(weight);
+            if left < 0.0 {
+                return (start + i) as u32;
+            }
+        }
+        // Rounding left nothing to fall into: the last token that has any weight.
+        self.weights[..end].iter().rposition(|&w| w > 0.0).unwrap_or(0) as u32
+    }
+
+    fn draw_from_kept(&self, u: f64) -> Option<u32> {
+        let mut left = u * self.kept.iter().map(|c| f64::from(c.weight)).sum::<f64>();
+        for c in &self.kept {
+            left -= f64::from(c.weight);
+            if left < 0.0 {
+                return Some(c.id);
+            }
+        }
+        self.kept.iter().rev().find(|c| c.weight > 0.0).map(|c| c.id)
+    }
+
+    fn keep(&mut self, logits: &[f32], wanted: impl Fn(f32, f32) -> bool) {
+        let all = logits.iter().zip(&self.weights).enumerate();
+        self.kept.clear();
+        self.kept.extend(
+            all.filter(|&(_, (&logit, &weight))| weight > 0.0 && wanted(logit, weight))
+                .map(|(id, (&logit, &weight))| Candidate { id: id as u32, logit, weight }),
+        );
+    }
+
+    /// A logit that at least `k` logits reach: the `k`-th largest of the maxima of small blocks.
+    fn kth_bound(&mut self, logits: &[f32], k: usize) -> f32 {
+        const SMALL: usize = 64;
+        if k > logits.len() / SMALL {
+            return f32::NEG_INFINITY;
+        }
+        self.maxima.clear();
+        self.maxima.extend(logits.chunks(SMALL).map(numeric::max));
+        *self.maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
+    }
+
+    fn keep_top_k(&mut self, k: usize) {
+        if self.kept.len() <= k {
+            return;
+        }
+        self.border.clear();
+        self.border.extend_from_slice(&self.kept);
+        let last = *self.border.select_nth_unstable_by(k - 1, Candidate::order).1;
+        self.kept.retain(|c| c.order(&last).is_le());
+    }
+
+    /// Keeps the fewest best candidates that weigh `target` together.
+    fn keep_top_p(&mut self, target: f64) {
+        let (bucket_of, bucket, before) = self.border_bucket(target);
+        self.border.clear();
+        self.border.extend(self.kept.iter().filter(|c| bucket_of(c) == bucket));
+        if let Some(last) = last_within(&mut self.border, target - before) {
+            self.kept.retain(|c| c.order(&last).is_le());
+        }
+    }
+
+    /// Sorts candidates roughly into buckets of equal width in log-probability, best first, and
+    /// finds the one in which the weights reach `target`. Returns the sorting, that bucket and the
+    /// weight before it.
+    fn border_bucket(&self, target: f64) -> (impl Fn(&Candidate) -> usize + use<>, usize, f64) {
+        const BUCKETS: usize = 1024;
+        let range = self
+            .kept
+            .iter()
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), c| (low.min(c.logit), high.max(c.logit)));
+        let (low, high) = (f64::from(range.0), f64::from(range.1));
+        let width = ((high - low) / (BUCKETS - 1) as f64).max(f64::MIN_POSITIVE);
+        // Subtraction and division are monotonic, so a better logit is never in a worse bucket.
+        let bucket_of =
+            move |c: &Candidate| (((high - f64::from(c.logit)) / width) as usize).min(BUCKETS - 1);
+        let mut sums = [0f64; BUCKETS];
+        for c in &self.kept {
+            sums[bucket_of(c)] += f64::from(c.weight);
+        }
+        let mut before = 0.0;
+        let mut bucket = 0;
+        while bucket + 1 < BUCKETS && before + sums[bucket] < target {
+            before += sums[bucket];
+            bucket += 1;
+        }
+        (bucket_of, bucket, before)
+    }
+}
+
+/// The worst of the fewest best candidates that weigh `target` together; all of them if they never
+/// do. Reorders the slice.
+fn last_within(candidates: &mut [Candidate], target: f64) -> Option<Candidate> {
+    const SORTED: usize = 32;
+    let (mut low, mut high, mut before) = (0, candidates.len(), 0.0);
+    while high - low > SORTED {
+        let half = (high - low) / 2;
+        candidates[low..high].select_nth_unstable_by(half, Candidate::order);
+        let sum: f64 = candidates[low..low + half].iter().map(|c| f64::from(c.weight)).sum();
+        if before + sum >= target {
+            high = low + half;
+        } else {
+            before += sum;
+            low += half;
+        }
+    }
+    candidates[low..high].sort_unstable_by(Candidate::order);
+    let mut reached = before;
+    for c in &candidates[low..high] {
+        reached += f64::from(c.weight);
+        if reached >= target {
+            return Some(*c);
+        }
+    }
+    candidates[..high].last().copied()
+}
+
+/// The `k` best of `[vocab]` comparable logits, best first.
+pub(super) fn best(logits: &[f32], k: usize) -> Vec<(u32, f32)> {
+    let mut selection = Selection::default();
+    let k = k.min(logits.len());
+    if k == 0 {
+        return Vec::new();
+    }
+    let bound = selection.kth_bound(logits, k);
+    let mut kept: Vec<(u32, f32)> =
+        logits.iter().enumerate().filter(|&(_, &x)| x >= bound).map(|(i, &x)| (i as u32, x)).collect();
+    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    if kept.len() > k {
+        kept.select_nth_unstable_by(k - 1, order);
+        kept.truncate(k);
+    }
+    kept.sort_unstable_by(order);
+    kept
+}

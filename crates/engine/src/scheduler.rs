@@ -1,0 +1,236 @@
+//! Which sequences run in the next step, and how much of each.
+//!
+//! The scheduler sees sequences and counts of blocks, never a buffer. Key decisions:
+//!
+//! - Decodes first, then prompts in the order of arrival, in chunks of what `max_batch_tokens`
+//!   leaves (Sarathi-Serve, Agrawal et al. 2024, section 4): a long prompt never stalls a stream.
+//! - A sequence is admitted when blocks for all of its tokens are there, so only decodes grow and
+//!   half-read prompts never fight over blocks. A watermark of free blocks, spared for those that
+//!   run already, keeps a new one from being thrown out again at once.
+//! - When blocks run out, the youngest running sequence gives its own back, goes to the front of
+//!   the queue and is computed again later (recompute, vLLM, Kwon et al. 2023, section 4.5). The
+//!   oldest always moves on, and any accepted sequence fits alone, so there is no deadlock.
+//! - First come, first served: running and then waiting sequences are always in order of arrival.
+//!   Other orders change [`Scheduler::admit`]'s choice and [`Scheduler::preempt_youngest`]'s, nothing
+//!   else.
+
+use std::collections::VecDeque;
+
+use garrison_device::StepLimits;
+
+use crate::EngineConfig;
+use crate::kv::{BlockPool, BlockTable};
+use crate::sequence::{Piece, Sequence};
+
+/// A running sequence's part of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    /// Index among the running sequences.
+    pub(crate) seq: usize,
+    /// What of it runs.
+    pub(crate) piece: Piece,
+}
+
+/// Sequences that wait and run, and the blocks they hold.
+pub(crate) struct Scheduler {
+    waiting: VecDeque<Sequence>,
+    /// Oldest first.
+    running: Vec<Sequence>,
+    pool: BlockPool,
+    limits: StepLimits,
+    /// Blocks that admission leaves free while others run.
+    watermark: usize,
+    preemptions: u64,
+}
+
+/// What is left of a step's limits.
+struct Budget {
+    tokens: usize,
+    rows: usize,
+}
+
+impl Scheduler {
+    pub(crate) fn new(config: &EngineConfig) -> Scheduler {
+        let pool = BlockPool::new(config.n_blocks);
+        Scheduler {
+            waiting: VecDeque::new(),
+            running: Vec::with_capacity(config.concurrency()),
+            watermark: pool.capacity() / 100 + 1,
+            pool,
+            limits: config.step_limits(),
+            preemptions: 0,
+        }
+    }
+
+    /// Puts a new sequence at the end of the queue.
+    pub(crate) fn enqueue(&mut self, sequence: Sequence) {
+        self.waiting.push_back(sequence);
+    }
+
+    /// Whether there is nothing to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Running sequences, as [`Chunk::seq`] counts them.
+    pub(crate) fn running(&self) -> &[Sequence] {
+        &self.running
+    }
+
+    /// The same, to take results.
+    pub(crate) fn running_mut(&mut self) -> &mut [Sequence] {
+        &mut self.running
+    }
+
+    /// Waiting sequences that ran before.
+    pub(crate) fn preempted(&self) -> usize {
+        self.waiting.iter().take_while(|s| s.was_admitted()).count()
+    }
+
+    /// Blocks in use, and blocks there are.
+    pub(crate) fn blocks(&self) -> (usize, usize) {
+        (self.pool.capacity() - self.pool.free(), self.pool.capacity())
+    }
+
+    /// Preemptions so far.
+    pub(crate) fn preemptions(&self) -> u64 {
+        self.preemptions
+    }
+
+    /// Chooses the next step: ascending in [`Chunk::seq`] within decodes and within prompts. Not
+    /// empty unless the scheduler is idle.
+    pub(crate) fn schedule(&mut self) -> Vec<Chunk> {
+        let mut budget = Budget { tokens: self.limits.tokens, rows: self.limits.rows };
+        let mut chunks = Vec::with_capacity(self.limits.seqs);
+        self.decode(&mut budget, &mut chunks);
+        self.prefill(&mut budget, &mut chunks);
+        self.admit(&mut budget, &mut chunks);
+        debug_assert!(!chunks.is_empty() || self.is_idle(), "there is work and none was scheduled");
+        chunks
+    }
+
+    /// Sequences with a single token to go, oldest first; each may need one more block.
+    fn decode(&mut self, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
+        let mut seq = 0;
+        while seq < self.running.len() {
+            if self.running[seq].remaining() == 1 && self.grow(seq) {
+                budget.take(&self.running[seq], seq, chunks);
+            }
+            seq += 1;
+        }
+    }
+
+    /// Makes room for the next token, at the expense of the youngest. False if the sequence was
+    /// the youngest itself and had to go.
+    fn grow(&mut self, seq: usize) -> bool {
+        while let Some(sequence) = self.running.get_mut(seq) {
+            if sequence.take_blocks(&mut self.pool) {
+                return true;
+            }
+            self.preempt_youngest();
+        }
+        false
+    }
+
+    /// The youngest running sequence goes back to the queue. It has no chunk in the step being
+    /// planned: decodes are planned oldest first, and prompts after them.
+    fn preempt_youngest(&mut self) {
+        let Some(mut sequence) = self.running.pop() else { return };
+        tracing::debug!(request = sequence.id(), "preempted: the KV cache is full");
+        sequence.release_blocks(&mut self.pool);
+        self.preemptions += 1;
+        self.waiting.push_front(sequence);
+    }
+
+    /// Prompts that are admitted already; their blocks are there.
+    fn prefill(&self, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
+        for (seq, sequence) in self.running.iter().enumerate() {
+            if sequence.remaining() > 1 {
+                budget.take(sequence, seq, chunks);
+            }
+        }
+    }
+
+    /// Lets waiting sequences in while there is room for them.
+    fn admit(&mut self, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
+        while budget.tokens > 0 && self.running.len() < self.limits.seqs {
+            let Some(next) = self.waiting.front() else { return };
+            let spared = if self.running.is_empty() { 0 } else { self.watermark };
+            let fits = BlockTable::blocks_for(next.len()) + spared <= self.pool.free();
+            // Not even a token of it may find a row of logits in this step.
+            let moves = next.next_piece(budget.tokens, budget.rows).is_some();
+            if !fits || !moves {
+                return;
+            }
+            let Some(mut sequence) = self.waiting.pop_front() else { return };
+            let covered = sequence.take_blocks(&mut self.pool);
+            debug_assert!(covered, "the pool has what was just counted");
+            sequence.admit();
+            self.running.push(sequence);
+            let seq = self.running.len() - 1;
+            budget.take(&self.running[seq], seq, chunks);
+        }
+    }
+
+    /// Takes sequences out whose clients are gone, wherever they are; says how many.
+    pub(crate) fn drop_cancelled(&mut self) -> usize {
+        let before = self.waiting.len();
+        self.waiting.retain(|s| !s.is_cancelled());
+        let waiting = before - self.waiting.len();
+        waiting + self.retire(|_, s| s.is_cancelled()).len()
+    }
+
+    /// Takes running sequences out, by index and sequence, and frees their blocks.
+    pub(crate) fn retire(&mut self, done: impl Fn(usize, &Sequence) -> bool) -> Vec<Sequence> {
+        let mut index = 0;
+        let ended = self.running.extract_if(.., |s| {
+            index += 1;
+            done(index - 1, s)
+        });
+        let mut ended: Vec<Sequence> = ended.collect();
+        for sequence in &mut ended {
+            sequence.release_blocks(&mut self.pool);
+        }
+        ended
+    }
+
+    /// Takes every sequence out.
+    pub(crate) fn take_all(&mut self) -> Vec<Sequence> {
+        let mut all = self.retire(|_, _| true);
+        all.extend(self.waiting.drain(..));
+        all
+    }
+
+    /// Checks what must hold between steps.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        self.pool.check(self.running.iter().map(|s| s.table().blocks()));
+        assert!(self.running.len() <= self.limits.seqs);
+        for s in &self.running {
+            assert!(s.remaining() > 0, "a running sequence has something to run");
+            assert!(s.table().blocks().len() * garrison_device::BLOCK_SIZE + 1 >= s.len());
+        }
+        assert!(
+            self.waiting.iter().all(|s| s.table().blocks().is_empty()),
+            "waiting sequences hold no blocks"
+        );
+        let ages: Vec<_> = self.running.iter().chain(&self.waiting).map(Sequence::arrived).collect();
+        assert!(ages.is_sorted(), "first come, first served");
+    }
+
+    /// Waiting sequences.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+impl Budget {
+    /// Plans as much of `sequence` as there is room for.
+    fn take(&mut self, sequence: &Sequence, seq: usize, chunks: &mut Vec<Chunk>) {
+        let Some(piece) = sequence.next_piece(self.tokens, self.rows) else { return };
+        self.tokens -= piece.tokens;
+        self.rows -= piece.scores + piece.draws;
+        chunks.push(Chunk { seq, piece });
+    }
+}

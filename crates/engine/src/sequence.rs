@@ -1,0 +1,383 @@
+//! One request while the engine works on it.
+//!
+//! A sequence is waiting, running or finished, and says so by where it is: in the scheduler's queue,
+//! among its running ones, or gone. It knows which of its tokens are computed and which rows of
+//! logits it still wants, so that scheduler, batch and results agree on one definition.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use garrison_device::{SampleRow, Sampled, TokenCounts, TokenLogprobs, Want};
+use garrison_tokenizer::Tokenizer;
+use garrison_types::{FinishReason, Sampling, StopConditions, Timings, Usage};
+
+use crate::answer::Answer;
+use crate::kv::{BlockPool, BlockTable};
+use crate::places::Place;
+use crate::stop::Scan;
+use crate::stream::Emitter;
+use crate::{Event, Finish, Request, ScoredToken, TokenEvent, TokenScores};
+
+/// A piece of a sequence that runs in one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Tokens that run.
+    pub(crate) tokens: usize,
+    /// Rows of logits that score prompt tokens; they come first.
+    pub(crate) scores: usize,
+    /// Rows of logits that tokens are drawn from.
+    pub(crate) draws: usize,
+}
+
+/// What a step brought a sequence.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// Tokens of the prompt, if the step was the first to reach its end.
+    pub(crate) prompt_tokens: usize,
+    /// Tokens generated.
+    pub(crate) generated: usize,
+    /// Why the sequence ended, if it did.
+    pub(crate) ended: Option<FinishReason>,
+}
+
+/// A request in the engine.
+pub(crate) struct Sequence {
+    id: String,
+    emitter: Emitter,
+    /// Prompt and answer so far.
+    tokens: Vec<u32>,
+    prompt_len: usize,
+    /// Tokens, from the first on, whose keys and values are in the cache.
+    computed: usize,
+    /// Tokens of prompt and answer at most.
+    max_len: usize,
+    table: BlockTable,
+    sampling: Arc<Sampling>,
+    seen: Arc<TokenCounts>,
+    stop: StopConditions,
+    /// End tokens and stop tokens while `min_tokens` is not reached.
+    banned: Arc<[u32]>,
+    logprobs: Option<u32>,
+    scoring: Option<Scoring>,
+    answer: Answer,
+    clock: Clock,
+    /// Held from the moment of acceptance to the end.
+    _in_flight: Place,
+    /// Held until the sequence leaves the queue for the first time.
+    queued: Option<Place>,
+}
+
+/// Scores of the prompt's tokens, as far as they are known.
+struct Scoring {
+    top: u32,
+    /// The first token has no scores and is there from the start.
+    scored: Vec<ScoredToken>,
+}
+
+/// When things happened.
+struct Clock {
+    arrived: Instant,
+    admitted: Option<Instant>,
+    prompt_done: Option<Instant>,
+    last_token: Option<Instant>,
+}
+
+/// What a sequence is made of besides the request.
+pub(crate) struct Admission {
+    /// Where its events go.
+    pub(crate) emitter: Emitter,
+    /// Its place among all accepted sequences.
+    pub(crate) in_flight: Place,
+    /// Its place in the queue.
+    pub(crate) queued: Place,
+    /// Tokens of prompt and answer at most.
+    pub(crate) max_len: usize,
+}
+
+impl Sequence {
+    pub(crate) fn new(request: Request, tokenizer: &Tokenizer, admission: Admission) -> Sequence {
+        let Request { id, prompt, sampling, stop, logprobs, prompt_logprobs, special_tokens } = request;
+        let mut seen = TokenCounts::default();
+        if sampling.repetition_penalty != 1.0 {
+            seen.counts.extend(prompt.iter().map(|&t| (t, (0, true))));
+        }
+        let banned = match stop.min_tokens {
+            0 => Arc::default(),
+            _ => tokenizer.eos().iter().chain(&stop.token_ids).copied().collect(),
+        };
+        let scoring = prompt_logprobs.map(|top| Scoring {
+            top,
+            scored: prompt.first().map(|&token| ScoredToken { token, scores: None }).into_iter().collect(),
+        });
+        Sequence {
+            id,
+            emitter: admission.emitter,
+            prompt_len: prompt.len(),
+            tokens: prompt,
+            computed: 0,
+            max_len: admission.max_len,
+            table: BlockTable::default(),
+            sampling: Arc::new(sampling),
+            seen: Arc::new(seen),
+            answer: Answer::new(&stop, special_tokens),
+            banned,
+            stop,
+            logprobs,
+            scoring,
+            clock: Clock { arrived: Instant::now(), admitted: None, prompt_done: None, last_token: None },
+            _in_flight: admission.in_flight,
+            queued: Some(admission.queued),
+        }
+    }
+
+    /// Names the request in logs.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether the client is gone.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.emitter.is_cancelled()
+    }
+
+    /// Tokens of prompt and answer so far.
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Tokens that are not computed yet.
+    pub(crate) fn remaining(&self) -> usize {
+        self.tokens.len() - self.computed
+    }
+
+    /// Its blocks.
+    pub(crate) fn table(&self) -> &BlockTable {
+        &self.table
+    }
+
+    /// Takes the blocks that all its tokens need. Takes none and says false if there are too few.
+    pub(crate) fn take_blocks(&mut self, pool: &mut BlockPool) -> bool {
+        self.table.cover(self.tokens.len(), pool)
+    }
+
+    /// Gives its blocks back: whatever was computed has to be computed again.
+    pub(crate) fn release_blocks(&mut self, pool: &mut BlockPool) {
+        self.table.release(pool);
+        self.computed = 0;
+    }
+
+    /// Whether it left the queue before.
+    pub(crate) fn was_admitted(&self) -> bool {
+        self.queued.is_none()
+    }
+
+    /// When it arrived.
+    #[cfg(test)]
+    pub(crate) fn arrived(&self) -> Instant {
+        self.clock.arrived
+    }
+
+    /// Notes that it left the queue.
+    pub(crate) fn admit(&mut self) {
+        self.queued = None;
+        self.clock.admitted.get_or_insert_with(Instant::now);
+    }
+
+    fn generated(&self) -> usize {
+        self.tokens.len() - self.prompt_len
+    }
+
+    /// Whether a token can still be drawn; not for a prompt that is only scored.
+    fn draws(&self) -> bool {
+        self.tokens.len() < self.max_len
+    }
+
+    /// Rows that score prompt tokens among the next `tokens` ones: row `i` scores token `i + 1`.
+    fn score_rows(&self, tokens: usize) -> std::ops::Range<usize> {
+        let Some(scoring) = &self.scoring else { return 0..0 };
+        let start = self.computed.max(scoring.scored.len() - 1);
+        let end = (self.computed + tokens).min(self.prompt_len - 1);
+        start..end.max(start)
+    }
+
+    /// The longest next piece within these bounds, if any.
+    pub(crate) fn next_piece(&self, max_tokens: usize, max_rows: usize) -> Option<Piece> {
+        let mut tokens = self.remaining().min(max_tokens);
+        let rows = self.score_rows(tokens);
+        if rows.len() > max_rows {
+            tokens = rows.start + max_rows - self.computed;
+        }
+        let scores = self.score_rows(tokens).len();
+        let mut draws = usize::from(tokens == self.remaining() && self.draws());
+        if scores + draws > max_rows {
+            tokens -= 1;
+            draws = 0;
+        }
+        (tokens > 0).then_some(Piece { tokens, scores, draws })
+    }
+
+    /// The tokens of a piece.
+    pub(crate) fn piece_tokens(&self, piece: &Piece) -> &[u32] {
+        &self.tokens[self.computed..self.computed + piece.tokens]
+    }
+
+    /// Tokens in the cache once a piece ran.
+    pub(crate) fn kv_len_after(&self, piece: &Piece) -> usize {
+        self.computed + piece.tokens
+    }
+
+    /// The rows of logits of a piece whose first token is row `first` of the batch.
+    pub(crate) fn sample_rows(&self, piece: &Piece, first: u32) -> impl Iterator<Item = SampleRow> + '_ {
+        let top = self.scoring.as_ref().map(|s| s.top);
+        let scores = self.score_rows(piece.tokens).map(move |at| (at, Want::Score(self.tokens[at + 1]), top));
+        let last = self.computed + piece.tokens - 1;
+        let draws = (0..piece.draws).map(move |_| (last, Want::Sample, self.logprobs));
+        scores.chain(draws).map(move |(at, want, logprobs)| SampleRow {
+            row: first + (at - self.computed) as u32,
+            want,
+            sampling: Arc::clone(&self.sampling),
+            position: at as u32 + 1,
+            seen: Arc::clone(&self.seen),
+            banned: self.banned_now(),
+            logprobs,
+        })
+    }
+
+    fn banned_now(&self) -> Arc<[u32]> {
+        if self.generated() < self.stop.min_tokens as usize {
+            Arc::clone(&self.banned)
+        } else {
+            Arc::default()
+        }
+    }
+
+    /// Takes what came of a piece, and emits it.
+    pub(crate) fn advance(
+        &mut self,
+        piece: &Piece,
+        results: impl Iterator<Item = Sampled>,
+        tokenizer: &Tokenizer,
+    ) -> Progress {
+        self.computed += piece.tokens;
+        let before = self.tokens.len();
+        let mut results = results.fuse();
+        if let Some(scoring) = &mut self.scoring {
+            scoring.scored.extend(
+                results
+                    .by_ref()
+                    .take(piece.scores)
+                    .map(|s| ScoredToken { token: s.token, scores: s.logprobs.map(scores) }),
+            );
+        }
+        let prompt = self.end_prompt();
+        // One now; a verified draft brings several, of which the last may lie behind the end.
+        let drawn = results.find_map(|sampled| self.accept(sampled, tokenizer));
+        let scored_only = prompt.is_some() && self.prompt_len == self.max_len;
+        Progress {
+            prompt_tokens: prompt.unwrap_or(0),
+            generated: self.tokens.len() - before,
+            ended: drawn.or_else(|| scored_only.then_some(FinishReason::Length)),
+        }
+    }
+
+    /// Emits the prompt's scores once the whole prompt ran for the first time; says how long it is.
+    fn end_prompt(&mut self) -> Option<usize> {
+        if self.computed < self.prompt_len || self.clock.prompt_done.is_some() {
+            return None;
+        }
+        self.clock.prompt_done = Some(Instant::now());
+        if let Some(scoring) = self.scoring.take() {
+            self.emitter.send(Event::Prompt(scoring.scored));
+        }
+        Some(self.prompt_len)
+    }
+
+    /// Takes a drawn token, and emits it. Says why, if the sequence ended with it.
+    fn accept(&mut self, sampled: Sampled, tokenizer: &Tokenizer) -> Option<FinishReason> {
+        let token = sampled.token;
+        self.tokens.push(token);
+        self.clock.last_token = Some(Instant::now());
+        if needs_output_counts(&self.sampling) {
+            Arc::make_mut(&mut self.seen).counts.entry(token).or_default().0 += 1;
+        }
+        let (text, reason) = self.read(token, tokenizer);
+        self.emitter.send(Event::Token(TokenEvent { token, text, logprobs: sampled.logprobs.map(scores) }));
+        reason.or_else(|| (!self.draws()).then_some(FinishReason::Length))
+    }
+
+    /// The text that a token brings, and whether it ends the sequence.
+    fn read(&mut self, token: u32, tokenizer: &Tokenizer) -> (String, Option<FinishReason>) {
+        let named = self.stop.token_ids.contains(&token);
+        if named && !self.stop.include_stop_string {
+            let matched = Some(tokenizer.token_text(token));
+            return (String::new(), Some(FinishReason::Stop { matched }));
+        }
+        if !named && !self.stop.ignore_eos && tokenizer.eos().contains(&token) {
+            return (String::new(), Some(FinishReason::Stop { matched: None }));
+        }
+        match self.answer.push(tokenizer, token) {
+            Scan::Matched(text, which) => (text, Some(self.stop_string(which))),
+            Scan::Clear(text) if named => {
+                let matched = Some(tokenizer.token_text(token));
+                (text, Some(FinishReason::Stop { matched }))
+            }
+            Scan::Clear(text) => (text, None),
+        }
+    }
+
+    fn stop_string(&self, which: usize) -> FinishReason {
+        FinishReason::Stop { matched: self.stop.strings.get(which).cloned() }
+    }
+
+    /// Closes the answer and sums it up.
+    pub(crate) fn finish(&mut self, reason: FinishReason) -> Finish {
+        let (text, reason) = match self.answer.finish() {
+            Scan::Clear(text) => (text, reason),
+            Scan::Matched(text, which) => (text, self.stop_string(which)),
+        };
+        let usage = Usage {
+            prompt_tokens: self.prompt_len as u32,
+            cached_tokens: 0,
+            completion_tokens: self.generated() as u32,
+        };
+        Finish { reason, text, usage, timings: self.clock.timings(&usage) }
+    }
+
+    /// Sends an event to its client.
+    pub(crate) fn emit(&self, event: Event) {
+        self.emitter.send(event);
+    }
+
+    /// Time since it left the queue.
+    pub(crate) fn running_time(&self) -> Duration {
+        self.clock.admitted.map(|at| at.elapsed()).unwrap_or_default()
+    }
+}
+
+impl Clock {
+    fn timings(&self, usage: &Usage) -> Timings {
+        let ms = |from: Option<Instant>, to: Option<Instant>| match (from, to) {
+            (Some(from), Some(to)) => to.saturating_duration_since(from).as_secs_f64() * 1e3,
+            _ => 0.0,
+        };
+        Timings {
+            prompt_tokens: usage.prompt_tokens,
+            cached_tokens: usage.cached_tokens,
+            prompt_ms: ms(self.admitted, self.prompt_done),
+            // The end of the prompt is the first token: the same row of logits gives it.
+            ttft_ms: ms(Some(self.arrived), self.prompt_done),
+            generated_tokens: usage.completion_tokens,
+            generation_ms: ms(self.prompt_done, self.last_token),
+            draft_tokens: 0,
+            accepted_tokens: 0,
+        }
+    }
+}
+
+fn needs_output_counts(s: &Sampling) -> bool {
+    s.repetition_penalty != 1.0 || s.frequency_penalty != 0.0 || s.presence_penalty != 0.0
+}
+
+fn scores(l: TokenLogprobs) -> TokenScores {
+    TokenScores { logprob: l.logprob, top: l.top }
+}

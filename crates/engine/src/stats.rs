@@ -1,0 +1,84 @@
+//! What the engine counts, for `/metrics`. Written by the engine's thread, read by anyone.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// A snapshot of the engine's counters and gauges. Totals only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Sequences that hold blocks and take part in steps.
+    pub running: usize,
+    /// Sequences that wait, preempted ones included.
+    pub waiting: usize,
+    /// Sequences accepted and not ended, whether the engine has seen them yet or not.
+    pub in_flight: usize,
+    /// KV blocks in use.
+    pub kv_blocks_used: usize,
+    /// KV blocks there are, without the null block.
+    pub kv_blocks_total: usize,
+    /// Prompt tokens computed, each prompt once.
+    pub prompt_tokens: u64,
+    /// Tokens generated.
+    pub generation_tokens: u64,
+    /// Steps run.
+    pub steps: u64,
+    /// Tokens that went through the model, recomputed ones included.
+    pub batch_tokens: u64,
+    /// Sequences that gave their blocks back and were computed again.
+    pub preemptions: u64,
+    /// Sequences that ended with a stop token or string.
+    pub finished_stop: u64,
+    /// Sequences that ended at a length limit.
+    pub finished_length: u64,
+    /// Sequences whose client went away.
+    pub cancelled: u64,
+    /// Sequences lost to a failure.
+    pub failed: u64,
+}
+
+impl Stats {
+    /// The part of the KV cache in use, 0 to 1.
+    pub fn kv_usage(&self) -> f64 {
+        self.kv_blocks_used as f64 / self.kv_blocks_total.max(1) as f64
+    }
+}
+
+/// The live counters behind [`Stats`]. Each is independent, so relaxed order is enough.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) running: AtomicUsize,
+    /// Waiting sequences that ran before; the others are counted by their places in the queue.
+    pub(crate) preempted: AtomicUsize,
+    pub(crate) kv_blocks_used: AtomicUsize,
+    pub(crate) kv_blocks_total: AtomicUsize,
+    pub(crate) prompt_tokens: AtomicU64,
+    pub(crate) generation_tokens: AtomicU64,
+    pub(crate) steps: AtomicU64,
+    pub(crate) batch_tokens: AtomicU64,
+    pub(crate) preemptions: AtomicU64,
+    pub(crate) finished_stop: AtomicU64,
+    pub(crate) finished_length: AtomicU64,
+    pub(crate) cancelled: AtomicU64,
+    pub(crate) failed: AtomicU64,
+}
+
+impl Counters {
+    /// All of them now; `in_flight` and `queued` are counted where requests come in.
+    pub(crate) fn snapshot(&self, in_flight: usize, queued: usize) -> Stats {
+        Stats {
+            running: self.running.load(Relaxed),
+            waiting: self.preempted.load(Relaxed) + queued,
+            in_flight,
+            kv_blocks_used: self.kv_blocks_used.load(Relaxed),
+            kv_blocks_total: self.kv_blocks_total.load(Relaxed),
+            prompt_tokens: self.prompt_tokens.load(Relaxed),
+            generation_tokens: self.generation_tokens.load(Relaxed),
+            steps: self.steps.load(Relaxed),
+            batch_tokens: self.batch_tokens.load(Relaxed),
+            preemptions: self.preemptions.load(Relaxed),
+            finished_stop: self.finished_stop.load(Relaxed),
+            finished_length: self.finished_length.load(Relaxed),
+            cancelled: self.cancelled.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+        }
+    }
+}

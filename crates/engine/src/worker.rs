@@ -1,0 +1,178 @@
+//! The engine's thread: take requests in, then schedule, run, postprocess; again and again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use flume::Receiver;
+use garrison_device::{Batch, DeviceError};
+use garrison_tokenizer::Tokenizer;
+use garrison_types::FinishReason;
+
+use crate::engine::Shared;
+use crate::executor::{Execute, StepOutput};
+use crate::scheduler::{Chunk, Scheduler};
+use crate::sequence::Sequence;
+use crate::{EngineConfig, Event, Failure, batch};
+
+/// What the thread is told.
+pub(crate) enum Command {
+    /// A new sequence.
+    Submit(Box<Sequence>),
+    /// Look at the flags.
+    Wake,
+}
+
+/// Everything the thread owns.
+pub(crate) struct Worker {
+    executor: Box<dyn Execute>,
+    tokenizer: Arc<Tokenizer>,
+    scheduler: Scheduler,
+    batch: Batch,
+    shared: Arc<Shared>,
+    inbox: Receiver<Command>,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        executor: Box<dyn Execute>,
+        tokenizer: Arc<Tokenizer>,
+        config: &EngineConfig,
+        shared: Arc<Shared>,
+        inbox: Receiver<Command>,
+    ) -> Worker {
+        let scheduler = Scheduler::new(config);
+        shared.counters.kv_blocks_total.store(scheduler.blocks().1, Relaxed);
+        Worker { executor, tokenizer, scheduler, batch: Batch::default(), shared, inbox }
+    }
+
+    /// Works until told to stop.
+    pub(crate) fn run(mut self) {
+        let _last_words = LastWords { shared: Arc::clone(&self.shared), inbox: self.inbox.clone() };
+        while self.take_commands() {
+            self.step();
+        }
+        for sequence in self.scheduler.take_all() {
+            sequence.emit(Event::Failed(Failure::ShuttingDown));
+        }
+        self.publish();
+    }
+
+    /// Takes what has come in, waiting for something if there is nothing to do. False to stop.
+    fn take_commands(&mut self) -> bool {
+        if self.scheduler.is_idle() {
+            match self.inbox.recv() {
+                Ok(command) => self.take(command),
+                Err(flume::RecvError::Disconnected) => return false,
+            }
+        }
+        while let Ok(command) = self.inbox.try_recv() {
+            self.take(command);
+        }
+        !self.shared.stopping.load(SeqCst)
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Submit(sequence) => self.scheduler.enqueue(*sequence),
+            Command::Wake => {}
+        }
+    }
+
+    /// One scheduler iteration.
+    pub(crate) fn step(&mut self) {
+        let cancelled = self.scheduler.drop_cancelled();
+        self.shared.counters.cancelled.fetch_add(cancelled as u64, Relaxed);
+        let chunks = self.scheduler.schedule();
+        if !chunks.is_empty() {
+            batch::fill(&mut self.batch, self.scheduler.running(), &chunks);
+            match self.executor.step(&self.batch) {
+                Ok(output) => self.postprocess(&chunks, output),
+                Err(error) => self.fail_running(&error),
+            }
+        }
+        self.publish();
+    }
+
+    /// Gives each sequence its results and lets those that ended go.
+    fn postprocess(&mut self, chunks: &[Chunk], output: StepOutput) {
+        assert_eq!(output.samples.len(), self.batch.samples.len(), "one result for each row asked for");
+        let counters = &self.shared.counters;
+        counters.steps.fetch_add(1, Relaxed);
+        counters.batch_tokens.fetch_add(self.batch.tokens.len() as u64, Relaxed);
+        // The rows hold on to the sequences' token counts, which are about to change in place.
+        self.batch.samples.clear();
+        let mut results = output.samples.into_iter();
+        let mut ended: Vec<(usize, FinishReason)> = Vec::new();
+        for Chunk { seq, piece } in chunks {
+            let own = results.by_ref().take(piece.scores + piece.draws);
+            let progress = self.scheduler.running_mut()[*seq].advance(piece, own, &self.tokenizer);
+            counters.prompt_tokens.fetch_add(progress.prompt_tokens as u64, Relaxed);
+            counters.generation_tokens.fetch_add(progress.generated as u64, Relaxed);
+            ended.extend(progress.ended.map(|reason| (*seq, reason)));
+        }
+        ended.sort_unstable_by_key(|(seq, _)| *seq);
+        let gone = self.scheduler.retire(|i, _| ended.binary_search_by_key(&i, |(seq, _)| *seq).is_ok());
+        // A client that has seen its last event finds it in the statistics.
+        self.publish();
+        for (mut sequence, (_, reason)) in gone.into_iter().zip(ended) {
+            self.finish(&mut sequence, reason);
+        }
+    }
+
+    fn finish(&self, sequence: &mut Sequence, reason: FinishReason) {
+        let counters = &self.shared.counters;
+        let finish = sequence.finish(reason);
+        match finish.reason {
+            FinishReason::Stop { .. } => counters.finished_stop.fetch_add(1, Relaxed),
+            FinishReason::Length => counters.finished_length.fetch_add(1, Relaxed),
+        };
+        let (old, new) = (self.shared.run_ms.load(Relaxed), sequence.running_time().as_millis() as u64);
+        let average = if old == 0 { new } else { (old * 7 + new) / 8 };
+        self.shared.run_ms.store(average, Relaxed);
+        sequence.emit(Event::Finished(finish));
+    }
+
+    /// A device that failed has lost its state, the KV cache included: everything that runs is
+    /// lost, what waits is not, and the next step shows whether the device still works.
+    fn fail_running(&mut self, error: &DeviceError) {
+        let lost = self.scheduler.retire(|_, _| true);
+        tracing::error!(sequences = lost.len(), %error, "a step failed");
+        self.shared.counters.failed.fetch_add(lost.len() as u64, Relaxed);
+        self.publish();
+        for sequence in lost {
+            sequence.emit(Event::Failed(Failure::Device(error.to_string())));
+        }
+    }
+
+    /// Brings the gauges up to date.
+    fn publish(&self) {
+        let counters = &self.shared.counters;
+        counters.running.store(self.scheduler.running().len(), Relaxed);
+        counters.preempted.store(self.scheduler.preempted(), Relaxed);
+        counters.kv_blocks_used.store(self.scheduler.blocks().0, Relaxed);
+        counters.preemptions.store(self.scheduler.preemptions(), Relaxed);
+    }
+}
+
+/// Runs when the thread ends, by a panic too: no client is left waiting.
+struct LastWords {
+    shared: Arc<Shared>,
+    inbox: Receiver<Command>,
+}
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the engine's thread panicked; its sequences are lost");
+        }
+        // In this order: whoever sends after the channel is emptied sees the flag.
+        self.shared.stopped.store(true, SeqCst);
+        for command in self.inbox.try_iter() {
+            if let Command::Submit(sequence) = command {
+                let panicking = std::thread::panicking();
+                let failure = if panicking { Failure::Stopped } else { Failure::ShuttingDown };
+                sequence.emit(Event::Failed(failure));
+            }
+        }
+    }
+}
