@@ -10,6 +10,7 @@ mod error;
 mod gguf;
 mod header;
 mod metadata;
+pub mod quantize;
 mod source;
 mod vocabulary;
 mod writer;
