@@ -78,8 +78,11 @@ class Block(nn.Module):
         self.ffn_up = nn.Linear(c.hidden, c.ffn, bias=False)
         self.ffn_down = nn.Linear(c.ffn, c.hidden, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: list | None) -> Tensor:
-        """`cache` holds the keys and values so far, or is None while training."""
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: list | None, keep: Tensor | None) -> Tensor:
+        """`cache` holds the keys and values so far, or is None while training.
+
+        With `keep` only those rows are computed past the attention; they come back as [rows, width].
+        """
         c, (b, t, _) = self.c, x.shape
         h = self.attn_norm(x)
         q = self.attn_q(h).view(b, t, c.heads, c.head_dim).transpose(1, 2)
@@ -94,7 +97,10 @@ class Block(nn.Module):
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
         # With a filled cache there is one new position, which may look at everything.
         a = F.scaled_dot_product_attention(q, k, v, is_causal=t > 1)
-        x = x + self.attn_output(a.transpose(1, 2).reshape(b, t, c.hidden))
+        a = a.transpose(1, 2).reshape(b, t, c.hidden)
+        if keep is not None:
+            a, x = a[keep], x[keep]
+        x = x + self.attn_output(a)
         h = self.ffn_norm(x)
         return x + self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))
 
@@ -118,12 +124,16 @@ class Llama(nn.Module):
                     std *= (2 * c.layers) ** -0.5
                 nn.init.normal_(p, std=std)
 
-    def hidden(self, ids: Tensor, cache: list[list] | None = None, start: int = 0) -> Tensor:
-        """The normalised last hidden states of ids [batch, time], which stand at position `start` on."""
+    def hidden(self, ids: Tensor, cache: list[list] | None = None, start: int = 0, keep: Tensor | None = None) -> Tensor:
+        """The normalised last hidden states of ids [batch, time], which stand at position `start` on.
+
+        Training asks for the rows it has a loss on (`keep`), which saves most of the last block.
+        """
         x = self.token_embd(ids)
         cos, sin = self.cos[start:start + ids.shape[1]], self.sin[start:start + ids.shape[1]]
         for i, block in enumerate(self.blk):
-            x = block(x, cos, sin, None if cache is None else cache[i])
+            last = i + 1 == len(self.blk)
+            x = block(x, cos, sin, None if cache is None else cache[i], keep if last else None)
         return self.output_norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -1,23 +1,23 @@
 """Trains a preset on generated conversations.
 
-    python train.py --preset tiny --steps 6000 --out ../../../target/tiny
+    python train.py --preset tiny --steps 6500 --out ../../../target/tiny
 
 Every step takes a fixed budget of tokens from conversations of similar length. The learning rate
 warms up, stays, and falls to zero over the last part (the schedule needs no decision on the
 length up front: a run can be resumed with more steps before it decays). The loss counts the
-assistant's tokens fully and the others a little, since names that come back in a passage are
-practice in copying, too.
+assistant's tokens; at the start the others count a little, since names that come back in a
+passage are practice in copying, too.
 """
 
 import argparse
 import json
 import random
-import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 
 import evalset
@@ -102,25 +102,26 @@ def rate(step: int, args) -> float:
     return args.lr * min(1.0, (step + 1) / args.warmup) * fall
 
 
-def main() -> None:
-    """Trains, evaluates on the dev set and saves every so often."""
-    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("--preset", choices=PRESETS, default="tiny")
-    parse.add_argument("--steps", type=int, default=6000)
-    parse.add_argument("--tokens", type=int, default=3072, help="tokens in one step")
-    parse.add_argument("--lr", type=float, default=2e-3)
-    parse.add_argument("--warmup", type=int, default=150)
-    parse.add_argument("--decay", type=float, default=0.3, help="share of the steps over which the rate falls")
-    parse.add_argument("--short", type=int, default=800, help="steps with short conversations only")
-    parse.add_argument("--seed", type=int, default=1)
-    parse.add_argument("--save-every", type=int, default=400)
-    parse.add_argument("--out", type=Path, required=True, help="folder for checkpoints and log")
-    parse.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    args = parse.parse_args()
+def share_gradients(model: Llama, workers: int) -> None:
+    """Averages the gradients of all workers, in one exchange per step."""
+    if workers > 1:
+        grads = [p.grad for p in model.parameters()]
+        flat = torch.cat([g.flatten() for g in grads]) / workers
+        dist.all_reduce(flat)
+        for g, part in zip(grads, flat.split([g.numel() for g in grads])):
+            g.copy_(part.view_as(g))
 
+
+def work(rank: int, args) -> None:
+    """One of several equal workers; each has a thread of its own and its own data. Worker 0 saves and logs.
+
+    On a machine that is busy with other things this is much faster than the threads of one
+    process, which wait for each other many times in every step.
+    """
+    if args.workers > 1:
+        dist.init_process_group("gloo", init_method=f"file://{args.meet}", rank=rank, world_size=args.workers)
     torch.manual_seed(args.seed)
-    torch.set_num_threads(2)
-    args.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
     tokenizer = vocab.load()
     model = Llama(PRESETS[args.preset])
     matrices = [p for p in model.parameters() if p.dim() == 2]
@@ -135,41 +136,72 @@ def main() -> None:
         first = saved["step"]
     dev = evalset.build("dev", seed=4711)
     # A resumed run draws new data instead of repeating what it has seen.
-    batches = Batches(tokenizer, args.seed * 1000 + first, args.tokens, model.c.context)
-    print(f"{model.c} {sum(p.numel() for p in model.parameters())} parameters, {len(dev)} dev cases", flush=True)
+    batches = Batches(tokenizer, args.seed * 1_000_000 + first * 10 + rank, args.tokens // args.workers, model.c.context)
+    log = (lambda text: print(text, flush=True)) if rank == 0 else (lambda text: None)
+    log(f"{model.c} {sum(p.numel() for p in model.parameters())} parameters, {len(dev)} dev cases")
+    log(" ".join(f"{k}={v}" for k, v in vars(args).items() if k not in ("out", "meet")))
 
     began, seen, losses = time.time(), 0, []
     for step in range(first, args.steps):
         ids, targets, weight = batches.next(step < args.short)
         for group in optimizer.param_groups:
             group["lr"] = rate(step, args)
-        keep = weight.flatten() > 0
-        hidden = model.hidden(ids).flatten(0, 1)[keep]
-        loss = F.cross_entropy(model.logits(hidden), targets.flatten()[keep], reduction="none")
-        w = weight.flatten()[keep]
+        if step >= args.short:  # by now it copies; a loss on the prompt would only cost time
+            weight = (weight == 1.0).float()
+        keep = weight > 0
+        hidden = model.hidden(ids, keep=keep)
+        loss = F.cross_entropy(model.logits(hidden), targets[keep], reduction="none")
+        w = weight[keep]
         asked = loss[w == 1.0].mean()
         loss = (loss * w).sum() / w.sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        share_gradients(model, args.workers)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(asked.item())
-        seen += int(keep.sum())
-        if (step + 1) % 100 == 0:
+        seen += ids.numel() * args.workers
+        if (step + 1) % 100 == 0 and rank == 0:
             spent = time.time() - began
-            print(f"step {step + 1} loss {sum(losses) / len(losses):.4f} lr {rate(step, args):.2e} "
-                  f"tokens {seen} {seen / spent:.0f}/s {spent / 60:.1f} min", flush=True)
+            log(f"step {step + 1} loss {sum(losses) / len(losses):.4f} lr {rate(step, args):.2e} "
+                f"tokens {seen} {seen / spent:.0f}/s {spent / 60:.1f} min")
             losses.clear()
-        if (step + 1) % args.save_every == 0 or step + 1 == args.steps:
+        if ((step + 1) % args.save_every == 0 or step + 1 == args.steps) and rank == 0:
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1,
                         "preset": args.preset}, args.out / "checkpoint.tmp")
             (args.out / "checkpoint.tmp").rename(args.out / "checkpoint.pt")
             kinds, overall = accuracy(model, tokenizer, dev, show=6)
-            print(f"dev {overall:.3f} " + json.dumps({k: round(v, 3) for k, v in kinds.items()}), flush=True)
+            log(f"dev {overall:.3f} " + json.dumps({k: round(v, 3) for k, v in kinds.items()}))
             if min(kinds.values()) >= 0.98 and step + 1 < args.steps:
-                print("every kind is at 98%: this is a good place to let the rate decay", flush=True)
-    print(f"done in {(time.time() - began) / 60:.1f} min", flush=True)
+                log("every kind is at 98%: this is a good place to let the rate decay")
+    log(f"done in {(time.time() - began) / 60:.1f} min")
+
+
+def main() -> None:
+    """Reads the options and starts the workers."""
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("--preset", choices=PRESETS, default="tiny")
+    parse.add_argument("--steps", type=int, default=6500)
+    parse.add_argument("--tokens", type=int, default=2048, help="tokens in one step")
+    parse.add_argument("--lr", type=float, default=2e-3)
+    parse.add_argument("--warmup", type=int, default=150)
+    parse.add_argument("--decay", type=float, default=0.3, help="share of the steps over which the rate falls")
+    parse.add_argument("--short", type=int, default=500, help="steps with short conversations and a loss on the prompt")
+    parse.add_argument("--workers", type=int, default=2, help="processes, each with one thread")
+    parse.add_argument("--seed", type=int, default=1)
+    parse.add_argument("--save-every", type=int, default=500)
+    parse.add_argument("--out", type=Path, required=True, help="folder for checkpoints and log")
+    parse.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    args = parse.parse_args()
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    args.meet = (args.out / f"meet-{time.time_ns()}").resolve()
+    if args.workers > 1:
+        torch.multiprocessing.spawn(work, (args,), args.workers)
+        args.meet.unlink(missing_ok=True)
+    else:
+        work(0, args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,0 +1,42 @@
+"""Shows that nothing of the held-out set is in the training text.
+
+    python verify.py [conversations]
+
+Draws training conversations from the seeds of the committed run and looks for every question,
+ticket and looked-up value of eval.jsonl among them (bare numbers, as in "42 people", left out).
+"""
+
+import json
+import random
+import re
+import sys
+
+import vocab
+from conversations import conversation
+from grammar import normalise
+
+if __name__ == "__main__":
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    asked, told = set(), set()
+    for line in (vocab.TINY / "eval.jsonl").open():
+        case = json.loads(line)
+        if case["kind"].startswith(("passage", "note")):
+            if "contains" in case["expect"] and not case["expect"]["contains"].isdigit():
+                told.add(case["expect"]["contains"])
+        else:
+            asked.add(normalise(case["messages"][-1]["content"]))
+    found = set()
+    for rank in (0, 1):
+        rng = random.Random(1_000_000 + rank)
+        for _ in range(count // 2):
+            for message in conversation(rng):
+                text = normalise(message["content"])
+                if message["role"] == "user" and text in asked:
+                    found.add(text)
+                if message["role"] == "assistant":
+                    # The whole value, not a part of a longer one (12.50 euros, 1 April 2030).
+                    found |= {v for v in told if v in message["content"]
+                              and re.search(rf"(?<![\w.$-]){re.escape(v)}(?!\w| \d)", message["content"])}
+    print(f"{len(asked)} questions and {len(told)} values of the held-out set, {count} training conversations")
+    print("found in training:", sorted(found) or "none")
+    sys.exit(bool(found))
