@@ -7,7 +7,7 @@ use garrison_types::quant::{
 };
 
 use super::runs;
-use super::search::{Offset, affine, extreme, inverse, round, symmetric, weights};
+use super::search::{Offset, affine, clamp, extreme, inverse, round, symmetric, weights};
 
 /// A super-block on the grids `d * s * q - dmin * m`.
 struct Affine<const RUNS: usize> {
@@ -32,7 +32,7 @@ fn affine_block<const RUN: usize, const RUNS: usize>(x: &[f32; 256], n: f32, mos
     for (i, (q, run)) in q.as_chunks_mut::<RUN>().0.iter_mut().zip(runs::<RUN>(x)).enumerate() {
         let to_grid = inverse(d.get() * f32::from(scales[i]));
         let min = dmin.get() * f32::from(mins[i]);
-        *q = run.map(|x| round(((x + min) * to_grid).clamp(0.0, n)) as u8);
+        *q = run.map(|x| round(clamp((x + min) * to_grid, 0.0, n)) as u8);
     }
     Affine { d, dmin, scales, mins, q }
 }
@@ -41,7 +41,7 @@ fn affine_block<const RUN: usize, const RUNS: usize>(x: &[f32; 256], n: f32, mos
 fn unsigned_scales<const RUNS: usize>(wanted: &[f32; RUNS], most: f32) -> (F16Le, [u8; RUNS]) {
     let d = F16Le::new(extreme(wanted).max(0.0) / most);
     let to_scale = inverse(d.get());
-    (d, wanted.map(|s| round((s * to_scale).clamp(0.0, most)) as u8))
+    (d, wanted.map(|s| round(clamp(s * to_scale, 0.0, most)) as u8))
 }
 
 /// A super-block on the grids `d * s * q`, 16 runs of 16.
@@ -60,11 +60,11 @@ fn symmetric_block(x: &[f32; 256], n: f32, reach: f32) -> Symmetric {
     }
     let d = F16Le::new(extreme(&wanted) / -reach);
     let to_scale = inverse(d.get());
-    let scales = wanted.map(|s| round((s * to_scale).clamp(-reach, reach - 1.0)) as i8);
+    let scales = wanted.map(|s| round(clamp(s * to_scale, -reach, reach - 1.0)) as i8);
     let mut q = [0; 256];
     for ((q, run), s) in q.as_chunks_mut::<16>().0.iter_mut().zip(runs::<16>(x)).zip(scales) {
         let to_grid = inverse(d.get() * f32::from(s));
-        *q = run.map(|x| (round((x * to_grid).clamp(-n, n - 1.0)) + n) as u8);
+        *q = run.map(|x| (round(clamp(x * to_grid, -n, n - 1.0)) + n) as u8);
     }
     Symmetric { d, scales, q }
 }

@@ -2,12 +2,12 @@
 
 use garrison_types::quant::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, F16Le};
 
-use super::search::{Offset, affine, extreme, inverse, round, symmetric, weights};
+use super::search::{Offset, affine, clamp, extreme, inverse, round, symmetric, weights};
 
 pub(super) fn q8_0(x: &[f32; 32]) -> BlockQ8_0 {
     let d = F16Le::new(extreme(x).abs() / 127.0);
     let scale = inverse(d.get());
-    BlockQ8_0 { d, qs: x.map(|x| round((x * scale).clamp(-127.0, 127.0)) as i8) }
+    BlockQ8_0 { d, qs: x.map(|x| round(clamp(x * scale, -127.0, 127.0)) as i8) }
 }
 
 pub(super) fn q4_0(x: &[f32; 32]) -> BlockQ4_0 {
@@ -34,7 +34,7 @@ pub(super) fn q5_1(x: &[f32; 32]) -> BlockQ5_1 {
 fn symmetric_codes(x: &[f32; 32], n: f32) -> (F16Le, [u8; 32]) {
     let d = F16Le::new(symmetric(x, &weights(x), n));
     let scale = inverse(d.get());
-    (d, x.map(|x| (round((x * scale).clamp(-n, n - 1.0)) + n) as u8))
+    (d, x.map(|x| (round(clamp(x * scale, -n, n - 1.0)) + n) as u8))
 }
 
 /// Codes `0 ..= n` for `x = d * q + m`.
@@ -42,7 +42,7 @@ fn affine_codes(x: &[f32; 32], n: f32) -> (F16Le, F16Le, [u8; 32]) {
     let (d, m) = affine(x, &weights(x), n, Offset::Free);
     let (d, m) = (F16Le::new(d), F16Le::new(m));
     let scale = inverse(d.get());
-    (d, m, x.map(|x| round(((x - m.get()) * scale).clamp(0.0, n)) as u8))
+    (d, m, x.map(|x| round(clamp((x - m.get()) * scale, 0.0, n)) as u8))
 }
 
 /// Value `j` low, value `j + 16` high.

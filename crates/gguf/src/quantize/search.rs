@@ -4,8 +4,14 @@
 //! little wider and narrower, rounds to each, solves weighted least squares for the scale (and
 //! offset) given that rounding, and keeps the best. The idea is that of ggml's k-quants.
 //!
-//! Values are handled as floats throughout and rounded by adding 1.5 * 2^23, so that the loops
-//! vectorize on the plainest x86-64.
+//! Everything runs on floats in [`LANES`] independent sums, with rounding by an addition and
+//! clamping by two selects, so that the loops vectorize on the plainest x86-64.
+
+/// Independent partial sums; every `N` here is a multiple.
+const LANES: usize = 8;
+
+/// Smaller magnitudes count as zero: their inverse would overflow.
+const NOTHING: f32 = f32::MIN_POSITIVE * 1e6;
 
 /// Rounds to the nearest integer, ties to even; exact for magnitudes under 2^22.
 #[inline(always)]
@@ -14,9 +20,17 @@ pub(super) fn round(x: f32) -> f32 {
     (x + SHIFT) - SHIFT
 }
 
+/// Clamps as two selects do; `low` for NaN.
+#[inline(always)]
+pub(super) fn clamp(x: f32, low: f32, high: f32) -> f32 {
+    let x = if x > low { x } else { low };
+    if x < high { x } else { high }
+}
+
 /// Larger values matter more, small ones still count: `|x|` plus their root mean square.
 pub(super) fn weights<const N: usize>(x: &[f32; N]) -> [f32; N] {
-    let rms = (x.iter().map(|x| x * x).sum::<f32>() / N as f32).sqrt();
+    let [squares] = sums(x, x, |x, _| [x * x]);
+    let rms = (squares / N as f32).sqrt();
     x.map(|x| rms + x.abs())
 }
 
@@ -31,31 +45,48 @@ pub(super) fn inverse(x: f32) -> f32 {
     if inverse.is_finite() { inverse } else { 0.0 }
 }
 
+/// Adds `K` terms of each `(x, w)` up, in a fixed order.
+#[inline(always)]
+pub(super) fn sums<const N: usize, const K: usize>(
+    x: &[f32; N],
+    w: &[f32; N],
+    terms: impl Fn(f32, f32) -> [f32; K],
+) -> [f32; K] {
+    const { assert!(N.is_multiple_of(LANES)) };
+    let mut partial = [[0.0; LANES]; K];
+    for (x, w) in x.as_chunks::<LANES>().0.iter().zip(w.as_chunks::<LANES>().0) {
+        for lane in 0..LANES {
+            let terms = terms(x[lane], w[lane]);
+            for k in 0..K {
+                partial[k][lane] += terms[k];
+            }
+        }
+    }
+    partial.map(|lanes| lanes.iter().sum())
+}
+
 /// The scale `d` for `x ≈ d * q`, `q` in `-n ..= n - 1`, that loses least.
 ///
 /// The scale has whichever sign puts the largest value on the negative side, which reaches further.
 pub(super) fn symmetric<const N: usize>(x: &[f32; N], w: &[f32; N], n: f32) -> f32 {
     let extreme = extreme(x);
-    if extreme.abs() < f32::MIN_POSITIVE * 1e6 {
+    if extreme.abs() < NOTHING {
         return 0.0;
     }
     best_scale((-9..=9).map(|step| (n + 0.1 * step as f32) / -extreme), |inverse| {
-        let (mut xq, mut qq) = (0.0, 0.0);
-        for (x, w) in x.iter().zip(w) {
-            let q = round((x * inverse).clamp(-n, n - 1.0));
-            xq += w * x * q;
-            qq += w * q * q;
-        }
-        (xq, qq)
+        sums(x, w, |x, w| {
+            let q = round(clamp(x * inverse, -n, n - 1.0));
+            [w * x * q, w * q * q]
+        })
     })
 }
 
 /// Of candidate inverse scales, the least-squares scale of the best: `sums` gives `Σwxq` and
 /// `Σwqq` for one, whence the scale is `Σwxq / Σwqq` and the error `Σwxx - Σwxq² / Σwqq`.
-pub(super) fn best_scale(inverses: impl Iterator<Item = f32>, sums: impl Fn(f32) -> (f32, f32)) -> f32 {
+pub(super) fn best_scale(inverses: impl Iterator<Item = f32>, sums: impl Fn(f32) -> [f32; 2]) -> f32 {
     let (mut best, mut scale) = (0.0, 0.0);
     for inverse in inverses {
-        let (xq, qq) = sums(inverse);
+        let [xq, qq] = sums(inverse);
         if qq > 0.0 && xq * xq > best * qq {
             best = xq * xq / qq;
             scale = xq / qq;
@@ -77,52 +108,37 @@ pub(super) enum Offset {
 pub(super) fn affine<const N: usize>(x: &[f32; N], w: &[f32; N], n: f32, offset: Offset) -> (f32, f32) {
     let (mut low, mut high) = (x[0], x[0]);
     for &x in x {
-        low = low.min(x);
-        high = high.max(x);
+        low = if x < low { x } else { low };
+        high = if x > high { x } else { high };
     }
     if offset == Offset::NotPositive {
         low = low.min(0.0);
     }
-    if high - low < f32::MIN_POSITIVE * 1e6 {
+    if high - low < NOTHING {
         return (0.0, low);
     }
-    let first = ((high - low) / n, low);
-    let mut best = (error(x, w, n, inverse(first.0), first), first);
-    let sum_w: f32 = w.iter().sum();
-    let sum_wx: f32 = x.iter().zip(w).map(|(x, w)| x * w).sum();
+    let [sw, swx] = sums(x, w, |x, w| [w, w * x]);
+    // What a fit explains of Σwxx: maximal where the error is minimal.
+    let mut best = (f32::MIN, ((high - low) / n, low));
     for step in -10..=10 {
         let to_grid = (n + 0.1 * step as f32) / (high - low);
-        let (mut wq, mut wqq, mut wqx) = (0.0, 0.0, 0.0);
-        for (x, w) in x.iter().zip(w) {
-            let q = round(((x - low) * to_grid).clamp(0.0, n));
-            wq += w * q;
-            wqq += w * q * q;
-            wqx += w * q * x;
-        }
-        let determinant = sum_w * wqq - wq * wq;
-        if determinant <= 0.0 || wqq <= 0.0 {
+        let [swq, swqq, swqx] = sums(x, w, |x, w| {
+            let q = round(clamp((x - low) * to_grid, 0.0, n));
+            [w * q, w * q * q, w * q * x]
+        });
+        let determinant = sw * swqq - swq * swq;
+        if determinant <= 0.0 || swqq <= 0.0 {
             continue;
         }
-        let mut fit = ((sum_w * wqx - sum_wx * wq) / determinant, (wqq * sum_wx - wq * wqx) / determinant);
-        if offset == Offset::NotPositive && fit.1 > 0.0 {
-            fit = (wqx / wqq, 0.0);
+        let mut d = (sw * swqx - swx * swq) / determinant;
+        let mut m = (swqq * swx - swq * swqx) / determinant;
+        if offset == Offset::NotPositive && m > 0.0 {
+            (d, m) = (swqx / swqq, 0.0);
         }
-        let error = error(x, w, n, inverse(fit.0), fit);
-        if fit.0 > 0.0 && error < best.0 {
-            best = (error, fit);
+        let explained = d * swqx + m * swx;
+        if d > 0.0 && explained > best.0 {
+            best = (explained, (d, m));
         }
     }
     best.1
-}
-
-/// The weighted squared error of rounding to a grid.
-fn error<const N: usize>(x: &[f32; N], w: &[f32; N], n: f32, inverse: f32, (d, m): (f32, f32)) -> f32 {
-    x.iter()
-        .zip(w)
-        .map(|(x, w)| {
-            let q = round(((x - m) * inverse).clamp(0.0, n));
-            let e = d * q + m - x;
-            w * e * e
-        })
-        .sum()
 }
