@@ -9,11 +9,12 @@ use garrison_device::{
 };
 
 use crate::buffer::Buffer;
-use crate::fallback::{self as matmul, Weight};
 use crate::kv::KvLayer;
+use crate::matmul;
 use crate::ops::{self, Run};
 use crate::pool::Pool;
 use crate::simd::Level;
+use crate::weight::Weight;
 use crate::{Isa, available_threads};
 
 /// What a [`CpuDevice`] may use.

@@ -10,13 +10,14 @@
 
 mod buffer;
 mod device;
-mod fallback;
 mod isa;
 mod kv;
+mod matmul;
 mod memory;
 mod ops;
 mod pool;
 mod simd;
+mod weight;
 
 pub use buffer::Buffer;
 pub use device::{CpuDevice, CpuOptions, CpuWeight, NoGraph};

@@ -1,7 +1,7 @@
 //! `dst[i, :] = table[tokens[i], :]`. Unpacking is the weight's business.
 
 use super::Run;
-use crate::fallback::Weight;
+use crate::weight::Weight;
 
 /// # Panics
 /// If a token is not in the table: the tokenizer and the server let no such token in.

@@ -1,0 +1,229 @@
+//! AVX-512 F, BW, VL, DQ and VNNI.
+
+#![allow(unsafe_op_in_unsafe_fn)] // one condition for all, stated in `simd`
+
+use std::arch::x86_64::*;
+
+use super::kernel::{Format, Stripe, stripe};
+use super::simd::Simd;
+
+/// The primitives of AVX-512: a 512-bit register is the 8 rows of one panel, then the 8 rows of
+/// the next. Products are summed in 32 bits by VNNI, so nothing needs widening.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512;
+
+/// Computes a stripe.
+///
+/// # Safety
+/// The processor has all of [`Isa::Avx512Vnni`](crate::Isa), and the stripe's addresses are good.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+pub(super) unsafe fn run<F: Format>(s: &Stripe<'_>) {
+    stripe::<Avx512, F>(s);
+}
+
+/// The same place in two panels.
+#[derive(Clone, Copy)]
+pub(super) struct TwoRows(*const u8, *const u8);
+
+/// 16 bytes of each panel.
+#[inline(always)]
+unsafe fn load_halves(rows: TwoRows, at: usize) -> __m256i {
+    let first = _mm256_castsi128_si256(_mm_loadu_si128(rows.0.add(at).cast()));
+    _mm256_inserti128_si256::<1>(first, _mm_loadu_si128(rows.1.add(at).cast()))
+}
+
+impl Simd for Avx512 {
+    const PANELS: usize = 2;
+    const NARROW: bool = false;
+    const SIGNED_OFFSET: bool = true;
+
+    type Rows = TwoRows;
+    type Bytes = __m512i;
+    type Pairs = __m512i;
+    type Scale = __m512i;
+    type Part = __m512i;
+    type Int = __m512i;
+    type Float = __m512;
+
+    #[inline(always)]
+    unsafe fn rows(first: *const u8, stride: usize) -> TwoRows {
+        TwoRows(first, first.add(stride))
+    }
+
+    #[inline(always)]
+    unsafe fn ahead(rows: TwoRows, bytes: usize) -> TwoRows {
+        TwoRows(rows.0.add(bytes), rows.1.add(bytes))
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(rows: TwoRows, bytes: usize) {
+        _mm_prefetch::<_MM_HINT_T0>(rows.0.wrapping_add(bytes).cast());
+        _mm_prefetch::<_MM_HINT_T0>(rows.1.wrapping_add(bytes).cast());
+    }
+
+    #[inline(always)]
+    unsafe fn load(rows: TwoRows, at: usize) -> __m512i {
+        let first = _mm512_castsi256_si512(_mm256_loadu_si256(rows.0.add(at).cast()));
+        _mm512_inserti64x4::<1>(first, _mm256_loadu_si256(rows.1.add(at).cast()))
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(v: __m512i, to: *mut u8, stride: usize, at: usize) {
+        _mm256_storeu_si256(to.add(at).cast(), _mm512_castsi512_si256(v));
+        _mm256_storeu_si256(to.add(stride + at).cast(), _mm512_extracti64x4_epi64::<1>(v));
+    }
+
+    #[inline(always)]
+    unsafe fn field(v: __m512i, from: u32, to: u32, mask: u8) -> __m512i {
+        // Shifts cross bytes within 16 bits; the mask removes what crossed.
+        let shifted = if from >= to {
+            _mm512_srl_epi16(v, _mm_cvtsi32_si128((from - to) as i32))
+        } else {
+            _mm512_sll_epi16(v, _mm_cvtsi32_si128((to - from) as i32))
+        };
+        _mm512_and_si512(shifted, _mm512_set1_epi8((mask << to) as i8))
+    }
+
+    #[inline(always)]
+    unsafe fn or(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_or_si512(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn sub_bytes(a: __m512i, b: u8) -> __m512i {
+        _mm512_sub_epi8(a, _mm512_set1_epi8(b as i8))
+    }
+
+    #[inline(always)]
+    unsafe fn look_up(table: &'static [i8; 16], v: __m512i) -> __m512i {
+        let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+        _mm512_shuffle_epi8(table, v)
+    }
+
+    #[inline(always)]
+    unsafe fn quad(x: *const i8) -> __m512i {
+        _mm512_set1_epi32(x.cast::<i32>().read_unaligned())
+    }
+
+    #[inline(always)]
+    unsafe fn part_zero() -> __m512i {
+        _mm512_setzero_si512()
+    }
+
+    #[inline(always)]
+    unsafe fn dot(part: __m512i, w: __m512i, x: __m512i) -> __m512i {
+        _mm512_dpbusd_epi32(part, w, x)
+    }
+
+    #[inline(always)]
+    unsafe fn dot_signed(part: __m512i, w: __m512i, x: __m512i) -> __m512i {
+        // Flipping the top bit adds 128 and makes it unsigned.
+        _mm512_dpbusd_epi32(part, _mm512_xor_si512(w, _mm512_set1_epi8(i8::MIN)), x)
+    }
+
+    #[inline(always)]
+    unsafe fn widen_scaled(sum: __m512i, part: __m512i, scale: __m512i) -> __m512i {
+        _mm512_add_epi32(sum, _mm512_mullo_epi32(part, scale))
+    }
+
+    #[inline(always)]
+    unsafe fn widen(sum: __m512i, part: __m512i) -> __m512i {
+        _mm512_add_epi32(sum, part)
+    }
+
+    #[inline(always)]
+    unsafe fn pairs(rows: TwoRows, at: usize) -> __m512i {
+        _mm512_cvtepi8_epi16(load_halves(rows, at))
+    }
+
+    #[inline(always)]
+    unsafe fn first(pairs: __m512i) -> __m512i {
+        _mm512_srai_epi32::<16>(_mm512_slli_epi32::<16>(pairs))
+    }
+
+    #[inline(always)]
+    unsafe fn second(pairs: __m512i) -> __m512i {
+        _mm512_srai_epi32::<16>(pairs)
+    }
+
+    #[inline(always)]
+    unsafe fn dot_pairs(sum: __m512i, pairs: __m512i, x: *const i16) -> __m512i {
+        let x = _mm512_set1_epi32(x.cast::<i32>().read_unaligned());
+        _mm512_dpwssd_epi32(sum, pairs, x)
+    }
+
+    #[inline(always)]
+    unsafe fn int_zero() -> __m512i {
+        _mm512_setzero_si512()
+    }
+
+    #[inline(always)]
+    unsafe fn int_splat(x: *const i32) -> __m512i {
+        _mm512_set1_epi32(*x)
+    }
+
+    #[inline(always)]
+    unsafe fn sub_shifted(a: __m512i, b: __m512i, shift: u32) -> __m512i {
+        _mm512_sub_epi32(a, _mm512_sll_epi32(b, _mm_cvtsi32_si128(shift as i32)))
+    }
+
+    #[inline(always)]
+    unsafe fn to_float(a: __m512i) -> __m512 {
+        _mm512_cvtepi32_ps(a)
+    }
+
+    #[inline(always)]
+    unsafe fn float_zero() -> __m512 {
+        _mm512_setzero_ps()
+    }
+
+    #[inline(always)]
+    unsafe fn float_splat(x: *const f32) -> __m512 {
+        _mm512_set1_ps(*x)
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(rows: TwoRows, at: usize) -> __m512 {
+        _mm512_cvtph_ps(load_halves(rows, at))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(rows: TwoRows, at: usize) -> __m512 {
+        let wide = _mm512_cvtepu16_epi32(load_halves(rows, at));
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+    }
+
+    #[inline(always)]
+    unsafe fn load_f32(rows: TwoRows, at: usize) -> __m512 {
+        _mm512_castsi512_ps(Self::load(rows, at))
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        _mm512_add_ps(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+        _mm512_mul_ps(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+        _mm512_fmadd_ps(a, b, c)
+    }
+
+    #[inline(always)]
+    unsafe fn neg_mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+        _mm512_fnmadd_ps(a, b, c)
+    }
+
+    #[inline(always)]
+    unsafe fn store(v: __m512, to: *mut f32, count: usize) {
+        if count >= 16 {
+            _mm512_storeu_ps(to, v);
+        } else {
+            _mm512_mask_storeu_ps(to, ((1u32 << count) - 1) as u16, v);
+        }
+    }
+}

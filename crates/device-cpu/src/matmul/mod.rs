@@ -1,0 +1,194 @@
+//! Matrix products with quantized and plain weights.
+//!
+//! A call quantizes its activations once, then computes all its weights in one parallel region,
+//! in stripes of panels (see [`layout`]). Which kernel runs is decided by the weight's type and
+//! the instruction set, once per stripe; the order in which one output element is summed is fixed
+//! by [`kernel`] alone, so that it does not depend on the number of rows, on the split into
+//! stripes or on the number of threads.
+
+mod activations;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod kernel;
+mod layout;
+mod pack;
+mod scalar;
+mod simd;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
+use std::ops::Range;
+
+use garrison_types::TensorType;
+
+use crate::weight::Weight;
+use crate::{Isa, Pool};
+use activations::Quantized;
+use kernel::{Columns, Stripe};
+use layout::layout;
+
+pub(crate) use layout::{PANEL, panel_bytes};
+pub(crate) use pack::pack_panel;
+pub(crate) use unpack::unpack_row;
+
+/// Bytes of weights that a task should at least read: below that, handing it out costs more than
+/// a thread with nothing to do.
+const MIN_TASK_BYTES: usize = 64 << 10;
+
+/// Tasks per thread and call where weights are large enough: what one thread is behind, the
+/// others take over.
+const TASKS_PER_THREAD: usize = 8;
+
+/// Runs the stripe function of an instruction set for a type.
+#[cfg(target_arch = "x86_64")]
+macro_rules! run_vector {
+    ($isa:ident, $ty:expr, $stripe:expr) => {
+        match $ty {
+            TensorType::F32 => $isa::run::<kernel::Floats<kernel::F32>>($stripe),
+            TensorType::F16 => $isa::run::<kernel::Floats<kernel::F16>>($stripe),
+            TensorType::BF16 => $isa::run::<kernel::Floats<kernel::Bf16>>($stripe),
+            TensorType::Q8_0 => $isa::run::<kernel::Small<kernel::Q8_0>>($stripe),
+            TensorType::Q4_0 => $isa::run::<kernel::Small<kernel::Q4_0>>($stripe),
+            TensorType::Q4_1 => $isa::run::<kernel::Small<kernel::Q4_1>>($stripe),
+            TensorType::Q5_0 => $isa::run::<kernel::Small<kernel::Q5_0>>($stripe),
+            TensorType::Q5_1 => $isa::run::<kernel::Small<kernel::Q5_1>>($stripe),
+            TensorType::IQ4_NL => $isa::run::<kernel::Small<kernel::Iq4Nl>>($stripe),
+            TensorType::Q2_K => $isa::run::<kernel::Super<kernel::Q2K>>($stripe),
+            TensorType::Q3_K => $isa::run::<kernel::Super<kernel::Q3K>>($stripe),
+            TensorType::Q4_K => $isa::run::<kernel::Super<kernel::Q4K>>($stripe),
+            TensorType::Q5_K => $isa::run::<kernel::Super<kernel::Q5K>>($stripe),
+            TensorType::Q6_K => $isa::run::<kernel::Super<kernel::Q6K>>($stripe),
+            TensorType::IQ4_XS => $isa::run::<kernel::Super<kernel::Iq4Xs>>($stripe),
+        }
+    };
+}
+
+/// An address that tasks on several threads write to, each at its own places.
+#[derive(Clone, Copy)]
+struct Shared<T>(*mut T);
+
+// SAFETY: it is only an address; each use states why its writes do not overlap.
+unsafe impl<T: Send> Sync for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for Shared<T> {}
+
+/// Working memory of [`matmul_group`]: quantized activations. It grows to the largest call so far
+/// and stays there.
+pub(crate) struct Scratch {
+    by_256: Quantized,
+    by_32: Quantized,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch { by_256: Quantized::new(256), by_32: Quantized::new(32) }
+    }
+}
+
+/// `dst[i, o] = sum_j x[i, j] * w[o, j]` for each job: `x` is `[rows, k]`, `dst` is `[rows, n]`.
+///
+/// # Panics
+/// If a length is too short, the weights differ in `k`, or `isa` is not available.
+pub(crate) fn matmul_group(
+    pool: &Pool,
+    isa: Isa,
+    jobs: &mut [(&mut [f32], &Weight)],
+    x: &[f32],
+    rows: usize,
+    scratch: &mut Scratch,
+) {
+    assert!(isa.is_available(), "{isa:?} is not available here");
+    let Some(k) = jobs.first().map(|(_, w)| w.k()) else { return };
+    assert!(x.len() >= rows * k, "x has {} values, not {rows} rows of {k}", x.len());
+    let x = &x[..rows * k];
+    for (dst, w) in jobs.iter() {
+        assert_eq!(w.k(), k, "weights of one group take the same input");
+        assert!(dst.len() >= rows * w.n(), "dst has {} values, not {rows} rows of {}", dst.len(), w.n());
+    }
+    let Scratch { by_256, by_32 } = scratch;
+    for (len, quantized) in [(256, &mut *by_256), (32, &mut *by_32)] {
+        if jobs.iter().any(|(_, w)| w.ty().block_len() == len) {
+            quantized.fill(pool, isa, x, rows, k);
+        }
+    }
+
+    for jobs in jobs.chunks_mut(MAX_GROUP) {
+        let mut shared = [None; MAX_GROUP];
+        for (slot, (dst, w)) in shared.iter_mut().zip(jobs) {
+            let x = match w.ty().block_len() {
+                256 => Columns::Int8(by_256),
+                32 => Columns::Int8(by_32),
+                _ => Columns::Floats(x),
+            };
+            *slot = Some(Job { dst: Shared(dst.as_mut_ptr()), w, x });
+        }
+        run_jobs(pool, isa, shared.iter().flatten(), rows);
+    }
+}
+
+/// Weights that share a parallel region; larger groups take several.
+const MAX_GROUP: usize = 8;
+
+/// One weight of a group.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    /// `[rows, n]`
+    dst: Shared<f32>,
+    w: &'a Weight,
+    x: Columns<'a>,
+}
+
+/// Computes the jobs in one parallel region.
+fn run_jobs<'a>(pool: &Pool, isa: Isa, jobs: impl Iterator<Item = &'a Job<'a>> + Clone + Sync, rows: usize) {
+    let bytes: usize = jobs.clone().map(|job| job.w.bytes()).sum();
+    let task_bytes = (bytes / (TASKS_PER_THREAD * pool.threads())).max(MIN_TASK_BYTES);
+    // Even, so that AVX-512 finds two panels each time.
+    let per_task = |w: &Weight| (task_bytes / w.panel_bytes().max(1)).next_multiple_of(2).max(2);
+    let tasks_of = |w: &Weight| w.n_panels().div_ceil(per_task(w));
+    pool.run(jobs.clone().map(|job| tasks_of(job.w)).sum(), &|task| {
+        let mut task = task;
+        for job in jobs.clone() {
+            if task < tasks_of(job.w) {
+                let first = task * per_task(job.w);
+                job.run(isa, rows, first..job.w.n_panels().min(first + per_task(job.w)));
+                return;
+            }
+            task -= tasks_of(job.w);
+        }
+    });
+}
+
+impl Job<'_> {
+    /// Computes some panels. No two calls of a region may share a panel.
+    fn run(&self, isa: Isa, rows: usize, range: Range<usize>) {
+        let w = self.w;
+        let stripe = Stripe {
+            panels: w.panels(),
+            panel_bytes: w.panel_bytes(),
+            range,
+            n: w.n(),
+            k: w.k(),
+            rows,
+            x: self.x,
+            dst: self.dst.0,
+        };
+        match isa {
+            Isa::Scalar => match layout(w.ty()) {
+                Some(l) => scalar::quantized(&l, &stripe),
+                None => scalar::floats(w.ty(), &stripe),
+            },
+            // SAFETY: `matmul_group` checked that the instruction set is there and that `dst` and
+            // the activations are as long as the stripe says; a weight's panels always are.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { run_vector!(avx2, w.ty(), &stripe) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => unsafe { run_vector!(avx512, w.ty(), &stripe) },
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => unreachable!("asserted to be available"),
+        }
+    }
+}
