@@ -11,12 +11,15 @@ mod gguf;
 mod header;
 mod metadata;
 pub mod quantize;
+mod rope;
 mod source;
+pub mod synth;
 mod vocabulary;
 mod writer;
 
 pub use error::{Error, Result};
 pub use gguf::{Gguf, TensorInfo, TensorView};
 pub use metadata::{Array, Metadata, Value};
+pub use rope::Llama3Scaling;
 pub use source::{Source, TensorData};
 pub use writer::{Writer, encode};
