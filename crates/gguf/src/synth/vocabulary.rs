@@ -35,10 +35,9 @@ const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}<|start_head
 pub(super) fn insert(metadata: &mut Metadata, n: usize) -> Result<()> {
     // Llama 3 keeps 256 control tokens; small vocabularies have no room for that.
     let n_control = if n >= 4096 { 256 } else { 16 };
-    if n < 256 + n_control || n > 1 << 20 {
-        return Err(Error::Unsupported(format!(
-            "a vocabulary of {n} tokens cannot be made; 272 to 1048576 can"
-        )));
+    if n < 256 + n_control || n > MAX_VOCAB {
+        let problem = format!("a vocabulary of {n} tokens cannot be made; 272 to {MAX_VOCAB} can");
+        return Err(Error::Unsupported(problem));
     }
     let n_text = n - n_control;
     let (mut tokens, merges) = text_tokens(n_text);
