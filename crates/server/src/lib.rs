@@ -1,1 +1,148 @@
-//! Stub.
+//! HTTP in front of the engine: OpenAI's API, vLLM's tokenizer endpoints, probes and metrics.
+//!
+//! The only crate that knows HTTP and OpenAI's JSON. A request passes [`gate`] (id, origin, key,
+//! draining), its body is taken in by [`body`], read field by field by [`fields`] and [`params`]
+//! into valid types, rendered and tokenized on a blocking thread, and launched as one or more
+//! sequences. What they emit comes back through [`generation`] as pieces, is written as JSON by
+//! the endpoint's `Format`, and leaves as one object or as server-sent events ([`sse`]), through a
+//! recording ([`replay`]) if the client sent an `Idempotency-Key`.
+//!
+//! Deliberately absent: choosing models or devices, reading files, TLS (a proxy's job so far),
+//! parsing tool calls and constrained output (requests that need them are refused, not misread).
+#![forbid(unsafe_code)]
+
+mod app;
+mod config;
+mod model;
+
+mod connection;
+mod drain;
+mod gate;
+
+mod auth;
+mod body;
+mod cors;
+mod error;
+
+mod fields;
+mod params;
+
+mod chat;
+mod completions;
+mod info;
+mod tokenize;
+
+mod answer;
+mod generation;
+mod launch;
+mod replay;
+mod sse;
+mod wire;
+
+mod ids;
+mod metrics;
+mod record;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+pub use auth::{ApiKeys, ApiKeysError};
+pub use config::{Limits, ServerConfig, Times};
+pub use model::ServedModel;
+
+/// How long connections get to close after the last answer.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// There is nothing to serve.
+    #[error("there is no model to serve")]
+    NoModel,
+    /// Clients could not tell two models apart.
+    #[error("two models are called \"{0}\"; give each a name of its own")]
+    DuplicateModel(String),
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every accepted request was answered.
+    Completely,
+    /// The time for it ran out, and answers were cut off.
+    Partly,
+}
+
+/// A server that listens but does not answer yet.
+pub struct Server {
+    app: Arc<app::App>,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Binds `address`; port 0 picks a free one.
+    ///
+    /// # Errors
+    /// If the address cannot be had, or the models have no distinct names.
+    pub async fn bind(
+        config: ServerConfig,
+        models: Vec<ServedModel>,
+        address: SocketAddr,
+    ) -> Result<Server, ServeError> {
+        if models.is_empty() {
+            return Err(ServeError::NoModel);
+        }
+        for (i, model) in models.iter().enumerate() {
+            if models[..i].iter().any(|other| other.name == model.name) {
+                return Err(ServeError::DuplicateModel(model.name.clone()));
+            }
+        }
+        let bind_error = |error| ServeError::Bind { address, error };
+        let listener = TcpListener::bind(address).await.map_err(bind_error)?;
+        let address = listener.local_addr().map_err(bind_error)?;
+        Ok(Server { app: Arc::new(app::App::new(config, models)), listener, address })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `shutdown` resolves; then refuses new requests with 503, finishes the running
+    /// ones (for [`Times::drain`] at most), and returns. Dropped with it are the engines.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Drained {
+        let Server { app, listener, .. } = self;
+        let (limits, times) = (app.config.limits, app.config.times);
+        let (close, closing) = watch::channel(false);
+        let router = app::router(Arc::clone(&app));
+        let accepting =
+            tokio::spawn(connection::accept(listener, router, limits, times, closing, CLOSING_PATIENCE));
+
+        shutdown.await;
+        app.drain.begin();
+        let drained = match tokio::time::timeout(times.drain, app.drain.idle()).await {
+            Ok(()) => Drained::Completely,
+            Err(_) => Drained::Partly,
+        };
+        // Also ends what runs for clients that are gone, and what is cut off.
+        for entry in &app.models {
+            entry.model.engine.drain();
+        }
+        let _ = close.send(true);
+        let _ = accepting.await;
+        drained
+    }
+}

@@ -1,0 +1,240 @@
+//! How a generation becomes a response: the part that chat and completions share.
+//!
+//! [`handle`] takes a body in, has its prompt worked on by a thread that may block, and delivers
+//! what comes of it, through a recording if the request has an `Idempotency-Key`. [`produce`]
+//! turns a [`Generation`] into frames, in whichever JSON a [`Format`] writes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+use sha2::{Digest, Sha256};
+
+use crate::app::App;
+use crate::body::Received;
+use crate::error::ApiError;
+use crate::gate::Passed;
+use crate::generation::{Generation, Piece, Totals};
+use crate::params::{Delivery, StreamUsage};
+use crate::record::Record;
+use crate::replay::{MAX_KEY_BYTES, Opened, Recording};
+use crate::sse::{Frame, Production, Shape, number, respond};
+
+/// The JSON of one endpoint's answers. All methods return JSON texts.
+pub(crate) trait Format: Send + 'static {
+    /// The chunks that one piece makes in a stream; `closing` is there if this is the stream's
+    /// last chunk.
+    fn chunks(&mut self, choice: usize, piece: Piece, closing: Option<&Totals>) -> Vec<String>;
+
+    /// The chunk at the end that only says what was used.
+    fn usage_chunk(&mut self, totals: &Totals) -> String;
+
+    /// The answer as one object, from everything each choice has.
+    fn whole(&mut self, choices: Vec<Piece>, totals: &Totals) -> String;
+}
+
+/// Turns a generation into frames.
+pub(crate) fn produce(generation: Generation, format: impl Format, delivery: Delivery) -> Production {
+    match delivery {
+        Delivery::Whole => Production {
+            shape: Shape::Whole,
+            frames: Box::pin(stream::once(async move {
+                match collect(generation, format).await {
+                    Ok(json) => Frame::Data(json.into()),
+                    Err(error) => Frame::Failed(error),
+                }
+            })),
+        },
+        Delivery::Stream(usage) => {
+            let events = Events { generation, format, usage, ready: VecDeque::new(), ended: false };
+            let frames =
+                stream::unfold(events, |mut events| async move { Some((events.next().await?, events)) });
+            Production { shape: Shape::Events, frames: Box::pin(frames) }
+        }
+    }
+}
+
+async fn collect(mut generation: Generation, mut format: impl Format) -> Result<String, ApiError> {
+    let mut choices = vec![Piece::default(); generation.choices()];
+    while let Some(gained) = generation.next().await {
+        let (choice, piece) = gained?;
+        choices[choice].absorb(piece);
+    }
+    let totals = generation.totals().ok_or_else(broke_off)?;
+    Ok(format.whole(choices, &totals))
+}
+
+fn broke_off() -> ApiError {
+    ApiError::internal("the engine ended this request without a reason")
+}
+
+/// A stream's frames.
+struct Events<F> {
+    generation: Generation,
+    format: F,
+    usage: StreamUsage,
+    ready: VecDeque<Frame>,
+    ended: bool,
+}
+
+impl<F: Format> Events<F> {
+    async fn next(&mut self) -> Option<Frame> {
+        while self.ready.is_empty() && !self.ended {
+            self.advance().await;
+        }
+        self.ready.pop_front()
+    }
+
+    async fn advance(&mut self) {
+        match self.generation.next().await {
+            Some(Ok((choice, piece))) => {
+                let totals = piece.finish.as_ref().and_then(|_| self.generation.totals());
+                let closing = totals.as_ref().filter(|_| self.usage == StreamUsage::Omit);
+                let chunks = self.format.chunks(choice, piece, closing);
+                self.ready.extend(chunks.into_iter().map(|json| Frame::Data(json.into())));
+                if let Some(totals) = &totals {
+                    if self.usage == StreamUsage::Include {
+                        self.ready.push_back(Frame::Data(self.format.usage_chunk(totals).into()));
+                    }
+                    self.ready.push_back(Frame::Done);
+                    self.ended = true;
+                }
+            }
+            Some(Err(error)) => self.fail(error),
+            None => self.fail(broke_off()),
+        }
+    }
+
+    fn fail(&mut self, error: ApiError) {
+        self.ready.push_back(Frame::Failed(error));
+        self.ended = true;
+    }
+}
+
+/// What an endpoint does with a body: everything up to running sequences. It may block.
+pub(crate) type Prepare = fn(&App, &Arc<Record>, &[u8]) -> Result<Production, ApiError>;
+
+/// Answers a request for generated text.
+pub(crate) async fn handle(
+    app: Arc<App>,
+    passed: Passed,
+    route: &'static str,
+    headers: HeaderMap,
+    body: Body,
+    prepare: Prepare,
+) -> Result<Response, ApiError> {
+    let resume = Resume::of(&headers)?;
+    let received = app.bodies.read(body).await?;
+    let heartbeat = app.config.times.heartbeat;
+    let Some(resume) = resume else {
+        let production = work(&app, passed.record, received, prepare).await?;
+        return Ok(respond(production.shape, number(production.frames), heartbeat).await);
+    };
+    let digest = digest(route, &received.bytes);
+    let recording = match resume.after {
+        Some(_) => app.replays.find(passed.caller, &resume.key, digest)?,
+        None => record(&app, &passed, &resume.key, digest, received, prepare).await?,
+    };
+    let (shape, frames) = recording.read(resume.after.unwrap_or(0)).await?;
+    Ok(respond(shape, frames, heartbeat).await)
+}
+
+/// The recording of a request: the one that exists, or a new one.
+async fn record(
+    app: &Arc<App>,
+    passed: &Passed,
+    key: &str,
+    digest: [u8; 32],
+    received: Received,
+    prepare: Prepare,
+) -> Result<Arc<Recording>, ApiError> {
+    let starting = match app.replays.open(passed.caller, key, digest)? {
+        Opened::Known(recording) => return Ok(recording),
+        Opened::New(starting) => starting,
+    };
+    match work(app, Arc::clone(&passed.record), received, prepare).await {
+        Ok(production) => Ok(starting.start(production)),
+        Err(error) => {
+            starting.refuse(error.clone());
+            Err(error)
+        }
+    }
+}
+
+/// Runs blocking work on a thread of its own, so many at a time.
+pub(crate) async fn blocking<T: Send + 'static>(
+    app: &Arc<App>,
+    work: impl FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let closed = |_| ApiError::draining();
+    let permit = Arc::clone(&app.workers).acquire_owned().await.map_err(closed)?;
+    let app = Arc::clone(app);
+    let task = tokio::task::spawn_blocking(move || {
+        // Held until the work is done, also if its client has gone away meanwhile.
+        let _permit = permit;
+        work(&app)
+    });
+    task.await.unwrap_or_else(|_| Err(ApiError::internal("the server failed while reading this request")))
+}
+
+async fn work(
+    app: &Arc<App>,
+    record: Arc<Record>,
+    received: Received,
+    prepare: Prepare,
+) -> Result<Production, ApiError> {
+    blocking(app, move |app| prepare(app, &record, &received.bytes)).await
+}
+
+fn digest(route: &str, body: &Bytes) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(route.as_bytes());
+    hash.update([0]);
+    hash.update(body);
+    hash.finalize().into()
+}
+
+/// A wish to run once, or to pick up where a stream broke.
+struct Resume {
+    key: String,
+    /// Number of the last event that arrived.
+    after: Option<u64>,
+}
+
+impl Resume {
+    fn of(headers: &HeaderMap) -> Result<Option<Resume>, ApiError> {
+        let after = match headers.get("last-event-id") {
+            None => None,
+            Some(value) => {
+                Some(value.to_str().ok().and_then(|id| id.trim().parse().ok()).ok_or_else(|| {
+                    let message =
+                        "Last-Event-ID must be the number after \"id:\" of the last event that arrived";
+                    ApiError::bad_field("Last-Event-ID", message)
+                })?)
+            }
+        };
+        let Some(key) = headers.get("idempotency-key") else {
+            return match after {
+                None => Ok(None),
+                Some(_) => Err(ApiError::bad_field(
+                    "Last-Event-ID",
+                    "Last-Event-ID needs the Idempotency-Key that the request was first sent with",
+                )),
+            };
+        };
+        let valid = |key: &&str| {
+            (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
+        };
+        match key.to_str().ok().filter(valid) {
+            Some(key) => Ok(Some(Resume { key: key.to_owned(), after })),
+            None => Err(ApiError::bad_field(
+                "Idempotency-Key",
+                format!("Idempotency-Key must be 1 to {MAX_KEY_BYTES} visible ASCII characters"),
+            )),
+        }
+    }
+}

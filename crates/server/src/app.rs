@@ -1,0 +1,122 @@
+//! The server's state and its routes.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{OriginalUri, State};
+use axum::http::Method;
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
+
+use crate::body::BodyReader;
+use crate::config::ServerConfig;
+use crate::drain::Drain;
+use crate::error::ApiError;
+use crate::metrics::{HttpMetrics, ModelMetrics};
+use crate::model::ServedModel;
+use crate::replay::Replays;
+use crate::{chat, completions, gate, info, tokenize};
+
+/// Everything requests share.
+pub(crate) struct App {
+    pub(crate) config: ServerConfig,
+    /// At least one, with different names.
+    pub(crate) models: Vec<Arc<Entry>>,
+    pub(crate) bodies: BodyReader,
+    /// Bounds the prompts that are worked on at one time.
+    pub(crate) workers: Arc<Semaphore>,
+    pub(crate) replays: Arc<Replays>,
+    pub(crate) drain: Drain,
+    pub(crate) http: HttpMetrics,
+}
+
+/// A model and what is counted about it.
+pub(crate) struct Entry {
+    pub(crate) model: ServedModel,
+    pub(crate) metrics: Arc<ModelMetrics>,
+}
+
+/// Paths that answer without a key: they say nothing about anyone's requests.
+pub(crate) const OPEN_ROUTES: [&str; 3] = ["/health", "/ready", "/version"];
+
+/// Every path served, as logs and metrics name them.
+pub(crate) const ROUTES: [&str; 11] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/models",
+    "/v1/models/{id}",
+    "/tokenize",
+    "/detokenize",
+    "/tokenizer_info",
+    "/health",
+    "/ready",
+    "/metrics",
+    "/version",
+];
+
+impl App {
+    pub(crate) fn new(config: ServerConfig, models: Vec<ServedModel>) -> App {
+        let models = models
+            .into_iter()
+            .map(|model| Arc::new(Entry { model, metrics: Arc::new(ModelMetrics::new()) }))
+            .collect();
+        App {
+            bodies: BodyReader::new(&config.limits, &config.times),
+            workers: Arc::new(Semaphore::new(config.limits.prompt_workers.max(1))),
+            replays: Replays::new(&config.limits, &config.times),
+            drain: Drain::new(),
+            http: HttpMetrics::default(),
+            models,
+            config,
+        }
+    }
+
+    /// The model a request names; the first one if it names none, as vLLM has it.
+    pub(crate) fn model(&self, name: Option<&str>) -> Result<&Arc<Entry>, ApiError> {
+        let found = match name {
+            None => self.models.first(),
+            Some(name) => self.models.iter().find(|entry| entry.model.name == name),
+        };
+        found.ok_or_else(|| {
+            let known: Vec<&str> = self.models.iter().map(|entry| entry.model.name.as_str()).collect();
+            let asked: String = name.unwrap_or_default().chars().take(100).collect();
+            ApiError::no_model(&asked, &known)
+        })
+    }
+}
+
+/// All routes, each behind the gate.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::create))
+        .route("/v1/completions", post(completions::create))
+        .route("/v1/models", get(info::models))
+        // Names of models may have slashes, as on Hugging Face.
+        .route("/v1/models/{*id}", get(info::model))
+        .route("/tokenize", post(tokenize::tokenize))
+        .route("/detokenize", post(tokenize::detokenize))
+        .route("/tokenizer_info", get(tokenize::tokenizer_info))
+        .route("/health", get(info::health))
+        .route("/ready", get(info::ready))
+        .route("/metrics", get(info::metrics))
+        .route("/version", get(info::version))
+        .fallback(|OriginalUri(uri): OriginalUri| async move { ApiError::no_route(uri.path()) })
+        .method_not_allowed_fallback(|method: Method, OriginalUri(uri): OriginalUri| async move {
+            ApiError::method(method.as_str(), uri.path())
+        })
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), gate::pass))
+        .with_state(app)
+}
+
+/// The name of the route that serves `path`.
+pub(crate) fn route_of(path: &str) -> &'static str {
+    let exact = ROUTES.into_iter().find(|route| *route == path);
+    match exact {
+        Some(route) => route,
+        None if path.starts_with("/v1/models/") => "/v1/models/{id}",
+        None => "other",
+    }
+}
+
+/// What handlers take as their first argument.
+pub(crate) type Shared = State<Arc<App>>;

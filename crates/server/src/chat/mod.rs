@@ -1,0 +1,63 @@
+//! `POST /v1/chat/completions`: a conversation in, the assistant's next turn out.
+//!
+//! The conversation is written by the model's own template, whose markup becomes control tokens
+//! and whose messages never do. Tools are rendered into the prompt; parsing the calls that a model
+//! makes comes with a later version, so a `tool_choice` that would promise one is refused.
+
+mod messages;
+mod parse;
+pub(crate) mod prompt;
+mod respond;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+use crate::answer::{handle, produce};
+use crate::app::{App, Shared};
+use crate::error::ApiError;
+use crate::fields::{Fields, parse};
+use crate::gate::Passed;
+use crate::launch::Launch;
+use crate::record::Record;
+use crate::sse::Production;
+use parse::ChatRequest;
+use respond::ChatFormat;
+
+/// The endpoint.
+pub(crate) async fn create(
+    State(app): Shared,
+    Extension(passed): Extension<Passed>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    handle(app, passed, "/v1/chat/completions", headers, body, prepare).await
+}
+
+fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, ApiError> {
+    let value = parse(body)?;
+    let fields = Fields::root(&value)?;
+    let entry = app.model(fields.string("model")?)?;
+    record.set_model(&entry.model.name);
+    let request = ChatRequest::read(&fields, &entry.model)?;
+    let prompt = prompt::tokens(&fields, &entry.model)?;
+    let prompts = [prompt];
+    let launch = Launch {
+        entry,
+        record,
+        params: &request.params,
+        prompts: &prompts,
+        prompt_param: "messages",
+        default_max_tokens: u32::MAX,
+        logprobs: request.logprobs,
+        prompt_logprobs: request.params.prompt_logprobs,
+    };
+    let generation = launch.start(app.config.limits.sequences)?;
+    let delivery = request.params.delivery;
+    let [prompt] = prompts;
+    Ok(produce(generation, ChatFormat::new(request, prompt, &entry.model), delivery))
+}

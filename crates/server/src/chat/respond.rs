@@ -1,0 +1,231 @@
+//! A chat answer, from pieces to JSON.
+
+use garrison_engine::{TokenEvent, TokenScores};
+use garrison_tokenizer::Tokenizer;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::parse::ChatRequest;
+use crate::answer::Format;
+use crate::generation::{Piece, Totals};
+use crate::ids;
+use crate::model::ServedModel;
+use crate::params::{Delivery, StreamUsage};
+use crate::wire::{Common, Extra, UsageInChunks, finite, now};
+
+const CHUNK: &str = "chat.completion.chunk";
+const WHOLE: &str = "chat.completion";
+
+/// Writes the answer to one request.
+pub(super) struct ChatFormat {
+    common: Common,
+    request: ChatRequest,
+    /// Taken by the first object that shows it.
+    prompt: Option<Vec<u32>>,
+    /// `[choices]`.
+    progress: Vec<Progress>,
+}
+
+/// What was written of one choice.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    begun: bool,
+    last_token: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct ChunkChoice {
+    index: usize,
+    delta: Delta,
+    logprobs: Option<Logprobs>,
+    finish_reason: Option<&'static str>,
+    stop_reason: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ids: Option<Vec<u32>>,
+}
+
+#[derive(Default, Serialize)]
+struct Delta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+}
+
+#[derive(Serialize)]
+struct WholeChoice {
+    index: usize,
+    message: Message,
+    logprobs: Option<Logprobs>,
+    finish_reason: Option<&'static str>,
+    stop_reason: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ids: Option<Vec<u32>>,
+}
+
+#[derive(Serialize)]
+struct Message {
+    role: &'static str,
+    content: String,
+    refusal: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Logprobs {
+    content: Vec<TokenLogprob>,
+    refusal: Option<Vec<TokenLogprob>>,
+}
+
+#[derive(Serialize)]
+struct TokenLogprob {
+    #[serde(flatten)]
+    token: Scored,
+    top_logprobs: Vec<Scored>,
+}
+
+#[derive(Serialize)]
+struct Scored {
+    token: String,
+    logprob: f32,
+    /// The token's UTF-8; a character of several tokens is whole only when these are joined.
+    bytes: Vec<u8>,
+}
+
+impl Scored {
+    fn new(tokenizer: &Tokenizer, token: u32, logprob: f32) -> Scored {
+        Scored {
+            token: tokenizer.token_text(token),
+            logprob: finite(logprob),
+            bytes: tokenizer.token_bytes(token).to_vec(),
+        }
+    }
+}
+
+impl ChatFormat {
+    pub(super) fn new(request: ChatRequest, prompt: Vec<u32>, model: &ServedModel) -> ChatFormat {
+        let usage_in_chunks = match request.params.delivery {
+            Delivery::Stream(StreamUsage::Include) => UsageInChunks::Null,
+            _ => UsageInChunks::Absent,
+        };
+        let common = Common {
+            id: format!("chatcmpl-{}", ids::random_hex()),
+            created: now(),
+            model: model.name.clone(),
+            tokenizer: model.tokenizer.clone(),
+            stop_token_ids: request.params.stop_token_ids().to_vec(),
+            usage_in_chunks,
+        };
+        let prompt = request.params.return_token_ids.then_some(prompt);
+        let progress = vec![Progress::default(); request.params.n as usize];
+        ChatFormat { common, request, prompt, progress }
+    }
+
+    fn logprobs(&self, tokens: &[TokenEvent]) -> Option<Logprobs> {
+        let top = self.request.logprobs?;
+        let scored =
+            |event: &TokenEvent| event.logprobs.as_ref().map(|scores| self.scored(event.token, scores, top));
+        Some(Logprobs { content: tokens.iter().filter_map(scored).collect(), refusal: None })
+    }
+
+    fn scored(&self, token: u32, scores: &TokenScores, top: u32) -> TokenLogprob {
+        let tokenizer = &self.common.tokenizer;
+        TokenLogprob {
+            token: Scored::new(tokenizer, token, scores.logprob),
+            top_logprobs: scores
+                .top
+                .iter()
+                .take(top as usize)
+                .map(|(id, logprob)| Scored::new(tokenizer, *id, *logprob))
+                .collect(),
+        }
+    }
+
+    fn token_ids(&self, tokens: &[TokenEvent]) -> Option<Vec<u32>> {
+        self.request.params.return_token_ids.then(|| tokens.iter().map(|token| token.token).collect())
+    }
+
+    fn see(&mut self, choice: usize, tokens: &[TokenEvent]) {
+        if let Some(token) = tokens.last() {
+            self.progress[choice].last_token = Some(token.token);
+        }
+    }
+
+    fn stop_reason(&self, choice: usize, piece: &Piece) -> Value {
+        let last = self.progress[choice].last_token;
+        piece.finish.as_ref().map_or(Value::Null, |finish| self.common.stop_reason(finish, last))
+    }
+
+    /// The prompt's ids, once.
+    fn prompt_ids(&mut self) -> Option<Extra> {
+        let prompt_token_ids = self.prompt.take();
+        prompt_token_ids.is_some().then_some(Extra { prompt_token_ids, prompt_logprobs: None })
+    }
+
+    fn opening(&mut self, choice: usize) -> String {
+        self.progress[choice].begun = true;
+        let delta = Delta { role: Some("assistant"), content: Some(String::new()) };
+        let choice = ChunkChoice {
+            index: choice,
+            delta,
+            logprobs: None,
+            finish_reason: None,
+            stop_reason: Value::Null,
+            token_ids: None,
+        };
+        let extra = self.prompt_ids();
+        self.common.chunk(CHUNK, vec![choice], None, extra)
+    }
+}
+
+impl Format for ChatFormat {
+    fn chunks(&mut self, choice: usize, piece: Piece, closing: Option<&Totals>) -> Vec<String> {
+        let mut chunks = Vec::with_capacity(2);
+        if !self.progress[choice].begun {
+            chunks.push(self.opening(choice));
+        }
+        self.see(choice, &piece.tokens);
+        let says_more = self.request.logprobs.is_some() || self.request.params.return_token_ids;
+        let silent =
+            piece.text.is_empty() && piece.finish.is_none() && !(says_more && !piece.tokens.is_empty());
+        if silent {
+            return chunks;
+        }
+        let chunk = ChunkChoice {
+            index: choice,
+            logprobs: self.logprobs(&piece.tokens),
+            finish_reason: piece.finish.as_ref().map(|finish| finish.reason.as_str()),
+            stop_reason: self.stop_reason(choice, &piece),
+            token_ids: self.token_ids(&piece.tokens),
+            delta: Delta { role: None, content: Some(piece.text).filter(|text| !text.is_empty()) },
+        };
+        chunks.push(self.common.chunk(CHUNK, vec![chunk], closing, None));
+        chunks
+    }
+
+    fn usage_chunk(&mut self, totals: &Totals) -> String {
+        self.common.summed_up(CHUNK, Vec::<ChunkChoice>::new(), totals, None)
+    }
+
+    fn whole(&mut self, choices: Vec<Piece>, totals: &Totals) -> String {
+        let mut written = Vec::with_capacity(choices.len());
+        let mut extra = self.prompt_ids();
+        for (index, mut piece) in choices.into_iter().enumerate() {
+            self.see(index, &piece.tokens);
+            let scores = piece.prompt.take().filter(|_| index == 0);
+            if let Some((top, scores)) = self.request.params.prompt_logprobs.zip(scores) {
+                let prompt_logprobs = Some(self.common.prompt_logprobs(&scores, top));
+                let prompt_token_ids = extra.take().and_then(|extra| extra.prompt_token_ids);
+                extra = Some(Extra { prompt_token_ids, prompt_logprobs });
+            }
+            written.push(WholeChoice {
+                index,
+                logprobs: self.logprobs(&piece.tokens),
+                finish_reason: piece.finish.as_ref().map(|finish| finish.reason.as_str()),
+                stop_reason: self.stop_reason(index, &piece),
+                token_ids: self.token_ids(&piece.tokens),
+                message: Message { role: "assistant", content: piece.text, refusal: None },
+            });
+        }
+        self.common.summed_up(WHOLE, written, totals, extra)
+    }
+}

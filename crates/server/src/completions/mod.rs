@@ -1,0 +1,61 @@
+//! `POST /v1/completions`: text or tokens in, their continuation out.
+//!
+//! What evaluation harnesses score models with, so `echo` and `logprobs` follow what they read to
+//! the element. A prompt that is a string is a user's text: control tokens in it are spelled out,
+//! and whoever means them sends token ids.
+
+mod parse;
+mod respond;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+use crate::answer::{handle, produce};
+use crate::app::{App, Shared};
+use crate::error::ApiError;
+use crate::fields::{Fields, parse};
+use crate::gate::Passed;
+use crate::launch::Launch;
+use crate::record::Record;
+use crate::sse::Production;
+use parse::CompletionRequest;
+use respond::CompletionFormat;
+
+/// Length of an answer whose request does not say (OpenAI's).
+const DEFAULT_MAX_TOKENS: u32 = 16;
+
+/// The endpoint.
+pub(crate) async fn create(
+    State(app): Shared,
+    Extension(passed): Extension<Passed>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    handle(app, passed, "/v1/completions", headers, body, prepare).await
+}
+
+fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, ApiError> {
+    let value = parse(body)?;
+    let fields = Fields::root(&value)?;
+    let entry = app.model(fields.string("model")?)?;
+    record.set_model(&entry.model.name);
+    let request = CompletionRequest::read(&fields, &entry.model, app.config.limits.sequences)?;
+    let launch = Launch {
+        entry,
+        record,
+        params: &request.params,
+        prompts: &request.prompts.tokens,
+        prompt_param: "prompt",
+        default_max_tokens: DEFAULT_MAX_TOKENS,
+        logprobs: request.logprobs,
+        prompt_logprobs: request.scored_prompt(),
+    };
+    let generation = launch.start(app.config.limits.sequences)?;
+    let delivery = request.params.delivery;
+    Ok(produce(generation, CompletionFormat::new(request, &entry.model), delivery))
+}

@@ -1,0 +1,90 @@
+//! What the server is told when it starts. Every bound it keeps is stated here.
+
+use std::time::Duration;
+
+use crate::auth::ApiKeys;
+
+/// How the server behaves. [`ServerConfig::default`] is a sound choice for one machine.
+#[derive(Clone, Debug, Default)]
+pub struct ServerConfig {
+    /// Keys that open it; none lets everyone in.
+    pub api_keys: ApiKeys,
+    /// Browser origins that may use it, like `https://chat.example.org`; `*` is any. None: a page
+    /// of another origin is refused.
+    pub cors_origins: Vec<String>,
+    /// Bounds of what clients can use up.
+    pub limits: Limits,
+    /// Times after which the server stops waiting.
+    pub times: Times,
+}
+
+/// Bounds of what clients can use up. A request that goes over one is refused; no other notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one body; more is 413.
+    pub body_bytes: usize,
+    /// Bytes of all bodies that are being received or read at one time; more is 429.
+    pub bodies_bytes: usize,
+    /// Bytes of a request's line and headers together; more is 431.
+    pub header_bytes: usize,
+    /// Headers of one request; more is 431.
+    pub headers: usize,
+    /// Connections at one time; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// Prompts rendered and tokenized at one time, each on a thread of its own; further ones wait.
+    pub prompt_workers: usize,
+    /// Sequences one request may start: prompts times `n`.
+    pub sequences: usize,
+    /// Requests with an `Idempotency-Key` that are running or kept; more is 429.
+    pub recordings: usize,
+    /// Bytes of events kept per request with an `Idempotency-Key`; older ones are dropped.
+    pub recording_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            body_bytes: 16 << 20,
+            bodies_bytes: 256 << 20,
+            header_bytes: 64 << 10,
+            headers: 100,
+            connections: 4096,
+            prompt_workers: std::thread::available_parallelism().map_or(4, usize::from).min(16),
+            sequences: 512,
+            recordings: 256,
+            recording_bytes: 1 << 20,
+        }
+    }
+}
+
+/// Times after which the server stops waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// For a request's headers, from the connection's start or the end of the last answer; so this
+    /// is also how long an idle connection is kept.
+    pub headers: Duration,
+    /// For a request's whole body, from its headers; then 408.
+    pub body: Duration,
+    /// For a client to take more of an answer; then its connection is cut.
+    pub write: Duration,
+    /// Silence after which a stream gets a comment line, so that proxies keep it.
+    pub heartbeat: Duration,
+    /// How long an answer with an `Idempotency-Key` is kept after its end, and how long its
+    /// generation goes on while nobody reads it.
+    pub replay: Duration,
+    /// For running requests once the server was told to stop; then they are cut.
+    pub drain: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Times {
+            headers: Duration::from_secs(30),
+            body: Duration::from_secs(30),
+            write: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(15),
+            replay: Duration::from_secs(60),
+            drain: Duration::from_secs(300),
+        }
+    }
+}

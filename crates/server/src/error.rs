@@ -1,0 +1,261 @@
+//! Errors as OpenAI's clients read them: `{"error": {"message", "type", "param", "code"}}`.
+//!
+//! Every failure of this crate ends here, as one sentence for the reader and the status that the
+//! stock clients map to their exception types. Nothing else in the project knows a status code.
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use garrison_engine::{Failure, SubmitError};
+use serde::Serialize;
+
+/// What a client is told when a request fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    message: String,
+    kind: &'static str,
+    param: Option<String>,
+    code: Option<&'static str>,
+    retry_after_s: Option<u32>,
+}
+
+/// The wire form.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Object<'a>,
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    param: Option<&'a str>,
+    code: Option<&'a str>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> ApiError {
+        ApiError { status, message: message.into(), kind, param: None, code: None, retry_after_s: None }
+    }
+
+    fn code(mut self, code: &'static str) -> ApiError {
+        self.code = Some(code);
+        self
+    }
+
+    fn retry_after(mut self, seconds: u32) -> ApiError {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// 400: the request is wrong as a whole.
+    pub(crate) fn bad_request(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
+    }
+
+    /// 400: the field `param` is wrong.
+    pub(crate) fn bad_field(param: impl Into<String>, message: impl Into<String>) -> ApiError {
+        ApiError { param: Some(param.into()), ..ApiError::bad_request(message) }
+    }
+
+    /// 400: the field `param` is understood, but this version does not do it.
+    pub(crate) fn unsupported(param: impl Into<String>, message: impl Into<String>) -> ApiError {
+        ApiError::bad_field(param, message).code("unsupported_parameter")
+    }
+
+    /// 400: the prompt, or the prompt and the answer asked for, can never fit.
+    pub(crate) fn context_length(param: &str, message: impl Into<String>) -> ApiError {
+        ApiError::bad_field(param, message).code("context_length_exceeded")
+    }
+
+    /// 401: no key, or one that is not known.
+    pub(crate) fn unauthorized(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::UNAUTHORIZED, "authentication_error", message).code("invalid_api_key")
+    }
+
+    /// 403: a browser page of an origin that is not configured.
+    pub(crate) fn forbidden_origin(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::FORBIDDEN, "permission_error", message).code("origin_not_allowed")
+    }
+
+    /// 404: there is no such path.
+    pub(crate) fn no_route(path: &str) -> ApiError {
+        let message =
+            format!("there is no endpoint {path} on this server; see the README for what it serves");
+        ApiError::new(StatusCode::NOT_FOUND, "not_found_error", message).code("unknown_url")
+    }
+
+    /// 404: there is no such model; `known` is what there is.
+    pub(crate) fn no_model(asked: &str, known: &[&str]) -> ApiError {
+        let message =
+            format!("the model \"{asked}\" does not exist here; this server has: {}", known.join(", "));
+        let error = ApiError::new(StatusCode::NOT_FOUND, "not_found_error", message).code("model_not_found");
+        ApiError { param: Some("model".into()), ..error }
+    }
+
+    /// 404: the stream to resume is no longer kept.
+    pub(crate) fn stream_expired(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::NOT_FOUND, "not_found_error", message).code("stream_expired")
+    }
+
+    /// 405: the path exists, but not for this method.
+    pub(crate) fn method(method: &str, path: &str) -> ApiError {
+        let message = format!("{path} does not take {method}");
+        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message)
+            .code("method_not_allowed")
+    }
+
+    /// 408: the body did not arrive in time.
+    pub(crate) fn slow_body(limit_s: f64) -> ApiError {
+        let message = format!(
+            "the request's body did not arrive within {limit_s} s; send it whole, or in smaller requests"
+        );
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", message).code("body_timeout")
+    }
+
+    /// 409: the idempotency key is bound to another body.
+    pub(crate) fn key_reused() -> ApiError {
+        let message = "this Idempotency-Key belongs to a request with another body or path; \
+                       use a new key for a new request";
+        ApiError::new(StatusCode::CONFLICT, "invalid_request_error", message).code("idempotency_key_reused")
+    }
+
+    /// 413: the body is larger than the server takes.
+    pub(crate) fn body_too_large(limit: usize) -> ApiError {
+        let message = format!("the request's body is larger than {limit} bytes, the most this server takes");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message).code("body_too_large")
+    }
+
+    /// 429: a table or queue of this server is full.
+    pub(crate) fn queue_full(message: impl Into<String>, retry_after_s: u32) -> ApiError {
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
+            .code("queue_full")
+            .retry_after(retry_after_s)
+    }
+
+    /// 500: the server failed at something that was not the client's doing.
+    pub(crate) fn internal(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+    }
+
+    /// 503: the server finishes what is running and takes no more.
+    pub(crate) fn draining() -> ApiError {
+        ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "server_error",
+            "the server is shutting down and takes no new requests",
+        )
+        .code("draining")
+        .retry_after(DRAIN_RETRY_S)
+    }
+
+    /// The status a response with this error has.
+    #[cfg(test)]
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// OpenAI's object as JSON text, for a response's body or an event of a stream.
+    pub(crate) fn to_json(&self) -> String {
+        let envelope = Envelope {
+            error: Object {
+                message: &self.message,
+                kind: self.kind,
+                param: self.param.as_deref(),
+                code: self.code,
+            },
+        };
+        // Strings and nulls always serialize; the fallback keeps this total without a panic.
+        serde_json::to_string(&envelope)
+            .unwrap_or_else(|_| r#"{"error":{"message":"unprintable error","type":"server_error"}}"#.into())
+    }
+}
+
+/// When a client refused by a draining server may try again: a restart's worth of seconds.
+const DRAIN_RETRY_S: u32 = 10;
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.to_json()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            // The stock clients read this finer one first.
+            headers.insert(
+                HeaderName::from_static("retry-after-ms"),
+                HeaderValue::from(u64::from(seconds) * 1000),
+            );
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // A body that was refused half-read would be taken for the next request.
+        if matches!(
+            self.status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+impl ApiError {
+    /// What the engine's refusal means to the client, whose prompt was in the field `param`.
+    pub(crate) fn from_submit(error: &SubmitError, param: &str) -> ApiError {
+        let message = error.to_string();
+        match error {
+            SubmitError::ContextLengthExceeded { .. } => ApiError::context_length(param, message),
+            SubmitError::EmptyPrompt | SubmitError::UnknownToken { .. } => {
+                ApiError::bad_field(param, message)
+            }
+            SubmitError::QueueFull { retry_after_s, .. } => ApiError::queue_full(message, *retry_after_s),
+            SubmitError::Draining => ApiError::draining(),
+            SubmitError::Stopped => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message).code("engine_stopped")
+            }
+        }
+    }
+}
+
+impl From<&Failure> for ApiError {
+    fn from(failure: &Failure) -> ApiError {
+        match failure {
+            Failure::Device(_) => ApiError::internal(failure.to_string()).code("device_failed"),
+            Failure::ShuttingDown => ApiError::draining(),
+            Failure::Stopped => ApiError::internal(failure.to_string()).code("engine_stopped"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_object_is_openais() {
+        let json = ApiError::bad_field("temperature", "temperature must be a number").to_json();
+        assert_eq!(
+            json,
+            r#"{"error":{"message":"temperature must be a number","type":"invalid_request_error","param":"temperature","code":null}}"#
+        );
+    }
+
+    #[test]
+    fn a_full_queue_says_when_to_come_back() {
+        let error = ApiError::from_submit(&SubmitError::QueueFull { waiting: 7, retry_after_s: 3 }, "prompt");
+        let response = error.into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "3");
+    }
+
+    #[test]
+    fn a_missing_model_lists_what_there_is() {
+        let error = ApiError::no_model("gpt-4", &["tiny", "llama"]);
+        assert!(error.to_json().contains("this server has: tiny, llama"), "{}", error.to_json());
+    }
+}

@@ -1,0 +1,146 @@
+//! What every request passes on its way in, and every response on its way out: a request id,
+//! origins, keys, draining, and one log line when the answer has ended.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::app::{App, OPEN_ROUTES, route_of};
+use crate::auth::Caller;
+use crate::cors::Origin;
+use crate::drain::InFlight;
+use crate::error::ApiError;
+use crate::ids;
+use crate::record::Record;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What a request's handler needs to know about it.
+#[derive(Clone)]
+pub(crate) struct Passed {
+    pub(crate) caller: Caller,
+    pub(crate) record: Arc<Record>,
+}
+
+/// The middleware.
+pub(crate) async fn pass(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let record = Arc::new(Record::new(ids::request_id(given)));
+    let route = route_of(request.uri().path());
+    let origin = Origin::of(request.headers(), &app.config.cors_origins);
+
+    let (mut response, in_flight) = match admit(&app, &mut request, route, &origin, &record) {
+        Err(refusal) => (refusal, None),
+        Ok(in_flight) => (next.run(request).await, in_flight),
+    };
+    let status = response.status().as_u16();
+    app.http.count(route, status);
+    if let Ok(value) = HeaderValue::from_str(&record.id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    origin.mark(response.headers_mut());
+    if app.drain.is_draining() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let ending = Ending { record, route, status, complete: false, _in_flight: in_flight };
+    response.map(|body| Body::new(Tracked::new(body, ending)))
+}
+
+/// Lets a request in, or answers it here.
+fn admit(
+    app: &App,
+    request: &mut Request,
+    route: &'static str,
+    origin: &Origin,
+    record: &Arc<Record>,
+) -> Result<Option<InFlight>, Response> {
+    origin.check().map_err(IntoResponse::into_response)?;
+    if request.method() == Method::OPTIONS
+        && let Some(answer) = origin.preflight(request.headers())
+    {
+        return Err(answer);
+    }
+    if OPEN_ROUTES.contains(&route) {
+        return Ok(None);
+    }
+    let caller = app.config.api_keys.caller(request.headers()).map_err(IntoResponse::into_response)?;
+    // Dashboards watch a server drain, too.
+    let in_flight = if route == "/metrics" {
+        None
+    } else {
+        Some(app.drain.enter().ok_or_else(|| ApiError::draining().into_response())?)
+    };
+    request.extensions_mut().insert(Passed { caller, record: Arc::clone(record) });
+    Ok(in_flight)
+}
+
+/// Lives as long as the answer's body; logs the request when that ends.
+struct Ending {
+    record: Arc<Record>,
+    route: &'static str,
+    status: u16,
+    complete: bool,
+    _in_flight: Option<InFlight>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Probes every second would drown the rest.
+        if OPEN_ROUTES.contains(&self.route) && self.status == StatusCode::OK {
+            return;
+        }
+        let ending = if self.complete { "complete" } else { "cut off" };
+        self.record.log(self.route, self.status, ending);
+    }
+}
+
+/// A body that knows when it ended.
+struct Tracked {
+    inner: Body,
+    ending: Ending,
+}
+
+impl Tracked {
+    fn new(inner: Body, ending: Ending) -> Tracked {
+        let mut tracked = Tracked { inner, ending };
+        tracked.look();
+        tracked
+    }
+
+    fn look(&mut self) {
+        self.ending.complete |= self.inner.is_end_stream();
+    }
+}
+
+impl HttpBody for Tracked {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        match &polled {
+            Poll::Ready(None) => self.ending.complete = true,
+            Poll::Ready(Some(_)) => self.look(),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,235 @@
+//! From engine streams to pieces of an answer.
+//!
+//! One request may start many sequences (prompts times `n`). [`Generation`] hands their events out
+//! as they come, whichever sequence they are of, and takes several at once when the client was
+//! slow, so that it catches up with fewer, larger events. Nothing is buffered here: what a client
+//! has not taken stays in the engine's bounded streams, and dropping a generation drops those,
+//! which stops its sequences within one step.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use garrison_engine::{Event, Finish, ScoredToken, Stream, TokenEvent};
+use garrison_types::{Timings, Usage};
+
+use crate::error::ApiError;
+use crate::metrics::ModelMetrics;
+use crate::record::Record;
+
+/// Tokens that one piece holds at most, so that a client that was away gets events of sane size.
+const MAX_PIECE_TOKENS: usize = 64;
+
+/// What one choice gained, or, summed up, all it has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Piece {
+    /// Text that can be shown.
+    pub(crate) text: String,
+    /// The tokens generated; their own texts have moved to `text`.
+    pub(crate) tokens: Vec<TokenEvent>,
+    /// Scores of the prompt's tokens.
+    pub(crate) prompt: Option<Vec<ScoredToken>>,
+    /// There once the choice has ended; its text has moved to `text`.
+    pub(crate) finish: Option<Finish>,
+}
+
+impl Piece {
+    /// Adds what came later.
+    pub(crate) fn absorb(&mut self, later: Piece) {
+        self.text.push_str(&later.text);
+        self.tokens.extend(later.tokens);
+        self.prompt = later.prompt.or(self.prompt.take());
+        self.finish = later.finish.or(self.finish.take());
+    }
+
+    /// Takes one event in.
+    fn take(&mut self, event: Event) -> Result<(), ApiError> {
+        match event {
+            Event::Prompt(scores) => self.prompt = Some(scores),
+            Event::Token(mut token) => {
+                self.text.push_str(&std::mem::take(&mut token.text));
+                self.tokens.push(token);
+            }
+            Event::Finished(mut finish) => {
+                self.text.push_str(&std::mem::take(&mut finish.text));
+                self.finish = Some(finish);
+            }
+            Event::Failed(failure) => return Err(ApiError::from(&failure)),
+        }
+        Ok(())
+    }
+}
+
+/// What a whole request took, over all its sequences.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Totals {
+    /// Each prompt counts once, however many choices it has.
+    pub(crate) usage: Usage,
+    /// Tokens are summed; times are those of the sequence that was first (`ttft_ms`) or took
+    /// longest.
+    pub(crate) timings: Timings,
+}
+
+impl Totals {
+    fn add(&mut self, choice: usize, choices_per_prompt: usize, finish: &Finish) {
+        let (usage, timings) = (&finish.usage, &finish.timings);
+        let first = self.timings == Timings::default();
+        self.timings.ttft_ms =
+            if first { timings.ttft_ms } else { self.timings.ttft_ms.min(timings.ttft_ms) };
+        self.timings.prompt_ms = self.timings.prompt_ms.max(timings.prompt_ms);
+        self.timings.generation_ms = self.timings.generation_ms.max(timings.generation_ms);
+        self.timings.draft_tokens += timings.draft_tokens;
+        self.timings.accepted_tokens += timings.accepted_tokens;
+        self.usage.completion_tokens += usage.completion_tokens;
+        if choice.is_multiple_of(choices_per_prompt) {
+            self.usage.prompt_tokens += usage.prompt_tokens;
+            self.usage.cached_tokens += usage.cached_tokens;
+        }
+        self.timings.prompt_tokens = self.usage.prompt_tokens;
+        self.timings.cached_tokens = self.usage.cached_tokens;
+        self.timings.generated_tokens = self.usage.completion_tokens;
+    }
+}
+
+/// A stream on its way to its next event, and then with it.
+type Next = Pin<Box<dyn Future<Output = (usize, Stream, Option<Event>)> + Send>>;
+
+/// The running sequences of one request. Choice `i` is answer `i % n` to prompt `i / n`.
+pub(crate) struct Generation {
+    pending: FuturesUnordered<Next>,
+    choices: usize,
+    choices_per_prompt: usize,
+    finished: usize,
+    totals: Totals,
+    meter: Meter,
+}
+
+impl Generation {
+    pub(crate) fn new(streams: Vec<Stream>, choices_per_prompt: usize, meter: Meter) -> Generation {
+        let choices = streams.len();
+        let pending = streams.into_iter().enumerate().map(|(choice, stream)| next(choice, stream)).collect();
+        let totals = Totals::default();
+        Generation { pending, choices, choices_per_prompt, finished: 0, totals, meter }
+    }
+
+    /// How many choices there are.
+    pub(crate) fn choices(&self) -> usize {
+        self.choices
+    }
+
+    /// What some choice gained; `None` once all have ended.
+    pub(crate) async fn next(&mut self) -> Option<Result<(usize, Piece), ApiError>> {
+        let (choice, mut stream, first) = self.pending.next().await?;
+        let mut piece = Piece::default();
+        let mut event = first;
+        while let Some(received) = event {
+            if let Err(error) = piece.take(received) {
+                // One lost sequence is a lost answer; the others stop.
+                self.pending.clear();
+                return Some(Err(error));
+            }
+            let full = piece.finish.is_some() || piece.tokens.len() >= MAX_PIECE_TOKENS;
+            event = if full { None } else { stream.try_recv() };
+        }
+        self.meter.tokens(choice, piece.tokens.len());
+        match &piece.finish {
+            Some(finish) => {
+                self.finished += 1;
+                self.totals.add(choice, self.choices_per_prompt, finish);
+                self.meter.usage(&self.totals);
+            }
+            None => self.pending.push(next(choice, stream)),
+        }
+        Some(Ok((choice, piece)))
+    }
+
+    /// What it took, once every choice has ended.
+    pub(crate) fn totals(&self) -> Option<Totals> {
+        (self.finished == self.choices).then_some(self.totals)
+    }
+}
+
+fn next(choice: usize, mut stream: Stream) -> Next {
+    Box::pin(async move {
+        let event = stream.recv_async().await;
+        (choice, stream, event)
+    })
+}
+
+/// Times a request's tokens for the metrics and its log line.
+pub(crate) struct Meter {
+    metrics: Arc<ModelMetrics>,
+    record: Arc<Record>,
+    /// `[choices]` when each last gained a token.
+    last: Vec<Option<Instant>>,
+    ended: bool,
+}
+
+impl Meter {
+    pub(crate) fn new(metrics: Arc<ModelMetrics>, record: Arc<Record>, choices: usize) -> Meter {
+        Meter { metrics, record, last: vec![None; choices], ended: false }
+    }
+
+    fn tokens(&mut self, choice: usize, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let now = Instant::now();
+        self.record.add_completion_tokens(count);
+        let mut later = count;
+        if self.last.iter().all(Option::is_none) {
+            self.metrics.ttft.observe(self.record.elapsed(), 1);
+            self.record.first_token();
+        }
+        let since = match self.last[choice].replace(now) {
+            Some(last) => now - last,
+            None => {
+                later -= 1;
+                Duration::ZERO
+            }
+        };
+        if later > 0 {
+            let share = since / u32::try_from(later).unwrap_or(u32::MAX);
+            self.metrics.itl.observe(share, later as u64);
+        }
+    }
+
+    fn usage(&mut self, totals: &Totals) {
+        self.record.set_prompt_tokens(totals.usage.prompt_tokens);
+        self.ended = true;
+    }
+}
+
+/// A request that was cut off is not a latency.
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if self.ended {
+            self.metrics.e2e.observe(self.record.elapsed(), 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use garrison_types::FinishReason;
+
+    #[test]
+    fn totals_count_a_prompt_once_and_its_answers_all() {
+        let finish = |completion_tokens, ttft_ms| Finish {
+            reason: FinishReason::Length,
+            text: String::new(),
+            usage: Usage { prompt_tokens: 10, cached_tokens: 4, completion_tokens },
+            timings: Timings { ttft_ms, prompt_ms: 1.0, ..Timings::default() },
+        };
+        let mut totals = Totals::default();
+        // Two prompts with two choices each.
+        for (choice, tokens, ttft) in [(1, 3, 9.0), (0, 2, 7.0), (2, 1, 8.0), (3, 1, 9.0)] {
+            totals.add(choice, 2, &finish(tokens, ttft));
+        }
+        assert_eq!(totals.usage, Usage { prompt_tokens: 20, cached_tokens: 8, completion_tokens: 7 });
+        assert_eq!((totals.timings.ttft_ms, totals.timings.generated_tokens), (7.0, 7));
+    }
+}

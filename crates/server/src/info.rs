@@ -1,0 +1,68 @@
+//! What is served and how it does: models, health, readiness, metrics, version.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::app::{App, Entry, Shared};
+use crate::error::ApiError;
+use crate::metrics::render;
+
+/// `GET /v1/models`.
+pub(crate) async fn models(State(app): Shared) -> Json<Value> {
+    let data: Vec<Value> = app.models.iter().map(|entry| describe(entry)).collect();
+    Json(json!({ "object": "list", "data": data }))
+}
+
+/// `GET /v1/models/{id}`.
+pub(crate) async fn model(State(app): Shared, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    Ok(Json(describe(app.model(Some(&id))?)))
+}
+
+fn describe(entry: &Entry) -> Value {
+    json!({
+        "id": entry.model.name,
+        "object": "model",
+        "created": entry.model.created,
+        "owned_by": "garrison",
+        "root": entry.model.name,
+        "parent": null,
+        "max_model_len": entry.model.context(),
+    })
+}
+
+/// `GET /health`: the process is alive.
+pub(crate) async fn health() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// `GET /ready`: 200 only while requests are taken.
+pub(crate) async fn ready(State(app): Shared) -> Response {
+    match readiness(&app) {
+        Ok(()) => Json(json!({ "status": "ready" })).into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+fn readiness(app: &App) -> Result<(), ApiError> {
+    if app.drain.is_draining() { Err(ApiError::draining()) } else { Ok(()) }
+}
+
+/// `GET /metrics`.
+pub(crate) async fn metrics(State(app): Shared) -> Response {
+    let models: Vec<_> = app
+        .models
+        .iter()
+        .map(|entry| (entry.model.name.as_str(), entry.model.engine.stats(), entry.metrics.as_ref()))
+        .collect();
+    let page = render(&models, &app.http);
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    (StatusCode::OK, [(header::CONTENT_TYPE, kind)], page).into_response()
+}
+
+/// `GET /version`.
+pub(crate) async fn version() -> Json<Value> {
+    Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
+}

@@ -1,0 +1,74 @@
+//! From valid parameters and tokenized prompts to running sequences.
+
+use std::sync::Arc;
+
+use garrison_engine::Request;
+use garrison_types::Sampling;
+
+use crate::app::Entry;
+use crate::error::ApiError;
+use crate::generation::{Generation, Meter};
+use crate::params::Params;
+use crate::record::Record;
+
+/// What to run: `n` sequences for each prompt.
+pub(crate) struct Launch<'a> {
+    pub(crate) entry: &'a Entry,
+    pub(crate) record: &'a Arc<Record>,
+    pub(crate) params: &'a Params,
+    /// `[prompts]` token ids.
+    pub(crate) prompts: &'a [Vec<u32>],
+    /// The field that the prompts came in, for errors.
+    pub(crate) prompt_param: &'static str,
+    /// Length of an answer if the client did not say; cut off at the context.
+    pub(crate) default_max_tokens: u32,
+    /// Alternatives per generated token.
+    pub(crate) logprobs: Option<u32>,
+    /// Alternatives per token of the prompt.
+    pub(crate) prompt_logprobs: Option<u32>,
+}
+
+impl Launch<'_> {
+    /// Submits every sequence. If one is refused, those before it are stopped again.
+    pub(crate) fn start(&self, most_sequences: usize) -> Result<Generation, ApiError> {
+        let choices = self.prompts.len() * self.params.n as usize;
+        if choices > most_sequences {
+            let message = format!(
+                "{} prompts with n = {} make {choices} answers; one request may ask for {most_sequences}",
+                self.prompts.len(),
+                self.params.n
+            );
+            return Err(ApiError::bad_field("n", message));
+        }
+        let mut streams = Vec::with_capacity(choices);
+        for prompt in self.prompts {
+            for choice in 0..self.params.n {
+                let request = self.request(prompt, choice, streams.len());
+                let submitted = self.entry.model.engine.submit(request);
+                streams.push(submitted.map_err(|error| ApiError::from_submit(&error, self.prompt_param))?);
+            }
+        }
+        let prompt_tokens: usize = self.prompts.iter().map(Vec::len).sum();
+        self.record.set_prompt_tokens(u32::try_from(prompt_tokens).unwrap_or(u32::MAX));
+        let meter = Meter::new(Arc::clone(&self.entry.metrics), Arc::clone(self.record), choices);
+        Ok(Generation::new(streams, self.params.n as usize, meter))
+    }
+
+    fn request(&self, prompt: &[u32], choice: u32, index: usize) -> Request {
+        let room = self.entry.model.context().saturating_sub(prompt.len()).max(1);
+        let asked = self.params.max_tokens().unwrap_or(self.default_max_tokens);
+        let max_tokens = asked.min(u32::try_from(room).unwrap_or(u32::MAX));
+        Request {
+            id: format!("{}-{index}", self.record.id),
+            prompt: prompt.to_vec(),
+            sampling: Sampling {
+                seed: self.params.sampling.seed.wrapping_add(u64::from(choice)),
+                ..self.params.sampling.clone()
+            },
+            stop: self.params.stop_for(max_tokens),
+            logprobs: self.logprobs,
+            prompt_logprobs: self.prompt_logprobs,
+            special_tokens: self.params.special_tokens,
+        }
+    }
+}

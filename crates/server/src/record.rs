@@ -1,0 +1,75 @@
+//! What is known about one request when it is over, for its log line.
+//!
+//! Names, counts and times; never content, never keys.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Shared by everything that works on one request.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// The request's id.
+    pub(crate) id: String,
+    arrived: Instant,
+    model: OnceLock<String>,
+    prompt_tokens: AtomicU32,
+    completion_tokens: AtomicU64,
+    ttft: OnceLock<Duration>,
+}
+
+impl Record {
+    pub(crate) fn new(id: String) -> Record {
+        Record {
+            id,
+            arrived: Instant::now(),
+            model: OnceLock::new(),
+            prompt_tokens: AtomicU32::new(0),
+            completion_tokens: AtomicU64::new(0),
+            ttft: OnceLock::new(),
+        }
+    }
+
+    /// Time since the request arrived.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.arrived.elapsed()
+    }
+
+    /// Notes which model answers.
+    pub(crate) fn set_model(&self, name: &str) {
+        // Only the first counts; a request has one model.
+        let _ = self.model.set(name.to_owned());
+    }
+
+    /// Notes the tokens of the prompts.
+    pub(crate) fn set_prompt_tokens(&self, count: u32) {
+        self.prompt_tokens.store(count, Relaxed);
+    }
+
+    /// Counts generated tokens.
+    pub(crate) fn add_completion_tokens(&self, count: usize) {
+        self.completion_tokens.fetch_add(count as u64, Relaxed);
+    }
+
+    /// Notes that the first token is there.
+    pub(crate) fn first_token(&self) {
+        let _ = self.ttft.set(self.elapsed());
+    }
+
+    /// Writes the request's one line. `ending` says how the answer ended.
+    pub(crate) fn log(&self, route: &str, status: u16, ending: &str) {
+        tracing::info!(
+            target: "garrison::request",
+            id = %self.id,
+            route,
+            model = self.model.get().map(String::as_str),
+            status,
+            ending,
+            prompt_tokens = self.prompt_tokens.load(Relaxed),
+            completion_tokens = self.completion_tokens.load(Relaxed),
+            ttft_ms = self.ttft.get().map(|ttft| ttft.as_secs_f64() * 1e3),
+            total_ms = self.elapsed().as_secs_f64() * 1e3,
+            "request"
+        );
+    }
+}
