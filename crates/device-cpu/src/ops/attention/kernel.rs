@@ -1,0 +1,399 @@
+//! Attention of a tile of queries over a span of positions, for one KV head.
+//!
+//! Online softmax (Milakov and Gimelshein 2018, algorithm 3) over tiles of [`TILE`] positions,
+//! begun afresh every [`SPAN`] positions, the spans merged in order. Tiles and spans begin at
+//! multiples of their size counted from position 0, so the operations that make one row's output
+//! depend only on the row's own position: not on the rows computed beside it, and not on whether
+//! the spans of a long context went to one thread or to several.
+//!
+//! A row is a query head of a token. Rows that see the same part of a tile are computed up to six
+//! at a time, so that each key and value loaded serves several: the heads that share the KV head,
+//! and in a prefill several tokens.
+
+use std::ops::Range;
+
+use garrison_device::BLOCK_SIZE;
+use half::{bf16, f16};
+
+use super::reference;
+use crate::kv::Cells;
+use crate::simd::{LANES, Simd, variants};
+
+/// Positions whose scores are kept at a time.
+const TILE: usize = BLOCKS * BLOCK_SIZE;
+const BLOCKS: usize = 4;
+
+/// Positions after which the softmax begins afresh.
+pub(super) const SPAN: usize = 512;
+
+/// The most rows at a time: 6 rows of 2 registers, a key and a query fill AVX2's 16.
+const MAX_ROWS: usize = 6;
+
+const _: () = assert!(BLOCK_SIZE == LANES && SPAN.is_multiple_of(TILE));
+
+/// A storage type of keys and values.
+pub(super) trait KvElement: Copy + Into<f64> + bytemuck::Zeroable + Send + Sync {
+    fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::V;
+}
+
+impl KvElement for f16 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::V {
+        s.load_f16(from)
+    }
+}
+
+impl KvElement for bf16 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::V {
+        s.load_bf16(from)
+    }
+}
+
+impl KvElement for f32 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::V {
+        s.load(from)
+    }
+}
+
+/// The query heads of some tokens of one sequence that read one KV head.
+pub(super) struct Queries<'a, E> {
+    pub(super) cells: &'a Cells<E>,
+    pub(super) kv_head: usize,
+    /// The sequence's block table.
+    pub(super) table: &'a [u32],
+    /// `[tokens]`
+    pub(super) positions: &'a [u32],
+    pub(super) window: u32,
+    /// Query heads per KV head.
+    pub(super) group: usize,
+    /// `[tokens, group, head_dim]`, already multiplied by the scale.
+    pub(super) q: &'a [f32],
+}
+
+/// The positions that a query at `position` sees.
+pub(super) fn visible(position: u32, window: u32) -> Range<usize> {
+    let position = position as usize;
+    (position + 1).saturating_sub(window as usize)..position + 1
+}
+
+pub(super) fn overlap(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    let both = a.start.max(b.start)..a.end.min(b.end);
+    if both.is_empty() { 0..0 } else { both }
+}
+
+impl<E> Queries<'_, E> {
+    pub(super) fn rows(&self) -> usize {
+        self.positions.len() * self.group
+    }
+
+    /// The positions that any of the tokens sees.
+    pub(super) fn visible(&self) -> Range<usize> {
+        let all = self.positions.iter().map(|&p| visible(p, self.window));
+        all.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0)
+    }
+}
+
+/// The softmax so far, of some rows: `largest` score, `sum` of `exp(score - largest)`, and the
+/// values weighted by that.
+pub(super) struct Partial<'a> {
+    /// `[rows]`
+    pub(super) largest: &'a mut [f32],
+    /// `[rows]`
+    pub(super) sum: &'a mut [f32],
+    /// `[rows, value_stride]`
+    pub(super) out: &'a mut [f32],
+}
+
+impl<'a> Partial<'a> {
+    /// Values that `rows` rows take.
+    pub(super) fn len(rows: usize, value_stride: usize) -> usize {
+        rows * (2 + value_stride)
+    }
+
+    /// Begins with nothing seen.
+    pub(super) fn new(memory: &'a mut [f32], rows: usize) -> Self {
+        let partial = Self::resume(memory, rows);
+        partial.largest.fill(f32::NEG_INFINITY);
+        partial.sum.fill(0.0);
+        partial.out.fill(0.0);
+        partial
+    }
+
+    /// Goes on with what `memory` holds.
+    pub(super) fn resume(memory: &'a mut [f32], rows: usize) -> Self {
+        let (largest, memory) = memory.split_at_mut(rows);
+        let (sum, out) = memory.split_at_mut(rows);
+        Partial { largest, sum, out }
+    }
+}
+
+/// What some rows see of a tile, positions counted from where the tile begins.
+struct Seen<'a, E> {
+    range: Range<usize>,
+    /// Per block `[head_dim, BLOCK_SIZE]`; empty where nothing is seen.
+    keys: [&'a [[E; LANES]]; BLOCKS],
+    /// Per block `[BLOCK_SIZE, value_stride]`, in vectors.
+    values: [&'a [[E; LANES]]; BLOCKS],
+}
+
+impl<E> Seen<'_, E> {
+    /// Blocks with anything to see, and which of their positions.
+    #[inline(always)]
+    fn blocks(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let Range { start, end } = self.range;
+        (start / BLOCK_SIZE..end.div_ceil(BLOCK_SIZE)).map(move |b| {
+            let first = b * BLOCK_SIZE;
+            (b, start.saturating_sub(first)..BLOCK_SIZE.min(end - first))
+        })
+    }
+}
+
+variants!(pub(super) fn attend<E: KvElement>(queries: &Queries<'_, E>, span: usize, partial: &mut Partial<'_>)
+    = reference::attend | attend_span);
+variants!(pub(super) fn merge(total: &mut Partial<'_>, part: &Partial<'_>) = reference::merge | merge_spans);
+variants!(pub(super) fn finish(total: &Partial<'_>, row: usize, dst: &mut [f32]) = reference::finish | finish_row);
+
+/// Adds what the queries see of span number `span` to `partial`.
+#[inline(always)]
+pub(super) fn attend_span<S: Simd, E: KvElement>(
+    s: S,
+    queries: &Queries<'_, E>,
+    span: usize,
+    partial: &mut Partial<'_>,
+) {
+    let seen_of_span = overlap(&queries.visible(), &(span * SPAN..(span + 1) * SPAN));
+    for tile in seen_of_span.start / TILE..seen_of_span.end.div_ceil(TILE) {
+        let positions = tile * TILE..(tile + 1) * TILE;
+        let of_token = |i: usize| overlap(&visible(queries.positions[i], queries.window), &positions);
+        let mut token = 0;
+        while token < queries.positions.len() {
+            let range = of_token(token);
+            let alike =
+                (token + 1..queries.positions.len()).take_while(|&i| of_token(i) == range).count() + 1;
+            if !range.is_empty() {
+                let range = range.start - positions.start..range.end - positions.start;
+                let seen = look_up(queries, tile, range);
+                let rows = token * queries.group..(token + alike) * queries.group;
+                attend_alike(s, queries, rows, &seen, partial);
+            }
+            token += alike;
+        }
+    }
+}
+
+/// Finds the blocks of the part of a tile that is seen.
+#[inline(always)]
+fn look_up<'a, E: KvElement>(queries: &Queries<'a, E>, tile: usize, range: Range<usize>) -> Seen<'a, E> {
+    let mut seen = Seen { range, keys: [&[]; BLOCKS], values: [&[]; BLOCKS] };
+    for b in seen.range.start / BLOCK_SIZE..seen.range.end.div_ceil(BLOCK_SIZE) {
+        let block = queries.table[tile * BLOCKS + b];
+        seen.keys[b] = queries.cells.key_tile(block, queries.kv_head).as_chunks().0;
+        seen.values[b] = queries.cells.value_tile(block, queries.kv_head).as_chunks().0;
+    }
+    seen
+}
+
+/// Splits rows that see the same into calls of about equal size.
+#[inline(always)]
+fn attend_alike<S: Simd, E: KvElement>(
+    s: S,
+    queries: &Queries<'_, E>,
+    rows: Range<usize>,
+    seen: &Seen<'_, E>,
+    partial: &mut Partial<'_>,
+) {
+    let mut row = rows.start;
+    while row < rows.end {
+        let left = rows.end - row;
+        let n = left.div_ceil(left.div_ceil(MAX_ROWS));
+        match n {
+            1 => attend_rows::<S, E, 1>(s, queries, row, seen, partial),
+            2 => attend_rows::<S, E, 2>(s, queries, row, seen, partial),
+            3 => attend_rows::<S, E, 3>(s, queries, row, seen, partial),
+            4 => attend_rows::<S, E, 4>(s, queries, row, seen, partial),
+            5 => attend_rows::<S, E, 5>(s, queries, row, seen, partial),
+            _ => attend_rows::<S, E, MAX_ROWS>(s, queries, row, seen, partial),
+        }
+        row += n;
+    }
+}
+
+/// `[R, TILE]` scores, then weights.
+type Scores<const R: usize> = [[[f32; LANES]; BLOCKS]; R];
+
+/// Adds what is seen to the `R` rows from `row` on.
+#[inline(always)]
+fn attend_rows<S: Simd, E: KvElement, const R: usize>(
+    s: S,
+    queries: &Queries<'_, E>,
+    row: usize,
+    seen: &Seen<'_, E>,
+    partial: &mut Partial<'_>,
+) {
+    let dim = queries.cells.layout.head_dim;
+    let q: [&[f32]; R] = std::array::from_fn(|r| &queries.q[(row + r) * dim..][..dim]);
+    let mut scores: Scores<R> = [[[0.0; LANES]; BLOCKS]; R];
+    score(s, &q, seen, &mut scores);
+    let shrink =
+        soften(s, &mut scores, seen, &mut partial.largest[row..row + R], &mut partial.sum[row..row + R]);
+    let stride = queries.cells.layout.value_stride;
+    weigh(s, &scores, seen, &shrink, &mut partial.out[row * stride..(row + R) * stride]);
+}
+
+/// `scores[r][p] = q[r] . k[p]`; minus infinity where not seen.
+#[inline(always)]
+fn score<S: Simd, E: KvElement, const R: usize>(
+    s: S,
+    q: &[&[f32]; R],
+    seen: &Seen<'_, E>,
+    scores: &mut Scores<R>,
+) {
+    let dim = q[0].len();
+    let q: [&[f32]; R] = std::array::from_fn(|r| &q[r][..dim]);
+    for (b, range) in seen.blocks() {
+        let keys = &seen.keys[b][..dim];
+        let mut sums = [s.splat(0.0); R];
+        for d in 0..dim {
+            let k = E::load(s, &keys[d]);
+            for r in 0..R {
+                sums[r] = s.fma(s.splat(q[r][d]), k, sums[r]);
+            }
+        }
+        for (scores, sum) in scores.iter_mut().zip(sums) {
+            s.store(sum, &mut scores[b]);
+            scores[b][..range.start].fill(f32::NEG_INFINITY);
+            scores[b][range.end..].fill(f32::NEG_INFINITY);
+        }
+    }
+}
+
+/// Turns scores into weights relative to the largest score so far, and returns by how much the
+/// weights of earlier tiles shrink for that.
+#[inline(always)]
+fn soften<S: Simd, E, const R: usize>(
+    s: S,
+    scores: &mut Scores<R>,
+    seen: &Seen<'_, E>,
+    largest: &mut [f32],
+    sum: &mut [f32],
+) -> [f32; R] {
+    let mut shrink = [0.0; LANES];
+    let mut base = [0.0; R];
+    for r in 0..R {
+        let mut tile_largest = s.splat(f32::NEG_INFINITY);
+        for (b, _) in seen.blocks() {
+            tile_largest = s.max(tile_largest, s.load(&scores[r][b]));
+        }
+        let before = largest[r];
+        largest[r] = larger(before, s.largest(tile_largest));
+        base[r] = finite_base(largest[r]);
+        shrink[r] = before - base[r];
+    }
+    s.store(s.exp(s.load(&shrink)), &mut shrink);
+    for r in 0..R {
+        let mut tile_sum = s.splat(0.0);
+        for (b, _) in seen.blocks() {
+            let weight = s.exp(s.sub(s.load(&scores[r][b]), s.splat(base[r])));
+            tile_sum = s.add(tile_sum, weight);
+            s.store(weight, &mut scores[r][b]);
+        }
+        sum[r] = sum[r] * shrink[r] + s.sum(tile_sum);
+    }
+    std::array::from_fn(|r| shrink[r])
+}
+
+/// `out[r] = out[r] * shrink[r] + sum_p weights[r][p] * v[p]`, over what is seen only: an unseen
+/// value may be left over from another sequence and not even be a number.
+#[inline(always)]
+fn weigh<S: Simd, E: KvElement, const R: usize>(
+    s: S,
+    weights: &Scores<R>,
+    seen: &Seen<'_, E>,
+    shrink: &[f32; R],
+    out: &mut [f32],
+) {
+    let out = out.as_chunks_mut::<LANES>().0;
+    let vectors = out.len() / R;
+    for c in 0..vectors {
+        let mut sums: [S::V; R] =
+            std::array::from_fn(|r| s.mul(s.load(&out[r * vectors + c]), s.splat(shrink[r])));
+        for (b, range) in seen.blocks() {
+            let values = &seen.values[b][..BLOCK_SIZE * vectors];
+            if range.len() == BLOCK_SIZE {
+                for p in 0..BLOCK_SIZE {
+                    let v = E::load(s, &values[p * vectors + c]);
+                    for r in 0..R {
+                        sums[r] = s.fma(s.splat(weights[r][b][p]), v, sums[r]);
+                    }
+                }
+            } else {
+                for p in range {
+                    let v = E::load(s, &values[p * vectors + c]);
+                    for r in 0..R {
+                        sums[r] = s.fma(s.splat(weights[r][b][p]), v, sums[r]);
+                    }
+                }
+            }
+        }
+        for (r, sum) in sums.into_iter().enumerate() {
+            s.store(sum, &mut out[r * vectors + c]);
+        }
+    }
+}
+
+/// Adds the next span to the spans so far.
+#[inline(always)]
+pub(super) fn merge_spans<S: Simd>(s: S, total: &mut Partial<'_>, part: &Partial<'_>) {
+    let rows = total.sum.len();
+    let total_out = total.out.as_chunks_mut::<LANES>().0;
+    let part_out = part.out.as_chunks::<LANES>().0;
+    let vectors = total_out.len() / rows;
+    for r in 0..rows {
+        if part.largest[r] == f32::NEG_INFINITY && part.sum[r] == 0.0 {
+            continue; // nothing of this span was seen
+        }
+        let largest = larger(total.largest[r], part.largest[r]);
+        let base = finite_base(largest);
+        let mut factors = [0.0; LANES];
+        factors[0] = total.largest[r] - base;
+        factors[1] = part.largest[r] - base;
+        s.store(s.exp(s.load(&factors)), &mut factors);
+        let [before, now] = [factors[0], factors[1]];
+        total.largest[r] = largest;
+        total.sum[r] = total.sum[r] * before + part.sum[r] * now;
+        for c in r * vectors..(r + 1) * vectors {
+            let old = s.mul(s.load(&total_out[c]), s.splat(before));
+            s.store(s.fma(s.load(&part_out[c]), s.splat(now), old), &mut total_out[c]);
+        }
+    }
+}
+
+/// Writes one row's output `[head_dim]`.
+#[inline(always)]
+pub(super) fn finish_row<S: Simd>(s: S, total: &Partial<'_>, row: usize, dst: &mut [f32]) {
+    let stride = total.out.len() / total.sum.len();
+    let out = total.out[row * stride..][..stride].as_chunks::<LANES>().0;
+    let sum = s.splat(total.sum[row]);
+    for (dst, out) in dst.chunks_mut(LANES).zip(out) {
+        let y = s.div(s.load(out), sum);
+        match <&mut [f32; LANES]>::try_from(&mut *dst) {
+            Ok(dst) => s.store(y, dst),
+            Err(_) => s.store_tail(y, dst),
+        }
+    }
+}
+
+/// The larger; `b` if `a` is no number.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+/// What to subtract from scores before `exp`: while all scores are minus infinity, nothing, so
+/// that their weights are 0 and not NaN.
+#[inline(always)]
+fn finite_base(largest: f32) -> f32 {
+    if largest == f32::NEG_INFINITY { 0.0 } else { largest }
+}
