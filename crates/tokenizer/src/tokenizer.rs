@@ -5,7 +5,7 @@ use garrison_types::{TokenKind, Vocabulary, VocabularyModel};
 use crate::TokenizerError;
 use crate::encode::json::{self, Json, Place};
 use crate::encode::specials::Specials;
-use crate::encode::{Bpe, Family, Spm};
+use crate::encode::{Bpe, Family, MAX_TEXT, Spm};
 use crate::tokens::{Entry, Spelling, Tokens, corrected_kind};
 
 /// Turns text into tokens and back. Immutable once built; share it by reference.
@@ -223,6 +223,8 @@ impl Tokenizer {
     }
 
     fn encode_words(&self, text: &str, place: Place, out: &mut Vec<u32>) {
+        // SPM spells a space in three bytes.
+        let (text, rest) = text.split_at(text.floor_char_boundary(MAX_TEXT / 4));
         match &self.algorithm {
             Algorithm::Spm(spm) => spm.encode(&self.tokens, text, out),
             Algorithm::Bpe(bpe) => bpe.encode(&self.tokens, text, out),
@@ -232,6 +234,9 @@ impl Tokenizer {
                 json.encode(text, place, out);
                 self.spell_controls(json, start, out);
             }
+        }
+        if !rest.is_empty() {
+            self.encode_words(rest, Place::Later, out);
         }
     }
 

@@ -74,8 +74,8 @@ impl Bpe {
 
     fn encode_word(&self, word: &str, merger: &mut Merger<Reverse<u32>>, out: &mut Vec<u32>) {
         merger.clear();
-        for (i, byte) in word.bytes().enumerate() {
-            merger.push(i, i + 1, self.byte_tokens[byte as usize]);
+        for byte in word.bytes() {
+            merger.push(1, self.byte_tokens[byte as usize]);
         }
         merger.merge(|left, right| {
             let (rank, joined) = self.merges.get(&(left.token, right.token))?;

@@ -71,21 +71,28 @@ impl Json {
             (Some(later), Place::Later) => later,
             _ => &self.first,
         };
-        match library.encode_fast(text, false) {
-            Ok(encoding) => out.extend(encoding.get_ids()),
-            Err(_) if text.len() > FALLBACK_PIECE => {
-                let middle = floor_char_boundary(text, FALLBACK_PIECE);
-                self.encode(&text[..middle], place, out);
-                self.encode(&text[middle..], Place::Later, out);
-            }
+        if encode(library, text, out) {
+            return;
+        }
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(rest.floor_char_boundary(FALLBACK_PIECE));
             // A piece this small fails only if the vocabulary cannot express it at all.
-            Err(_) => {}
+            encode(self.later.as_ref().unwrap_or(library), piece, out);
+            rest = after;
         }
     }
 }
 
-fn floor_char_boundary(text: &str, at: usize) -> usize {
-    (0..=at).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
+/// Appends the tokens of `text`; returns whether the library could.
+fn encode(library: &tokenizers::Tokenizer, text: &str, out: &mut Vec<u32>) -> bool {
+    match library.encode_fast(text, false) {
+        Ok(encoding) => {
+            out.extend(encoding.get_ids());
+            true
+        }
+        Err(_) => false,
+    }
 }
 
 fn error(reason: impl Into<String>) -> TokenizerError {

@@ -9,5 +9,6 @@ pub(crate) mod specials;
 mod spm;
 
 pub(crate) use bpe::Bpe;
+pub(crate) use merge::MAX_TEXT;
 pub(crate) use pre_tokenizer::Family;
 pub(crate) use spm::Spm;

@@ -5,7 +5,6 @@
 //! oracle is llama.cpp (`llm_tokenizer_spm`).
 
 use std::cmp::Ordering;
-use std::ops::Range;
 
 use super::merge::{Merger, NONE, Symbol};
 use crate::TokenizerError;
@@ -79,29 +78,30 @@ impl Spm {
         let mut merger = Merger::new();
         for (start, c) in spelled.char_indices() {
             let end = start + c.len_utf8();
-            merger.push(start, end, tokens.plain_id(&spelled[start..end]).unwrap_or(NONE));
+            merger.push(c.len_utf8(), tokens.plain_id(&spelled[start..end]).unwrap_or(NONE));
         }
         merger.merge(|left, right| self.join(tokens, &spelled, left, right));
         for symbol in merger.symbols() {
             match symbol.token {
-                NONE => self.fall_back(&spelled, symbol.start..symbol.end, out),
+                NONE => self.fall_back(&spelled[symbol.range()], out),
                 token => out.push(token),
             }
         }
     }
 
     fn join(&self, tokens: &Tokens, text: &str, left: &Symbol, right: &Symbol) -> Option<(Score, u32)> {
-        if right.end - left.start > tokens.longest() {
+        let joined = left.start as usize..right.end as usize;
+        if joined.len() > tokens.longest() {
             return None;
         }
-        let id = tokens.plain_id(&text[left.start..right.end])?;
+        let id = tokens.plain_id(&text[joined])?;
         let score = self.scores.get(id as usize)?;
         Some((Score(*score), id))
     }
 
     /// Spells a piece that is no token in bytes.
-    fn fall_back(&self, text: &str, piece: Range<usize>, out: &mut Vec<u32>) {
-        for byte in text[piece].bytes() {
+    fn fall_back(&self, piece: &str, out: &mut Vec<u32>) {
+        for byte in piece.bytes() {
             match self.byte_tokens[byte as usize] {
                 NONE => out.extend(self.unknown),
                 token => out.push(token),
