@@ -150,6 +150,11 @@ impl Gguf {
         }
     }
 
+    /// Tensor `i` in file order.
+    pub(crate) fn at(&self, i: usize) -> TensorView<'_> {
+        self.view(&self.tensors[i])
+    }
+
     fn view<'a>(&'a self, placed: &'a Placed) -> TensorView<'a> {
         TensorView { info: &placed.info, data: &self.files[placed.file][placed.range.clone()] }
     }

@@ -5,6 +5,7 @@
 //! downloading, and any layout a kernel prefers.
 
 mod bytes;
+mod convert;
 mod cursor;
 mod error;
 mod gguf;
@@ -12,6 +13,7 @@ mod header;
 mod metadata;
 pub mod quantize;
 mod rope;
+mod safetensors;
 mod source;
 pub mod synth;
 mod vocabulary;
@@ -21,5 +23,6 @@ pub use error::{Error, Result};
 pub use gguf::{Gguf, TensorInfo, TensorView};
 pub use metadata::{Array, Metadata, Value};
 pub use rope::Llama3Scaling;
+pub use safetensors::{SafetensorsFolder, SafetensorsView};
 pub use source::{Source, TensorData};
 pub use writer::{Writer, encode};

@@ -7,6 +7,9 @@ use crate::metadata::Metadata;
 
 /// The whole `tokenizer.json`, under the name the GGUF specification gives it.
 pub(crate) const JSON_KEY: &str = "tokenizer.huggingface.json";
+/// Every token that ends a generation, where there is more than one: GGUF has keys for the usual
+/// three only, Hugging Face configurations list any number.
+pub(crate) const ENDS_KEY: &str = "garrison.eos_token_ids";
 const MODEL_KEY: &str = "tokenizer.ggml.model";
 const TOKENS_KEY: &str = "tokenizer.ggml.tokens";
 
@@ -134,6 +137,8 @@ fn ends(ids: &Ids<'_>, tokens: &[String], kinds: &[TokenKind], is_spm: bool) -> 
     ends.extend(ids.strict("eos")?.or((is_spm && tokens.len() > 2).then_some(2)));
     ends.extend(ids.strict("eot")?);
     ends.extend(ids.strict("eom")?);
+    let more = ids.metadata.i32s(ENDS_KEY)?.into_iter().filter_map(|id| u32::try_from(id).ok());
+    ends.extend(more.filter(|&id| (id as usize) < ids.n_tokens));
     // Only markup ends a turn: a normal token of the same text is text.
     let is_markup = |id: usize| {
         kinds.get(id).is_none_or(|kind| matches!(kind, TokenKind::Control | TokenKind::UserDefined))

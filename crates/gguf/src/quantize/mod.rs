@@ -11,6 +11,7 @@ mod legacy;
 mod mix;
 mod search;
 
+pub(crate) use file::convert;
 pub use file::{Progress, quantize_file};
 pub use mix::{Mix, UnknownMix};
 
