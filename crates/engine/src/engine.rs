@@ -55,6 +55,23 @@ impl Engine {
         tokenizer: Arc<Tokenizer>,
         config: EngineConfig,
     ) -> Result<Engine, ConfigError> {
+        let (engine, worker) = Self::assemble(executor, tokenizer, config)?;
+        let thread = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || worker.run())
+            .map_err(|e| ConfigError::Thread(e.to_string()))?;
+        if let Ok(mut slot) = engine.thread.lock() {
+            *slot = Some(thread);
+        }
+        Ok(engine)
+    }
+
+    /// The engine and the worker that its thread runs; tests run it step by step.
+    pub(crate) fn assemble(
+        executor: Box<dyn Execute>,
+        tokenizer: Arc<Tokenizer>,
+        config: EngineConfig,
+    ) -> Result<(Engine, Worker), ConfigError> {
         config.validate()?;
         // One more than requests: the last call.
         let (commands, inbox) = flume::bounded(config.max_waiting + 1);
@@ -68,11 +85,8 @@ impl Engine {
             run_ms: AtomicU64::new(0),
         });
         let worker = Worker::new(executor, Arc::clone(&tokenizer), &config, Arc::clone(&shared), inbox);
-        let thread = std::thread::Builder::new()
-            .name("engine".into())
-            .spawn(move || worker.run())
-            .map_err(|e| ConfigError::Thread(e.to_string()))?;
-        Ok(Engine { commands, shared, tokenizer, config, thread: Mutex::new(Some(thread)) })
+        let engine = Engine { commands, shared, tokenizer, config, thread: Mutex::new(None) };
+        Ok((engine, worker))
     }
 
     /// Hands a request over, or says at once why not. Never blocks.

@@ -26,7 +26,7 @@ pub(crate) enum Command {
 pub(crate) struct Worker {
     executor: Box<dyn Execute>,
     tokenizer: Arc<Tokenizer>,
-    scheduler: Scheduler,
+    pub(crate) scheduler: Scheduler,
     batch: Batch,
     shared: Arc<Shared>,
     inbox: Receiver<Command>,
@@ -65,10 +65,15 @@ impl Worker {
                 Err(flume::RecvError::Disconnected) => return false,
             }
         }
+        self.take_ready();
+        !self.shared.stopping.load(SeqCst)
+    }
+
+    /// Takes what has come in already.
+    pub(crate) fn take_ready(&mut self) {
         while let Ok(command) = self.inbox.try_recv() {
             self.take(command);
         }
-        !self.shared.stopping.load(SeqCst)
     }
 
     fn take(&mut self, command: Command) {

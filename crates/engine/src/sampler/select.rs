@@ -231,3 +231,119 @@ pub(super) fn best(logits: &[f32], k: usize) -> Vec<(u32, f32)> {
     kept.sort_unstable_by(order);
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The definition, by sorting everything.
+    fn reference(logits: &[f32], s: &Sampling) -> Vec<u32> {
+        let max = numeric::max(logits);
+        let scale = 1.0 / s.temperature.max(MIN_TEMPERATURE);
+        let all = logits.iter().enumerate();
+        let mut sorted: Vec<Candidate> = all
+            .map(|(id, &logit)| Candidate {
+                id: id as u32,
+                logit,
+                weight: numeric::exp((logit - max) * scale),
+            })
+            .filter(|c| c.weight > 0.0)
+            .collect();
+        sorted.sort_by(Candidate::order);
+        if s.top_k > 0 {
+            sorted.truncate(s.top_k as usize);
+        }
+        if s.top_p < 1.0 {
+            let target = f64::from(s.top_p) * sorted.iter().map(|c| f64::from(c.weight)).sum::<f64>();
+            let mut reached = 0.0;
+            let mut keep = 0;
+            while keep < sorted.len() && reached < target {
+                reached += f64::from(sorted[keep].weight);
+                keep += 1;
+            }
+            sorted.truncate(keep);
+        }
+        sorted.retain(|c| c.weight >= s.min_p);
+        let mut ids: Vec<u32> = sorted.iter().map(|c| c.id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    fn kept(logits: &[f32], s: &Sampling) -> Vec<u32> {
+        let mut selection = Selection::default();
+        let drawn = selection.draw(logits, s, 0.999_999).unwrap();
+        let ids: Vec<u32> = selection.kept.iter().map(|c| c.id).collect();
+        assert!(ids.contains(&drawn));
+        ids
+    }
+
+    /// Deterministic values that look normal, with ties.
+    fn noise(n: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1 << 24) as f32
+        };
+        (0..n).map(|_| ((next() + next() + next() + next() - 2.0) * 600.0).round() / 100.0).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_what_sorting_would_keep(
+            n in prop_oneof![1usize..40, 1000usize..5000],
+            seed in any::<u64>(),
+            temperature in prop_oneof![Just(0.01f32), 0.1f32..3.0],
+            top_k in prop_oneof![Just(0u32), 1u32..60, 1u32..6000],
+            top_p in prop_oneof![Just(1.0f32), 0.001f32..0.9999],
+            min_p in prop_oneof![Just(0.0f32), 0.001f32..1.0],
+        ) {
+            prop_assume!(top_k as usize != 0 || top_p < 1.0 || min_p > 0.0);
+            prop_assume!((top_k as usize) < n || top_p < 1.0 || min_p > 0.0);
+            let sampling = Sampling { temperature, top_k, top_p, min_p, ..Sampling::default() };
+            let logits = noise(n, seed);
+            prop_assert_eq!(kept(&logits, &sampling), reference(&logits, &sampling));
+        }
+    }
+
+    #[test]
+    fn equals_are_kept_by_id() {
+        let sampling = |top_k, top_p| Sampling { top_k, top_p, ..Sampling::default() };
+        let flat = vec![1.5; 9000];
+        assert_eq!(kept(&flat, &sampling(3, 1.0)), [0, 1, 2]);
+        assert_eq!(kept(&flat, &sampling(0, 0.5)).len(), 4500);
+        assert_eq!(*kept(&flat, &sampling(0, 0.5)).last().unwrap(), 4499);
+        assert_eq!(kept(&flat, &sampling(0, 1e-9)), [0]);
+    }
+
+    #[test]
+    fn a_draw_from_all_reaches_both_ends() {
+        let mut selection = Selection::default();
+        let sampling = Sampling::default();
+        let logits = vec![0.0; 1000];
+        for (u, want) in [(0.0, 0), (0.2505, 250), (0.9995, 999), (1.0 - f64::EPSILON / 2.0, 999)] {
+            assert_eq!(selection.draw(&logits, &sampling, u), Some(want));
+        }
+        let mut one = vec![f32::NEG_INFINITY; 1000];
+        one[700] = -3.0;
+        for u in [0.0, 0.5, 1.0 - f64::EPSILON / 2.0] {
+            assert_eq!(selection.draw(&one, &sampling, u), Some(700));
+        }
+        assert_eq!(selection.draw(&[f32::NEG_INFINITY; 8], &sampling, 0.5), None);
+    }
+
+    #[test]
+    fn the_best_are_those_of_a_full_sort() {
+        for n in [1, 63, 64, 1000, 20_000] {
+            let logits = noise(n, 7);
+            let mut sorted: Vec<(u32, f32)> =
+                logits.iter().enumerate().map(|(i, &x)| (i as u32, x)).collect();
+            sorted.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            for k in [0, 1, 5, 20, 100, n] {
+                assert_eq!(best(&logits, k), sorted[..k.min(n)], "{k} of {n}");
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The engine on the scripted executor, which checks every batch, step by step or on its thread.
+
+mod rig;
+mod scheduling;
+mod streams;
+mod text;
+mod threaded;

@@ -1,0 +1,184 @@
+//! What the tests share: a tokenizer of bytes, requests, and an engine that is stepped by hand.
+
+use std::sync::{Arc, LazyLock};
+
+use garrison_tokenizer::Tokenizer;
+use garrison_types::{Sampling, StopConditions, TokenKind, Vocabulary, VocabularyModel};
+
+use crate::worker::Worker;
+use crate::{
+    Engine, EngineConfig, Event, Execute, Finish, Request, ScriptControl, ScriptedExecutor, SpecialTokens,
+    Stream, TokenEvent,
+};
+
+/// Ids of the test vocabulary: three specials, then the bytes, then two control tokens.
+pub(super) const EOS: u32 = 2;
+pub(super) const CONTROL: u32 = 260;
+pub(super) const VOCAB: usize = 261;
+
+/// The token of one byte.
+pub(super) fn byte(b: u8) -> u32 {
+    u32::from(b) + 3
+}
+
+/// The tokens of a text's bytes.
+pub(super) fn bytes(text: &str) -> Vec<u32> {
+    text.bytes().map(byte).collect()
+}
+
+pub(super) fn tokenizer() -> Arc<Tokenizer> {
+    static SHARED: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| Arc::new(byte_tokenizer()));
+    Arc::clone(&SHARED)
+}
+
+fn byte_tokenizer() -> Tokenizer {
+    let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(String::from).to_vec();
+    let mut kinds = vec![TokenKind::Unknown, TokenKind::Control, TokenKind::Control];
+    tokens.extend((0..=255u8).map(|b| format!("<0x{b:02X}>")));
+    kinds.extend([TokenKind::Byte; 256]);
+    for extra in ["<|one|>", "<|two|>"] {
+        tokens.push(extra.into());
+        kinds.push(TokenKind::Control);
+    }
+    let vocabulary = Vocabulary {
+        model: VocabularyModel::Spm,
+        scores: vec![0.0; tokens.len()],
+        tokens,
+        kinds,
+        merges: Vec::new(),
+        bos: Some(1),
+        eos: vec![EOS],
+        unknown: Some(0),
+        padding: None,
+        add_bos: true,
+        add_eos: false,
+        add_space_prefix: true,
+        chat_template: None,
+    };
+    Tokenizer::new(&vocabulary).unwrap()
+}
+
+pub(super) fn config() -> EngineConfig {
+    EngineConfig {
+        max_seqs: 8,
+        max_batch_tokens: 64,
+        n_blocks: 200,
+        context: 512,
+        max_waiting: 64,
+        vocab: VOCAB,
+    }
+}
+
+pub(super) fn request(prompt: impl Into<Vec<u32>>, max_tokens: u32) -> Request {
+    Request {
+        id: "test".into(),
+        prompt: prompt.into(),
+        sampling: Sampling::greedy(),
+        stop: StopConditions { max_tokens, ignore_eos: true, ..StopConditions::default() },
+        logprobs: None,
+        prompt_logprobs: None,
+        special_tokens: SpecialTokens::Skip,
+    }
+}
+
+/// `n` prompt tokens that depend on `seed`.
+pub(super) fn prompt(n: usize, seed: u32) -> Vec<u32> {
+    (0..n as u32).map(|i| (i * 31 + seed * 17) % 256 + 3).collect()
+}
+
+/// An engine without a thread.
+pub(super) struct Rig {
+    pub(super) engine: Engine,
+    pub(super) worker: Worker,
+    pub(super) control: ScriptControl,
+}
+
+impl Rig {
+    pub(super) fn hashing(config: EngineConfig) -> Rig {
+        Rig::new(config, ScriptedExecutor::hashing(&config))
+    }
+
+    /// Whatever the prompt, the answer is `answer`, and then end tokens.
+    pub(super) fn saying(prompt_len: usize, answer: Vec<u32>) -> Rig {
+        let config = config();
+        let next = move |past: &[u32]| answer.get(past.len() - prompt_len).copied().unwrap_or(EOS);
+        Rig::new(config, ScriptedExecutor::following(&config, next))
+    }
+
+    fn new(config: EngineConfig, executor: ScriptedExecutor) -> Rig {
+        let control = executor.control();
+        let executor: Box<dyn Execute> = Box::new(executor);
+        let (engine, worker) = Engine::assemble(executor, tokenizer(), config).unwrap();
+        Rig { engine, worker, control }
+    }
+
+    pub(super) fn submit(&self, request: Request) -> Stream {
+        self.engine.submit(request).unwrap()
+    }
+
+    /// One step, after which everything must be in order.
+    pub(super) fn step(&mut self) {
+        self.worker.take_ready();
+        self.worker.step();
+        self.worker.scheduler.check();
+    }
+
+    /// Steps until nothing is left to do, which must happen.
+    pub(super) fn run(&mut self) {
+        for _ in 0..100_000 {
+            self.step();
+            if self.worker.scheduler.is_idle() {
+                let (used, _) = self.worker.scheduler.blocks();
+                assert_eq!(used, 0, "an idle engine holds no blocks");
+                assert!(self.engine.is_idle());
+                return;
+            }
+        }
+        panic!("the engine does not come to an end");
+    }
+
+    /// Runs one request alone.
+    pub(super) fn answer(&mut self, request: Request) -> Answer {
+        let mut stream = self.submit(request);
+        self.run();
+        Answer::read(&mut stream)
+    }
+}
+
+/// Everything a stream carried.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Answer {
+    pub(super) events: Vec<Event>,
+}
+
+impl Answer {
+    pub(super) fn read(stream: &mut Stream) -> Answer {
+        let mut answer = Answer { events: std::iter::from_fn(|| stream.try_recv()).collect() };
+        // Times differ from run to run.
+        for event in &mut answer.events {
+            if let Event::Finished(finish) = event {
+                finish.timings = Default::default();
+            }
+        }
+        answer
+    }
+
+    pub(super) fn token_events(&self) -> impl Iterator<Item = &TokenEvent> {
+        self.events.iter().filter_map(|e| if let Event::Token(t) = e { Some(t) } else { None })
+    }
+
+    pub(super) fn tokens(&self) -> Vec<u32> {
+        self.token_events().map(|t| t.token).collect()
+    }
+
+    pub(super) fn finish(&self) -> &Finish {
+        match self.events.last() {
+            Some(Event::Finished(finish)) => finish,
+            other => panic!("the stream ended with {other:?}"),
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        self.token_events().map(|t| t.text.as_str()).chain([self.finish().text.as_str()]).collect()
+    }
+}
