@@ -55,6 +55,13 @@ impl Detokenizer {
         &self.shown
     }
 
+    /// Takes the next bytes, whatever they are, as [`push`](Detokenizer::push) takes a token's.
+    pub fn push_bytes(&mut self, bytes: &[u8]) -> &str {
+        self.shown.clear();
+        self.take(bytes);
+        &self.shown
+    }
+
     /// Ends the sequence: returns what was held back, as U+FFFD, since its rest will not come.
     pub fn flush(&mut self) -> &str {
         self.shown.clear();

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
+use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value, escape_formatter};
 use minijinja_contrib::pycompat::unknown_method_callback;
 use regex::Regex;
 
@@ -30,8 +30,13 @@ pub(super) const NOW: &str = "__garrison_now";
 struct Raised(String);
 
 /// A compiled template and its environment.
-#[derive(Debug)]
 pub(crate) struct Compiled(Environment<'static>);
+
+impl std::fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Compiled")
+    }
+}
 
 impl Compiled {
     /// Compiles `source`.
@@ -43,7 +48,8 @@ impl Compiled {
         environment.set_syntax(syntax()?);
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_unknown_method_callback(unknown_method_callback);
+        environment.set_unknown_method_callback(python_method);
+        environment.set_formatter(write_value);
         environment.set_recursion_limit(RECURSION);
         environment.set_fuel(Some(FUEL));
         environment.set_debug(false);
@@ -81,6 +87,44 @@ fn syntax() -> Result<SyntaxConfig, TemplateError> {
 /// Seconds since 1970.
 pub(super) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
+/// Python's methods on strings, lists and dicts.
+fn python_method(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    method: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
+    match (method, value.as_str(), args) {
+        ("title", Some(text), []) => Ok(title_case(text).into()),
+        _ => unknown_method_callback(state, value, method, args),
+    }
+}
+
+/// `str.title`: a capital after every character that is no letter. (Jinja's filter of that name
+/// only begins words after white space and a few signs.)
+fn title_case(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut after_letter = false;
+    for c in text.chars() {
+        match after_letter {
+            true => out.extend(c.to_lowercase()),
+            false => out.extend(c.to_uppercase()),
+        }
+        after_letter = c.is_alphabetic();
+    }
+    out
+}
+
+/// `{{ value }}`: as the engine writes it, which is Python's way but for floats.
+fn write_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    match f64::try_from(value.clone()) {
+        Ok(number) if value.is_number() && !value.is_integer() && number.is_finite() => {
+            escape_formatter(out, state, &json::python_float(number).into())
+        }
+        _ => escape_formatter(out, state, value),
+    }
 }
 
 fn raise_exception(message: &Value) -> Result<Value, Error> {

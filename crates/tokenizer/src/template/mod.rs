@@ -49,7 +49,7 @@ pub struct ChatTemplate {
 }
 
 /// A prompt as text, with what its tokens depend on beside the text.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RenderedPrompt {
     text: String,
     pub(crate) template: ChatTemplate,
@@ -92,6 +92,13 @@ impl ChatTemplate {
         let trusted = trusted_variables(input, unix_seconds);
         let text = render(&self.compiled, &client, &trusted)?;
         Ok(RenderedPrompt { text, template: self.clone(), client, trusted })
+    }
+}
+
+impl std::fmt::Debug for RenderedPrompt {
+    /// Its size alone: prompts do not belong in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RenderedPrompt").field("bytes", &self.text.len()).finish_non_exhaustive()
     }
 }
 
