@@ -4,6 +4,9 @@
 //! pass is `model`'s business, what the tokens mean is `tokenizer`'s. Deliberately absent:
 //! downloading, and any layout a kernel prefers.
 
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code)] // mapping files; nothing else here needs it
 mod bytes;
 mod convert;
 mod cursor;

@@ -179,13 +179,13 @@ fn mistral_slides_and_rope_scalings_become_keys() {
     let dir = tempfile::tempdir().unwrap();
     let mut c = config("MistralForCausalLM");
     c["sliding_window"] = json!(4096);
-    c["rope_scaling"] = json!({"type": "linear", "factor": 4.0});
+    c["rope_scaling"] = json!({"type": "linear", "rope_type": "linear", "factor": 4.0});
     write_folder(dir.path(), &c, &weights(&[]));
     let m = Source::open(dir.path()).unwrap().metadata().clone();
     assert_eq!(m.u32("llama.attention.sliding_window").unwrap(), 4096);
     assert_eq!(m.str("llama.rope.scaling.type").unwrap(), "linear");
     c["rope_scaling"] = Value::Null;
-    c["rope_parameters"] = json!({"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e6, "original_max_position_embeddings": 512});
+    c["rope_parameters"] = json!({"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e6, "attention_factor": 1.0, "original_max_position_embeddings": 512});
     write_folder(dir.path(), &c, &weights(&[]));
     let m = Source::open(dir.path()).unwrap().metadata().clone();
     assert_eq!(m.u32("llama.rope.scaling.original_context_length").unwrap(), 512);
@@ -193,6 +193,8 @@ fn mistral_slides_and_rope_scalings_become_keys() {
         (m.f32("llama.rope.scaling.factor").unwrap(), m.f32("llama.rope.freq_base").unwrap()),
         (2.0, 1e6)
     );
+    // 1 / (0.1 ln 2 + 1), so that together with YaRN's own the factor is 1.
+    assert!((m.f32("llama.rope.scaling.attn_factor").unwrap() - 0.935_178_4).abs() < 1e-6);
     c["rope_parameters"]["rope_type"] = json!("longrope");
     write_folder(dir.path(), &c, &weights(&[]));
     assert!(open_error(dir.path()).contains("\"longrope\""));

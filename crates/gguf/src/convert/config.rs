@@ -82,8 +82,9 @@ struct Wire {
 
 #[derive(Deserialize)]
 struct WireRope {
-    #[serde(alias = "type")]
     rope_type: Option<String>,
+    /// The older name; many files carry both.
+    r#type: Option<String>,
     rope_theta: Option<f32>,
     factor: Option<f32>,
     low_freq_factor: Option<f32>,
@@ -185,6 +186,9 @@ impl Config {
                 m.insert(scaling("type"), "yarn");
                 m.insert(scaling("factor"), factor);
                 m.insert(scaling("original_context_length"), original_context);
+                // Hugging Face states the whole factor on queries and keys, GGUF what is left of it
+                // after YaRN's own 0.1 ln(factor) + 1 (Peng et al. 2023, section 3.4).
+                let attention_factor = attention_factor.map(|whole| whole / (0.1 * factor.ln() + 1.0));
                 let rest = [
                     ("attn_factor", attention_factor),
                     ("yarn_beta_fast", beta[0]),
@@ -201,7 +205,7 @@ impl Config {
 
 impl WireRope {
     fn scaling(&self, context: u32) -> Result<RopeScaling, String> {
-        let kind = self.rope_type.as_deref().unwrap_or("default");
+        let kind = self.rope_type.as_deref().or(self.r#type.as_deref()).unwrap_or("default");
         let factor = || {
             let factor = self.factor.filter(|factor| factor.is_finite() && *factor >= 1.0);
             factor.ok_or_else(|| format!("its rope scaling \"{kind}\" needs a \"factor\" of at least 1"))

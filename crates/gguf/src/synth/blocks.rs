@@ -65,15 +65,9 @@ impl BlockMaker {
     pub(super) fn fill(&self, random: &mut Random, bytes: &mut [u8]) {
         random.fill(bytes);
         match self.ty {
-            TensorType::F32 => {
-                self.each(random, bytes, |b: &mut F32Le, d, r| *b = F32Le::new(d * uniform(r)))
-            }
-            TensorType::F16 => {
-                self.each(random, bytes, |b: &mut F16Le, d, r| *b = F16Le::new(d * uniform(r)))
-            }
-            TensorType::BF16 => {
-                self.each(random, bytes, |b: &mut Bf16Le, d, r| *b = Bf16Le::new(d * uniform(r)))
-            }
+            TensorType::F32 => self.levels(random, bytes, F32Le::new),
+            TensorType::F16 => self.levels(random, bytes, F16Le::new),
+            TensorType::BF16 => self.levels(random, bytes, Bf16Le::new),
             TensorType::Q8_0 => self.each(random, bytes, q8_0),
             TensorType::Q4_0 => {
                 self.each(random, bytes, |b: &mut BlockQ4_0, d, r| b.d = F16Le::new(signed(d, r)))
@@ -103,16 +97,18 @@ impl BlockMaker {
         }
     }
 
+    /// Draws plain values from 4096 levels between `-d` and `d`: rounding each anew would take far
+    /// longer than writing it.
+    fn levels<B: Block>(&self, random: &mut Random, bytes: &mut [u8], round: impl Fn(f32) -> B) {
+        let levels: Vec<B> = (0..4096).map(|i| round(self.d * ((i as f32 + 0.5) / 2048.0 - 1.0))).collect();
+        self.each(random, bytes, |block: &mut B, _, random| *block = levels[(random >> 52) as usize]);
+    }
+
     fn each<B: Block>(&self, random: &mut Random, bytes: &mut [u8], finish: impl Fn(&mut B, f32, u64)) {
         for block in bytemuck::cast_slice_mut::<u8, B>(bytes) {
             finish(block, self.d, random.bits());
         }
     }
-}
-
-/// -1 to 1.
-fn uniform(random: u64) -> f32 {
-    (random >> 40) as f32 / (1u64 << 23) as f32 - 1.0
 }
 
 /// A scale of random sign, for types whose codes are not quite centred.
