@@ -1,0 +1,54 @@
+//! Every instruction set of this processor against the scalar reference, and all of them against
+//! themselves in other company and on other numbers of threads.
+
+use std::num::NonZeroUsize;
+
+use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
+use garrison_testkit::conformance::{
+    Bounds, check_all, check_batch_invariance, check_matmul_against_f64, check_same_bits,
+};
+
+fn cpu(isa: Isa, threads: usize) -> CpuDevice {
+    CpuDevice::new(CpuOptions { threads: NonZeroUsize::new(threads).unwrap(), isa }).unwrap()
+}
+
+#[test]
+fn every_variant_conforms_to_the_scalar_reference() {
+    let reference = cpu(Isa::Scalar, 1);
+    for isa in Isa::available().filter(|&isa| isa != Isa::Scalar) {
+        check_all(&cpu(isa, 2), &reference, &Bounds::F32);
+    }
+}
+
+#[test]
+fn products_mean_what_the_file_says() {
+    for isa in Isa::available() {
+        check_matmul_against_f64(&cpu(isa, 2));
+    }
+}
+
+#[test]
+fn rows_do_not_depend_on_their_company() {
+    for isa in Isa::available() {
+        check_batch_invariance(&cpu(isa, 2));
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    for isa in Isa::available() {
+        let one = cpu(isa, 1);
+        check_same_bits(&cpu(isa, 2), &one);
+        check_same_bits(&cpu(isa, 3), &one);
+    }
+}
+
+#[test]
+fn an_instruction_set_that_is_not_there_is_an_error() {
+    for isa in [Isa::Avx2, Isa::Avx512Vnni] {
+        if !isa.is_available() {
+            let error = CpuDevice::new(CpuOptions { threads: NonZeroUsize::MIN, isa }).err().unwrap();
+            assert!(error.to_string().contains("does not have"), "{error}");
+        }
+    }
+}
