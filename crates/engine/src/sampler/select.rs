@@ -1,8 +1,9 @@
 //! Drawing a token: temperature, top-k, top-p, min-p, in that order.
 //!
-//! Key decision: nothing sorts the vocabulary. A cheap bound throws out what cannot be kept, the
-//! border of a selection is then found by partial selection, and the kept tokens are walked in the
-//! order of their ids, so equal inputs give the same token whatever the selection did inside.
+//! Key decision: nothing sorts the vocabulary, and nothing collects it either. Each restriction finds
+//! its border, the worst token that it keeps, by partial selection among the few that it could be,
+//! and then gives every token beyond it the weight 0. The draw walks the weights in the order of the
+//! ids, so equal inputs give the same token whatever the selection did inside.
 //!
 //! The order of tokens is total: the larger logit first, the lower id first among equals.
 
@@ -12,12 +13,11 @@ use garrison_types::Sampling;
 
 use super::numeric;
 
-/// A token that may be drawn.
+/// A token that may be a border.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Candidate {
     id: u32,
     logit: f32,
-    /// Its probability relative to the most probable token's.
     weight: f32,
 }
 
@@ -30,14 +30,12 @@ impl Candidate {
 /// Memory that draws share.
 #[derive(Debug, Default)]
 pub(super) struct Selection {
-    /// `[vocab]` relative probabilities.
+    /// `[vocab]` probabilities relative to the most probable token's; 0 for what cannot be drawn.
     weights: Vec<f32>,
     /// Sums of [`numeric::BLOCK`] weights each.
     sums: Vec<f64>,
-    /// What is kept so far, by id.
-    kept: Vec<Candidate>,
     /// Room for partial selection.
-    border: Vec<Candidate>,
+    candidates: Vec<Candidate>,
     /// Room for bounds.
     maxima: Vec<f32>,
 }
@@ -54,39 +52,23 @@ impl Selection {
         }
         let scale = 1.0 / sampling.temperature.max(MIN_TEMPERATURE);
         numeric::exp_scaled(&mut self.weights, logits, max, scale);
-        let top_k = Some(sampling.top_k as usize).filter(|&k| k > 0 && k < logits.len());
-        let top_p = Some(f64::from(sampling.top_p)).filter(|&p| p < 1.0);
-        if top_k.is_none() && top_p.is_none() && sampling.min_p <= 0.0 {
-            return Some(self.draw_from_all(u));
+        let k = sampling.top_k as usize;
+        if k > 0 && k < logits.len() {
+            self.keep_top_k(logits, k);
         }
-        let mut mass = 0.0;
-        match top_k {
-            Some(k) => {
-                let bound = self.kth_bound(logits, k);
-                self.keep(logits, |logit, _| logit >= bound);
-                self.keep_top_k(k);
-                mass = self.kept.iter().map(|c| f64::from(c.weight)).sum();
-            }
-            None => {
-                let mut least = sampling.min_p;
-                if let Some(p) = top_p {
-                    mass = numeric::block_sums(&self.weights).sum();
-                    // Tokens below this weigh less than 1 - p together: they are outside of the
-                    // nucleus. Half of it leaves room for rounding.
-                    least = ((1.0 - p) * mass / logits.len() as f64 * 0.5) as f32;
-                }
-                self.keep(logits, |_, weight| weight >= least);
+        if sampling.top_p < 1.0 {
+            self.keep_top_p(logits, f64::from(sampling.top_p), max, scale);
+        }
+        if sampling.min_p > 0.0 {
+            for weight in &mut self.weights {
+                *weight = if *weight >= sampling.min_p { *weight } else { 0.0 };
             }
         }
-        if let Some(p) = top_p {
-            self.keep_top_p(p * mass);
-        }
-        self.kept.retain(|c| c.weight >= sampling.min_p);
-        self.draw_from_kept(u)
+        Some(self.draw_by_weight(u))
     }
 
     /// Walks blocks, then the block that `u` falls into.
-    fn draw_from_all(&mut self, u: f64) -> u32 {
+    fn draw_by_weight(&mut self, u: f64) -> u32 {
         self.sums.clear();
         self.sums.extend(numeric::block_sums(&self.weights));
         let mut left = u * self.sums.iter().sum::<f64>();
@@ -107,83 +89,83 @@ impl Selection {
         self.weights[..end].iter().rposition(|&w| w > 0.0).unwrap_or(0) as u32
     }
 
-    fn draw_from_kept(&self, u: f64) -> Option<u32> {
-        let mut left = u * self.kept.iter().map(|c| f64::from(c.weight)).sum::<f64>();
-        for c in &self.kept {
-            left -= f64::from(c.weight);
-            if left < 0.0 {
-                return Some(c.id);
+    fn keep_top_k(&mut self, logits: &[f32], k: usize) {
+        let bound = kth_bound(&mut self.maxima, logits, k);
+        self.collect(logits, |logit, weight| weight > 0.0 && logit >= bound);
+        if self.candidates.len() > k {
+            let last = *self.candidates.select_nth_unstable_by(k - 1, Candidate::order).1;
+            self.drop_beyond(logits, &last);
+        } else {
+            // All others have no weight, or the bound was exact.
+            for (weight, &logit) in self.weights.iter_mut().zip(logits) {
+                *weight = if logit >= bound { *weight } else { 0.0 };
             }
         }
-        self.kept.iter().rev().find(|c| c.weight > 0.0).map(|c| c.id)
     }
 
-    fn keep(&mut self, logits: &[f32], wanted: impl Fn(f32, f32) -> bool) {
-        let all = logits.iter().zip(&self.weights).enumerate();
-        self.kept.clear();
-        self.kept.extend(
-            all.filter(|&(_, (&logit, &weight))| weight > 0.0 && wanted(logit, weight))
-                .map(|(id, (&logit, &weight))| Candidate { id: id as u32, logit, weight }),
-        );
-    }
-
-    /// A logit that at least `k` logits reach: the `k`-th largest of the maxima of small blocks.
-    fn kth_bound(&mut self, logits: &[f32], k: usize) -> f32 {
-        const SMALL: usize = 64;
-        if k > logits.len() / SMALL {
-            return f32::NEG_INFINITY;
-        }
-        self.maxima.clear();
-        self.maxima.extend(logits.chunks(SMALL).map(numeric::max));
-        *self.maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
-    }
-
-    fn keep_top_k(&mut self, k: usize) {
-        if self.kept.len() <= k {
-            return;
-        }
-        self.border.clear();
-        self.border.extend_from_slice(&self.kept);
-        let last = *self.border.select_nth_unstable_by(k - 1, Candidate::order).1;
-        self.kept.retain(|c| c.order(&last).is_le());
-    }
-
-    /// Keeps the fewest best candidates that weigh `target` together.
-    fn keep_top_p(&mut self, target: f64) {
-        let (bucket_of, bucket, before) = self.border_bucket(target);
-        self.border.clear();
-        self.border.extend(self.kept.iter().filter(|c| bucket_of(c) == bucket));
-        if let Some(last) = last_within(&mut self.border, target - before) {
-            self.kept.retain(|c| c.order(&last).is_le());
-        }
-    }
-
-    /// Sorts candidates roughly into buckets of equal width in log-probability, best first, and
-    /// finds the one in which the weights reach `target`. Returns the sorting, that bucket and the
-    /// weight before it.
-    fn border_bucket(&self, target: f64) -> (impl Fn(&Candidate) -> usize + use<>, usize, f64) {
+    /// Keeps the fewest best tokens that weigh `p` of all together. `max` is the best logit.
+    fn keep_top_p(&mut self, logits: &[f32], p: f64, max: f32, scale: f32) {
+        /// Sixteen nats below the best, and one bucket for all that lies deeper.
         const BUCKETS: usize = 1024;
-        let range = self
-            .kept
-            .iter()
-            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), c| (low.min(c.logit), high.max(c.logit)));
-        let (low, high) = (f64::from(range.0), f64::from(range.1));
-        let width = ((high - low) / (BUCKETS - 1) as f64).max(f64::MIN_POSITIVE);
-        // Subtraction and division are monotonic, so a better logit is never in a worse bucket.
-        let bucket_of =
-            move |c: &Candidate| (((high - f64::from(c.logit)) / width) as usize).min(BUCKETS - 1);
+        const PER_NAT: f32 = 64.0;
+        let per_logit = scale * PER_NAT;
+        // Subtraction and multiplication are monotonic, so a better logit is never in a worse bucket.
+        let bucket_of = |logit: f32| (((max - logit) * per_logit) as usize).min(BUCKETS - 1);
+
+        let mass: f64 = numeric::block_sums(&self.weights).sum();
+        // Tokens below this weigh less than 1 - p together: they are outside of the nucleus. Half of
+        // it leaves room for rounding.
+        let least = ((1.0 - p) * mass / logits.len() as f64 * 0.5) as f32;
         let mut sums = [0f64; BUCKETS];
-        for c in &self.kept {
-            sums[bucket_of(c)] += f64::from(c.weight);
+        for (&logit, &weight) in logits.iter().zip(&self.weights) {
+            if weight >= least {
+                sums[bucket_of(logit)] += f64::from(weight);
+            }
         }
-        let mut before = 0.0;
-        let mut bucket = 0;
+        let (target, mut before, mut bucket) = (p * mass, 0.0, 0);
         while bucket + 1 < BUCKETS && before + sums[bucket] < target {
             before += sums[bucket];
             bucket += 1;
         }
-        (bucket_of, bucket, before)
+        self.collect(logits, |logit, weight| weight > 0.0 && weight >= least && bucket_of(logit) == bucket);
+        if let Some(last) = last_within(&mut self.candidates, target - before) {
+            self.drop_beyond(logits, &last);
+        }
     }
+
+    fn collect(&mut self, logits: &[f32], wanted: impl Fn(f32, f32) -> bool) {
+        let all = logits.iter().zip(&self.weights).enumerate();
+        let wanted = all.filter(|&(_, (&logit, &weight))| wanted(logit, weight));
+        self.candidates.clear();
+        self.candidates.extend(wanted.map(|(id, (&logit, &weight))| Candidate {
+            id: id as u32,
+            logit,
+            weight,
+        }));
+    }
+
+    /// Leaves no weight to tokens worse than `last`.
+    fn drop_beyond(&mut self, logits: &[f32], last: &Candidate) {
+        let split = last.id as usize + 1;
+        let (low, high) = self.weights.split_at_mut(split);
+        for (weight, &logit) in low.iter_mut().zip(logits) {
+            *weight = if logit >= last.logit { *weight } else { 0.0 };
+        }
+        for (weight, &logit) in high.iter_mut().zip(&logits[split..]) {
+            *weight = if logit > last.logit { *weight } else { 0.0 };
+        }
+    }
+}
+
+/// A logit that at least `k` logits reach: the `k`-th largest of the maxima of small blocks.
+fn kth_bound(maxima: &mut Vec<f32>, logits: &[f32], k: usize) -> f32 {
+    const SMALL: usize = 64;
+    if k > logits.len() / SMALL {
+        return f32::NEG_INFINITY;
+    }
+    maxima.clear();
+    maxima.extend(logits.chunks(SMALL).map(numeric::max));
+    *maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
 }
 
 /// The worst of the fewest best candidates that weigh `target` together; all of them if they never
@@ -215,12 +197,11 @@ fn last_within(candidates: &mut [Candidate], target: f64) -> Option<Candidate> {
 
 /// The `k` best of `[vocab]` comparable logits, best first.
 pub(super) fn best(logits: &[f32], k: usize) -> Vec<(u32, f32)> {
-    let mut selection = Selection::default();
     let k = k.min(logits.len());
     if k == 0 {
         return Vec::new();
     }
-    let bound = selection.kth_bound(logits, k);
+    let bound = kth_bound(&mut Vec::new(), logits, k);
     let mut kept: Vec<(u32, f32)> =
         logits.iter().enumerate().filter(|&(_, &x)| x >= bound).map(|(i, &x)| (i as u32, x)).collect();
     let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
@@ -273,7 +254,8 @@ mod tests {
     fn kept(logits: &[f32], s: &Sampling) -> Vec<u32> {
         let mut selection = Selection::default();
         let drawn = selection.draw(logits, s, 0.999_999).unwrap();
-        let ids: Vec<u32> = selection.kept.iter().map(|c| c.id).collect();
+        let weights = selection.weights.iter().enumerate();
+        let ids: Vec<u32> = weights.filter(|(_, w)| **w > 0.0).map(|(id, _)| id as u32).collect();
         assert!(ids.contains(&drawn));
         ids
     }
