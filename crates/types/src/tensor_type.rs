@@ -111,7 +111,10 @@ impl TensorType {
     /// # Errors
     /// If Garrison does not read that type.
     pub fn from_ggml_id(id: u32) -> Result<TensorType, UnknownTensorType> {
-        Self::ALL.into_iter().find(|t| t.ggml_id() == id).ok_or_else(|| UnknownTensorType(format!("number {id}")))
+        Self::ALL
+            .into_iter()
+            .find(|t| t.ggml_id() == id)
+            .ok_or_else(|| UnknownTensorType(format!("number {id}")))
     }
 
     fn names() -> String {
