@@ -6,7 +6,9 @@
 //! - quantized weights: NMSE below 1e-3 of llama.cpp, which rounds activations to 8 bits beside
 //!   them, and below 1e-5 of our own scalar reference.
 //! - the whole text in one step, in chunks, token by token, on one thread or more: the same bits.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,6 +19,7 @@ use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_gguf::Source;
 use garrison_model::{KvCache, Model, ModelSummary, Workspace};
 use garrison_tests::shared;
+use garrison_tokenizer::{AddSpecial, Detokenizer, ParseSpecial, SkipSpecial, Tokenizer};
 use serde::Deserialize;
 
 /// What llama.cpp computed for one model.
@@ -30,6 +33,9 @@ struct Golden {
     last_logits: Vec<f32>,
     /// `(token, logit)` after each token, best first.
     top8: Vec<Vec<(u32, f32)>>,
+    /// Prompt to its greedy continuation of 64 tokens.
+    #[serde(default)]
+    greedy64: BTreeMap<String, String>,
 }
 
 impl Golden {
@@ -238,4 +244,36 @@ fn summaries_say_what_the_files_hold() {
         summary("stories260K.gguf"),
         "llama, 293K parameters, 5 layers, context 512, 32.0 bits (F32 100%)"
     );
+}
+
+#[test]
+fn greedy_continuations_are_equal_to_the_character() {
+    let Some(goldens) = goldens() else {
+        println!("skipped: ../shared is not here, so there are no continuations to compare with");
+        return;
+    };
+    let (golden, path) = goldens.iter().find(|(golden, _)| !golden.greedy64.is_empty()).unwrap();
+    let source = Source::open(path).unwrap();
+    let tokenizer = Tokenizer::new(&source.vocabulary().unwrap()).unwrap();
+    for isa in Isa::available() {
+        let mut runner = Runner::new(&source, isa, 2, KvDtype::F16);
+        for (prompt, expected) in &golden.greedy64 {
+            let mut tokens = tokenizer.encode_prompt(prompt, AddSpecial::AsVocabulary, ParseSpecial::Spelled);
+            let mut row = runner.logits(&tokens, 64).pop().unwrap();
+            let mut detokenizer = Detokenizer::continuing(SkipSpecial::Yes);
+            let mut text = String::new();
+            for _ in 0..64 {
+                let next = argmax(&row);
+                if tokenizer.eos().contains(&next) {
+                    break;
+                }
+                text.push_str(detokenizer.push(&tokenizer, next));
+                tokens.push(next);
+                row = runner.step(&[next], tokens.len()).remove(0);
+            }
+            text.push_str(detokenizer.flush());
+            assert_eq!(&text, expected, "after {prompt:?} on {isa:?}");
+        }
+        println!("{}: {} continuations equal on {isa:?}", golden.model, golden.greedy64.len());
+    }
 }
