@@ -122,7 +122,7 @@ impl Server {
     }
 
     /// Answers until `shutdown` resolves; then refuses new requests with 503, finishes the running
-    /// ones (for [`Times::drain`] at most), and returns. Dropped with it are the engines.
+    /// ones (for [`Times::drain`] at most), stops the engines, and returns.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Drained {
         let Server { app, listener, .. } = self;
         let (limits, times) = (app.config.limits, app.config.times);
@@ -137,10 +137,15 @@ impl Server {
             Ok(()) => Drained::Completely,
             Err(_) => Drained::Partly,
         };
-        // Also ends what runs for clients that are gone, and what is cut off.
-        for entry in &app.models {
-            entry.model.engine.drain();
-        }
+        // Ends what runs on for clients that are gone; clients that are here are told.
+        let engines = Arc::clone(&app);
+        let stopped = tokio::task::spawn_blocking(move || {
+            for entry in &engines.models {
+                entry.model.engine.stop();
+            }
+        });
+        let _ = stopped.await;
+        let _ = tokio::time::timeout(CLOSING_PATIENCE, app.drain.idle()).await;
         let _ = close.send(true);
         let _ = accepting.await;
         drained

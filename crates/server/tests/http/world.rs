@@ -1,0 +1,157 @@
+//! A real server on a free port, over an engine without weights, and what it is asked with.
+//!
+//! The vocabulary has a token for each byte, for the space and for markup, so that every character
+//! beyond ASCII is several tokens. The script: an answer begins after the prompt's last `>`; it is
+//! `ANSWER`, one byte per token, then the end token; or an endless row of `x` if the prompt holds
+//! a `~`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use garrison_engine::{Engine, EngineConfig, ScriptControl, ScriptedExecutor};
+use garrison_server::{Drained, ServedModel, Server, ServerConfig};
+use garrison_tokenizer::{ChatTemplate, Tokenizer};
+use garrison_types::{Sampling, TokenKind, Vocabulary, VocabularyModel};
+use tokio::sync::oneshot;
+
+/// What the model says.
+pub(crate) const ANSWER: &str = "Hi, wörld 👋!";
+/// Token of the byte 0.
+pub(crate) const BYTES: u32 = 3;
+pub(crate) const EOS: u32 = 2;
+pub(crate) const CONTEXT: usize = 512;
+const VOCAB: usize = 3 + 256 + 3;
+
+/// The token of a byte.
+pub(crate) fn byte(byte: u8) -> u32 {
+    BYTES + u32::from(byte)
+}
+
+const TEMPLATE: &str = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}\
+{% if tools %}[{{ tools | tojson }}]{% endif %}{% if loud %}LOUD{% endif %}\
+{% if messages[0].content == 'refuse me' %}{{ raise_exception('this conversation is not for me') }}{% endif %}\
+{% if add_generation_prompt %}<|start|>assistant>{% endif %}";
+
+fn vocabulary() -> Vocabulary {
+    let mut tokens = vec!["<unk>".to_owned(), "<s>".into(), "</s>".into()];
+    let mut kinds = vec![TokenKind::Unknown, TokenKind::Control, TokenKind::Control];
+    for byte in 0..=255u8 {
+        tokens.push(format!("<0x{byte:02X}>"));
+        kinds.push(TokenKind::Byte);
+    }
+    tokens.extend(["<|start|>".to_owned(), "<|end|>".into(), "▁".into()]);
+    kinds.extend([TokenKind::Control, TokenKind::Control, TokenKind::Normal]);
+    assert_eq!(tokens.len(), VOCAB);
+    Vocabulary {
+        model: VocabularyModel::Spm,
+        scores: vec![0.0; tokens.len()],
+        tokens,
+        kinds,
+        merges: Vec::new(),
+        bos: Some(1),
+        eos: vec![EOS],
+        unknown: Some(0),
+        padding: None,
+        add_bos: true,
+        add_eos: false,
+        add_space_prefix: false,
+        chat_template: Some(TEMPLATE.into()),
+    }
+}
+
+fn script(tokens: &[u32]) -> u32 {
+    if tokens.contains(&byte(b'~')) {
+        return byte(b'x');
+    }
+    let begin = tokens.iter().rposition(|token| *token == byte(b'>')).map_or(0, |at| at + 1);
+    ANSWER.as_bytes().get(tokens.len() - begin).map_or(EOS, |b| byte(*b))
+}
+
+/// A running server. Dropping it shuts it down.
+pub(crate) struct World {
+    pub(crate) address: SocketAddr,
+    /// Steers the engine.
+    pub(crate) control: ScriptControl,
+    shutdown: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<Drained>>,
+}
+
+/// The engine's limits in these tests.
+pub(crate) fn engine_config() -> EngineConfig {
+    EngineConfig {
+        max_seqs: 8,
+        max_batch_tokens: 256,
+        n_blocks: 257,
+        context: CONTEXT,
+        max_waiting: 16,
+        vocab: VOCAB,
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        World::with(ServerConfig::default(), engine_config())
+    }
+
+    pub(crate) fn with(config: ServerConfig, engine: EngineConfig) -> World {
+        let tokenizer = Arc::new(Tokenizer::new(&vocabulary()).unwrap());
+        let executor = ScriptedExecutor::following(&engine, script);
+        let control = executor.control();
+        let model = ServedModel {
+            name: "tiny".into(),
+            engine: Engine::start(Box::new(executor), Arc::clone(&tokenizer), engine).unwrap(),
+            tokenizer,
+            template: Some(ChatTemplate::new(TEMPLATE).unwrap()),
+            created: 1_700_000_000,
+            sampling: Sampling::default(),
+        };
+        let (shutdown, stop) = oneshot::channel();
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let server = Server::bind(config, vec![model], ([127, 0, 0, 1], 0).into()).await.unwrap();
+                tell.send(server.local_addr()).unwrap();
+                server.serve(async { stop.await.unwrap_or(()) }).await
+            })
+        });
+        World { address: told.recv().unwrap(), control, shutdown: Some(shutdown), thread: Some(thread) }
+    }
+
+    /// Tells the server to stop, as a signal would.
+    pub(crate) fn begin_shutdown(&mut self) {
+        self.shutdown.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits until the server has stopped.
+    pub(crate) fn join(&mut self) -> Drained {
+        self.thread.take().unwrap().join().unwrap()
+    }
+
+    /// A number from `/metrics`.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let page = crate::client::get(self, "/metrics").text();
+        let line =
+            page.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {page}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// Waits until a metric has a value.
+    pub(crate) fn wait_for_metric(&self, name: &str, wanted: f64) {
+        crate::client::wait_until(Duration::from_secs(20), || self.metric(name) == wanted)
+            .unwrap_or_else(|| panic!("{name} stays at {}", self.metric(name)));
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.control.release();
+        drop(self.shutdown.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
