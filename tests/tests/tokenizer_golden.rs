@@ -1,5 +1,6 @@
 //! Tokenizers of real models against llama.cpp's tokens, from `shared/data/tokenizers` where that
 //! folder is present: a GGUF without weights, texts (`.inp`) and their ids (`.out`).
+#![allow(clippy::unwrap_used)] // tests fail by panicking
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,6 @@
 //! Rendering equals Python's, to the character, on `data/template_cases.json`
 //! (`data/make_template_cases.py` writes it).
+#![allow(clippy::unwrap_used)] // tests fail by panicking
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
 //! Encoding and decoding on small vocabularies of every kind.
+#![allow(clippy::unwrap_used)] // tests fail by panicking
 
 mod common;
 
