@@ -1,0 +1,138 @@
+//! The same request gives the same tokens alone and among others, at any `max_batch_tokens`, on any
+//! number of threads, and when the cache is so small that sequences are preempted: the engine, the
+//! bundled model and the CPU device together.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use garrison_device::KvDtype;
+use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
+use garrison_engine::{Engine, EngineConfig, Event, LocalExecutor, Request, SpecialTokens, Stream};
+use garrison_gguf::Source;
+use garrison_model::Model;
+use garrison_tokenizer::{AddSpecial, ParseSpecial, Tokenizer};
+use garrison_types::{Sampling, StopConditions};
+
+struct Bench {
+    source: Source,
+    tokenizer: Arc<Tokenizer>,
+}
+
+/// How an engine is set up.
+#[derive(Clone, Copy, Debug)]
+struct Setup {
+    threads: usize,
+    max_seqs: usize,
+    max_batch_tokens: usize,
+    n_blocks: usize,
+}
+
+const ALONE: Setup = Setup { threads: 1, max_seqs: 1, max_batch_tokens: 512, n_blocks: 65 };
+
+impl Bench {
+    fn open() -> Bench {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny/garrison-tiny.gguf");
+        let source = Source::open(&path).unwrap();
+        let tokenizer = Arc::new(Tokenizer::new(&source.vocabulary().unwrap()).unwrap());
+        Bench { source, tokenizer }
+    }
+
+    fn engine(&self, setup: Setup) -> Engine {
+        let threads = NonZeroUsize::new(setup.threads).unwrap();
+        let device = Arc::new(CpuDevice::new(CpuOptions { threads, isa: Isa::detect() }).unwrap());
+        let model = Model::load(&self.source, &*device, |_| {}).unwrap();
+        let config = EngineConfig {
+            max_seqs: setup.max_seqs,
+            max_batch_tokens: setup.max_batch_tokens,
+            n_blocks: setup.n_blocks,
+            context: model.spec().context_length.min(1024),
+            max_waiting: 64,
+            vocab: model.spec().vocab,
+        };
+        let executor = LocalExecutor::new(device, model, &config, KvDtype::F16).unwrap();
+        Engine::start(Box::new(executor), Arc::clone(&self.tokenizer), config).unwrap()
+    }
+
+    /// Requests of different lengths, greedy and sampled, with and without penalties.
+    fn requests(&self) -> Vec<Request> {
+        let text = "How do I reset the device? The light blinks twice and then nothing happens, although \
+                    the cable is new. I have tried another socket, another room and another day. ";
+        (0..16u64)
+            .map(|i| {
+                let prompt = text.repeat(1 + i as usize % 3);
+                let prompt = &prompt[i as usize * 5..];
+                let base = Sampling { seed: i, ..Sampling::default() };
+                let sampling = match i % 4 {
+                    0 => Sampling::greedy(),
+                    1 => base,
+                    2 => Sampling { top_p: 0.9, top_k: 40, temperature: 0.8, ..base },
+                    _ => Sampling { min_p: 0.05, repetition_penalty: 1.2, frequency_penalty: 0.3, ..base },
+                };
+                Request {
+                    id: format!("request {i}"),
+                    prompt: self.tokenizer.encode_prompt(
+                        prompt,
+                        AddSpecial::AsVocabulary,
+                        ParseSpecial::Spelled,
+                    ),
+                    sampling,
+                    stop: StopConditions {
+                        max_tokens: 12 + i as u32,
+                        ignore_eos: true,
+                        ..StopConditions::default()
+                    },
+                    logprobs: Some(2),
+                    prompt_logprobs: (i % 5 == 0).then_some(1),
+                    special_tokens: SpecialTokens::Show,
+                }
+            })
+            .collect()
+    }
+}
+
+/// Everything but the times.
+fn events(mut stream: Stream) -> Vec<Event> {
+    let mut events: Vec<Event> = std::iter::from_fn(|| stream.recv()).collect();
+    match events.last_mut() {
+        Some(Event::Finished(finish)) => finish.timings = Default::default(),
+        other => panic!("a stream ended with {other:?}"),
+    }
+    events
+}
+
+#[test]
+fn a_request_gets_the_same_tokens_in_any_company() {
+    let bench = Bench::open();
+    let requests = bench.requests();
+    let engine = bench.engine(ALONE);
+    let alone: Vec<Vec<Event>> = requests.iter().map(|r| events(engine.submit(r.clone()).unwrap())).collect();
+    assert!(alone.iter().zip(&requests).all(|(e, r)| e.len() >= r.stop.max_tokens as usize));
+    let different: std::collections::HashSet<String> = alone.iter().map(|e| format!("{e:?}")).collect();
+    assert_eq!(different.len(), alone.len(), "the requests are different ones");
+
+    let prompts: usize = requests.iter().map(|r| r.prompt.len()).sum();
+    let tight = requests.iter().map(|r| r.prompt.len() + 28).max().unwrap().div_ceil(16) * 3;
+    for setup in [
+        Setup { threads: 1, max_seqs: 16, max_batch_tokens: 512, n_blocks: 400 },
+        Setup { threads: 2, max_seqs: 16, max_batch_tokens: 33, n_blocks: 400 },
+        Setup { threads: 3, max_seqs: 5, max_batch_tokens: 7, n_blocks: 400 },
+        Setup { threads: 2, max_seqs: 3, max_batch_tokens: 1, n_blocks: 400 },
+        Setup { threads: 2, max_seqs: 16, max_batch_tokens: 64, n_blocks: tight },
+    ] {
+        let engine = bench.engine(setup);
+        let streams: Vec<Stream> = requests.iter().map(|r| engine.submit(r.clone()).unwrap()).collect();
+        for ((stream, alone), request) in streams.into_iter().zip(&alone).zip(&requests) {
+            assert_eq!(&events(stream), alone, "{} with {setup:?}", request.id);
+        }
+        let stats = engine.stats();
+        println!(
+            "{setup:?}: {prompts} prompt tokens, {} steps, {} tokens run, {} preemptions",
+            stats.steps, stats.batch_tokens, stats.preemptions
+        );
+        if setup.n_blocks == tight {
+            assert!(stats.preemptions > 0, "the small cache must preempt");
+        }
+    }
+}
