@@ -1,26 +1,26 @@
 //! From a rendered prompt to tokens, keeping the rule that a client's text never becomes markup.
 //!
-//! Jinja does not say where a character of its output came from, and templates trim, split, join
-//! and quote what clients wrote. So provenance is found out by experiment. A noncharacter that
-//! occurs nowhere, the mark, is put before every place in the client's strings where a control
-//! token stands, or could come to stand once the template puts text beside it; then the template
-//! is rendered again. If that differs from the first rendering in the marks only, each mark shows
-//! where a client's character went, and a control token over any of them is not markup. Text and
-//! tokenization are otherwise untouched: only genuine control tokens cut the text, so words merge
-//! across the borders of messages as they would in one string.
+//! Jinja does not say where a character of its output came from, and templates trim, split, join,
+//! replace and quote what clients wrote. So provenance is found out by experiment. A noncharacter
+//! that occurs nowhere, the mark, is put before every visible character of the client's strings,
+//! and the template is rendered again. If that differs from the first rendering in the marks
+//! only, each mark shows where a client's character went, and a control token that touches one is
+//! not markup, whether it was whole in one string, put together from several, or left over when
+//! the template took something out. Text and tokenization are otherwise untouched: only genuine
+//! control tokens cut the text, so words merge across the borders of messages as in one string.
 //!
-//! Most conversations hold nothing to mark and cost one rendering. If marks change what the
-//! template does (it searches for control tokens in a message), the roles are swapped: the
-//! control tokens in the template's own source are bracketed, and only those count. If even that
-//! fails, all markup is spelled out: a poor prompt, but never a forged one.
+//! Marks change what a template does if it looks for a text in a message (`</think>`) and a
+//! client wrote it. Then the roles are swapped: the control tokens in the template's own source
+//! are bracketed, the client's strings are left alone, and only bracketed ones count. That is as
+//! safe, but it loses markup that a template builds from pieces (`'<|' + role + '|>'`), and a
+//! template that looks for a control token in a message may not find it, unless it does so in one
+//! of the plain ways ([`is_searched_for`]). If even that fails, all markup is spelled out: a poor
+//! prompt, but never a forged one.
 //!
-//! Two things are taken as markup although they pass through the request: the well-known roles,
-//! since some templates build `<|user|>` from them, and the bos and eos texts. A key of a JSON
-//! object is marked like other strings, except where all of it lies inside a control token's text
-//! (`id` in `<|eot_id|>`), since marking it would hide the field from the template; no template
-//! puts a bare key between `<|` and `|>`.
-
-use std::ops::Range;
+//! What passes through the request and still counts as markup: the well-known roles, since some
+//! templates build `<|user|>` from them, and the bos and eos texts. White space and keys that
+//! look like identifiers are not marked, for templates trim the one and look fields up by the
+//! other; a control token is neither.
 
 use serde_json::{Map, Value};
 
@@ -34,11 +34,13 @@ impl Tokenizer {
     /// same characters in a client's text are spelled out. Nothing is added: what a prompt begins
     /// with is the template's to say.
     pub fn encode_rendered(&self, prompt: &RenderedPrompt) -> Vec<u32> {
-        let (text, markup) = match genuine_markup(prompt, &self.controls) {
-            Some(markup) => (prompt.text().to_string(), markup),
-            None => bracketed_markup(prompt, &self.controls)
-                .unwrap_or_else(|| (prompt.text().to_string(), Vec::new())),
-        };
+        let text = prompt.text();
+        let (text, markup) = unused_characters(prompt)
+            .and_then(|[mark, close]| match unmarked_markup(prompt, &self.controls, mark) {
+                Some(markup) => Some((text.to_string(), markup)),
+                None => bracketed_markup(prompt, &self.controls, [mark, close]),
+            })
+            .unwrap_or_else(|| (text.to_string(), Vec::new()));
         let mut out = Vec::with_capacity(text.len() / 3);
         let mut at = 0;
         for found in markup {
@@ -51,31 +53,24 @@ impl Tokenizer {
     }
 }
 
-/// The control tokens in the prompt's text that the template wrote, by marking the client's
-/// strings; `None` if marks change what the template does.
-fn genuine_markup(prompt: &RenderedPrompt, controls: &Specials) -> Option<Vec<Found>> {
-    let [mark, _] = unused_characters(prompt)?;
-    let mut marker = Marker { controls, mark, marks: 0 };
-    let client = marker.variables(&prompt.client);
-    if marker.marks == 0 {
-        return Some(controls.find(prompt.text()).collect());
-    }
-    let (text, marks) = without(&prompt.again(&client).ok()?, mark);
+/// The control tokens in the prompt's text that hold no character of a client's; `None` if marking
+/// those changes what the template does.
+fn unmarked_markup(prompt: &RenderedPrompt, controls: &Specials, mark: char) -> Option<Vec<Found>> {
+    let marked = prompt.again(&marked_variables(&prompt.client, mark)).ok()?;
+    let (text, marks) = without(&marked, mark);
     (text == prompt.text()).then(|| outside(&text, &marks, controls))
 }
 
-/// Control tokens of `text` that touch none of the characters at `marks` (byte offsets).
+/// Control tokens of `text` that touch none of the characters at `marks` (byte offsets, ascending).
 fn outside(text: &str, marks: &[usize], controls: &Specials) -> Vec<Found> {
     let mut genuine = Vec::new();
     let mut at = 0;
-    let ends = marks.iter().copied().chain([text.len()]);
-    for end in ends {
-        // Two marks may fall on one character.
-        if end >= at {
+    for end in marks.iter().copied().chain([text.len()]) {
+        if end > at {
             let shift = |found: Found| Found { range: found.range.start + at..found.range.end + at, ..found };
             genuine.extend(controls.find(&text[at..end]).map(shift));
-            at = end + text[end..].chars().next().map_or(0, char::len_utf8);
         }
+        at = end + text[end..].chars().next().map_or(0, char::len_utf8);
     }
     genuine
 }
@@ -92,11 +87,52 @@ fn without(text: &str, mark: char) -> (String, Vec<usize>) {
     (clean, marks)
 }
 
+/// A client's variables with a mark before every character, but for the well-known roles.
+fn marked_variables(variables: &Value, mark: char) -> Value {
+    let mut marked = marked_value(variables, mark);
+    for (i, message) in variables["messages"].as_array().into_iter().flatten().enumerate() {
+        if let Some(role) = message["role"].as_str().filter(|role| TRUSTED_ROLES.contains(role)) {
+            marked["messages"][i]["role"] = role.into();
+        }
+    }
+    marked
+}
+
+fn marked_value(value: &Value, mark: char) -> Value {
+    let is_name = |key: &str| key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+    match value {
+        Value::String(text) => marked_text(text, mark).into(),
+        Value::Array(items) => items.iter().map(|item| marked_value(item, mark)).collect(),
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(key, value)| {
+                let key = if is_name(key) { key.clone() } else { marked_text(key, mark) };
+                (key, marked_value(value, mark))
+            });
+            Value::Object(fields.collect())
+        }
+        other => other.clone(),
+    }
+}
+
+fn marked_text(text: &str, mark: char) -> String {
+    let mut out = String::with_capacity(text.len() * 4);
+    for c in text.chars() {
+        if !c.is_whitespace() {
+            out.push(mark);
+        }
+        out.push(c);
+    }
+    out
+}
+
 /// The prompt with brackets around the control tokens of the template's source, rendered and taken
 /// apart again: the text and the control tokens that came through whole. The text differs from
 /// the prompt's only if the template searches for control tokens and a client wrote one.
-fn bracketed_markup(prompt: &RenderedPrompt, controls: &Specials) -> Option<(String, Vec<Found>)> {
-    let brackets = unused_characters(prompt)?;
+fn bracketed_markup(
+    prompt: &RenderedPrompt,
+    controls: &Specials,
+    brackets: [char; 2],
+) -> Option<(String, Vec<Found>)> {
     let source = bracket(prompt.template.source(), controls, brackets);
     let bracketed = prompt.trusted.iter().map(|(name, value)| match value.as_str() {
         Some(text) => (name.clone(), bracket(text, controls, brackets).into()),
@@ -107,18 +143,44 @@ fn bracketed_markup(prompt: &RenderedPrompt, controls: &Specials) -> Option<(Str
     Some(unbracket(&text, controls, brackets))
 }
 
-fn bracket(text: &str, controls: &Specials, [open, close]: [char; 2]) -> String {
-    let mut out = String::with_capacity(text.len() * 2);
+/// `source` with brackets around the control tokens that it may write.
+fn bracket(source: &str, controls: &Specials, [open, close]: [char; 2]) -> String {
+    let mut out = String::with_capacity(source.len() * 2);
     let mut at = 0;
-    for Found { range, .. } in controls.find(text) {
-        out.push_str(&text[at..range.start]);
-        out.push(open);
-        out.push_str(&text[range.clone()]);
-        out.push(close);
+    for Found { range, .. } in controls.find(source) {
+        out.push_str(&source[at..range.start]);
+        let token = &source[range.clone()];
+        match is_searched_for(&source[..range.start], &source[range.end..]) {
+            true => out.push_str(token),
+            false => out.extend([open.to_string().as_str(), token, close.to_string().as_str()]),
+        }
         at = range.end;
     }
-    out.push_str(&text[at..]);
+    out.push_str(&source[at..]);
     out
+}
+
+/// Whether the text between `before` and `after` is a whole string literal that the template looks
+/// for in others (`'…' in content`, `content.split('…')`, `x == '…'`) rather than one it writes.
+fn is_searched_for(before: &str, after: &str) -> bool {
+    let Some(quote) = before.chars().next_back().filter(|c| matches!(c, '\'' | '"')) else { return false };
+    let Some(after) = after.strip_prefix(quote) else { return false };
+    let before = before[..before.len() - 1].trim_end();
+    let after = after.trim_start();
+    let searches = [
+        "split(",
+        "replace(",
+        "startswith(",
+        "endswith(",
+        "find(",
+        "count(",
+        "partition(",
+        "strip(",
+        "==",
+        "!=",
+    ];
+    searches.iter().any(|search| before.ends_with(search))
+        || ["in ", "not in ", "==", "!="].iter().any(|search| after.starts_with(search))
 }
 
 fn unbracket(text: &str, controls: &Specials, [open, close]: [char; 2]) -> (String, Vec<Found>) {
@@ -146,86 +208,4 @@ fn unused_characters(prompt: &RenderedPrompt) -> Option<[char; 2]> {
     let texts = [prompt.text(), prompt.template.source(), &client];
     let mut unused = noncharacters.chain(private_use).filter(|&c| !texts.iter().any(|text| text.contains(c)));
     Some([unused.next()?, unused.next()?])
-}
-
-/// Puts marks into a client's strings.
-struct Marker<'a> {
-    controls: &'a Specials,
-    mark: char,
-    marks: usize,
-}
-
-/// What a string is, which decides whether being inside a control token's text marks it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Value,
-    Key,
-}
-
-impl Marker<'_> {
-    fn variables(&mut self, variables: &Value) -> Value {
-        let mut marked = self.value(variables);
-        // The well-known roles are markup.
-        let original = variables["messages"].as_array().into_iter().flatten();
-        for (i, message) in original.enumerate() {
-            if let Some(role) = message["role"].as_str()
-                && TRUSTED_ROLES.contains(&role)
-            {
-                marked["messages"][i]["role"] = role.into();
-            }
-        }
-        marked
-    }
-
-    fn value(&mut self, value: &Value) -> Value {
-        match value {
-            Value::String(text) => self.text(text, Place::Value).into(),
-            Value::Array(items) => items.iter().map(|item| self.value(item)).collect(),
-            Value::Object(fields) => {
-                let fields =
-                    fields.iter().map(|(key, value)| (self.text(key, Place::Key), self.value(value)));
-                Value::Object(fields.collect())
-            }
-            other => other.clone(),
-        }
-    }
-
-    fn text(&mut self, text: &str, place: Place) -> String {
-        let marks = marks(text, self.controls, place);
-        self.marks += marks.len();
-        let mut out = String::with_capacity(text.len() + marks.len() * self.mark.len_utf8());
-        let mut at = 0;
-        for mark in marks {
-            out.push_str(&text[at..mark]);
-            out.push(self.mark);
-            at = mark;
-        }
-        out.push_str(&text[at..]);
-        out
-    }
-}
-
-/// Where marks go in `text`: before the first character of every control token in it, of every end
-/// that begins one, and of the text if its start, or all of it, may end or fill one. Templates
-/// trim, so the trimmed text counts too. Ascending, without repeats.
-fn marks(text: &str, controls: &Specials, place: Place) -> Vec<usize> {
-    let mut marks = controls.starts(text);
-    let trimmed = text.trim_start().len();
-    let start = text.len() - trimmed;
-    for range in [0..text.len(), start..start + text[start..].trim_end().len()] {
-        border_marks(&text[range.clone()], range, controls, place, &mut marks);
-    }
-    marks.sort_unstable();
-    marks.dedup();
-    marks
-}
-
-fn border_marks(part: &str, range: Range<usize>, controls: &Specials, place: Place, marks: &mut Vec<usize>) {
-    if part.is_empty() {
-        return;
-    }
-    if controls.end_with_a_start_of(part) || (place == Place::Value && controls.contain(part)) {
-        marks.push(range.start);
-    }
-    marks.extend(controls.unfinished_at_end(part).map(|offset| range.start + offset));
 }
