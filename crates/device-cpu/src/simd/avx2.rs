@@ -1,6 +1,7 @@
 //! AVX2, FMA and F16C: a vector is a pair of registers, lanes 0 to 7 and 8 to 15.
 
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 use half::{bf16, f16};
 
@@ -37,38 +38,39 @@ impl Simd for Avx2 {
         (v, v)
     }
 
+    // Loads and stores are moves of whole arrays: no alignment to think of, and unlike the
+    // intrinsics for them, no pointer checks in builds with debug assertions.
+
     #[inline(always)]
     fn load(self, from: &[f32; LANES]) -> Pair {
-        // SAFETY: `self` proves the features; 16 values are there, and alignment does not matter.
-        unsafe { (_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))) }
+        // SAFETY: any bits are 16 values, or two registers.
+        let [low, high] = unsafe { transmute::<[f32; LANES], [__m256; 2]>(*from) };
+        (low, high)
     }
 
     #[inline(always)]
     fn store(self, v: Pair, to: &mut [f32; LANES]) {
         // SAFETY: as for `load`.
-        unsafe {
-            _mm256_storeu_ps(to.as_mut_ptr(), v.0);
-            _mm256_storeu_ps(to.as_mut_ptr().add(8), v.1);
-        }
+        *to = unsafe { transmute::<[__m256; 2], [f32; LANES]>([v.0, v.1]) };
     }
 
     #[inline(always)]
     fn load_f16(self, from: &[f16; LANES]) -> Pair {
-        let from = from.as_ptr().cast::<__m128i>();
-        // SAFETY: `self` proves the features; 16 values of 2 bytes are two unaligned registers.
-        unsafe { (_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from.add(1)))) }
+        // SAFETY: `self` proves the features; any bits are 16 halves, or two registers.
+        unsafe {
+            let [low, high] = transmute::<[f16; LANES], [__m128i; 2]>(*from);
+            (_mm256_cvtph_ps(low), _mm256_cvtph_ps(high))
+        }
     }
 
     #[inline(always)]
     fn load_bf16(self, from: &[bf16; LANES]) -> Pair {
-        let from = from.as_ptr().cast::<__m128i>();
         // A bfloat16 is the upper half of an f32.
-        // SAFETY: `self` proves the features; 16 values of 2 bytes are two unaligned registers.
+        // SAFETY: `self` proves the features; any bits are 16 halves, or two registers.
         unsafe {
-            let widen = |half| {
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(half))))
-            };
-            (widen(from), widen(from.add(1)))
+            let [low, high] = transmute::<[bf16; LANES], [__m128i; 2]>(*from);
+            let widen = |half| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(half)));
+            (widen(low), widen(high))
         }
     }
 

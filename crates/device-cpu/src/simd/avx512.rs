@@ -1,6 +1,7 @@
 //! AVX-512: a vector is one register.
 
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 use half::{bf16, f16};
 
@@ -40,30 +41,32 @@ impl Simd for Avx512 {
         op!(_mm512_set1_ps, x)
     }
 
+    // Loads and stores are moves of whole arrays, as in [`super::avx2`].
+
     #[inline(always)]
     fn load(self, from: &[f32; LANES]) -> __m512 {
-        // SAFETY: `self` proves the features; 16 values are there, and alignment does not matter.
-        unsafe { _mm512_loadu_ps(from.as_ptr()) }
+        // SAFETY: any bits are 16 values, or one register.
+        unsafe { transmute::<[f32; LANES], __m512>(*from) }
     }
 
     #[inline(always)]
     fn store(self, v: __m512, to: &mut [f32; LANES]) {
         // SAFETY: as for `load`.
-        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), v) }
+        *to = unsafe { transmute::<__m512, [f32; LANES]>(v) };
     }
 
     #[inline(always)]
     fn load_f16(self, from: &[f16; LANES]) -> __m512 {
-        // SAFETY: `self` proves the features; 16 values of 2 bytes are one unaligned register.
-        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) }
+        // SAFETY: `self` proves the features; any bits are 16 halves, or one register.
+        unsafe { _mm512_cvtph_ps(transmute::<[f16; LANES], __m256i>(*from)) }
     }
 
     #[inline(always)]
     fn load_bf16(self, from: &[bf16; LANES]) -> __m512 {
         // A bfloat16 is the upper half of an f32.
-        // SAFETY: `self` proves the features; 16 values of 2 bytes are one unaligned register.
+        // SAFETY: `self` proves the features; any bits are 16 halves, or one register.
         unsafe {
-            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.as_ptr().cast()));
+            let wide = _mm512_cvtepu16_epi32(transmute::<[bf16; LANES], __m256i>(*from));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
         }
     }
