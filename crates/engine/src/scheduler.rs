@@ -217,12 +217,6 @@ impl Scheduler {
         let ages: Vec<_> = self.running.iter().chain(&self.waiting).map(Sequence::arrived).collect();
         assert!(ages.is_sorted(), "first come, first served");
     }
-
-    /// Waiting sequences.
-    #[cfg(test)]
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
 }
 
 impl Budget {

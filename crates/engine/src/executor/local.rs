@@ -45,6 +45,7 @@ impl<B: Capture> LocalExecutor<B> {
         config: &EngineConfig,
         kv_dtype: KvDtype,
     ) -> Result<LocalExecutor<B>, DeviceError> {
+        assert_eq!(config.vocab, model.spec().vocab, "the engine's limits were made for another model");
         let buckets = device.capture_buckets(config.concurrency());
         let limits = with_padding(config.step_limits(), &buckets);
         let mut memory = Memory {

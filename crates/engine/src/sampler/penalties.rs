@@ -54,7 +54,7 @@ mod tests {
             (3.0 + 1.0) / 2.0,
             "bias, then repetition; a prompt token is not in the output"
         );
-        assert_eq!(logits[1], -1.0 * 2.0 - 3.0 * 0.5 - 0.25, "negative logits are multiplied");
+        assert_eq!(logits[1], -2.0 - 3.0 * 0.5 - 0.25, "negative logits are multiplied");
         assert_eq!(logits[2], 2.0 / 2.0 - 0.5 - 0.25);
         assert_eq!(logits[3], 5.0, "unseen tokens stay");
         assert_eq!(logits[4], -95.0);
