@@ -6,19 +6,20 @@ use std::arch::x86_64::*;
 
 use super::activations::{BlockOut, scales};
 use super::kernel::{Format, Stripe, stripe};
-use super::simd::Simd;
+use super::simd::{Simd, Two};
 
 /// The primitives of AVX2: a 256-bit register is the 8 rows of one panel.
 #[derive(Clone, Copy)]
 pub(super) struct Avx2;
 
-/// Computes a stripe.
+/// Computes a stripe, two panels at a time: spreading an activation over a register costs as much as
+/// multiplying with it, so it should serve twice.
 ///
 /// # Safety
 /// The processor has AVX2, FMA and F16C, and the stripe's addresses are good.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn run<F: Format>(s: &Stripe<'_>) {
-    stripe::<Avx2, F>(s);
+    stripe::<Two<Avx2>, F>(s);
 }
 
 impl Simd for Avx2 {
@@ -28,6 +29,7 @@ impl Simd for Avx2 {
 
     type Rows = *const u8;
     type Bytes = __m256i;
+    type Quad = __m256i;
     type Pairs = __m256i;
     type Scale = __m256i;
     type Part = __m256i;
@@ -42,11 +44,6 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn ahead(rows: *const u8, bytes: usize) -> *const u8 {
         rows.add(bytes)
-    }
-
-    #[inline(always)]
-    unsafe fn prefetch(rows: *const u8, bytes: usize) {
-        _mm_prefetch::<_MM_HINT_T0>(rows.wrapping_add(bytes).cast());
     }
 
     #[inline(always)]

@@ -39,6 +39,7 @@ impl Simd for Avx512 {
 
     type Rows = TwoRows;
     type Bytes = __m512i;
+    type Quad = __m512i;
     type Pairs = __m512i;
     type Scale = __m512i;
     type Part = __m512i;
@@ -53,12 +54,6 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn ahead(rows: TwoRows, bytes: usize) -> TwoRows {
         TwoRows(rows.0.add(bytes), rows.1.add(bytes))
-    }
-
-    #[inline(always)]
-    unsafe fn prefetch(rows: TwoRows, bytes: usize) {
-        _mm_prefetch::<_MM_HINT_T0>(rows.0.wrapping_add(bytes).cast());
-        _mm_prefetch::<_MM_HINT_T0>(rows.1.wrapping_add(bytes).cast());
     }
 
     #[inline(always)]

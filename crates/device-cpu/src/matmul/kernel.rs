@@ -16,7 +16,9 @@ use super::activations::{Quantized, SUMS};
 use super::layout::{Layout, Meaning, PANEL, QUAD, Scales, layout};
 use super::simd::Simd;
 
-/// Columns of the largest tile. Four of them fill AVX2's sixteen registers.
+/// Columns of a tile; what is left over goes one by one. With two panels, AVX2's sixteen registers
+/// hold hardly more, and while there are fewer columns reading the weights takes longest anyway.
+/// Each further size of tile would be compiled for each type and instruction set.
 const TILE: usize = 4;
 
 /// Bytes of activations that are gone through for each panel before the next panel's turn: they
@@ -74,11 +76,9 @@ pub(super) unsafe fn stripe<S: Simd, F: Format>(s: &Stripe<'_>) {
                 tile::<S, F, TILE>(rows, s, panel, c);
                 c += TILE;
             }
-            match end - c {
-                1 => tile::<S, F, 1>(rows, s, panel, c),
-                2 => tile::<S, F, 2>(rows, s, panel, c),
-                3 => tile::<S, F, 3>(rows, s, panel, c),
-                _ => {}
+            while c < end {
+                tile::<S, F, 1>(rows, s, panel, c);
+                c += 1;
             }
             panel += S::PANELS;
         }
@@ -184,7 +184,7 @@ const fn offset<S: Simd>(l: &Layout) -> Option<u32> {
 }
 
 #[inline(always)]
-unsafe fn dot<S: Simd, Q: Quant>(part: S::Part, w: S::Bytes, x: S::Bytes) -> S::Part {
+unsafe fn dot<S: Simd, Q: Quant>(part: S::Part, w: S::Bytes, x: S::Quad) -> S::Part {
     if is_signed(&Q::LAYOUT) { S::dot_signed(part, w, x) } else { S::dot(part, w, x) }
 }
 
@@ -200,8 +200,8 @@ impl<Q: Quant> Format for Super<Q> {
             (x.q.as_ptr().add(256 * first), x.d.as_ptr().add(first), x.run_sums.as_ptr().add(SUMS * first));
         let mut rows = rows;
         let mut acc = [S::float_zero(); C];
+        let mut scratch = ScaleBytes([0; 2 * SCALE_STRIDE]);
         for _ in 0..s.k / 256 {
-            let mut scratch = ScaleBytes([0; 2 * SCALE_STRIDE]);
             let (scales, mins) = unpack_scales::<S, Q>(rows, &mut scratch);
             let sum = super_dot::<S, Q, C>(rows, scales, q);
             let dw = S::load_f16(rows, 0);

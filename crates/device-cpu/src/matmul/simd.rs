@@ -5,8 +5,12 @@
 //! must only be inlined into functions compiled with them: the stripe functions in `avx2` and
 //! `avx512` are the only ways in.
 
+#![allow(unsafe_op_in_unsafe_fn)] // one condition for all
+
 // SAFETY: all functions here have the same two conditions: the features are there, and
 // pointers are good for as many bytes as the method's name or doc says.
+
+use super::layout::PANEL;
 
 /// Vectors of 8 rows per panel, over one or more panels.
 pub(super) trait Simd: Copy + 'static {
@@ -22,6 +26,8 @@ pub(super) trait Simd: Copy + 'static {
     type Rows: Copy;
     /// A quad of each panel.
     type Bytes: Copy;
+    /// Four activations, the same for every row.
+    type Quad: Copy;
     /// Two i16 per row.
     type Pairs: Copy;
     /// An integer scale per row, in the form `widen_scaled` likes.
@@ -37,8 +43,6 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn rows(first: *const u8, stride: usize) -> Self::Rows;
     /// Each address, `bytes` further.
     unsafe fn ahead(rows: Self::Rows, bytes: usize) -> Self::Rows;
-    /// Asks for the cache line at `bytes` ahead.
-    unsafe fn prefetch(rows: Self::Rows, bytes: usize);
 
     /// 32 bytes of each panel.
     unsafe fn load(rows: Self::Rows, at: usize) -> Self::Bytes;
@@ -53,14 +57,14 @@ pub(super) trait Simd: Copy + 'static {
     /// `table[byte]` for bytes below 16.
     unsafe fn look_up(table: &'static [i8; 16], v: Self::Bytes) -> Self::Bytes;
     /// Four activations for every row.
-    unsafe fn quad(x: *const i8) -> Self::Bytes;
+    unsafe fn quad(x: *const i8) -> Self::Quad;
 
     /// 0.
     unsafe fn part_zero() -> Self::Part;
     /// `part + sum of 4 w * x`, `w` unsigned.
-    unsafe fn dot(part: Self::Part, w: Self::Bytes, x: Self::Bytes) -> Self::Part;
+    unsafe fn dot(part: Self::Part, w: Self::Bytes, x: Self::Quad) -> Self::Part;
     /// [`Simd::dot`] for signed `w`, with `128 * sum(x)` added if `SIGNED_OFFSET`.
-    unsafe fn dot_signed(part: Self::Part, w: Self::Bytes, x: Self::Bytes) -> Self::Part;
+    unsafe fn dot_signed(part: Self::Part, w: Self::Bytes, x: Self::Quad) -> Self::Part;
     /// `sum + part * scale`.
     unsafe fn widen_scaled(sum: Self::Int, part: Self::Part, scale: Self::Scale) -> Self::Int;
     /// `sum + part`.
@@ -104,4 +108,92 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn neg_mul_add(a: Self::Float, b: Self::Float, c: Self::Float) -> Self::Float;
     /// Writes the first `count` rows to `to`.
     unsafe fn store(v: Self::Float, to: *mut f32, count: usize);
+}
+
+/// The panels of `S` twice over. More work for each activation that is loaded and spread, at the
+/// price of twice the registers.
+#[derive(Clone, Copy)]
+pub(super) struct Two<S>(std::marker::PhantomData<S>);
+
+/// Methods that treat the two halves alike.
+macro_rules! both {
+    ($($name:ident($($arg:ident: $ty:ident),*; $($same:ident: $same_ty:ty),*) -> $out:ident;)*) => { $(
+        #[inline(always)]
+        unsafe fn $name($($arg: Self::$ty,)* $($same: $same_ty),*) -> Self::$out {
+            [S::$name($($arg[0],)* $($same),*), S::$name($($arg[1],)* $($same),*)]
+        }
+    )* };
+}
+
+impl<S: Simd> Simd for Two<S> {
+    const PANELS: usize = 2 * S::PANELS;
+    const NARROW: bool = S::NARROW;
+    const SIGNED_OFFSET: bool = S::SIGNED_OFFSET;
+
+    type Rows = [S::Rows; 2];
+    type Bytes = [S::Bytes; 2];
+    type Quad = S::Quad;
+    type Pairs = [S::Pairs; 2];
+    type Scale = [S::Scale; 2];
+    type Part = [S::Part; 2];
+    type Int = [S::Int; 2];
+    type Float = [S::Float; 2];
+
+    both! {
+        ahead(rows: Rows; bytes: usize) -> Rows;
+        load(rows: Rows; at: usize) -> Bytes;
+        field(v: Bytes; from: u32, to: u32, mask: u8) -> Bytes;
+        or(a: Bytes, b: Bytes;) -> Bytes;
+        sub_bytes(a: Bytes; b: u8) -> Bytes;
+        part_zero(;) -> Part;
+        dot(part: Part, w: Bytes; x: S::Quad) -> Part;
+        dot_signed(part: Part, w: Bytes; x: S::Quad) -> Part;
+        widen_scaled(sum: Int, part: Part, scale: Scale;) -> Int;
+        widen(sum: Int, part: Part;) -> Int;
+        pairs(rows: Rows; at: usize) -> Pairs;
+        first(pairs: Pairs;) -> Scale;
+        second(pairs: Pairs;) -> Scale;
+        dot_pairs(sum: Int, pairs: Pairs; x: *const i16) -> Int;
+        int_zero(;) -> Int;
+        int_splat(; x: *const i32) -> Int;
+        sub_shifted(a: Int, b: Int; shift: u32) -> Int;
+        to_float(a: Int;) -> Float;
+        float_zero(;) -> Float;
+        float_splat(; x: *const f32) -> Float;
+        load_f16(rows: Rows; at: usize) -> Float;
+        load_bf16(rows: Rows; at: usize) -> Float;
+        load_f32(rows: Rows; at: usize) -> Float;
+        add(a: Float, b: Float;) -> Float;
+        mul(a: Float, b: Float;) -> Float;
+        mul_add(a: Float, b: Float, c: Float;) -> Float;
+        neg_mul_add(a: Float, b: Float, c: Float;) -> Float;
+    }
+
+    #[inline(always)]
+    unsafe fn rows(first: *const u8, stride: usize) -> Self::Rows {
+        [S::rows(first, stride), S::rows(first.add(S::PANELS * stride), stride)]
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(v: Self::Bytes, to: *mut u8, stride: usize, at: usize) {
+        S::store_bytes(v[0], to, stride, at);
+        S::store_bytes(v[1], to.add(S::PANELS * stride), stride, at);
+    }
+
+    #[inline(always)]
+    unsafe fn look_up(table: &'static [i8; 16], v: Self::Bytes) -> Self::Bytes {
+        [S::look_up(table, v[0]), S::look_up(table, v[1])]
+    }
+
+    #[inline(always)]
+    unsafe fn quad(x: *const i8) -> S::Quad {
+        S::quad(x)
+    }
+
+    #[inline(always)]
+    unsafe fn store(v: Self::Float, to: *mut f32, count: usize) {
+        let half = S::PANELS * PANEL;
+        S::store(v[0], to, count);
+        S::store(v[1], to.wrapping_add(half), count.saturating_sub(half));
+    }
 }
