@@ -1,5 +1,6 @@
 //! Every instruction set of this processor against the scalar reference, and all of them against
 //! themselves in other company and on other numbers of threads.
+#![allow(clippy::unwrap_used)] // helpers of tests
 
 use std::num::NonZeroUsize;
 
