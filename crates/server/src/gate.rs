@@ -36,9 +36,12 @@ pub(crate) async fn pass(State(app): State<Arc<App>>, mut request: Request, next
     let route = route_of(request.uri().path());
     let origin = Origin::of(request.headers(), &app.config.cors_origins);
 
-    let (mut response, in_flight) = match admit(&app, &mut request, route, &origin, &record) {
-        Err(refusal) => (refusal, None),
-        Ok(in_flight) => (next.run(request).await, in_flight),
+    let preflight =
+        (request.method() == Method::OPTIONS).then(|| origin.preflight(request.headers())).flatten();
+    let (mut response, in_flight) = match (preflight, admit(&app, &mut request, route, &origin, &record)) {
+        (Some(answer), _) => (answer, None),
+        (None, Err(refusal)) => (refusal.into_response(), None),
+        (None, Ok(in_flight)) => (next.run(request).await, in_flight),
     };
     let status = response.status().as_u16();
     app.http.count(route, status);
@@ -53,32 +56,25 @@ pub(crate) async fn pass(State(app): State<Arc<App>>, mut request: Request, next
     response.map(|body| Body::new(Tracked::new(body, ending)))
 }
 
-/// Lets a request in, or answers it here.
+/// Lets a request in, or says why not.
 fn admit(
     app: &App,
     request: &mut Request,
     route: &'static str,
     origin: &Origin,
     record: &Arc<Record>,
-) -> Result<Option<InFlight>, Response> {
-    origin.check().map_err(IntoResponse::into_response)?;
-    if request.method() == Method::OPTIONS
-        && let Some(answer) = origin.preflight(request.headers())
-    {
-        return Err(answer);
-    }
+) -> Result<Option<InFlight>, ApiError> {
+    origin.check()?;
     if OPEN_ROUTES.contains(&route) {
         return Ok(None);
     }
-    let caller = app.config.api_keys.caller(request.headers()).map_err(IntoResponse::into_response)?;
-    // Dashboards watch a server drain, too.
-    let in_flight = if route == "/metrics" {
-        None
-    } else {
-        Some(app.drain.enter().ok_or_else(|| ApiError::draining().into_response())?)
-    };
+    let caller = app.config.api_keys.caller(request.headers())?;
     request.extensions_mut().insert(Passed { caller, record: Arc::clone(record) });
-    Ok(in_flight)
+    // Dashboards watch a server drain, too.
+    if route == "/metrics" {
+        return Ok(None);
+    }
+    app.drain.enter().map(Some).ok_or_else(ApiError::draining)
 }
 
 /// Lives as long as the answer's body; logs the request when that ends.

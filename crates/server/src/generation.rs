@@ -138,7 +138,9 @@ impl Generation {
             Some(finish) => {
                 self.finished += 1;
                 self.totals.add(choice, self.choices_per_prompt, finish);
-                self.meter.usage(&self.totals);
+                if self.finished == self.choices {
+                    self.meter.complete();
+                }
             }
             None => self.pending.push(next(choice, stream)),
         }
@@ -164,12 +166,11 @@ pub(crate) struct Meter {
     record: Arc<Record>,
     /// `[choices]` when each last gained a token.
     last: Vec<Option<Instant>>,
-    ended: bool,
 }
 
 impl Meter {
     pub(crate) fn new(metrics: Arc<ModelMetrics>, record: Arc<Record>, choices: usize) -> Meter {
-        Meter { metrics, record, last: vec![None; choices], ended: false }
+        Meter { metrics, record, last: vec![None; choices] }
     }
 
     fn tokens(&mut self, choice: usize, count: usize) {
@@ -196,18 +197,9 @@ impl Meter {
         }
     }
 
-    fn usage(&mut self, totals: &Totals) {
-        self.record.set_prompt_tokens(totals.usage.prompt_tokens);
-        self.ended = true;
-    }
-}
-
-/// A request that was cut off is not a latency.
-impl Drop for Meter {
-    fn drop(&mut self) {
-        if self.ended {
-            self.metrics.e2e.observe(self.record.elapsed(), 1);
-        }
+    /// All choices have ended. A request that was cut off is not a latency.
+    fn complete(&self) {
+        self.metrics.e2e.observe(self.record.elapsed(), 1);
     }
 }
 

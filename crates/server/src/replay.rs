@@ -87,6 +87,13 @@ pub(crate) struct Starting {
     settled: bool,
 }
 
+/// How a recorded request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Said,
+    Broke,
+}
+
 /// A frame's share of the window.
 fn size(frame: &Frame) -> usize {
     match frame {
@@ -172,7 +179,11 @@ impl Replays {
     /// Records all frames, keeps them for their lifetime, then forgets them.
     async fn run(self: Arc<Self>, key: Key, recording: Arc<Recording>, frames: Frames) {
         tokio::select! {
-            () = recording.record(frames) => sleep(self.lifetime).await,
+            outcome = recording.record(frames) => match outcome {
+                Outcome::Said => sleep(self.lifetime).await,
+                // Nothing worth keeping: a retry with the same key runs again.
+                Outcome::Broke => {}
+            },
             () = recording.abandoned(self.lifetime) => {}
         }
         self.remove(&key, &recording);
@@ -223,14 +234,19 @@ impl Drop for Starting {
 }
 
 impl Recording {
-    async fn record(&self, mut frames: Frames) {
+    async fn record(&self, mut frames: Frames) -> Outcome {
         let mut progress = self.state.subscribe();
+        let mut outcome = Outcome::Said;
         while let Some(frame) = frames.next().await {
+            if matches!(frame, Frame::Failed(_)) {
+                outcome = Outcome::Broke;
+            }
             self.push(frame);
             // The sender is in `self`, so this cannot fail.
             let _ = progress.wait_for(|state| state.ahead <= self.window / 2).await;
         }
         self.state.send_modify(|state| state.ended = Some(Instant::now()));
+        outcome
     }
 
     fn push(&self, frame: Frame) {

@@ -184,10 +184,10 @@ impl Format for ChatFormat {
             chunks.push(self.opening(choice));
         }
         self.see(choice, &piece.tokens);
-        let says_more = self.request.logprobs.is_some() || self.request.params.return_token_ids;
-        let silent =
-            piece.text.is_empty() && piece.finish.is_none() && !(says_more && !piece.tokens.is_empty());
-        if silent {
+        let tokens_shown = self.request.logprobs.is_some() || self.request.params.return_token_ids;
+        let news =
+            !piece.text.is_empty() || piece.finish.is_some() || (tokens_shown && !piece.tokens.is_empty());
+        if !news {
             return chunks;
         }
         let chunk = ChunkChoice {

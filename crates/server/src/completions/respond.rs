@@ -139,10 +139,13 @@ impl CompletionFormat {
 
 impl Format for CompletionFormat {
     fn chunks(&mut self, choice: usize, piece: Piece, closing: Option<&Totals>) -> Vec<String> {
-        let silent = piece.text.is_empty() && piece.finish.is_none();
-        let bare = self.request.logprobs.is_none() && !self.request.params.return_token_ids;
-        let first_echo = self.request.echo == Echo::Prompt && !self.progress[choice].begun;
-        if silent && (bare || piece.tokens.is_empty()) && !first_echo {
+        let tokens_shown = self.request.logprobs.is_some() || self.request.params.return_token_ids;
+        let echo_due = self.request.echo == Echo::Prompt && !self.progress[choice].begun;
+        let news = !piece.text.is_empty()
+            || piece.finish.is_some()
+            || echo_due
+            || (tokens_shown && !piece.tokens.is_empty());
+        if !news {
             self.progress[choice].last_token =
                 piece.tokens.last().map(|token| token.token).or(self.progress[choice].last_token);
             return Vec::new();

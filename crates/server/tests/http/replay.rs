@@ -100,6 +100,17 @@ fn a_refused_request_frees_its_key() {
 }
 
 #[test]
+fn a_failure_is_not_replayed() {
+    let world = World::new();
+    world.control.fail_next(1);
+    repeat(&world, "k", None, &body("Q>", false)).error(500);
+    crate::client::wait_until(Duration::from_secs(20), || {
+        repeat(&world, "k", None, &body("Q>", false)).status == 200
+    })
+    .expect("the failure is kept");
+}
+
+#[test]
 fn odd_headers_are_refused() {
     let world = World::new();
     let body = body("Q>", true);
