@@ -8,6 +8,7 @@
 // SAFETY: everything here is inlined into the stripe functions of an instruction set, under
 // their conditions: see `simd`.
 #![allow(unsafe_op_in_unsafe_fn)]
+#![allow(clippy::needless_range_loop)] // a column indexes several arrays and an address at once
 
 use garrison_types::TensorType;
 use garrison_types::quant::IQ4_CODEBOOK;
@@ -15,11 +16,6 @@ use garrison_types::quant::IQ4_CODEBOOK;
 use super::activations::{Quantized, SUMS};
 use super::layout::{Layout, Meaning, PANEL, QUAD, Scales, layout};
 use super::simd::Simd;
-
-/// Columns of a tile; what is left over goes one by one. With two panels, AVX2's sixteen registers
-/// hold hardly more, and while there are fewer columns reading the weights takes longest anyway.
-/// Each further size of tile would be compiled for each type and instruction set.
-const TILE: usize = 4;
 
 /// Bytes of activations that are gone through for each panel before the next panel's turn: they
 /// should stay in the L2 cache, along with the panels of the stripe.
@@ -55,6 +51,11 @@ pub(super) struct Stripe<'a> {
 
 /// A weight format's tile.
 pub(super) trait Format {
+    /// Columns of a tile, 2 or 4: as many as AVX2's sixteen registers hold with two panels. What is
+    /// left over goes one by one. While there are fewer columns, reading the weights takes longest
+    /// anyway, and each further size of tile is compiled for each type and instruction set.
+    const COLUMNS: usize;
+
     /// The products of the rows at `rows` with columns `first .. first + C`.
     unsafe fn tile<S: Simd, const C: usize>(rows: S::Rows, s: &Stripe<'_>, first: usize) -> [S::Float; C];
 }
@@ -62,7 +63,7 @@ pub(super) trait Format {
 /// Computes a stripe: for each block of columns, for each panel, tile after tile.
 #[inline(always)]
 pub(super) unsafe fn stripe<S: Simd, F: Format>(s: &Stripe<'_>) {
-    let columns = (COLUMN_BYTES / s.k.max(1)).next_multiple_of(TILE);
+    let columns = (COLUMN_BYTES / s.k.max(1)).next_multiple_of(F::COLUMNS);
     let mut block = 0;
     while block < s.rows {
         let end = s.rows.min(block + columns);
@@ -72,9 +73,13 @@ pub(super) unsafe fn stripe<S: Simd, F: Format>(s: &Stripe<'_>) {
             let stride = if panel + 1 < s.range.end { s.panel_bytes } else { 0 };
             let rows = S::rows(s.panels.as_ptr().add(panel * s.panel_bytes), stride);
             let mut c = block;
-            while c + TILE <= end {
-                tile::<S, F, TILE>(rows, s, panel, c);
-                c += TILE;
+            while c + F::COLUMNS <= end {
+                if F::COLUMNS == 4 {
+                    tile::<S, F, 4>(rows, s, panel, c);
+                } else {
+                    tile::<S, F, 2>(rows, s, panel, c);
+                }
+                c += F::COLUMNS;
             }
             while c < end {
                 tile::<S, F, 1>(rows, s, panel, c);
@@ -192,6 +197,8 @@ unsafe fn dot<S: Simd, Q: Quant>(part: S::Part, w: S::Bytes, x: S::Quad) -> S::P
 pub(super) struct Super<Q>(std::marker::PhantomData<Q>);
 
 impl<Q: Quant> Format for Super<Q> {
+    const COLUMNS: usize = 4;
+
     #[inline(always)]
     unsafe fn tile<S: Simd, const C: usize>(rows: S::Rows, s: &Stripe<'_>, first: usize) -> [S::Float; C] {
         let l = &Q::LAYOUT;
@@ -251,7 +258,7 @@ unsafe fn super_dot<S: Simd, Q: Quant, const C: usize>(
                 let (w0, w1) = two_quads::<S, Q>(rows, g, J);
                 let use_first = if l.run == 32 { H == 0 } else { J < 2 };
                 let scale = if use_first { S::first(pairs) } else { S::second(pairs) };
-                let run_ends = 2 * (J + 1) % (l.run / 4) == 0;
+                let run_ends = (2 * (J + 1)).is_multiple_of(l.run / 4);
                 let full = |quads: usize| S::NARROW && quads.is_multiple_of(l.chain);
                 for c in 0..C {
                     let x = q.add(256 * c + 32 * g + 8 * J);
@@ -328,6 +335,8 @@ unsafe fn unpack_scales<S: Simd, Q: Quant>(rows: S::Rows, out: &mut ScaleBytes) 
 pub(super) struct Small<Q>(std::marker::PhantomData<Q>);
 
 impl<Q: Quant> Format for Small<Q> {
+    const COLUMNS: usize = 4;
+
     #[inline(always)]
     unsafe fn tile<S: Simd, const C: usize>(rows: S::Rows, s: &Stripe<'_>, first: usize) -> [S::Float; C] {
         let l = &Q::LAYOUT;
@@ -410,6 +419,8 @@ floats! { F32(4, load_f32), F16(2, load_f16), Bf16(2, load_bf16), }
 pub(super) struct Floats<T>(std::marker::PhantomData<T>);
 
 impl<T: FloatType> Format for Floats<T> {
+    const COLUMNS: usize = 2;
+
     #[inline(always)]
     unsafe fn tile<S: Simd, const C: usize>(rows: S::Rows, s: &Stripe<'_>, first: usize) -> [S::Float; C] {
         let Columns::Floats(x) = s.x else { unreachable!() };

@@ -1,0 +1,147 @@
+//! How fast products are, and against what the machine could do.
+//!
+//!     cargo run --release -p garrison-device-cpu --example matmul -- [threads] [types | llama]
+//!
+//! `types` prints one line per tensor type: one row (bound by reading the weights) and 512 rows
+//! (bound by multiplying). `llama` runs the products of a 1.2-billion-parameter Llama 3.2 in
+//! Q4_K_M. Each figure is the best of several repetitions, since others may use the machine.
+
+use std::hint::black_box;
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use garrison_device::{Device, Ops, WeightView};
+use garrison_device_cpu::{CpuDevice, CpuOptions, CpuWeight, Isa};
+use garrison_types::TensorType;
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Failure> {
+    let mut args = std::env::args().skip(1);
+    let threads = args.next().map_or(Ok(2), |t| t.parse::<usize>())?;
+    let mode = args.next().unwrap_or_else(|| "types".into());
+    let options = CpuOptions {
+        threads: NonZeroUsize::new(threads).ok_or("threads must be positive")?,
+        isa: Isa::detect(),
+    };
+    let device = CpuDevice::new(options)?;
+    let bandwidth = read_bandwidth(threads);
+    println!("{threads} threads, {:?}; reads {bandwidth:.1} GB/s", options.isa);
+    match mode.as_str() {
+        "types" => TensorType::ALL.into_iter().try_for_each(|ty| one_type(&device, ty, bandwidth)),
+        "llama" => llama(&device, bandwidth),
+        _ => Err(format!("mode \"{mode}\" is neither types nor llama").into()),
+    }
+}
+
+/// GB/s at which all threads together read memory.
+fn read_bandwidth(threads: usize) -> f64 {
+    let data = vec![1u64; 32 << 20];
+    let share = data.len() / threads;
+    let bytes = (share * threads * 8) as f64;
+    bytes
+        / 1e9
+        / best_of(7, || {
+            std::thread::scope(|scope| {
+                for part in data.chunks_exact(share) {
+                    scope.spawn(move || black_box(part.iter().fold(0u64, |sum, &x| sum ^ x)));
+                }
+            });
+        })
+}
+
+/// Seconds of the fastest of `n` runs.
+fn best_of(n: usize, mut run: impl FnMut()) -> f64 {
+    let time = |_| {
+        let start = Instant::now();
+        run();
+        start.elapsed().as_secs_f64()
+    };
+    (0..n).map(time).fold(f64::INFINITY, f64::min)
+}
+
+/// A weight of arbitrary bits. Speed does not depend on them.
+fn weight(device: &CpuDevice, ty: TensorType, n: usize, k: usize) -> Result<(CpuWeight, f64), Failure> {
+    let row = ty.row_bytes(k).ok_or("k is not whole blocks")?;
+    let data: Vec<u8> =
+        (0..n * row).map(|i| (i as u32).wrapping_mul(2654435761).to_be_bytes()[0] & 0x3b).collect();
+    let weight = device.load_weight(&WeightView { name: "w", n, k, ty, data: &data })?;
+    Ok((weight, data.len() as f64))
+}
+
+fn one_type(device: &CpuDevice, ty: TensorType, bandwidth: f64) -> Result<(), Failure> {
+    let (n, k, rows) = (4096, 2048, 512);
+    // Enough of them that the last-level cache holds none when its turn comes again.
+    let count = (160 << 20) / ty.row_bytes(k).map_or(1, |row| row * n) + 1;
+    let weights: Vec<_> = (0..count).map(|_| weight(device, ty, n, k)).collect::<Result<_, _>>()?;
+    let bytes: f64 = weights.iter().map(|(_, bytes)| bytes).sum();
+    let mut x = device.alloc::<f32>(rows * k)?;
+    let mut dst = device.alloc::<f32>(rows * n)?;
+    let values: Vec<f32> = (0..rows * k).map(|i| (i as f32 * 0.7).sin()).collect();
+    device.write(&mut x, &values)?;
+    let one = best_of(7, || weights.iter().for_each(|(w, _)| device.matmul(&mut dst, &x, w, 1)));
+    let many = best_of(5, || device.matmul(&mut dst, &x, &weights[0].0, rows));
+    let rate = bytes / one / 1e9;
+    println!(
+        "{ty:>7}  M=1 {rate:6.2} GB/s ({:3.0}% of reading)   M={rows} {:6.1} GOPS",
+        100.0 * rate / bandwidth,
+        2.0 * (rows * n * k) as f64 / many / 1e9
+    );
+    Ok(())
+}
+
+/// The products of one layer, and the output's.
+fn llama(device: &CpuDevice, bandwidth: f64) -> Result<(), Failure> {
+    use TensorType::{Q4_K, Q6_K};
+    let (hidden, ffn, kv, vocab, layers, rows) = (2048, 8192, 512, 128_256, 16, 512);
+    let mut bytes = 0.0;
+    let mut load = |ty, n, k| {
+        let (w, b) = weight(device, ty, n, k)?;
+        bytes += b;
+        Ok::<_, Failure>(w)
+    };
+    let mut stack = Vec::new();
+    for layer in 0..layers {
+        // Q4_K_M keeps more bits in the values and down projections of half the layers.
+        let better = if layer % 2 == 0 { Q6_K } else { Q4_K };
+        let attention = [load(Q4_K, hidden, hidden)?, load(Q4_K, kv, hidden)?, load(better, kv, hidden)?];
+        let out = load(Q4_K, hidden, hidden)?;
+        stack.push((
+            attention,
+            out,
+            [load(Q4_K, ffn, hidden)?, load(Q4_K, ffn, hidden)?],
+            load(better, hidden, ffn)?,
+        ));
+    }
+    let output = load(Q6_K, vocab, hidden)?;
+
+    let mut x = device.alloc::<f32>(rows * hidden)?;
+    let mut inner = device.alloc::<f32>(rows * ffn)?;
+    let values: Vec<f32> = (0..rows * ffn).map(|i| (i as f32 * 0.7).sin()).collect();
+    device.write(&mut x, &values[..rows * hidden])?;
+    device.write(&mut inner, &values)?;
+    let mut dst = [vocab.max(rows * ffn), rows * ffn, rows * hidden].map(|len| device.alloc::<f32>(len));
+    let [Ok(a), Ok(b), Ok(c)] = &mut dst else { return Err("no memory".into()) };
+    let mut step = |rows: usize| {
+        for (attention, out, ffn, down) in &stack {
+            let [wq, wk, wv] = attention;
+            device.matmul_group(&mut [(&mut *a, wq), (&mut *b, wk), (&mut *c, wv)], &x, rows);
+            device.matmul(c, &x, out, rows);
+            device.matmul_group(&mut [(&mut *a, &ffn[0]), (&mut *b, &ffn[1])], &x, rows);
+            device.matmul(c, &inner, down, rows);
+        }
+        device.matmul(a, &x, &output, 1);
+    };
+    step(1);
+    let (one, many) = (best_of(15, || step(1)), best_of(3, || step(rows)));
+    println!("{:.0} MB of weights", bytes / 1e6);
+    println!(
+        "decode: {:.1} tokens/s, {:.2} GB/s, {:.0}% of reading",
+        1.0 / one,
+        bytes / one / 1e9,
+        bytes / one / 1e7 / bandwidth
+    );
+    let macs = (layers * (hidden * (hidden * 2 + kv * 2 + ffn * 3)) * rows) as f64;
+    println!("prefill of {rows}: {:.1} tokens/s, {:.1} GOPS", rows as f64 / many, 2.0 * macs / many / 1e9);
+    Ok(())
+}
