@@ -221,8 +221,8 @@ fn rope(keys: &Keys<'_>, source: &Source, head_dim: usize, context_length: usize
     if let Some(factors) = factors {
         rope.divide(&factors);
     }
-    if let Some(bad) = rope.inv_freq.iter().find(|f| !f.is_finite()) {
-        let problem = format!("and the scaling beside it give a rotation of {bad} per position");
+    if rope.inv_freq.iter().chain([&rope.magnitude]).any(|x| !x.is_finite()) {
+        let problem = "and the scaling beside it give rotations beyond all numbers";
         return Err(LoadError::key(keys.key("rope.freq_base"), problem));
     }
     Ok(rope)

@@ -1,5 +1,6 @@
 //! The forward pass against a reference in f64, for every family and every kind of scaling, and
 //! against itself: however a sequence is cut and whoever runs beside it, the bits are the same.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 mod tiny;
 
@@ -23,13 +24,11 @@ struct Case {
     name: &'static str,
     tiny: Tiny,
     turning: Turning,
-    /// Normalized squared error at most.
-    bound: f64,
 }
 
 fn case(name: &'static str, tiny: Tiny) -> Case {
     let turning = Turning::plain(tiny.head_dim);
-    Case { name, tiny, turning, bound: 1e-9 }
+    Case { name, tiny, turning }
 }
 
 fn scaled(name: &'static str, tiny: Tiny, scaling: RopeScaling) -> Case {
@@ -38,7 +37,7 @@ fn scaled(name: &'static str, tiny: Tiny, scaling: RopeScaling) -> Case {
         inv_freq: rope.inv_freq.iter().map(|&f| f.into()).collect(),
         magnitude: rope.magnitude.into(),
     };
-    Case { name, tiny, turning, bound: 1e-9 }
+    Case { name, tiny, turning }
 }
 
 fn families() -> Vec<Case> {
@@ -108,16 +107,6 @@ fn scalings() -> Vec<Case> {
     ]
 }
 
-fn storage_types() -> Vec<Case> {
-    let stored = |name, ty, bound| Case { bound, ..case(name, Tiny { matrix_type: ty, ..Tiny::llama() }) };
-    vec![
-        stored("F16", TensorType::F16, 1e-9),
-        stored("BF16", TensorType::BF16, 1e-9),
-        // Activations may be rounded to 8 bits beside quantized weights.
-        stored("Q8_0", TensorType::Q8_0, 2e-4),
-    ]
-}
-
 /// Sum of squared errors over sum of squares, the mean left in.
 fn nmse<'a>(found: impl IntoIterator<Item = &'a f64>, expected: impl IntoIterator<Item = &'a f64>) -> f64 {
     let (mut error, mut energy) = (0.0, 0.0);
@@ -134,7 +123,7 @@ fn wide(rows: &[Vec<f32>]) -> Vec<Vec<f64>> {
 
 #[test]
 fn logits_are_the_references() {
-    for (i, case) in families().into_iter().chain(scalings()).chain(storage_types()).enumerate() {
+    for (i, case) in families().into_iter().chain(scalings()).enumerate() {
         let source = case.tiny.source(i as u64);
         let tokens = Random(i as u64).tokens(TOKENS, case.tiny.vocab);
         let expected = logits(&case.tiny, &source, &case.turning, &tokens);
@@ -142,11 +131,33 @@ fn logits_are_the_references() {
         let found = wide(&runner.chunked(&tokens, &table(0, TOKENS), &[TOKENS]));
         let error = nmse(found.iter().flatten(), expected.iter().flatten());
         println!("{:32} NMSE {error:.1e}", case.name);
-        assert!(error < case.bound, "{}: NMSE {error:.1e}", case.name);
+        assert!(error < 1e-9, "{}: NMSE {error:.1e}", case.name);
     }
 }
 
-/// Else the test above would pass with a scaling that nobody applies.
+/// Beside quantized weights a device may round activations to 8 bits, as llama.cpp does: that costs
+/// half a thousandth with scales per 32 values and twice that with scales per 256. A wrong scale or
+/// nibble costs a hundredfold.
+#[test]
+fn every_storage_type_computes_the_reference() {
+    for ty in TensorType::ALL {
+        let tiny = Tiny::wide(ty);
+        let source = tiny.source(2);
+        let tokens = Random(2).tokens(TOKENS, tiny.vocab);
+        let expected = logits(&tiny, &source, &Turning::plain(tiny.head_dim), &tokens);
+        for isa in Isa::available() {
+            let device = CpuDevice::new(CpuOptions { threads: NonZeroUsize::MIN, isa }).unwrap();
+            let mut runner = Runner::new(device, &source, KvDtype::F32);
+            let found = wide(&runner.chunked(&tokens, &table(0, TOKENS), &[TOKENS]));
+            let error = nmse(found.iter().flatten(), expected.iter().flatten());
+            println!("{ty:8} {isa:?}: NMSE {error:.1e}");
+            let bound = if ty.is_quantized() { 2e-3 } else { 1e-9 };
+            assert!(error < bound, "{ty} on {isa:?}: NMSE {error:.1e}");
+        }
+    }
+}
+
+/// Else the first test would pass with a scaling that nobody applies.
 #[test]
 fn scaling_and_windows_change_the_logits() {
     let windows = families().into_iter().filter(|case| case.tiny.window.is_some());

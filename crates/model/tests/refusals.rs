@@ -1,4 +1,5 @@
 //! Files that do not add up are refused with a sentence that names the key or the tensor.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 mod tiny;
 
@@ -215,4 +216,53 @@ fn a_summary_adds_up() {
         summary.to_string(),
         "llama, 115K parameters, 3 layers, context 512, 8.6 bits (Q8_0 99%, F32 1%)"
     );
+}
+
+/// Every key, and some that the family may have, set to values that make no sense: the answer is
+/// a model or a sentence, and a model runs.
+#[test]
+fn no_value_of_any_key_panics() {
+    let tiny = Tiny::llama();
+    let (metadata, tensors) = (tiny.metadata(), tiny.tensors(10));
+    let optional = ["attention.sliding_window", "rope.dimension_count", "rope.scale_linear", "vocab_size"];
+    let scaling = ["factor", "original_context_length", "yarn_beta_fast", "yarn_beta_slow", "attn_factor"];
+    let mut keys: Vec<String> = metadata.iter().map(|(key, _)| key.to_owned()).collect();
+    keys.extend(optional.map(|key| format!("llama.{key}")));
+    keys.extend(scaling.map(|key| format!("llama.rope.scaling.{key}")));
+    let mut outcomes = (0, 0);
+    for method in ["none", "linear", "llama3", "yarn"] {
+        let mut metadata = metadata.clone();
+        metadata.insert("llama.rope.scaling.type", method);
+        metadata.insert("llama.rope.scaling.factor", 2.0f32);
+        for key in &keys {
+            for value in odd_values() {
+                let mut metadata = metadata.clone();
+                metadata.insert(key.as_str(), value);
+                match load(&metadata, &tensors) {
+                    Ok(model) => {
+                        outcomes.0 += 1;
+                        let rope = &model.spec().rope;
+                        assert!(rope.inv_freq.iter().all(|f| f.is_finite()) && rope.magnitude.is_finite());
+                    }
+                    Err(sentence) => {
+                        outcomes.1 += 1;
+                        assert!(sentence.contains('"'), "{sentence:?} names nothing");
+                    }
+                }
+            }
+        }
+    }
+    println!("{} loaded, {} refused", outcomes.0, outcomes.1);
+    assert!(outcomes.0 > 0 && outcomes.1 > 0);
+}
+
+fn odd_values() -> Vec<garrison_gguf::Value> {
+    let mut values: Vec<garrison_gguf::Value> = vec!["".into(), "llama\0".to_owned().into(), true.into()];
+    values.extend([0u32, 1, 2, 3, 16, 17, 1 << 31, u32::MAX].map(Into::into));
+    values.extend([-1i32, i32::MIN].map(Into::into));
+    values.extend([u64::MAX, 1 << 32].map(Into::into));
+    values.extend([0f32, -1.0, 1e-45, 1e-30, 1.000_000_1, 3e38, f32::INFINITY, f32::NAN].map(Into::into));
+    values.extend([f64::MIN_POSITIVE, f64::MAX].map(Into::into));
+    values.push(vec![1u32, 2, 3].into());
+    values
 }

@@ -1,4 +1,5 @@
 //! Frequencies against numbers computed elsewhere from the papers (`data/make_rope_cases.py`).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 use garrison_device::RopePairing;
 use garrison_model::{Rope, RopeScaling};

@@ -6,6 +6,7 @@ pub mod reference;
 pub mod run;
 
 use garrison_device::RopePairing;
+use garrison_gguf::quantize::quantize_row;
 use garrison_gguf::{Metadata, Source, TensorInfo, encode};
 use garrison_types::TensorType;
 
@@ -26,6 +27,9 @@ pub struct Tiny {
     pub tied: bool,
     pub window: Option<u32>,
     pub matrix_type: TensorType,
+    /// Standard deviation of a matrix's outputs for normalized inputs. Above 1 attention is sharp
+    /// and errors grow from layer to layer.
+    pub gain: f32,
     /// What the file says about scaling, beside `freq_base`.
     pub rope_keys: Vec<(&'static str, RopeKey)>,
     /// `rope_freqs.weight`, if the file has it.
@@ -60,6 +64,7 @@ impl Tiny {
             tied: false,
             window: None,
             matrix_type: TensorType::F32,
+            gain: 1.5,
             rope_keys: Vec::new(),
             rope_factors: None,
         }
@@ -75,6 +80,22 @@ impl Tiny {
             pairing: RopePairing::Halves,
             qk_norm: true,
             tied: true,
+            ..Tiny::llama()
+        }
+    }
+
+    /// Rows of whole super-blocks, so that every storage type applies.
+    pub fn wide(matrix_type: TensorType) -> Tiny {
+        Tiny {
+            hidden: 256,
+            ffn: 512,
+            layers: 2,
+            heads: 8,
+            kv_heads: 4,
+            head_dim: 32,
+            vocab: 160,
+            matrix_type,
+            gain: 1.0,
             ..Tiny::llama()
         }
     }
@@ -115,7 +136,7 @@ impl Tiny {
             tensors.push((TensorInfo { name, shape, ty }, to_bytes(ty, &values)));
         };
         let mut matrix = |name: String, n: usize, k: usize| {
-            let scale = 1.5 / (k as f32).sqrt();
+            let scale = self.gain / (k as f32).sqrt();
             let values = (0..n * k).map(|_| random.normal() * scale).collect();
             put(name, vec![n, k], self.matrix_type, values);
         };
@@ -165,19 +186,9 @@ impl Tiny {
 }
 
 fn to_bytes(ty: TensorType, values: &[f32]) -> Vec<u8> {
-    match ty {
-        TensorType::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        TensorType::F16 => values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect(),
-        TensorType::BF16 => values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect(),
-        TensorType::Q8_0 => values.chunks(32).flat_map(q8_0_block).collect(),
-        other => panic!("these tests make no {other}"),
-    }
-}
-
-fn q8_0_block(values: &[f32]) -> Vec<u8> {
-    let scale = half::f16::from_f32(values.iter().fold(0.0, |m: f32, x| m.max(x.abs())) / 127.0);
-    let quants = values.iter().map(|x| (x / scale.to_f32()).round() as i8 as u8);
-    scale.to_le_bytes().into_iter().chain(quants).collect()
+    let mut bytes = vec![0; ty.row_bytes(values.len()).unwrap()];
+    quantize_row(ty, values, &mut bytes).unwrap();
+    bytes
 }
 
 /// SplitMix64: the tests' own, so that their models never change.
