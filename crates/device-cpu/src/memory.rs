@@ -53,4 +53,18 @@ mod tests {
         assert!(Lines::<f32>::zeroed(usize::MAX / 4).is_none());
         assert!(Lines::<f32>::zeroed(usize::MAX).is_none());
     }
+
+    /// A KV cache of many gigabytes costs nothing before its first token.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn memory_is_not_resident_before_it_is_used() {
+        let resident_pages = || -> usize {
+            std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse().unwrap()
+        };
+        let before = resident_pages();
+        let lines = Lines::<half::f16>::zeroed(1 << 30).unwrap();
+        // 2 GiB would be half a million pages; other tests in this process take a few.
+        assert!(resident_pages() < before + 100_000);
+        assert_eq!(lines.get()[1 << 29].to_bits(), 0);
+    }
 }

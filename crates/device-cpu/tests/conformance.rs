@@ -4,6 +4,7 @@
 
 use std::num::NonZeroUsize;
 
+use garrison_device::{Device, DeviceError, KvDtype, KvShape};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_testkit::conformance::{
     Bounds, check_all, check_batch_invariance, check_matmul_against_f64, check_same_bits,
@@ -52,4 +53,13 @@ fn an_instruction_set_that_is_not_there_is_an_error() {
             assert!(error.to_string().contains("does not have"), "{error}");
         }
     }
+}
+
+#[test]
+fn memory_that_is_not_there_is_an_error() {
+    let device = cpu(Isa::Scalar, 1);
+    let error = device.alloc::<f32>(usize::MAX / 8).err().unwrap();
+    assert!(matches!(error, DeviceError::OutOfMemory { .. }), "{error}");
+    let shape = KvShape { n_blocks: 1 << 50, n_kv_heads: 8, head_dim: 128, dtype: KvDtype::F16 };
+    assert!(matches!(device.alloc_kv(&shape).err(), Some(DeviceError::OutOfMemory { .. })));
 }

@@ -19,11 +19,11 @@ pub enum KvDtype {
 }
 
 impl KvDtype {
-    /// Bytes for `n` values.
+    /// Bytes for `n` values; `usize::MAX` if they are more than can be counted.
     pub const fn bytes(self, n: usize) -> usize {
         match self {
-            KvDtype::F16 | KvDtype::BF16 => n * 2,
-            KvDtype::F32 => n * 4,
+            KvDtype::F16 | KvDtype::BF16 => n.saturating_mul(2),
+            KvDtype::F32 => n.saturating_mul(4),
         }
     }
 }
@@ -57,8 +57,11 @@ pub struct KvShape {
 }
 
 impl KvShape {
-    /// Bytes that keys and values of this layer take together.
+    /// Bytes that keys and values of this layer take together; `usize::MAX` if they are more than
+    /// can be counted, so that asking for them fails instead of wrapping around.
     pub const fn bytes(&self) -> usize {
-        2 * self.dtype.bytes(self.n_blocks * BLOCK_SIZE * self.n_kv_heads * self.head_dim)
+        let slots = self.n_blocks.saturating_mul(BLOCK_SIZE);
+        let values = slots.saturating_mul(self.n_kv_heads).saturating_mul(self.head_dim);
+        self.dtype.bytes(values).saturating_mul(2)
     }
 }
