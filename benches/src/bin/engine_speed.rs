@@ -27,7 +27,9 @@ struct Options {
 
 fn options() -> Result<Options, Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let model = args.next().ok_or("usage: engine_speed MODEL.gguf [--threads N] [--isa I] [--prompt N] [--gen N] [--reps N]")?;
+    let model = args
+        .next()
+        .ok_or("usage: engine_speed MODEL.gguf [--threads N] [--isa I] [--prompt N] [--gen N] [--reps N]")?;
     let mut options = Options {
         model,
         threads: available_threads(),

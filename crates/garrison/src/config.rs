@@ -1,0 +1,293 @@
+//! Flags and garrison.toml, resolved once into one [`Config`] that the rest of the binary reads.
+//!
+//! Flags win over the file, the file over the defaults. Unknown keys are errors: a misspelt limit
+//! that is silently ignored is worse than a server that does not start.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use garrison_device::KvDtype;
+use garrison_gguf::quantize::{Mix, UnknownMix};
+use serde::Deserialize;
+
+use crate::error::Fault;
+use crate::flags::{EngineFlags, ServeFlags};
+use crate::source::{BUNDLED_NAME, ModelRef};
+
+/// Everything `serve` needs to know.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) server: ServerSettings,
+    pub(crate) engine: EngineSettings,
+    pub(crate) models: Vec<ModelEntry>,
+}
+
+/// The `[server]` section.
+#[derive(Debug)]
+pub(crate) struct ServerSettings {
+    pub(crate) host: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) api_keys_file: Option<PathBuf>,
+    pub(crate) max_body_bytes: usize,
+    pub(crate) cors_origins: Vec<String>,
+}
+
+/// The `[engine]` section; also what `chat --model` runs with.
+#[derive(Clone, Debug)]
+pub(crate) struct EngineSettings {
+    pub(crate) device: DeviceChoice,
+    pub(crate) threads: Option<NonZeroUsize>,
+    pub(crate) max_seqs: usize,
+    pub(crate) max_batch_tokens: usize,
+    pub(crate) context: Option<NonZeroU32>,
+    pub(crate) kv_cache_bytes: Option<u64>,
+    pub(crate) kv_dtype: KvDtype,
+    pub(crate) max_waiting: usize,
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeviceChoice {
+    /// The best there is.
+    Auto,
+    /// The CPU backend.
+    Cpu,
+}
+
+/// A model and what clients call it.
+#[derive(Debug)]
+pub(crate) struct ModelEntry {
+    pub(crate) name: String,
+    pub(crate) model: ModelRef,
+    /// What its weights become while loading; as they are in the file without it.
+    pub(crate) quantize: Option<Mix>,
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        match text {
+            "auto" => Ok(DeviceChoice::Auto),
+            "cpu" => Ok(DeviceChoice::Cpu),
+            _ if text == "cuda" || text.starts_with("cuda:") => Err(Fault::usage(format!(
+                "device \"{text}\" is not supported by this version, which computes on the CPU; use cpu or auto"
+            ))),
+            _ => Err(Fault::usage(format!("device \"{text}\" is not known; known: auto, cpu"))),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    server: ServerSection,
+    #[serde(default)]
+    engine: EngineSection,
+    #[serde(default)]
+    model: Vec<ModelSection>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServerSection {
+    host: Option<IpAddr>,
+    port: Option<u16>,
+    api_keys_file: Option<PathBuf>,
+    max_body_mib: Option<u32>,
+    cors_origins: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EngineSection {
+    device: Option<String>,
+    threads: Option<NonZeroUsize>,
+    max_seqs: Option<NonZeroUsize>,
+    max_batch_tokens: Option<NonZeroUsize>,
+    context: Option<NonZeroU32>,
+    kv_cache_gib: Option<f64>,
+    kv_dtype: Option<String>,
+    max_waiting: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelSection {
+    name: Option<String>,
+    source: String,
+    quantize: Option<String>,
+}
+
+impl Config {
+    /// Reads the file that the flags name, if any, and lays the flags over it.
+    ///
+    /// # Errors
+    /// If the file cannot be read, has an unknown key or a value out of range, or a model is not there.
+    pub(crate) fn resolve(flags: &ServeFlags) -> Result<Config, Fault> {
+        let file = flags.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        let server = ServerSettings {
+            host: flags.host.or(file.server.host).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            port: flags.port.or(file.server.port).unwrap_or(8080),
+            api_keys_file: flags.api_keys_file.clone().or(file.server.api_keys_file),
+            max_body_bytes: file.server.max_body_mib.unwrap_or(16).max(1) as usize * 1024 * 1024,
+            cors_origins: file.server.cors_origins.unwrap_or_default(),
+        };
+        let engine = EngineSettings::from_parts(&flags.engine, &file.engine)?;
+        let models = resolve_models(flags, &file.model)?;
+        Ok(Config { server, engine, models })
+    }
+}
+
+impl EngineSettings {
+    /// From flags alone, for commands without a config file.
+    ///
+    /// # Errors
+    /// If a value is out of range.
+    pub(crate) fn from_flags(flags: &EngineFlags) -> Result<EngineSettings, Fault> {
+        EngineSettings::from_parts(flags, &EngineSection::default())
+    }
+
+    fn from_parts(flags: &EngineFlags, file: &EngineSection) -> Result<EngineSettings, Fault> {
+        let device = flags.device.as_deref().or(file.device.as_deref()).unwrap_or("auto").parse()?;
+        let dtype_of_file =
+            file.kv_dtype.as_deref().map(str::parse::<KvDtype>).transpose().map_err(Fault::usage)?;
+        let kv_cache_bytes = flags.kv_cache_gib.or(file.kv_cache_gib).map(gib_to_bytes).transpose()?;
+        let size = |flag: Option<NonZeroUsize>, file: Option<NonZeroUsize>, default: usize| {
+            flag.or(file).map_or(default, NonZeroUsize::get)
+        };
+        let max_seqs = size(flags.max_seqs, file.max_seqs, 32);
+        let max_batch_tokens = size(flags.max_batch_tokens, file.max_batch_tokens, 512);
+        for (name, value, most) in
+            [("max_seqs", max_seqs, 4096), ("max_batch_tokens", max_batch_tokens, 1 << 16)]
+        {
+            if value > most {
+                return Err(Fault::usage(format!("{name} is {value}; it can be at most {most}")));
+            }
+        }
+        Ok(EngineSettings {
+            device,
+            threads: flags.threads.or(file.threads),
+            max_seqs,
+            max_batch_tokens,
+            context: flags.context.or(file.context),
+            kv_cache_bytes,
+            kv_dtype: flags.kv_dtype.or(dtype_of_file).unwrap_or_default(),
+            max_waiting: file.max_waiting.unwrap_or(256),
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<File, Fault> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Fault::usage(format!("config file {} cannot be read: {e}", path.display())))?;
+    toml::from_str(&text)
+        .map_err(|e| Fault::usage(format!("config file {}: {}", path.display(), explain(&e, &text))))
+}
+
+/// toml's message in one line, with the line number instead of a drawing.
+fn explain(error: &toml::de::Error, text: &str) -> String {
+    let line = error.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+    match line {
+        Some(line) => format!("line {line}: {}", error.message()),
+        None => error.message().to_owned(),
+    }
+}
+
+fn gib_to_bytes(gib: f64) -> Result<u64, Fault> {
+    if gib.is_finite() && gib > 0.0 && gib <= 65536.0 {
+        Ok((gib * (1u64 << 30) as f64) as u64)
+    } else {
+        Err(Fault::usage(format!("kv_cache_gib is {gib}; it must be more than 0")))
+    }
+}
+
+/// The type that weights get while loading.
+///
+/// # Errors
+/// If there is none of that name.
+pub(crate) fn parse_mix(name: &str) -> Result<Mix, Fault> {
+    name.parse().map_err(|e: UnknownMix| Fault::usage(e.to_string()))
+}
+
+fn resolve_models(flags: &ServeFlags, file: &[ModelSection]) -> Result<Vec<ModelEntry>, Fault> {
+    let mut entries = Vec::new();
+    let quantize = flags.engine.quantize.as_deref().map(parse_mix).transpose()?;
+    if flags.model.is_empty() {
+        for section in file {
+            let model = ModelRef::parse(&section.source)?;
+            let name = section.name.clone().unwrap_or_else(|| model.name(&section.source));
+            let own = section.quantize.as_deref().map(parse_mix).transpose()?;
+            entries.push(ModelEntry { name, model, quantize: quantize.or(own) });
+        }
+    }
+    for text in &flags.model {
+        let model = ModelRef::parse(text)?;
+        entries.push(ModelEntry { name: model.name(text), model, quantize });
+    }
+    if entries.is_empty() {
+        entries.push(ModelEntry { name: BUNDLED_NAME.to_owned(), model: ModelRef::Bundled, quantize });
+    }
+    for (i, entry) in entries.iter().enumerate() {
+        if entries[..i].iter().any(|other| other.name == entry.name) {
+            return Err(Fault::usage(format!(
+                "two models are called \"{}\"; give them different names in garrison.toml",
+                entry.name
+            )));
+        }
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(text: &str, change: impl FnOnce(&mut ServeFlags)) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("garrison.toml");
+        std::fs::write(&path, text).unwrap();
+        let mut flags = ServeFlags { config: Some(path), ..ServeFlags::default() };
+        change(&mut flags);
+        Config::resolve(&flags).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let c = resolve("[server]\nport = 9000\n[engine]\nmax_seqs = 4\nkv_dtype = \"bf16\"\n", |f| {
+            f.port = Some(1)
+        })
+        .unwrap();
+        assert_eq!((c.server.port, c.engine.max_seqs, c.engine.max_batch_tokens), (1, 4, 512));
+        assert_eq!(c.engine.kv_dtype, KvDtype::BF16);
+        assert!(c.server.host.is_loopback());
+        assert_eq!(c.models[0].name, BUNDLED_NAME);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, wanted) in [
+            ("[server]\nprot = 1\n", "prot"),
+            ("[serve]\n", "serve"),
+            ("[server]\nport = \"x\"\n", "line 2"),
+            ("[engine]\nkv_dtype = \"q3\"\n", "q3"),
+            ("[engine]\nkv_cache_gib = -1\n", "kv_cache_gib"),
+            ("[engine]\ndevice = \"tpu\"\n", "tpu"),
+            ("[engine]\ndevice = \"cuda:0\"\n", "cuda:0"),
+            ("[engine]\nmax_seqs = 100000\n", "max_seqs"),
+            ("[[model]]\nsource = \"nowhere.gguf\"\n", "nowhere.gguf"),
+            (
+                "[[model]]\nname = \"a\"\nsource = \"garrison-tiny\"\n[[model]]\nname = \"a\"\nsource = \"garrison-tiny\"\n",
+                "\"a\"",
+            ),
+            ("[[model]]\nsource = \"garrison-tiny\"\nquantize = \"Q9\"\n", "Q9"),
+            ("= 3", "line 1"),
+        ] {
+            let said = resolve(text, |_| {}).unwrap_err();
+            assert!(said.contains(wanted) && !said.contains('\n'), "{text:?}: {said}");
+        }
+    }
+}

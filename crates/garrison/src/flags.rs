@@ -1,0 +1,156 @@
+//! What the user typed, checked for form and nothing else. [`crate::config`] makes sense of it.
+
+use std::net::IpAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use garrison_device::KvDtype;
+
+/// A private LLM endpoint: quantized Llama behind the OpenAI API.
+#[derive(Debug, Parser)]
+#[command(name = "garrison", version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Flags {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve models over the OpenAI API.
+    Serve(ServeFlags),
+    /// Chat in the terminal.
+    Chat(ChatFlags),
+    /// List, pull, inspect, quantize and synthesize models.
+    #[command(subcommand)]
+    Models(ModelsCommand),
+}
+
+/// Where a model is computed, and with what. Shared by every command that runs one.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct EngineFlags {
+    /// Where to compute: auto, cpu.
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+    /// Threads of the CPU backend [default: what the machine or container allows].
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Sequences computed at the same time, at most.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_seqs: Option<NonZeroUsize>,
+    /// Tokens computed in one step, at most; longer prompts are taken in chunks.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_batch_tokens: Option<NonZeroUsize>,
+    /// Tokens of prompt and answer together, at most [default: the model's, if memory allows].
+    #[arg(long, value_name = "N")]
+    pub(crate) context: Option<NonZeroU32>,
+    /// Memory for the KV cache in GiB [default: a quarter of what is free, if that much is needed].
+    #[arg(long, value_name = "G")]
+    pub(crate) kv_cache_gib: Option<f64>,
+    /// Quantize while loading, as in `models quantize`: for safetensors folders and 16-bit files.
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) quantize: Option<String>,
+    /// How keys and values are stored: f16, bf16, f32.
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) kv_dtype: Option<KvDtype>,
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct ServeFlags {
+    /// A .gguf file, a safetensors folder, a name from `garrison models list`, or
+    /// hf:OWNER/REPO[:FILE]. May be given several times; NAME=M sets the name clients use
+    /// [default: the bundled tiny model].
+    #[arg(long, value_name = "M")]
+    pub(crate) model: Vec<String>,
+    /// A garrison.toml; flags win over it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Address to listen on [default: 127.0.0.1].
+    #[arg(long)]
+    pub(crate) host: Option<IpAddr>,
+    /// Port to listen on; 0 picks a free one [default: 8080].
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// A file with one API key a line; without it no key is asked for.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_keys_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) engine: EngineFlags,
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct ChatFlags {
+    /// The model to load and talk to, as in `serve` [default: the bundled tiny model].
+    #[arg(long, value_name = "M", conflicts_with = "url")]
+    pub(crate) model: Option<String>,
+    /// A running OpenAI-compatible server to talk to instead, e.g. http://127.0.0.1:8080.
+    /// Its key is read from GARRISON_API_KEY or OPENAI_API_KEY.
+    #[arg(long, value_name = "U")]
+    pub(crate) url: Option<String>,
+    /// What the model is told before the conversation.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// 0 always picks the most likely token [default: 0.7].
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f32>,
+    #[command(flatten)]
+    pub(crate) engine: EngineFlags,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// The models Garrison knows by name, and which of them are on this machine.
+    List,
+    /// Download a model: a name from `models list` or hf:OWNER/REPO[:FILE].
+    Pull {
+        /// The model.
+        #[arg(value_name = "M")]
+        model: String,
+    },
+    /// Show what a model file holds: shape, quantization, tokenizer, every tensor.
+    Inspect {
+        /// The model.
+        #[arg(value_name = "M")]
+        model: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Every tensor too.
+        #[arg(long)]
+        tensors: bool,
+    },
+    /// Write a model in another quantization.
+    Quantize {
+        /// A .gguf file or a safetensors folder.
+        #[arg(value_name = "IN")]
+        input: String,
+        /// The .gguf file to write.
+        #[arg(value_name = "OUT")]
+        output: PathBuf,
+        /// Q4_K_M, Q4_K_S, Q5_K_M, Q5_K_S, Q6_K, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K_S,
+        /// Q3_K_M, Q3_K_L, IQ4_NL, IQ4_XS, F16, BF16, F32.
+        #[arg(long = "type", value_name = "TYPE")]
+        ty: String,
+        /// Threads [default: what the machine or container allows].
+        #[arg(long, value_name = "N")]
+        threads: Option<NonZeroUsize>,
+    },
+    /// Write a model of a known shape with random weights, to measure speed without a download.
+    Synth {
+        /// llama-3.2-1b, llama-3.2-3b, llama-3.1-8b, llama-3.3-70b, mistral-7b, qwen2.5-7b, qwen3-8b.
+        #[arg(long, value_name = "NAME")]
+        preset: String,
+        /// As in `models quantize`.
+        #[arg(long = "type", value_name = "TYPE", default_value = "Q4_K_M")]
+        ty: String,
+        /// The .gguf file to write.
+        #[arg(value_name = "OUT")]
+        output: PathBuf,
+        /// Seed of the random weights.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Threads [default: what the machine or container allows].
+        #[arg(long, value_name = "N")]
+        threads: Option<NonZeroUsize>,
+    },
+}

@@ -1,0 +1,194 @@
+//! From a model's name to a running engine: the one place that picks a backend and sizes memory.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use garrison_device::{BLOCK_SIZE, Device};
+use garrison_device_cpu::{CpuDevice, CpuOptions, Isa, available_threads};
+use garrison_engine::{Engine, EngineConfig, LocalExecutor};
+use garrison_gguf::Source;
+use garrison_model::{KvCache, Model, ModelSpec, ModelSummary};
+use garrison_tokenizer::Tokenizer;
+
+use crate::config::{DeviceChoice, EngineSettings, ModelEntry};
+use crate::error::Fault;
+use crate::memory;
+
+/// KV memory where the machine does not tell what it has free.
+const BLIND_KV_BYTES: u64 = 1 << 30;
+
+/// A model that answers.
+pub(crate) struct Loaded {
+    pub(crate) engine: Engine,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    /// The model's own chat template, as its file has it.
+    pub(crate) chat_template: Option<String>,
+    /// What computes it, e.g. `cpu`.
+    pub(crate) device: String,
+}
+
+/// Threads to compute with.
+pub(crate) fn threads(wanted: Option<NonZeroUsize>) -> NonZeroUsize {
+    wanted.unwrap_or_else(available_threads)
+}
+
+/// Opens, loads and starts a model.
+///
+/// # Errors
+/// If it cannot be read, is not supported, or does not fit; the sentence names the model.
+pub(crate) fn load(entry: &ModelEntry, settings: &EngineSettings) -> Result<Loaded, Fault> {
+    let started = Instant::now();
+    let name = &entry.name;
+    let opened = entry.model.open()?;
+    let source = match entry.quantize {
+        Some(mix) => opened.quantized(mix),
+        None => opened,
+    };
+    let refuse = |e: &dyn std::fmt::Display| Fault::usage(format!("model {name}: {e}"));
+    let summary = ModelSummary::read(&source).map_err(|e| refuse(&e))?;
+    tracing::info!(model = name, "loading: {summary}");
+
+    let vocabulary = source.vocabulary().map_err(|e| refuse(&e))?;
+    // Building a large vocabulary takes as long as packing many layers, so both happen at once.
+    let (tokenizer, device_and_model) = std::thread::scope(|scope| {
+        let tokenizer = scope.spawn(|| Tokenizer::new(&vocabulary));
+        let model = load_weights(name, &source, settings);
+        (tokenizer.join(), model)
+    });
+    let (device, model) = device_and_model?;
+    let tokenizer = tokenizer
+        .map_err(|_| Fault::failed(format!("model {name}: the tokenizer could not be built")))?
+        .map_err(|e| refuse(&e))?;
+    let spec = model.spec();
+    if tokenizer.vocab_size() > spec.vocab {
+        return Err(refuse(&format!(
+            "its tokenizer has {} tokens but its embedding only {} rows; the tokenizer is of another model",
+            tokenizer.vocab_size(),
+            spec.vocab
+        )));
+    }
+    let config = engine_config(name, spec, settings)?;
+    let device_name = device.name();
+    let executor = LocalExecutor::new(device, model, &config, settings.kv_dtype).map_err(|e| refuse(&e))?;
+    let tokenizer = Arc::new(tokenizer);
+    let engine = Engine::start(Box::new(executor), Arc::clone(&tokenizer), config).map_err(|e| refuse(&e))?;
+    tracing::info!(
+        model = name,
+        device = device_name,
+        context = config.sequence_limit(),
+        kv_blocks = config.n_blocks - 1,
+        seconds = started.elapsed().as_secs_f64(),
+        "loaded"
+    );
+    Ok(Loaded { engine, tokenizer, chat_template: vocabulary.chat_template, device: device_name })
+}
+
+fn load_weights(
+    name: &str,
+    source: &Source,
+    settings: &EngineSettings,
+) -> Result<(Arc<CpuDevice>, Model<CpuDevice>), Fault> {
+    let isa = Isa::detect();
+    let threads = threads(settings.threads);
+    match settings.device {
+        DeviceChoice::Auto | DeviceChoice::Cpu => {
+            tracing::info!(model = name, ?isa, threads, "computing on the CPU");
+            let device =
+                CpuDevice::new(CpuOptions { threads, isa }).map_err(|e| Fault::failed(e.to_string()))?;
+            let model = Model::load(source, &device, |_| {})
+                .map_err(|e| Fault::usage(format!("model {name}: {e}")))?;
+            Ok((Arc::new(device), model))
+        }
+    }
+}
+
+/// Sizes the KV cache: as much as all sequences could need, within the budget.
+fn engine_config(name: &str, spec: &ModelSpec, settings: &EngineSettings) -> Result<EngineConfig, Fault> {
+    let budget = settings
+        .kv_cache_bytes
+        .unwrap_or_else(|| memory::available().map_or(BLIND_KV_BYTES, |free| free / 4));
+    let plan = plan_kv(
+        KvNeed {
+            bytes_per_block: KvCache::<CpuDevice>::bytes_per_block(spec, settings.kv_dtype) as u64,
+            trained_context: spec.context_length,
+            wanted_context: settings.context.map(|c| c.get() as usize),
+            max_seqs: settings.max_seqs,
+        },
+        budget,
+    )
+    .map_err(|reason| Fault::usage(format!("model {name}: {reason}")))?;
+    Ok(EngineConfig {
+        max_seqs: settings.max_seqs,
+        max_batch_tokens: settings.max_batch_tokens,
+        n_blocks: plan.blocks + 1, // the null block
+        context: plan.context,
+        max_waiting: settings.max_waiting,
+        vocab: spec.vocab,
+    })
+}
+
+struct KvNeed {
+    bytes_per_block: u64,
+    trained_context: usize,
+    wanted_context: Option<usize>,
+    max_seqs: usize,
+}
+
+#[derive(Debug, PartialEq)]
+struct KvPlan {
+    blocks: usize,
+    context: usize,
+}
+
+fn plan_kv(need: KvNeed, budget: u64) -> Result<KvPlan, String> {
+    let context = need.wanted_context.unwrap_or(need.trained_context);
+    if context > need.trained_context {
+        return Err(format!(
+            "context {context} is more than the {} tokens that the model was trained for",
+            need.trained_context
+        ));
+    }
+    let per_sequence = context.div_ceil(BLOCK_SIZE);
+    let affordable = usize::try_from(budget / need.bytes_per_block.max(1)).unwrap_or(usize::MAX);
+    let blocks = per_sequence.saturating_mul(need.max_seqs).min(affordable);
+    if blocks == 0 {
+        return Err(format!(
+            "a KV cache of {budget} bytes does not hold one block of {} bytes; raise kv_cache_gib",
+            need.bytes_per_block
+        ));
+    }
+    let reachable = blocks * BLOCK_SIZE;
+    match need.wanted_context {
+        Some(wanted) if wanted > reachable => Err(format!(
+            "context {wanted} needs a KV cache of {:.2} GiB and there are {:.2} GiB for it, enough for {reachable} \
+             tokens; lower --context or raise --kv-cache-gib",
+            (per_sequence as u64 * need.bytes_per_block) as f64 / (1u64 << 30) as f64,
+            budget as f64 / (1u64 << 30) as f64
+        )),
+        _ => Ok(KvPlan { blocks, context: context.min(reachable) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn need(wanted_context: Option<usize>) -> KvNeed {
+        KvNeed { bytes_per_block: 1000, trained_context: 1024, wanted_context, max_seqs: 4 }
+    }
+
+    #[test]
+    fn the_kv_cache_is_what_is_needed_within_the_budget() {
+        assert_eq!(plan_kv(need(None), 1 << 30), Ok(KvPlan { blocks: 256, context: 1024 }));
+        assert_eq!(plan_kv(need(Some(100)), 1 << 30), Ok(KvPlan { blocks: 28, context: 100 }));
+        assert_eq!(
+            plan_kv(need(None), 10_000),
+            Ok(KvPlan { blocks: 10, context: 160 }),
+            "less context, not none"
+        );
+        assert!(plan_kv(need(Some(500)), 10_000).unwrap_err().contains("160 tokens"));
+        assert!(plan_kv(need(Some(2000)), 1 << 30).unwrap_err().contains("trained for"));
+        assert!(plan_kv(need(None), 10).unwrap_err().contains("kv_cache_gib"));
+    }
+}

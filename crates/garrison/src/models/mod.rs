@@ -1,0 +1,58 @@
+//! `garrison models`: what there is, what a file holds, and other files made from it.
+
+mod inspect;
+mod write;
+
+use crate::error::Fault;
+use crate::flags::ModelsCommand;
+use crate::source::{BUNDLED_NAME, ModelRef};
+use crate::{hub, manifests};
+
+/// Runs one of the `models` commands.
+///
+/// # Errors
+/// As the command says.
+pub(crate) fn run(command: &ModelsCommand) -> Result<(), Fault> {
+    match command {
+        ModelsCommand::List => list(),
+        ModelsCommand::Pull { model } => pull(model),
+        ModelsCommand::Inspect { model, json, tensors } => inspect::run(model, *json, *tensors),
+        ModelsCommand::Quantize { input, output, ty, threads } => {
+            write::quantize(input, output, ty, *threads)
+        }
+        ModelsCommand::Synth { preset, ty, output, seed, threads } => {
+            write::synth(preset, ty, output, *seed, *threads)
+        }
+    }
+}
+
+fn list() -> Result<(), Fault> {
+    println!("{:<14} {:>9}  {:<8}  description", "name", "size", "here");
+    println!(
+        "{BUNDLED_NAME:<14} {:>9}  {:<8}  the bundled model: a support desk for one invented product",
+        "", "bundled"
+    );
+    for m in manifests::all() {
+        let here = match ModelRef::parse(&m.source)? {
+            ModelRef::Hub(hub) if hub::cached(&hub).is_some() => "yes",
+            _ => "no",
+        };
+        println!("{:<14} {:>6} MB  {here:<8}  {} (licence {})", m.name, m.size_mb, m.description, m.license);
+    }
+    println!("\nAny other: garrison models pull hf:OWNER/REPO[:FILE]");
+    Ok(())
+}
+
+fn pull(text: &str) -> Result<(), Fault> {
+    match ModelRef::parse(text)? {
+        ModelRef::Hub(model) => {
+            let path = hub::pull(&model)?;
+            println!("{}", path.display());
+            Ok(())
+        }
+        ModelRef::Bundled => {
+            Err(Fault::usage(format!("{BUNDLED_NAME} is inside the binary; there is nothing to pull")))
+        }
+        ModelRef::Path(path) => Err(Fault::usage(format!("{} is here already", path.display()))),
+    }
+}

@@ -1,0 +1,146 @@
+//! What `M` in `--model M` means: the bundled model, a path, a known name, or a repository on the hub.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use garrison_gguf::Source;
+
+use crate::error::Fault;
+use crate::{hub, manifests};
+
+/// The bundled tiny model, inside the binary so that `serve` answers on a machine that has nothing.
+static BUNDLED: &[u8] = include_bytes!("../../../models/tiny/garrison-tiny.gguf");
+
+/// The bundled model's name, as clients write it.
+pub(crate) const BUNDLED_NAME: &str = "garrison-tiny";
+
+/// A model on the Hugging Face hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HubModel {
+    /// `OWNER/REPO`.
+    pub(crate) repo: String,
+    /// The file wanted; without it, the best one for most machines.
+    pub(crate) file: Option<String>,
+}
+
+impl fmt::Display for HubModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.file {
+            Some(file) => write!(f, "hf:{}:{file}", self.repo),
+            None => write!(f, "hf:{}", self.repo),
+        }
+    }
+}
+
+/// A model as the user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ModelRef {
+    /// The one inside the binary.
+    Bundled,
+    /// A .gguf file or a safetensors folder.
+    Path(PathBuf),
+    /// A repository on the hub; `name` is what clients call it.
+    Hub(HubModel),
+}
+
+impl ModelRef {
+    /// Understands `M`, without looking at the network.
+    ///
+    /// # Errors
+    /// If it is neither a path that exists, nor a known name, nor `hf:OWNER/REPO[:FILE]`.
+    pub(crate) fn parse(text: &str) -> Result<ModelRef, Fault> {
+        if let Some(rest) = text.strip_prefix("hf:") {
+            return parse_hub(rest).map(ModelRef::Hub).ok_or_else(|| {
+                Fault::usage(format!("model \"{text}\" should be hf:OWNER/REPO or hf:OWNER/REPO:FILE"))
+            });
+        }
+        if text == BUNDLED_NAME {
+            return Ok(ModelRef::Bundled);
+        }
+        let path = Path::new(text);
+        if path.exists() {
+            return Ok(ModelRef::Path(path.to_owned()));
+        }
+        if let Some(manifest) = manifests::find(text) {
+            return ModelRef::parse(&manifest.source);
+        }
+        Err(Fault::usage(format!(
+            "model \"{text}\" is neither a file or folder here nor a known name; `garrison models list` shows \
+             the names, hf:OWNER/REPO[:FILE] takes any repository of the hub"
+        )))
+    }
+
+    /// What clients call a model that was given as `text`.
+    pub(crate) fn name(&self, text: &str) -> String {
+        match self {
+            ModelRef::Bundled => BUNDLED_NAME.to_owned(),
+            ModelRef::Path(path) => {
+                path.file_stem().map_or_else(|| text.to_owned(), |stem| stem.to_string_lossy().into_owned())
+            }
+            ModelRef::Hub(hub) if text.starts_with("hf:") => match &hub.file {
+                Some(file) => file.rsplit('/').next().unwrap_or(file).trim_end_matches(".gguf").to_owned(),
+                None => hub.repo.rsplit('/').next().unwrap_or(&hub.repo).to_owned(),
+            },
+            ModelRef::Hub(_) => text.to_owned(),
+        }
+    }
+
+    /// Opens the model, downloading it first if it is on the hub and not yet here.
+    ///
+    /// # Errors
+    /// If it cannot be downloaded, read, or is not a model.
+    pub(crate) fn open(&self) -> Result<Source, Fault> {
+        match self {
+            ModelRef::Bundled => Source::parse(BUNDLED)
+                .map_err(|e| Fault::failed(format!("the bundled model cannot be read: {e}"))),
+            ModelRef::Path(path) => open_path(path),
+            ModelRef::Hub(hub) => open_path(&hub::ensure(hub)?),
+        }
+    }
+}
+
+fn open_path(path: &Path) -> Result<Source, Fault> {
+    Source::open(path).map_err(|e| Fault::usage(e.to_string()))
+}
+
+fn parse_hub(rest: &str) -> Option<HubModel> {
+    let (repo, file) = match rest.split_once(':') {
+        Some((repo, file)) => (repo, Some(file)),
+        None => (rest, None),
+    };
+    let plain = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    let (owner, name) = repo.split_once('/')?;
+    let file_is_plain = file.is_none_or(|f| f.split('/').all(plain));
+    (plain(owner) && plain(name) && file_is_plain)
+        .then(|| HubModel { repo: repo.to_owned(), file: file.map(str::to_owned) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_can_be_named_in_each_way() {
+        let hub = |repo: &str, file: Option<&str>| {
+            ModelRef::Hub(HubModel { repo: repo.into(), file: file.map(str::to_owned) })
+        };
+        for (text, wanted, name) in [
+            ("garrison-tiny", ModelRef::Bundled, "garrison-tiny"),
+            ("hf:a/b-GGUF", hub("a/b-GGUF", None), "b-GGUF"),
+            ("hf:a/b:dir/c.Q4.gguf", hub("a/b", Some("dir/c.Q4.gguf")), "c.Q4"),
+            ("src", ModelRef::Path("src".into()), "src"),
+        ] {
+            let parsed = ModelRef::parse(text).unwrap();
+            assert_eq!(parsed, wanted);
+            assert_eq!(parsed.name(text), name);
+        }
+        assert_eq!(ModelRef::parse("llama-3.2-1b").unwrap().name("llama-3.2-1b"), "llama-3.2-1b");
+        for bad in ["hf:a", "hf:a/b/c", "hf:a/..", "hf:a/b:../c", "hf:/b", "no-such-model"] {
+            assert!(ModelRef::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What the end-to-end tests share: the binary, started as a user starts it.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The binary under test.
+pub fn garrison() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_garrison"));
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end.
+pub fn run(args: &[&str]) -> Output {
+    garrison().args(args).output().unwrap()
+}
+
+/// Asserts exit code 2 and one line on stderr that contains `wanted`.
+pub fn assert_refused(output: &Output, wanted: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    let said: Vec<&str> = stderr.lines().filter(|l| l.starts_with("garrison: ")).collect();
+    assert!(said.len() == 1 && said[0].contains(wanted), "wanted one sentence with {wanted:?}, got {stderr}");
+}
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    pub url: String,
+    pub model: String,
+}
+
+impl Server {
+    /// Starts `garrison serve --port 0 ARGS` and waits for its ready line.
+    pub fn start(args: &[&str]) -> Server {
+        let mut child = garrison()
+            .args(["serve", "--port", "0"])
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [ready, url, model, device] = words[..] else {
+            let mut stderr = String::new();
+            let _ = child.kill();
+            child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+            panic!("no ready line but {line:?}; {stderr}");
+        };
+        assert_eq!(ready, "ready");
+        assert!(device.starts_with("device="), "{line}");
+        let model = model.strip_prefix("model=").unwrap().to_owned();
+        let url = url.to_owned();
+        Server { child, url, model }
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+    }
+
+    /// Waits for the end and gives what was logged.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let mut stderr = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, stderr);
+            }
+            assert!(Instant::now() < deadline, "the server does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Posts JSON and gives status and body.
+    pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut answer = agent.post(format!("{}{path}", self.url)).send_json(body).unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.body_mut().read_json().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
