@@ -118,8 +118,8 @@ fn streams_echo_first_and_add_up() {
         // The prompt's beginning token, its text, the answer and the end token.
         assert_eq!(scored, 1 + 2 + ANSWER.len() + 1);
         assert_eq!(of_choice[0]["prompt_token_ids"].as_array().unwrap().len(), 3);
-        let last = of_choice.last().unwrap()["token_ids"].as_array().unwrap().last().unwrap().clone();
-        assert_eq!(last, EOS);
+        let ids = of_choice.iter().flat_map(|choice| choice["token_ids"].as_array().unwrap());
+        assert_eq!(ids.last().unwrap(), &json!(EOS));
     }
     assert_eq!(chunks.last().unwrap()["usage"]["prompt_tokens"], 6);
 }
