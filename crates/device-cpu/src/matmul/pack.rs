@@ -194,7 +194,10 @@ impl Split for BlockQ6K {
 pub(crate) fn pack_panel(ty: TensorType, src: &[u8], row_bytes: usize, out: &mut [u8]) {
     assert!(src.len() <= PANEL * row_bytes, "a panel has {PANEL} rows");
     let Some(l) = layout(ty) else {
-        return interleave(ty.block_bytes(), src, row_bytes, out);
+        return match ty.block_bytes() {
+            4 => interleave::<4>(src, row_bytes, out),
+            _ => interleave::<2>(src, row_bytes, out),
+        };
     };
     match ty {
         TensorType::Q8_0 => pack_blocks::<BlockQ8_0>(&l, src, row_bytes, out),
@@ -213,11 +216,12 @@ pub(crate) fn pack_panel(ty: TensorType, src: &[u8], row_bytes: usize, out: &mut
     }
 }
 
-/// Plain values of `size` bytes: `[k, PANEL]`.
-fn interleave(size: usize, src: &[u8], row_bytes: usize, out: &mut [u8]) {
+/// Plain values of `SIZE` bytes: `[k, PANEL]`.
+fn interleave<const SIZE: usize>(src: &[u8], row_bytes: usize, out: &mut [u8]) {
+    let (out, _) = out.as_chunks_mut::<SIZE>();
     for (r, row) in src.chunks_exact(row_bytes).enumerate() {
-        for (value, out) in row.chunks_exact(size).zip(out.chunks_exact_mut(PANEL * size)) {
-            out[r * size..][..size].copy_from_slice(value);
+        for (value, out) in row.as_chunks::<SIZE>().0.iter().zip(out.chunks_exact_mut(PANEL)) {
+            out[r] = *value;
         }
     }
 }
