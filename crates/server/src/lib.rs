@@ -32,6 +32,7 @@ mod fields;
 mod params;
 
 mod chat;
+mod check;
 mod completions;
 mod info;
 mod tokenize;
@@ -55,6 +56,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub use auth::{ApiKeys, ApiKeysError};
+pub use check::{Endpoint, check_body};
 pub use config::{Limits, ServerConfig, Times};
 pub use model::ServedModel;
 

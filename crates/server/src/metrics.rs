@@ -115,7 +115,7 @@ type EngineMetric = (&'static str, &'static str, &'static str, fn(&Stats) -> f64
 const ENGINE_METRICS: [EngineMetric; 11] = [
     ("garrison:num_requests_running", "gauge", "Sequences in the running batch.", |s| s.running as f64),
     ("garrison:num_requests_waiting", "gauge", "Sequences that wait for admission.", |s| s.waiting as f64),
-    ("garrison:kv_cache_usage_perc", "gauge", "Part of the KV cache in use, 0 to 1.", Stats::kv_usage),
+    ("garrison:kv_cache_usage", "gauge", "Part of the KV cache in use, 0 to 1.", Stats::kv_usage),
     ("garrison:prompt_tokens_total", "counter", "Prompt tokens computed.", |s| s.prompt_tokens as f64),
     ("garrison:generation_tokens_total", "counter", "Tokens generated.", |s| s.generation_tokens as f64),
     ("garrison:num_preemptions_total", "counter", "Sequences computed again for lack of blocks.", |s| {
@@ -200,7 +200,7 @@ mod tests {
             "garrison:inter_token_latency_seconds_sum{model_name=\"a\\\"b\"} 5.032\n",
             "garrison:inter_token_latency_seconds_count{model_name=\"a\\\"b\"} 4\n",
             "garrison:num_requests_running{model_name=\"a\\\"b\"} 3\n",
-            "garrison:kv_cache_usage_perc{model_name=\"a\\\"b\"} 0.25\n",
+            "garrison:kv_cache_usage{model_name=\"a\\\"b\"} 0.25\n",
             "garrison:http_requests_total{route=\"/v1/models\",status=\"200\"} 1\n",
         ] {
             assert!(page.contains(wanted), "missing {wanted} in\n{page}");

@@ -18,21 +18,8 @@ pub(crate) fn rms_norm_in_place(run: Run<'_>, x: &mut [f32], w: &[f32], eps: f32
     run.for_rows(x, w.len(), &|_, part| rows(run.level, part, w, eps));
 }
 
-variants!(fn row(x: &mut [f32], w: &[f32], eps: f32) = reference | kernel);
-variants!(fn rows(x: &mut [f32], w: &[f32], eps: f32) = reference_rows | kernel_rows);
-
-/// One row, the sum in f64.
-fn reference(x: &mut [f32], w: &[f32], eps: f32) {
-    let sum: f64 = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    let scale = 1.0 / ((sum / x.len() as f64) as f32 + eps).sqrt();
-    for (x, w) in x.iter_mut().zip(w) {
-        *x = *x * scale * w;
-    }
-}
-
-fn reference_rows(x: &mut [f32], w: &[f32], eps: f32) {
-    x.chunks_exact_mut(w.len()).for_each(|x| reference(x, w, eps));
-}
+variants!(fn row(x: &mut [f32], w: &[f32], eps: f32) = kernel);
+variants!(fn rows(x: &mut [f32], w: &[f32], eps: f32) = kernel_rows);
 
 #[inline(always)]
 fn kernel_rows<S: Simd>(s: S, x: &mut [f32], w: &[f32], eps: f32) {
@@ -72,6 +59,19 @@ mod tests {
     use super::super::tests::{assert_close, assert_same_bits, for_every_run, values};
     use super::*;
     use crate::simd::portable::Portable;
+
+    /// One row, the sum in f64.
+    fn reference(x: &mut [f32], w: &[f32], eps: f32) {
+        let sum: f64 = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        let scale = 1.0 / ((sum / x.len() as f64) as f32 + eps).sqrt();
+        for (x, w) in x.iter_mut().zip(w) {
+            *x = *x * scale * w;
+        }
+    }
+
+    fn reference_rows(x: &mut [f32], w: &[f32], eps: f32) {
+        x.chunks_exact_mut(w.len()).for_each(|x| reference(x, w, eps));
+    }
 
     const DIMS: [usize; 9] = [1, 15, 16, 17, 32, 47, 128, 1000, 4096];
 

@@ -24,8 +24,8 @@ pub(crate) fn rope(run: Run<'_>, x: &mut [f32], angles: &[f32], shape: RopeShape
     });
 }
 
-variants!(fn adjacent(row: &mut [f32], head_dim: usize, angles: &[f32]) = rotate_adjacent | adjacent_for);
-variants!(fn halves(row: &mut [f32], head_dim: usize, angles: &[f32]) = rotate_halves | halves_for);
+variants!(fn adjacent(row: &mut [f32], head_dim: usize, angles: &[f32]) = adjacent_for);
+variants!(fn halves(row: &mut [f32], head_dim: usize, angles: &[f32]) = halves_for);
 
 #[inline(always)]
 fn adjacent_for<S: Simd>(_: S, row: &mut [f32], head_dim: usize, angles: &[f32]) {

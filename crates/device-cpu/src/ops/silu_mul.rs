@@ -11,13 +11,7 @@ pub(crate) fn silu_mul(run: Run<'_>, dst: &mut [f32], gate: &[f32], up: &[f32]) 
     });
 }
 
-variants!(fn slices(dst: &mut [f32], gate: &[f32], up: &[f32]) = reference | kernel);
-
-fn reference(dst: &mut [f32], gate: &[f32], up: &[f32]) {
-    for ((d, g), u) in dst.iter_mut().zip(gate).zip(up) {
-        *d = g / (1.0 + (-g).exp()) * u;
-    }
-}
+variants!(fn slices(dst: &mut [f32], gate: &[f32], up: &[f32]) = kernel);
 
 #[inline(always)]
 fn kernel<S: Simd>(s: S, dst: &mut [f32], gate: &[f32], up: &[f32]) {

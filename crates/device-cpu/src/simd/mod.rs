@@ -3,7 +3,9 @@
 //! Key decision: the width is 16 everywhere, two AVX2 registers or one AVX-512 register, which is
 //! also the number of tokens in a KV block. Kernels are written once over [`Simd`]; the variants
 //! differ in primitives only, and since every primitive rounds the same way, they agree to the
-//! bit. Tests use that: `Portable`, an array of 16, runs the very loops that AVX-512 runs.
+//! bit. `Portable`, an array of 16, is the scalar variant and runs the very loops that AVX-512 runs:
+//! rounding activations to 8 bits turns the last bit of a norm into a whole quantum some layers on,
+//! so only equal bits keep a model's variants equal. The formulas in f64 are in each op's tests.
 //!
 //! A value of an instruction set's type proves that the processor has it: the only way to get one
 //! is a constructor that asks.
@@ -12,7 +14,6 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-#[cfg(test)]
 pub(crate) mod portable;
 #[cfg(test)]
 mod tests;
@@ -137,14 +138,13 @@ impl Level {
     }
 }
 
-/// `variants!(fn f(a: A, …) = scalar | simd);` defines `f(level, a, …)`, which calls `scalar(a, …)`
-/// or compiles `simd(s, a, …)`, generic over [`Simd`] and `#[inline(always)]`, once for each
-/// instruction set.
+/// `variants!(fn f(a: A, …) = simd);` defines `f(level, a, …)`, which compiles `simd(s, a, …)`, generic
+/// over [`Simd`] and `#[inline(always)]`, once for each instruction set.
 macro_rules! variants {
-    ($vis:vis fn $name:ident $(<$e:ident: $bound:path>)? ($($arg:ident: $ty:ty),* $(,)?) = $scalar:path | $simd:path) => {
+    ($vis:vis fn $name:ident $(<$e:ident: $bound:path>)? ($($arg:ident: $ty:ty),* $(,)?) = $simd:path) => {
         $vis fn $name $(<$e: $bound>)? (level: $crate::simd::Level, $($arg: $ty),*) {
             match level {
-                $crate::simd::Level::Scalar => $scalar($($arg),*),
+                $crate::simd::Level::Scalar => $simd($crate::simd::portable::Portable, $($arg),*),
                 #[cfg(target_arch = "x86_64")]
                 $crate::simd::Level::Avx2(s) => {
                     #[target_feature(enable = "avx2,fma,f16c")]

@@ -4,7 +4,7 @@ use half::{bf16, f16};
 
 use super::{LANES, Simd};
 
-/// Any processor. For tests: without hardware fused multiply-add it is slow.
+/// Any processor. Without hardware fused multiply-add it is slow.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 

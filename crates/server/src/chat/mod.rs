@@ -23,6 +23,7 @@ use crate::error::ApiError;
 use crate::fields::{Fields, parse};
 use crate::gate::Passed;
 use crate::launch::Launch;
+use crate::model::ServedModel;
 use crate::record::Record;
 use crate::sse::Production;
 use parse::ChatRequest;
@@ -60,4 +61,13 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
     let delivery = request.params.delivery;
     let [prompt] = prompts;
     Ok(produce(generation, ChatFormat::new(request, prompt, &entry.model), delivery))
+}
+
+/// Reads a body as [`create`] does, and starts nothing.
+pub(crate) fn check(body: &[u8], model: &ServedModel) -> Result<(), ApiError> {
+    let value = parse(body)?;
+    let fields = Fields::root(&value)?;
+    ChatRequest::read(&fields, model)?;
+    prompt::tokens(&fields, model)?;
+    Ok(())
 }

@@ -15,7 +15,6 @@ use std::ops::Range;
 use garrison_device::BLOCK_SIZE;
 use half::{bf16, f16};
 
-use super::reference;
 use crate::kv::Cells;
 use crate::simd::{LANES, Simd, variants};
 
@@ -84,10 +83,6 @@ pub(super) fn overlap(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
 }
 
 impl<E> Queries<'_, E> {
-    pub(super) fn rows(&self) -> usize {
-        self.positions.len() * self.group
-    }
-
     /// The positions that any of the tokens sees.
     pub(super) fn visible(&self) -> Range<usize> {
         let all = self.positions.iter().map(|&p| visible(p, self.window));
@@ -151,9 +146,9 @@ impl<E> Seen<'_, E> {
 }
 
 variants!(pub(super) fn attend<E: KvElement>(queries: &Queries<'_, E>, span: usize, partial: &mut Partial<'_>)
-    = reference::attend | attend_span);
-variants!(pub(super) fn merge(total: &mut Partial<'_>, part: &Partial<'_>) = reference::merge | merge_spans);
-variants!(pub(super) fn finish(total: &Partial<'_>, row: usize, dst: &mut [f32]) = reference::finish | finish_row);
+    = attend_span);
+variants!(pub(super) fn merge(total: &mut Partial<'_>, part: &Partial<'_>) = merge_spans);
+variants!(pub(super) fn finish(total: &Partial<'_>, row: usize, dst: &mut [f32]) = finish_row);
 
 /// Adds what the queries see of span number `span` to `partial`.
 #[inline(always)]

@@ -6,7 +6,6 @@
 //! busy, a long context is split further, by span of positions; the arithmetic is the same.
 
 mod kernel;
-mod reference;
 #[cfg(test)]
 mod tests;
 
