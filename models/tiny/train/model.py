@@ -119,9 +119,10 @@ class Llama(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
         for name, p in self.named_parameters():
             if p.dim() == 2:
-                std = 0.02 if "embd" in name else c.hidden ** -0.5
+                # Small outputs at the start leave the token itself the loudest in the residual stream.
+                std = 0.05 if "embd" in name else c.hidden ** -0.5
                 if name.endswith(("attn_output.weight", "ffn_down.weight")):
-                    std *= (2 * c.layers) ** -0.5
+                    std = 0.02 * (2 * c.layers) ** -0.5
                 nn.init.normal_(p, std=std)
 
     def hidden(self, ids: Tensor, cache: list[list] | None = None, start: int = 0, keep: Tensor | None = None) -> Tensor:

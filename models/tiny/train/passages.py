@@ -126,9 +126,9 @@ def _generic(rng: random.Random, split: str, n: int, lacking: int) -> tuple[list
 
 
 def make(rng: random.Random, split: str, size: int | None = None, filler: int | None = None) -> Passage:
-    """A passage of `size` statements; about one question in six is not answered by it."""
+    """A passage of `size` statements; about one question in five is not answered by it."""
     size = size or rng.randint(2, 5)
-    lacking = 1 if rng.random() < 0.5 else 0
+    lacking = rng.choice([0, 0, 1, 1, 2])
     build = _generic if rng.random() < 0.4 else _topical
     sentences, questions = build(rng, split, size, lacking)
     for _ in range(rng.choice([0, 0, 0, 1, 2]) if filler is None else filler):
