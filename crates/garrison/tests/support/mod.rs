@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// The binary under test.
-pub fn garrison() -> Command {
+pub(crate) fn garrison() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_garrison"));
     command.env_remove("RUST_LOG").stdin(Stdio::null());
     command
 }
 
 /// Runs it to its end.
-pub fn run(args: &[&str]) -> Output {
+pub(crate) fn run(args: &[&str]) -> Output {
     garrison().args(args).output().unwrap()
 }
 
 /// Asserts exit code 2 and one line on stderr that contains `wanted`.
-pub fn assert_refused(output: &Output, wanted: &str) {
+pub(crate) fn assert_refused(output: &Output, wanted: &str) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     let said: Vec<&str> = stderr.lines().filter(|l| l.starts_with("garrison: ")).collect();
@@ -28,15 +28,15 @@ pub fn assert_refused(output: &Output, wanted: &str) {
 }
 
 /// A running server; killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub url: String,
-    pub model: String,
+    pub(crate) url: String,
+    pub(crate) model: String,
 }
 
 impl Server {
     /// Starts `garrison serve --port 0 ARGS` and waits for its ready line.
-    pub fn start(args: &[&str]) -> Server {
+    pub(crate) fn start(args: &[&str]) -> Server {
         let mut child = garrison()
             .args(["serve", "--port", "0"])
             .args(args)
@@ -61,13 +61,13 @@ impl Server {
     }
 
     /// Sends SIGTERM.
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(killed.success());
     }
 
     /// Waits for the end and gives what was logged.
-    pub fn wait(mut self) -> (ExitStatus, String) {
+    pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let mut stderr = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
@@ -81,7 +81,7 @@ impl Server {
     }
 
     /// Posts JSON and gives status and body.
-    pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let mut answer = agent.post(format!("{}{path}", self.url)).send_json(body).unwrap();
         let status = answer.status().as_u16();

@@ -235,7 +235,7 @@ fn the_kernel_means_the_same_on_any_width() {
         group: 7,
         q: &scene.q[0][400 * scene.row()..],
     };
-    let rows = queries.rows();
+    let rows = queries.positions.len() * queries.group;
     for isa in Isa::available().filter(|&isa| isa != Isa::Scalar) {
         for span in 0..2 {
             let [mut got, mut expected] = [(); 2].map(|_| vec![0.0; Partial::len(rows, 48)]);
