@@ -5,6 +5,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import tempfile
 
 import openai
 import pytest
@@ -17,17 +18,19 @@ class Server:
     """A running `garrison serve`."""
 
     def __init__(self, *flags: str):
+        # A file, since nobody reads while the server runs and a full pipe would stop it.
+        self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [BINARY, "serve", "--port", "0", *flags],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.log,
             text=True,
         )
         ready = self.process.stdout.readline()
         match = re.fullmatch(r"ready (http://\S+) model=(\S+) device=(\S+)\n", ready)
         if match is None:
             self.process.kill()
-            raise AssertionError(f"no ready line but {ready!r}; stderr: {self.process.stderr.read()}")
+            raise AssertionError(f"no ready line but {ready!r}; stderr: {self.logged()}")
         self.url, self.model, self.device = match.groups()
 
     def client(self, **options) -> openai.OpenAI:
@@ -36,8 +39,12 @@ class Server:
 
     def stop(self) -> tuple[int, str]:
         self.process.send_signal(signal.SIGTERM)
-        _, stderr = self.process.communicate(timeout=60)
-        return self.process.returncode, stderr
+        self.process.wait(timeout=60)
+        return self.process.returncode, self.logged()
+
+    def logged(self) -> str:
+        self.log.seek(0)
+        return self.log.read()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 //! What the end-to-end tests share: the binary, started as a user starts it.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,8 @@ pub(crate) fn assert_refused(output: &Output, wanted: &str) {
 /// A running server; killed when dropped.
 pub(crate) struct Server {
     child: Child,
+    /// What it logs; a file, since nobody reads while it runs and a full pipe would stop it.
+    log: tempfile::NamedTempFile,
     pub(crate) url: String,
     pub(crate) model: String,
 }
@@ -37,27 +39,26 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `garrison serve --port 0 ARGS` and waits for its ready line.
     pub(crate) fn start(args: &[&str]) -> Server {
+        let log = tempfile::NamedTempFile::new().unwrap();
         let mut child = garrison()
             .args(["serve", "--port", "0"])
             .args(args)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(log.reopen().unwrap())
             .spawn()
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let words: Vec<&str> = line.split_whitespace().collect();
         let [ready, url, model, device] = words[..] else {
-            let mut stderr = String::new();
             let _ = child.kill();
-            child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-            panic!("no ready line but {line:?}; {stderr}");
+            panic!("no ready line but {line:?}; {}", std::fs::read_to_string(log.path()).unwrap());
         };
         assert_eq!(ready, "ready");
         assert!(device.starts_with("device="), "{line}");
         let model = model.strip_prefix("model=").unwrap().to_owned();
         let url = url.to_owned();
-        Server { child, url, model }
+        Server { child, log, url, model }
     }
 
     /// Sends SIGTERM.
@@ -68,12 +69,10 @@ impl Server {
 
     /// Waits for the end and gives what was logged.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
-        let mut stderr = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                return (status, stderr);
+                return (status, std::fs::read_to_string(self.log.path()).unwrap());
             }
             assert!(Instant::now() < deadline, "the server does not end");
             std::thread::sleep(Duration::from_millis(10));
