@@ -128,23 +128,23 @@ def read_back(rng: random.Random) -> list[dict]:
 
 
 def conversation(rng: random.Random, long_share: float = 0.03) -> list[dict]:
-    """One training conversation."""
+    """One training conversation. The mix leans on what is hard: looking things up in a passage."""
     roll = rng.random()
     if roll < long_share:
         return _long(rng)
     roll = rng.random()
-    if roll < 0.22:
+    if roll < 0.16:
         return knowledge(rng, 1)
-    if roll < 0.48:
+    if roll < 0.40:
         return knowledge(rng, rng.randint(2, 5))
-    if roll < 0.52:
+    if roll < 0.44:
         return notes(rng, "train", rng.randint(0, 3))
-    if roll < 0.55:
+    if roll < 0.46:
         return read_back(rng)
-    if roll < 0.65:
+    if roll < 0.66:
         return passage(rng, "train", 1)
-    if roll < 0.83:
-        return passage(rng, "train", rng.randint(2, 6), size=rng.randint(3, 7))
+    if roll < 0.92:
+        return passage(rng, "train", rng.randint(2, 6), size=rng.randint(2, 6))
     return ticket(rng, "train", rng.choice([1, 1, 2, 3]))
 
 

@@ -107,5 +107,5 @@ def right(answer: str, expect: dict) -> bool:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    target.write_text("".join(json.dumps(c, ensure_ascii=False) + "\n" for c in build("eval", seed=20260)))
+    target.write_text("".join(json.dumps(c, ensure_ascii=False) + "\n" for c in build("eval", seed=20261)))
     print(f"{sum(1 for _ in target.open())} cases in {target}")

@@ -123,6 +123,10 @@ if __name__ == "__main__":
     saved = torch.load(args.checkpoint)
     write(args.out, PRESETS[saved["preset"]], saved["model"])
     results = golden(read(args.out))
+    trained = Llama(PRESETS[saved["preset"]])
+    trained.load_state_dict(saved["model"])
+    same = sum(a["greedy"] == b["greedy"] for a, b in zip(results, golden(trained)))
+    print(f"the file and the checkpoint continue {same} of {len(results)} prompts alike")
     if args.golden:
         args.golden.write_text("[\n" + ",\n".join(json.dumps(g, ensure_ascii=False) for g in results) + "\n]\n")
     for g in results:

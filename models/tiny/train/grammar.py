@@ -86,10 +86,22 @@ def _typo(rng: random.Random, word: str) -> str:
     return word[:i] + word[i + 1] + word[i] + word[i + 2:]
 
 
+# Words that say little. Strewn into a question they teach the model to hold on to those that matter.
+_NOISE = ("really actually again maybe perhaps just somehow always often sometimes here there then also even still quite very "
+          "must might could would should shall let make take come comes goes go going get gets got put see look say tell know "
+          "think want need like would rather than that this these those which what when where while because since before after "
+          "out up down off over through about into onto from with some any every other another one thing things something "
+          "anything way kind sort lot much many more most our your their them they he she we us at on so but if or yes no well "
+          "oh today yesterday home house day week people friend question idea point case place side end part number").split()
+
+
 def roughen(rng: random.Random, text: str) -> str:
-    """Typing as people type: sometimes a small word is missing or a letter slips."""
+    """Typing as people type: sometimes a small word is missing, too much, or a letter slips."""
     words = text.split()
-    if len(words) > 3 and rng.random() < 0.06:
+    if rng.random() < 0.25:
+        for _ in range(rng.choice([1, 1, 2, 3])):
+            words.insert(rng.randrange(len(words) + 1), rng.choice(_NOISE))
+    if len(words) > 3 and rng.random() < 0.12:
         words = [w for w in words if w.lower() not in _STOP or rng.random() < 0.5]
     if rng.random() < 0.06:
         long = [i for i, w in enumerate(words) if len(w) >= 5 and w.isalpha()]
@@ -103,6 +115,8 @@ _BEFORE = ["hi, ", "hello, ", "hey, ", "hello! ", "quick question: ", "one quest
            "please tell me, ", "sorry, ", "excuse me, ", "and ", "also, ", "so ", "good morning, ", "ok, ",
            "I would like to know: ", "can you help? ", "another question: ", "I was wondering, "]
 _AFTER = [" please", ", please", " thanks", ", thanks", " thank you", ", thank you"]
+_CHAT = [", any idea", ", is this normal", ", can you explain", ", do you know", ", what can you tell me", ", I am new to this",
+         ", my neighbour asked", ", I could not find it", ", I forgot", ", it matters to me"]
 _QUESTION = re.compile(r"^(what|which|who|whom|when|where|why|how|is|are|does|do|can|may|will|could|should|would|at|in|"
                        r"by|until|since|from|on|for|must|up|to|over|after)\b", re.I)
 
@@ -112,8 +126,8 @@ def dress(rng: random.Random, text: str) -> str:
     question = bool(_QUESTION.match(text))
     if rng.random() < 0.22:
         text = rng.choice(_BEFORE) + text
-    if rng.random() < 0.10:
-        text = text + rng.choice(_AFTER)
+    if rng.random() < 0.13:
+        text = text + rng.choice(_AFTER + _CHAT)
     if rng.random() < 0.75:
         text = text[0].upper() + text[1:]
     roll = rng.random()
@@ -125,6 +139,6 @@ def dress(rng: random.Random, text: str) -> str:
     roll = rng.random()
     if roll < 0.08:
         text = text.lower()
-    elif roll < 0.10:
+    elif roll < 0.11:
         text = text.upper()
     return text

@@ -20,7 +20,7 @@ _URGENT = ["this is {very|really|} urgent", "please {hurry|act fast|be quick}", 
            "{it|this} cannot wait", "{please|} {answer|help} as soon as possible", "this is an emergency", "urgent!", "help me now",
            "{every minute|every hour} counts"]
 _CALM = ["{there is|} no rush", "no hurry{ at all|}", "{it|this} is not urgent", "whenever you have time", "take your time",
-         "{it|this} can wait", "just {for your information|so you know}", "answer {when you can|next week}"]
+         "{it|this} can wait", "just {for your information|so you know}", "answer when you can"]
 _NEUTRAL = ["my order number is <code>", "I bought it in <year>", "my name is <person>", "I live in <place>", "regards, <person>",
             "thank you", "the serial number is <code>", "you can call me on <phone>", "I am a customer since <year>", "best wishes",
             "the W2 is {white|grey}", "I wrote to you before"]

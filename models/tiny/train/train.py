@@ -1,6 +1,6 @@
 """Trains a preset on generated conversations.
 
-    python train.py --preset tiny --steps 4000 --out ../../../target/tiny
+    python train.py --preset tiny --steps 7000 --out ../../../target/tiny
 
 Every step takes a fixed budget of tokens from conversations of similar length. The learning rate
 warms up, stays, and falls to zero over the last part (the schedule needs no decision on the
@@ -183,7 +183,7 @@ def main() -> None:
     """Reads the options and starts the workers."""
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--preset", choices=PRESETS, default="tiny")
-    parse.add_argument("--steps", type=int, default=4000)
+    parse.add_argument("--steps", type=int, default=7000)
     parse.add_argument("--tokens", type=int, default=2048, help="tokens in one step")
     parse.add_argument("--lr", type=float, default=1e-3)
     parse.add_argument("--warmup", type=int, default=100)
@@ -191,7 +191,7 @@ def main() -> None:
     parse.add_argument("--short", type=int, default=300, help="steps with short conversations and a loss on the prompt")
     parse.add_argument("--workers", type=int, default=2, help="processes, each with one thread")
     parse.add_argument("--seed", type=int, default=1)
-    parse.add_argument("--save-every", type=int, default=250)
+    parse.add_argument("--save-every", type=int, default=400)
     parse.add_argument("--out", type=Path, required=True, help="folder for checkpoints and log")
     parse.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     args = parse.parse_args()

@@ -53,7 +53,7 @@ def _draw(rng: random.Random, kind: str) -> str:
         return _code(rng)
     if kind == "date":
         day, month, year = n(1, 28), rng.choice(_MONTHS), n(2021, 2035)
-        return rng.choice([f"{day} {month} {year}", f"{day} {month}", f"{month} {day}", f"{year}-{n(1, 12):02}-{day:02}"])
+        return rng.choice([f"{day} {month} {year}", f"{day} {month}", f"{month} {day}"])
     if kind == "year":
         return str(n(1950, 2035))
     if kind == "time":
