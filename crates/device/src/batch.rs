@@ -92,7 +92,8 @@ impl Batch {
 
     /// Empties the batch, keeping its memory.
     pub fn clear(&mut self) {
-        let Batch { tokens, positions, slots, q_start, kv_len, blocks, block_start, adapters, samples } = self;
+        let Batch { tokens, positions, slots, q_start, kv_len, blocks, block_start, adapters, samples } =
+            self;
         for v in [tokens, positions, slots, q_start, kv_len, blocks, block_start, adapters] {
             v.clear();
         }
@@ -105,7 +106,10 @@ impl Batch {
     pub fn push_sequence(&mut self, tokens: &[u32], kv_len: u32, table: &[u32], adapter: u32) -> u32 {
         let n = tokens.len() as u32;
         assert!(n > 0 && n <= kv_len, "a sequence runs at least one token and at most all");
-        assert!(table.len() * crate::BLOCK_SIZE >= kv_len as usize, "the block table must cover the sequence");
+        assert!(
+            table.len() * crate::BLOCK_SIZE >= kv_len as usize,
+            "the block table must cover the sequence"
+        );
         if self.q_start.is_empty() {
             self.q_start.push(0);
             self.block_start.push(0);
@@ -138,7 +142,10 @@ mod tests {
         let first = b.push_sequence(&[1], 1, &[3], 0);
         assert_eq!(b.positions, [15, 16, 17, 0]);
         assert_eq!(b.slots, [5 * 16 + 15, 2 * 16, 2 * 16 + 1, 3 * 16]);
-        assert_eq!((b.q_start.as_slice(), b.block_start.as_slice()), ([0, 3, 4].as_slice(), [0, 2, 3].as_slice()));
+        assert_eq!(
+            (b.q_start.as_slice(), b.block_start.as_slice()),
+            ([0, 3, 4].as_slice(), [0, 2, 3].as_slice())
+        );
         assert_eq!((first, b.n_seqs()), (3, 2));
         b.clear();
         assert_eq!(b, Batch::default());

@@ -203,10 +203,7 @@ pub trait Capture: Ops {
     ///
     /// # Errors
     /// If the device fails or `forward` does.
-    fn capture(
-        &self,
-        forward: impl FnOnce() -> Result<(), DeviceError>,
-    ) -> Result<Self::Graph, DeviceError>;
+    fn capture(&self, forward: impl FnOnce() -> Result<(), DeviceError>) -> Result<Self::Graph, DeviceError>;
 
     /// Runs a recorded step.
     ///

@@ -13,6 +13,8 @@ mod avx2;
 mod avx512;
 mod kernel;
 mod layout;
+#[cfg(test)]
+mod model;
 mod pack;
 mod scalar;
 mod simd;
@@ -43,7 +45,7 @@ const MIN_TASK_BYTES: usize = 64 << 10;
 const TASKS_PER_THREAD: usize = 8;
 
 /// Runs the stripe function of an instruction set for a type.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", test))]
 macro_rules! run_vector {
     ($isa:ident, $ty:expr, $stripe:expr) => {
         match $ty {
@@ -165,16 +167,7 @@ impl Job<'_> {
     /// Computes some panels. No two calls of a region may share a panel.
     fn run(&self, isa: Isa, rows: usize, range: Range<usize>) {
         let w = self.w;
-        let stripe = Stripe {
-            panels: w.panels(),
-            panel_bytes: w.panel_bytes(),
-            range,
-            n: w.n(),
-            k: w.k(),
-            rows,
-            x: self.x,
-            dst: self.dst.0,
-        };
+        let stripe = self.stripe(rows, range);
         match isa {
             Isa::Scalar => match layout(w.ty()) {
                 Some(l) => scalar::quantized(&l, &stripe),
@@ -190,5 +183,27 @@ impl Job<'_> {
             #[cfg(not(target_arch = "x86_64"))]
             _ => unreachable!("asserted to be available"),
         }
+    }
+
+    /// The task that computes some panels.
+    fn stripe(&self, rows: usize, range: Range<usize>) -> Stripe<'_> {
+        Stripe {
+            panels: self.w.panels(),
+            panel_bytes: self.w.panel_bytes(),
+            range,
+            n: self.w.n(),
+            k: self.w.k(),
+            rows,
+            x: self.x,
+            dst: self.dst.0,
+        }
+    }
+
+    /// Computes all panels as AVX-512 would.
+    #[cfg(test)]
+    fn run_model(&self, rows: usize) {
+        let stripe = self.stripe(rows, 0..self.w.n_panels());
+        // SAFETY: as in `run`; there is no instruction set to check.
+        unsafe { run_vector!(model, self.w.ty(), &stripe) }
     }
 }

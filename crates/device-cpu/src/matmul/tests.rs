@@ -7,7 +7,9 @@ use garrison_device::WeightView;
 use garrison_types::TensorType;
 use garrison_types::quant::dequantize_row;
 
-use super::{Scratch, matmul_group};
+use super::activations::Quantized;
+use super::kernel::Columns;
+use super::{Job, Scratch, Shared, matmul_group};
 use crate::weight::Weight;
 use crate::{Isa, Pool};
 
@@ -124,6 +126,31 @@ fn every_variant_equals_the_scalar_kernel_to_the_bit() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn the_kernels_mean_the_same_in_the_way_of_avx512() {
+    let pool = pool(1);
+    for ty in TensorType::ALL {
+        for &k in lengths(ty) {
+            // An odd number of panels, the last one partial; and columns beside a whole tile.
+            let (n, rows) = (19, 7);
+            let mut random = Random(11);
+            let data = random_weight(ty, n, k, &mut random);
+            let x: Vec<f32> = (0..rows * k).map(|_| random.float()).collect();
+            let w = packed(ty, n, k, &data, &pool);
+            let mut quantized = Quantized::new(if ty.is_quantized() { ty.block_len() } else { 32 });
+            let x_as_needed = if ty.is_quantized() {
+                quantized.fill(&pool, Isa::Scalar, &x, rows, k);
+                Columns::Int8(&quantized)
+            } else {
+                Columns::Floats(&x)
+            };
+            let mut got = vec![f32::NAN; rows * n];
+            Job { dst: Shared(got.as_mut_ptr()), w: &w, x: x_as_needed }.run_model(rows);
+            assert_eq!(bits(&got), bits(&product(&pool, Isa::Scalar, &w, &x, rows)), "{ty} k {k}");
         }
     }
 }
