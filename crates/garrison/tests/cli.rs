@@ -1,4 +1,5 @@
 //! The commands, run as a user runs them: mistakes are named, files are made, servers stop cleanly.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 mod support;
 
