@@ -15,6 +15,13 @@ import vocab
 from conversations import conversation
 from grammar import normalise
 
+
+def stands_alone(value: str, text: str) -> bool:
+    """Whether the text has the value itself, not as a part of a longer one (12.50 euros, 1 April 2030, Tom Chinta)."""
+    return re.search(rf"(?<![\w.$-])(?<!\b[A-Z][a-z] )(?<!\b[A-Z][a-z]{{2}} )(?<!\b[A-Z][a-z]{{3}} )(?<!\b[A-Z][a-z]{{4}} )"
+                     rf"(?<!\b[A-Z][a-z]{{5}} ){re.escape(value)}(?!\w| \d| [A-Z])", text) is not None
+
+
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     asked, told = set(), set()
@@ -34,9 +41,7 @@ if __name__ == "__main__":
                 if message["role"] == "user" and text in asked:
                     found.add(text)
                 if message["role"] == "assistant":
-                    # The whole value, not a part of a longer one (12.50 euros, 1 April 2030).
-                    found |= {v for v in told if v in message["content"]
-                              and re.search(rf"(?<![\w.$-]){re.escape(v)}(?!\w| \d)", message["content"])}
+                    found |= {v for v in told if v in message["content"] and stands_alone(v, message["content"])}
     print(f"{len(asked)} questions and {len(told)} values of the held-out set, {count} training conversations")
     print("found in training:", sorted(found) or "none")
     sys.exit(bool(found))
