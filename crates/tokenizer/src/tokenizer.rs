@@ -227,7 +227,7 @@ impl Tokenizer {
         let (text, rest) = text.split_at(text.floor_char_boundary(MAX_TEXT / 4));
         match &self.algorithm {
             Algorithm::Spm(spm) => spm.encode(&self.tokens, text, out),
-            Algorithm::Bpe(bpe) => bpe.encode(&self.tokens, text, out),
+            Algorithm::Bpe(bpe) => bpe.encode(text, out),
             Algorithm::Json(_) if text.is_empty() => {}
             Algorithm::Json(json) => {
                 let start = out.len();

@@ -1,34 +1,27 @@
-//! Byte-level BPE: merges by rank within the words that the pre-tokenizer cuts.
+//! Byte-level BPE: the `tokenizers` crate merges within the words that the pre-tokenizer cuts.
 //!
-//! The loop runs on bytes and ids, so nothing is spelled in GPT-2's alphabet on the way, and a
-//! hostile merge list is an error rather than a panic (the `tokenizers` crate's builder indexes
-//! out of bounds on merges longer than any token). That crate is this module's oracle in tests.
+//! The words are cut here and not by that crate, whose regular expressions backtrack: a megabyte of
+//! spaces must not stall a server. Its cache of words is off, because it would keep what clients wrote.
 
-use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::HashSet;
 
-use foldhash::fast::RandomState;
+use tokenizers::Model;
+use tokenizers::models::bpe::{BPE, Merges, Vocab};
 
 use super::byte_level;
-use super::merge::{Merger, NONE};
 use super::pre_tokenizer::{Family, PreTokenizer};
 use crate::TokenizerError;
 use crate::tokens::Tokens;
-use garrison_types::TokenKind;
 
-/// `(left, right)` to `(rank, joined)`.
-type Merges = HashMap<(u32, u32), (u32, u32), RandomState>;
+/// Stands for a byte that the vocabulary lacks. The library looks single characters up, and merges
+/// of tokens, so no text becomes this.
+const UNKNOWN: &str = "\0unknown\0";
 
 /// The BPE encoder.
 #[derive(Debug)]
 pub(crate) struct Bpe {
     pre_tokenizer: PreTokenizer,
-    takes_whole_words: bool,
-    /// `[256]` the token of each byte, or [`NONE`].
-    byte_tokens: Box<[u32; 256]>,
-    merges: Merges,
-    /// For a byte that the vocabulary lacks.
-    unknown: Option<u32>,
+    model: BPE,
 }
 
 impl Bpe {
@@ -42,57 +35,45 @@ impl Bpe {
         if merges.len() == 0 {
             return Err(TokenizerError::NoMerges);
         }
-        let mut byte_tokens = Box::new([NONE; 256]);
-        for byte in 0..=255u8 {
-            let text = byte_level::char_of(byte).to_string();
-            byte_tokens[byte as usize] = tokens.plain_id(&text).unwrap_or(NONE);
+        // Markup is left out, so neither a merge nor a whole word can become it.
+        let plain = tokens.kinds().filter_map(|(id, _)| {
+            let text = tokens.text(id);
+            (tokens.plain_id(text) == Some(id)).then(|| (text.to_owned(), id))
+        });
+        let mut vocabulary: Vocab = plain.collect();
+        vocabulary.extend(unknown.map(|id| (UNKNOWN.to_owned(), id)));
+        let merges = checked(merges, tokens)?;
+        let mut builder = BPE::builder()
+            .vocab_and_merges(vocabulary, merges)
+            .ignore_merges(family.takes_whole_words())
+            .cache_capacity(0);
+        if unknown.is_some() {
+            builder = builder.unk_token(UNKNOWN.to_owned());
         }
-        Ok(Bpe {
-            pre_tokenizer: PreTokenizer::new(family)?,
-            takes_whole_words: family.takes_whole_words(),
-            byte_tokens,
-            merges: merge_table(tokens, merges)?,
-            unknown,
-        })
+        let model = builder
+            .build()
+            .map_err(|e| TokenizerError::Build { what: "merge table", reason: e.to_string() })?;
+        Ok(Bpe { pre_tokenizer: PreTokenizer::new(family)?, model })
     }
 
     /// Appends the tokens of `text`.
-    pub(crate) fn encode(&self, tokens: &Tokens, text: &str, out: &mut Vec<u32>) {
-        let mut merger = Merger::new();
+    pub(crate) fn encode(&self, text: &str, out: &mut Vec<u32>) {
         let mut spelled = String::new();
         self.pre_tokenizer.split(text, &mut |word| {
-            if self.takes_whole_words && word.len() <= tokens.longest() {
-                spelled.clear();
-                spelled.extend(word.bytes().map(byte_level::char_of));
-                if let Some(id) = tokens.plain_id(&spelled) {
-                    return out.push(id);
-                }
-            }
-            self.encode_word(word, &mut merger, out);
+            spelled.clear();
+            spelled.extend(word.bytes().map(byte_level::char_of));
+            // It fails only for an unknown token that it was not given.
+            let pieces = self.model.tokenize(&spelled).unwrap_or_default();
+            out.extend(pieces.iter().map(|piece| piece.id));
         });
-    }
-
-    fn encode_word(&self, word: &str, merger: &mut Merger<Reverse<u32>>, out: &mut Vec<u32>) {
-        merger.clear();
-        for byte in word.bytes() {
-            merger.push(1, self.byte_tokens[byte as usize]);
-        }
-        merger.merge(|left, right| {
-            let (rank, joined) = self.merges.get(&(left.token, right.token))?;
-            Some((Reverse(*rank), *joined))
-        });
-        out.extend(merger.symbols().filter_map(|symbol| match symbol.token {
-            NONE => self.unknown,
-            token => Some(token),
-        }));
     }
 }
 
-fn merge_table<'m>(
-    tokens: &Tokens,
-    merges: impl ExactSizeIterator<Item = &'m str>,
-) -> Result<Merges, TokenizerError> {
-    let mut table = HashMap::with_capacity_and_hasher(merges.len(), RandomState::default());
+/// The merges as the library takes them, those that would make markup left out. It indexes out of
+/// bounds where a merge makes no token, so that is an error here.
+fn checked<'m>(merges: impl Iterator<Item = &'m str>, tokens: &Tokens) -> Result<Merges, TokenizerError> {
+    let mut checked = Vec::with_capacity(merges.size_hint().0);
+    let mut seen = HashSet::new();
     let mut joined = String::new();
     for (index, merge) in merges.enumerate() {
         let malformed = || TokenizerError::MalformedMerge { index, text: merge.to_string() };
@@ -103,18 +84,19 @@ fn merge_table<'m>(
         joined.clear();
         joined.push_str(left);
         joined.push_str(right);
-        let id = |token: &str| {
-            tokens.id(token).ok_or_else(|| TokenizerError::MergeWithoutToken {
+        let mut is_text = true;
+        for token in [left, right, &joined] {
+            let id = tokens.id(token).ok_or_else(|| TokenizerError::MergeWithoutToken {
                 index,
                 merge: merge.to_string(),
                 token: token.to_string(),
-            })
-        };
-        let (left, right, joined) = (id(left)?, id(right)?, id(&joined)?);
-        // Text must not merge into markup, even if a file asks for it.
-        if tokens.kind(joined) != TokenKind::Control {
-            table.entry((left, right)).or_insert((index as u32, joined));
+            })?;
+            is_text &= tokens.plain_id(token) == Some(id);
+        }
+        // The first of two equal merges counts.
+        if is_text && seen.insert(merge) {
+            checked.push((left.to_owned(), right.to_owned()));
         }
     }
-    Ok(table)
+    Ok(checked)
 }

@@ -1,9 +1,8 @@
-//! The merge loop that SPM and BPE share: join the best adjacent pair until none is left.
+//! The merge loop of SPM: join the best adjacent pair until none is left.
 //!
 //! Symbols form a doubly linked list over the text and candidate pairs wait in a heap, so a text
 //! of n symbols costs O(n log n) however it is made (SentencePiece, Kudo & Richardson 2018,
-//! section 3.1). What "best" means is the caller's: scores for SPM, ranks for BPE. Among equals
-//! the leftmost pair wins, as in both references.
+//! section 3.1). Among equals the leftmost pair wins, as in the reference.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -58,7 +57,7 @@ impl<P: Ord> PartialEq for Pair<P> {
 
 impl<P: Ord> Eq for Pair<P> {}
 
-/// The symbols of one text and the heap of pairs; reused between words to save allocations.
+/// The symbols of one text and the heap of pairs.
 #[derive(Debug)]
 pub(crate) struct Merger<P> {
     symbols: Vec<Symbol>,
@@ -70,12 +69,6 @@ impl<P: Ord + Copy> Merger<P> {
     /// An empty merger.
     pub(crate) fn new() -> Self {
         Merger { symbols: Vec::new(), pairs: BinaryHeap::new() }
-    }
-
-    /// Forgets the last text.
-    pub(crate) fn clear(&mut self) {
-        self.symbols.clear();
-        self.pairs.clear();
     }
 
     /// Appends a symbol of `len` bytes.
