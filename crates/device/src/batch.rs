@@ -80,6 +80,8 @@ pub struct Sampled {
 pub struct TokenLogprobs {
     /// Of the token itself.
     pub logprob: f32,
+    /// The token's place among all tokens, 1 being the most probable; the lower id first among equals.
+    pub rank: u32,
     /// The most probable tokens, best first, the lower id first among equals.
     pub top: Vec<(u32, f32)>,
 }

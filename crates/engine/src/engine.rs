@@ -94,7 +94,7 @@ impl Engine {
     /// # Errors
     /// If the request can never run here, the queue is full, or the engine takes no more.
     pub fn submit(&self, request: Request) -> Result<Stream, SubmitError> {
-        if self.shared.stopped.load(Ordering::SeqCst) {
+        if self.is_stopped() {
             return Err(SubmitError::Stopped);
         }
         if self.shared.draining.load(Ordering::SeqCst) {
@@ -162,6 +162,11 @@ impl Engine {
     /// Whether every accepted sequence has ended, its last event sent.
     pub fn is_idle(&self) -> bool {
         self.shared.in_flight.taken() == 0
+    }
+
+    /// Whether the thread is gone, after [`Engine::stop`] or a failure of its own: nothing is taken any more.
+    pub fn is_stopped(&self) -> bool {
+        self.shared.stopped.load(Ordering::SeqCst)
     }
 
     /// Ends every sequence with [`crate::Failure::ShuttingDown`] and waits for the thread.

@@ -62,6 +62,8 @@ pub struct TokenEvent {
 pub struct TokenScores {
     /// Of the token itself.
     pub logprob: f32,
+    /// The token's place among all tokens, 1 being the most probable.
+    pub rank: u32,
     /// `(token, log-probability)`, best first.
     pub top: Vec<(u32, f32)>,
 }

@@ -379,5 +379,5 @@ fn needs_output_counts(s: &Sampling) -> bool {
 }
 
 fn scores(l: TokenLogprobs) -> TokenScores {
-    TokenScores { logprob: l.logprob, top: l.top }
+    TokenScores { logprob: l.logprob, rank: l.rank, top: l.top }
 }

@@ -1,8 +1,12 @@
 //! The edge on its own: a body read as its endpoint reads it, with nothing started. What fuzzing
 //! drives, and what a tool can use to check requests before it sends them.
 
+use crate::chat;
+use crate::completions::CompletionRequest;
+use crate::config::Limits;
+use crate::error::ApiError;
+use crate::fields::{Fields, parse};
 use crate::model::ServedModel;
-use crate::{chat, completions};
 
 /// An endpoint whose bodies can be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +22,16 @@ pub enum Endpoint {
 /// # Errors
 /// The error object that a client would get, as JSON.
 pub fn check_body(endpoint: Endpoint, body: &[u8], model: &ServedModel) -> Result<(), String> {
-    let read = match endpoint {
-        Endpoint::Chat => chat::check(body, model),
-        Endpoint::Completions => completions::check(body, model),
-    };
-    read.map_err(|error| error.to_json())
+    read(endpoint, body, model).map_err(|error| error.to_json())
+}
+
+fn read(endpoint: Endpoint, body: &[u8], model: &ServedModel) -> Result<(), ApiError> {
+    let value = parse(body)?;
+    let fields = Fields::root(&value)?;
+    match endpoint {
+        Endpoint::Chat => chat::read(&fields, model).map(drop),
+        Endpoint::Completions => {
+            CompletionRequest::read(&fields, model, Limits::default().sequences).map(drop)
+        }
+    }
 }

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use garrison_engine::SubmitError;
 use serde_json::{Value, json};
 
 use crate::app::{App, Entry, Shared};
@@ -47,7 +48,13 @@ pub(crate) async fn ready(State(app): Shared) -> Response {
 }
 
 fn readiness(app: &App) -> Result<(), ApiError> {
-    if app.drain.is_draining() { Err(ApiError::draining()) } else { Ok(()) }
+    if app.drain.is_draining() {
+        return Err(ApiError::draining());
+    }
+    if app.models.iter().any(|entry| entry.model.engine.is_stopped()) {
+        return Err(ApiError::from_submit(&SubmitError::Stopped, "model"));
+    }
+    Ok(())
 }
 
 /// `GET /metrics`.

@@ -160,11 +160,10 @@ impl Common {
     }
 
     fn ranked(&self, token: u32, scores: &TokenScores, top: u32) -> Value {
-        let best = scores.top.iter().take(top as usize).copied();
+        let best =
+            scores.top.iter().take(top as usize).zip(1..).map(|(&(id, logprob), rank)| (id, logprob, rank));
         let mut entries = serde_json::Map::new();
-        for (id, logprob) in best.chain([(token, scores.logprob)]) {
-            // The rank is known for the alternatives only; of the token itself, if it is one.
-            let rank = scores.top.iter().position(|(other, _)| *other == id).map(|i| i + 1);
+        for (id, logprob, rank) in best.chain([(token, scores.logprob, scores.rank)]) {
             let entry = serde_json::json!({
                 "logprob": finite(logprob), "rank": rank, "decoded_token": self.tokenizer.token_text(id),
             });

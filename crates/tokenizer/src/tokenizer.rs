@@ -29,7 +29,7 @@ pub struct Tokenizer {
 #[derive(Debug)]
 enum Algorithm {
     Spm(Spm),
-    Bpe(Bpe),
+    Bpe(Box<Bpe>),
     Json(Box<Json>),
 }
 
@@ -91,7 +91,7 @@ impl Tokenizer {
                 let tokens = listed_tokens(vocabulary, Spelling::ByteLevel)?;
                 let merges = vocabulary.merges.iter().map(String::as_str);
                 let bpe = Bpe::new(&tokens, merges, family, vocabulary.unknown)?;
-                (tokens, Algorithm::Bpe(bpe), LeadingSpace::Kept)
+                (tokens, Algorithm::Bpe(Box::new(bpe)), LeadingSpace::Kept)
             }
             VocabularyModel::Json(bytes) => {
                 let loaded = json::load(bytes, vocabulary)?;

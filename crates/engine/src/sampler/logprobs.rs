@@ -13,7 +13,18 @@ pub(super) fn of(logits: &[f32], token: u32, top: u32) -> TokenLogprobs {
     let logprob = |x: f32| ((f64::from(x) - norm) as f32).max(IMPOSSIBLE);
     let own = logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
     let best = select::best(logits, top as usize);
-    TokenLogprobs { logprob: logprob(own), top: best.into_iter().map(|(id, x)| (id, logprob(x))).collect() }
+    TokenLogprobs {
+        logprob: logprob(own),
+        rank: rank(logits, token, own),
+        top: best.into_iter().map(|(id, x)| (id, logprob(x))).collect(),
+    }
+}
+
+/// One more than the tokens that come before `token`, whose logit is `own`, in the order of [`select::best`].
+fn rank(logits: &[f32], token: u32, own: f32) -> u32 {
+    let (before, after) = logits.split_at(logits.len().min(token as usize));
+    let ahead = before.iter().filter(|&&x| x >= own).count() + after.iter().filter(|&&x| x > own).count();
+    ahead as u32 + 1
 }
 
 /// `ln(sum(exp(x)))`, in `f64`, in a fixed order.
@@ -42,6 +53,8 @@ mod tests {
             let got = of(&logits, 17, top);
             assert!((f64::from(got.logprob) - (f64::from(logits[17]) - norm)).abs() < 1e-6);
             assert_eq!(got.top.len(), (top as usize).min(1000));
+            let place = expected.iter().position(|(id, _)| *id == 17).unwrap();
+            assert_eq!(got.rank as usize, place + 1);
             for (got, want) in got.top.iter().zip(&expected) {
                 assert_eq!(got.0, want.0);
                 assert!((f64::from(got.1) - want.1).abs() < 1e-6);
@@ -55,7 +68,8 @@ mod tests {
         logits[7] = 1.0;
         logits[250] = 1.0;
         let got = of(&logits, 0, 3);
-        assert_eq!(got.logprob, IMPOSSIBLE);
+        assert_eq!((got.logprob, got.rank), (IMPOSSIBLE, 3));
+        assert_eq!((of(&logits, 7, 0).rank, of(&logits, 250, 0).rank), (1, 2));
         assert_eq!(got.top.iter().map(|t| t.0).collect::<Vec<_>>(), [7, 250, 0]);
         assert!(got.top.iter().all(|t| t.1.is_finite()));
         let none = of(&[f32::NEG_INFINITY; 4], 9, 2);

@@ -44,8 +44,7 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
     let fields = Fields::root(&value)?;
     let entry = app.model(fields.string("model")?)?;
     record.set_model(&entry.model.name);
-    let request = ChatRequest::read(&fields, &entry.model)?;
-    let prompt = prompt::tokens(&fields, &entry.model)?;
+    let (request, prompt) = read(&fields, &entry.model)?;
     let prompts = [prompt];
     let launch = Launch {
         entry,
@@ -63,11 +62,8 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
     Ok(produce(generation, ChatFormat::new(request, prompt, &entry.model), delivery))
 }
 
-/// Reads a body as [`create`] does, and starts nothing.
-pub(crate) fn check(body: &[u8], model: &ServedModel) -> Result<(), ApiError> {
-    let value = parse(body)?;
-    let fields = Fields::root(&value)?;
-    ChatRequest::read(&fields, model)?;
-    prompt::tokens(&fields, model)?;
-    Ok(())
+/// What a body asks for, and its prompt's tokens.
+pub(crate) fn read(fields: &Fields<'_>, model: &ServedModel) -> Result<(ChatRequest, Vec<u32>), ApiError> {
+    let request = ChatRequest::read(fields, model)?;
+    Ok((request, prompt::tokens(fields, model)?))
 }

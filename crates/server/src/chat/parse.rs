@@ -6,7 +6,7 @@ use crate::model::ServedModel;
 use crate::params::{MAX_LOGPROBS, ParamDefaults, Params};
 
 /// A request's parameters, checked against its model.
-pub(super) struct ChatRequest {
+pub(crate) struct ChatRequest {
     pub(super) params: Params,
     /// Alternatives per token, 0 to 20, if log-probabilities are wanted.
     pub(super) logprobs: Option<u32>,

@@ -17,15 +17,13 @@ use axum::response::Response;
 
 use crate::answer::{handle, produce};
 use crate::app::{App, Shared};
-use crate::config::Limits;
 use crate::error::ApiError;
 use crate::fields::{Fields, parse};
 use crate::gate::Passed;
 use crate::launch::Launch;
-use crate::model::ServedModel;
 use crate::record::Record;
 use crate::sse::Production;
-use parse::CompletionRequest;
+pub(crate) use parse::CompletionRequest;
 use respond::CompletionFormat;
 
 /// Length of an answer whose request does not say (OpenAI's).
@@ -60,12 +58,4 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
     let generation = launch.start(app.config.limits.sequences)?;
     let delivery = request.params.delivery;
     Ok(produce(generation, CompletionFormat::new(request, &entry.model), delivery))
-}
-
-/// Reads a body as [`create`] does, and starts nothing.
-pub(crate) fn check(body: &[u8], model: &ServedModel) -> Result<(), ApiError> {
-    let value = parse(body)?;
-    let fields = Fields::root(&value)?;
-    CompletionRequest::read(&fields, model, Limits::default().sequences)?;
-    Ok(())
 }

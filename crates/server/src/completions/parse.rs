@@ -10,7 +10,7 @@ use crate::model::ServedModel;
 use crate::params::{MAX_LOGPROBS, ParamDefaults, Params};
 
 /// A request, checked against its model.
-pub(super) struct CompletionRequest {
+pub(crate) struct CompletionRequest {
     pub(super) params: Params,
     pub(super) prompts: Prompts,
     pub(super) echo: Echo,
@@ -35,7 +35,7 @@ pub(super) struct Prompts {
 
 impl CompletionRequest {
     /// Reads and checks every field.
-    pub(super) fn read(
+    pub(crate) fn read(
         fields: &Fields<'_>,
         model: &ServedModel,
         most_prompts: usize,

@@ -195,6 +195,17 @@ fn a_client_that_takes_nothing_is_cut_off() {
 }
 
 #[test]
+fn an_engine_that_died_is_not_ready() {
+    let world = World::new();
+    assert_eq!(get(&world, "/ready").status, 200);
+    world.control.panic_next();
+    let lost = post(&world, TEXT, &json!({"prompt": "Q>"}));
+    assert_eq!(lost.error(500)["code"], "engine_stopped");
+    assert_eq!(get(&world, "/ready").error(503)["code"], "engine_stopped");
+    assert_eq!(get(&world, "/health").status, 200);
+}
+
+#[test]
 fn draining_finishes_what_runs_and_refuses_what_comes() {
     let mut world = World::new();
     world.control.hold();
