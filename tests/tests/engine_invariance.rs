@@ -50,6 +50,7 @@ impl Bench {
             context: model.spec().context_length.min(1024),
             max_waiting: 64,
             vocab: model.spec().vocab,
+            prefix_cache: true,
         };
         let executor = LocalExecutor::new(device, model, &config, KvDtype::F16).unwrap();
         Engine::start(Box::new(executor), Arc::clone(&self.tokenizer), config).unwrap()
@@ -86,17 +87,21 @@ impl Bench {
                     logprobs: Some(2),
                     prompt_logprobs: (i % 5 == 0).then_some(1),
                     special_tokens: SpecialTokens::Show,
+                    cache_salt: String::new(),
                 }
             })
             .collect()
     }
 }
 
-/// Everything but the times.
+/// Everything but the times, and what was cached.
 fn events(mut stream: Stream) -> Vec<Event> {
     let mut events: Vec<Event> = std::iter::from_fn(|| stream.recv()).collect();
     match events.last_mut() {
-        Some(Event::Finished(finish)) => finish.timings = Default::default(),
+        Some(Event::Finished(finish)) => {
+            finish.timings = Default::default();
+            finish.usage.cached_tokens = 0;
+        }
         other => panic!("a stream ended with {other:?}"),
     }
     events
@@ -134,5 +139,27 @@ fn a_request_gets_the_same_tokens_in_any_company() {
         if setup.n_blocks == tight {
             assert!(stats.preemptions > 0, "the small cache must preempt");
         }
+    }
+}
+
+#[test]
+fn a_prefix_from_the_cache_changes_no_token() {
+    let bench = Bench::open();
+    let engine = bench.engine(Setup { max_seqs: 4, max_batch_tokens: 96, n_blocks: 260, threads: 2 });
+    let requests: Vec<Request> =
+        bench.requests().into_iter().map(|r| Request { prompt_logprobs: None, ..r }).collect();
+    for request in &requests {
+        let cold = events(bench.engine(ALONE).submit(request.clone()).unwrap());
+        let mut stream = engine.submit(request.clone()).unwrap();
+        while stream.recv().is_some() {}
+        let mut warm = engine.submit(request.clone()).unwrap();
+        let mut cached = 0;
+        let mut seen: Vec<Event> = std::iter::from_fn(|| warm.recv()).collect();
+        if let Some(Event::Finished(finish)) = seen.last_mut() {
+            finish.timings = Default::default();
+            cached = std::mem::take(&mut finish.usage.cached_tokens) as usize;
+        }
+        assert_eq!(cached, (request.prompt.len() - 1) / 16 * 16, "{}", request.id);
+        assert_eq!(seen, cold, "{}", request.id);
     }
 }

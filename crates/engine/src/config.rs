@@ -18,6 +18,8 @@ pub struct EngineConfig {
     pub max_waiting: usize,
     /// Width of a row of logits; token ids are below it.
     pub vocab: usize,
+    /// Whether requests that begin as others did take keys and values from the cache.
+    pub prefix_cache: bool,
 }
 
 /// A limit that cannot work.
@@ -100,6 +102,7 @@ mod tests {
         context: 4096,
         max_waiting: 8,
         vocab: 300,
+        prefix_cache: true,
     };
 
     #[test]

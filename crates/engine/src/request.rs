@@ -20,6 +20,8 @@ pub struct Request {
     pub prompt_logprobs: Option<u32>,
     /// Whether control tokens are left out of the text.
     pub special_tokens: SpecialTokens,
+    /// Requests share cached prefixes only with those of the same salt; usually empty.
+    pub cache_salt: String,
 }
 
 /// What becomes of control tokens in generated text.

@@ -16,7 +16,7 @@
 
 use std::collections::VecDeque;
 
-use garrison_device::StepLimits;
+use garrison_device::{BLOCK_SIZE, StepLimits};
 
 use crate::EngineConfig;
 use crate::kv::{BlockPool, BlockTable};
@@ -40,7 +40,16 @@ pub(crate) struct Scheduler {
     limits: StepLimits,
     /// Blocks that admission leaves free while others run.
     watermark: usize,
+    prefix_cache: bool,
     preemptions: u64,
+    looked_up: Lookups,
+}
+
+/// Prompt tokens looked for in the prefix cache when their sequences left the queue, and those found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lookups {
+    pub(crate) queries: u64,
+    pub(crate) hits: u64,
 }
 
 /// What is left of a step's limits.
@@ -58,7 +67,9 @@ impl Scheduler {
             watermark: pool.capacity() / 100 + 1,
             pool,
             limits: config.step_limits(),
+            prefix_cache: config.prefix_cache,
             preemptions: 0,
+            looked_up: Lookups::default(),
         }
     }
 
@@ -77,11 +88,6 @@ impl Scheduler {
         &self.running
     }
 
-    /// The same, to take results.
-    pub(crate) fn running_mut(&mut self) -> &mut [Sequence] {
-        &mut self.running
-    }
-
     /// Waiting sequences that ran before.
     pub(crate) fn preempted(&self) -> usize {
         self.waiting.iter().take_while(|s| s.was_admitted()).count()
@@ -95,6 +101,28 @@ impl Scheduler {
     /// Preemptions so far.
     pub(crate) fn preemptions(&self) -> u64 {
         self.preemptions
+    }
+
+    /// What the prefix cache was asked for so far.
+    pub(crate) fn lookups(&self) -> Lookups {
+        self.looked_up
+    }
+
+    /// Takes a running sequence's results; what it computed can then be found by others.
+    pub(crate) fn advance<T>(&mut self, seq: usize, take: impl FnOnce(&mut Sequence) -> T) -> T {
+        let sequence = &mut self.running[seq];
+        let taken = take(sequence);
+        if self.prefix_cache {
+            sequence.cache_blocks(&mut self.pool);
+        }
+        taken
+    }
+
+    /// Takes every running sequence out, and forgets what was cached: the device has lost it.
+    pub(crate) fn lose_running(&mut self) -> Vec<Sequence> {
+        let lost = self.retire(|_, _| true);
+        self.pool.forget_all();
+        lost
     }
 
     /// Chooses the next step: ascending in [`Chunk::seq`] within decodes and within prompts. Not
@@ -156,16 +184,22 @@ impl Scheduler {
         while budget.tokens > 0 && self.running.len() < self.limits.seqs {
             let Some(next) = self.waiting.front() else { return };
             let spared = if self.running.is_empty() { 0 } else { self.watermark };
-            let fits = BlockTable::blocks_for(next.len()) + spared <= self.pool.free();
+            let cached = next.find_cached(&self.pool);
+            // Cached blocks that somebody holds cost nothing, those that nobody does are free ones.
+            let held = cached.0.iter().filter(|&&b| !self.pool.is_free(b)).count();
+            let fits = BlockTable::blocks_for(next.len()) - held + spared <= self.pool.free();
             // Not even a token of it may find a row of logits in this step.
             let moves = next.next_piece(budget.tokens, budget.rows).is_some();
             if !fits || !moves {
                 return;
             }
             let Some(mut sequence) = self.waiting.pop_front() else { return };
-            let covered = sequence.take_blocks(&mut self.pool);
+            if !sequence.was_admitted() {
+                self.looked_up.queries += sequence.len() as u64;
+                self.looked_up.hits += (cached.0.len() * BLOCK_SIZE) as u64;
+            }
+            let covered = sequence.admit(cached, &mut self.pool);
             debug_assert!(covered, "the pool has what was just counted");
-            sequence.admit();
             self.running.push(sequence);
             let seq = self.running.len() - 1;
             budget.take(&self.running[seq], seq, chunks);

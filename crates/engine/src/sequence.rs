@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use garrison_device::{SampleRow, Sampled, TokenCounts, TokenLogprobs, Want};
+use garrison_device::{BLOCK_SIZE, SampleRow, Sampled, TokenCounts, TokenLogprobs, Want};
 use garrison_tokenizer::Tokenizer;
 use garrison_types::{FinishReason, Sampling, StopConditions, Timings, Usage};
 
 use crate::answer::Answer;
-use crate::kv::{BlockPool, BlockTable};
+use crate::kv::{BlockPool, BlockTable, Prefix};
 use crate::places::Place;
 use crate::stop::Scan;
 use crate::stream::Emitter;
@@ -52,6 +52,7 @@ pub(crate) struct Sequence {
     /// Tokens of prompt and answer at most.
     max_len: usize,
     table: BlockTable,
+    cached: Cached,
     sampling: Arc<Sampling>,
     seen: Arc<TokenCounts>,
     stop: StopConditions,
@@ -65,6 +66,17 @@ pub(crate) struct Sequence {
     _in_flight: Place,
     /// Held until the sequence leaves the queue for the first time.
     queued: Option<Place>,
+}
+
+/// What of the sequence is in the prefix cache.
+struct Cached {
+    salt: Arc<str>,
+    /// Blocks of the table that are cached, or whose like is.
+    blocks: usize,
+    /// What ends with them.
+    prefix: Prefix,
+    /// Tokens of the prompt that were there when it left the queue for the first time.
+    prompt_tokens: usize,
 }
 
 /// Scores of the prompt's tokens, as far as they are known.
@@ -96,7 +108,8 @@ pub(crate) struct Admission {
 
 impl Sequence {
     pub(crate) fn new(request: Request, tokenizer: &Tokenizer, admission: Admission) -> Sequence {
-        let Request { id, prompt, sampling, stop, logprobs, prompt_logprobs, special_tokens } = request;
+        let Request { id, prompt, sampling, stop, logprobs, prompt_logprobs, special_tokens, cache_salt } =
+            request;
         let mut seen = TokenCounts::default();
         if sampling.repetition_penalty != 1.0 {
             seen.counts.extend(prompt.iter().map(|&t| (t, (0, true))));
@@ -117,6 +130,7 @@ impl Sequence {
             computed: 0,
             max_len: admission.max_len,
             table: BlockTable::default(),
+            cached: Cached::new(cache_salt.into()),
             sampling: Arc::new(sampling),
             seen: Arc::new(seen),
             answer: Answer::new(&stop, special_tokens),
@@ -160,7 +174,46 @@ impl Sequence {
         self.table.cover(self.tokens.len(), pool)
     }
 
-    /// Gives its blocks back: whatever was computed has to be computed again.
+    /// The cached blocks that hold what the sequence begins with, and the prefix that ends with
+    /// them. At least one token is left to compute: its logits are what comes next. A prompt that
+    /// is still being scored needs the logits of all its tokens.
+    pub(crate) fn find_cached(&self, pool: &BlockPool) -> (Vec<u32>, Prefix) {
+        let mut prefix = Prefix::Start(Arc::clone(&self.cached.salt));
+        let mut blocks = Vec::new();
+        let usable = if self.scoring.is_some() { 0 } else { self.tokens.len().saturating_sub(1) };
+        for tokens in self.tokens[..usable].as_chunks().0 {
+            let Some((block, next)) = pool.find(&prefix, tokens) else { break };
+            blocks.push(block);
+            prefix = next;
+        }
+        (blocks, prefix)
+    }
+
+    /// Leaves the queue: takes the blocks that [`Sequence::find_cached`] found, then those that the
+    /// rest of its tokens need. Takes none of the latter and says false if there are too few.
+    pub(crate) fn admit(&mut self, found: (Vec<u32>, Prefix), pool: &mut BlockPool) -> bool {
+        let (blocks, prefix) = found;
+        self.computed = blocks.len() * BLOCK_SIZE;
+        if self.queued.take().is_some() {
+            self.cached.prompt_tokens = self.computed;
+        }
+        (self.cached.blocks, self.cached.prefix) = (blocks.len(), prefix);
+        self.table.share(blocks, pool);
+        self.clock.admitted.get_or_insert_with(Instant::now);
+        self.take_blocks(pool)
+    }
+
+    /// Lets others find the blocks that are full and computed by now.
+    pub(crate) fn cache_blocks(&mut self, pool: &mut BlockPool) {
+        let full = self.tokens[..self.computed].as_chunks().0;
+        for (tokens, &block) in full.iter().zip(self.table.blocks()).skip(self.cached.blocks) {
+            let prefix = std::mem::replace(&mut self.cached.prefix, Prefix::After(0));
+            self.cached.prefix = pool.cache(block, prefix, tokens);
+            self.cached.blocks += 1;
+        }
+    }
+
+    /// Gives its blocks back: what is not in the cache has to be computed again.
     pub(crate) fn release_blocks(&mut self, pool: &mut BlockPool) {
         self.table.release(pool);
         self.computed = 0;
@@ -175,12 +228,6 @@ impl Sequence {
     #[cfg(test)]
     pub(crate) fn arrived(&self) -> Instant {
         self.clock.arrived
-    }
-
-    /// Notes that it left the queue.
-    pub(crate) fn admit(&mut self) {
-        self.queued = None;
-        self.clock.admitted.get_or_insert_with(Instant::now);
     }
 
     fn generated(&self) -> usize {
@@ -337,7 +384,7 @@ impl Sequence {
         };
         let usage = Usage {
             prompt_tokens: self.prompt_len as u32,
-            cached_tokens: 0,
+            cached_tokens: self.cached.prompt_tokens as u32,
             completion_tokens: self.generated() as u32,
         };
         Finish { reason, text, usage, timings: self.clock.timings(&usage) }
@@ -351,6 +398,12 @@ impl Sequence {
     /// Time since it left the queue.
     pub(crate) fn running_time(&self) -> Duration {
         self.clock.admitted.map(|at| at.elapsed()).unwrap_or_default()
+    }
+}
+
+impl Cached {
+    fn new(salt: Arc<str>) -> Cached {
+        Cached { prefix: Prefix::Start(Arc::clone(&salt)), salt, blocks: 0, prompt_tokens: 0 }
     }
 }
 

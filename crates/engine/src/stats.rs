@@ -25,6 +25,10 @@ pub struct Stats {
     pub batch_tokens: u64,
     /// Sequences that gave their blocks back and were computed again.
     pub preemptions: u64,
+    /// Prompt tokens that were looked for in the prefix cache.
+    pub prefix_cache_queries: u64,
+    /// Prompt tokens that were found there and not computed again.
+    pub prefix_cache_hits: u64,
     /// Sequences that ended with a stop token or string.
     pub finished_stop: u64,
     /// Sequences that ended at a length limit.
@@ -55,6 +59,8 @@ pub(crate) struct Counters {
     pub(crate) steps: AtomicU64,
     pub(crate) batch_tokens: AtomicU64,
     pub(crate) preemptions: AtomicU64,
+    pub(crate) prefix_cache_queries: AtomicU64,
+    pub(crate) prefix_cache_hits: AtomicU64,
     pub(crate) finished_stop: AtomicU64,
     pub(crate) finished_length: AtomicU64,
     pub(crate) cancelled: AtomicU64,
@@ -75,6 +81,8 @@ impl Counters {
             steps: self.steps.load(Relaxed),
             batch_tokens: self.batch_tokens.load(Relaxed),
             preemptions: self.preemptions.load(Relaxed),
+            prefix_cache_queries: self.prefix_cache_queries.load(Relaxed),
+            prefix_cache_hits: self.prefix_cache_hits.load(Relaxed),
             finished_stop: self.finished_stop.load(Relaxed),
             finished_length: self.finished_length.load(Relaxed),
             cancelled: self.cancelled.load(Relaxed),

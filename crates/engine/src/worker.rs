@@ -110,7 +110,7 @@ impl Worker {
         let mut ended: Vec<(usize, FinishReason)> = Vec::new();
         for Chunk { seq, piece } in chunks {
             let own = results.by_ref().take(piece.scores + piece.draws);
-            let progress = self.scheduler.running_mut()[*seq].advance(piece, own, &self.tokenizer);
+            let progress = self.scheduler.advance(*seq, |s| s.advance(piece, own, &self.tokenizer));
             counters.prompt_tokens.fetch_add(progress.prompt_tokens as u64, Relaxed);
             counters.generation_tokens.fetch_add(progress.generated as u64, Relaxed);
             ended.extend(progress.ended.map(|reason| (*seq, reason)));
@@ -140,7 +140,7 @@ impl Worker {
     /// A device that failed has lost its state, the KV cache included: everything that runs is
     /// lost, what waits is not, and the next step shows whether the device still works.
     fn fail_running(&mut self, error: &DeviceError) {
-        let lost = self.scheduler.retire(|_, _| true);
+        let lost = self.scheduler.lose_running();
         tracing::error!(sequences = lost.len(), %error, "a step failed");
         self.shared.counters.failed.fetch_add(lost.len() as u64, Relaxed);
         self.publish();
@@ -156,6 +156,9 @@ impl Worker {
         counters.preempted.store(self.scheduler.preempted(), Relaxed);
         counters.kv_blocks_used.store(self.scheduler.blocks().0, Relaxed);
         counters.preemptions.store(self.scheduler.preemptions(), Relaxed);
+        let lookups = self.scheduler.lookups();
+        counters.prefix_cache_queries.store(lookups.queries, Relaxed);
+        counters.prefix_cache_hits.store(lookups.hits, Relaxed);
     }
 }
 

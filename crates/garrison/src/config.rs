@@ -45,6 +45,7 @@ pub(crate) struct EngineSettings {
     pub(crate) kv_cache_bytes: Option<u64>,
     pub(crate) kv_dtype: KvDtype,
     pub(crate) max_waiting: usize,
+    pub(crate) prefix_cache: bool,
 }
 
 /// Where to compute.
@@ -112,6 +113,7 @@ struct EngineSection {
     kv_cache_gib: Option<f64>,
     kv_dtype: Option<String>,
     max_waiting: Option<usize>,
+    prefix_cache: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -177,6 +179,7 @@ impl EngineSettings {
             kv_cache_bytes,
             kv_dtype: flags.kv_dtype.or(dtype_of_file).unwrap_or_default(),
             max_waiting: file.max_waiting.unwrap_or(256),
+            prefix_cache: file.prefix_cache.unwrap_or(true),
         })
     }
 }

@@ -125,6 +125,7 @@ fn engine_config(name: &str, spec: &ModelSpec, settings: &EngineSettings) -> Res
         context: plan.context,
         max_waiting: settings.max_waiting,
         vocab: spec.vocab,
+        prefix_cache: settings.prefix_cache,
     })
 }
 

@@ -69,6 +69,7 @@ impl Launch<'_> {
             logprobs: self.logprobs,
             prompt_logprobs: self.prompt_logprobs,
             special_tokens: self.params.special_tokens,
+            cache_salt: self.params.cache_salt.clone(),
         }
     }
 }

@@ -112,7 +112,7 @@ fn escape(value: &str) -> String {
 /// One metric of the engine: its name, kind, explanation and value.
 type EngineMetric = (&'static str, &'static str, &'static str, fn(&Stats) -> f64);
 
-const ENGINE_METRICS: [EngineMetric; 11] = [
+const ENGINE_METRICS: [EngineMetric; 13] = [
     ("garrison:num_requests_running", "gauge", "Sequences in the running batch.", |s| s.running as f64),
     ("garrison:num_requests_waiting", "gauge", "Sequences that wait for admission.", |s| s.waiting as f64),
     ("garrison:kv_cache_usage", "gauge", "Part of the KV cache in use, 0 to 1.", Stats::kv_usage),
@@ -120,6 +120,15 @@ const ENGINE_METRICS: [EngineMetric; 11] = [
     ("garrison:generation_tokens_total", "counter", "Tokens generated.", |s| s.generation_tokens as f64),
     ("garrison:num_preemptions_total", "counter", "Sequences computed again for lack of blocks.", |s| {
         s.preemptions as f64
+    }),
+    (
+        "garrison:prefix_cache_queries_total",
+        "counter",
+        "Prompt tokens looked for in the prefix cache.",
+        |s| s.prefix_cache_queries as f64,
+    ),
+    ("garrison:prefix_cache_hits_total", "counter", "Prompt tokens found in the prefix cache.", |s| {
+        s.prefix_cache_hits as f64
     }),
     ("garrison:engine_steps_total", "counter", "Steps of the engine.", |s| s.steps as f64),
     ("garrison:batch_tokens_total", "counter", "Tokens that went through the model.", |s| {

@@ -22,6 +22,7 @@ static MODEL: LazyLock<ServedModel> = LazyLock::new(|| {
         context: 1024,
         max_waiting: 1,
         vocab: tokenizer.vocab_size(),
+        prefix_cache: true,
     };
     let executor = Box::new(ScriptedExecutor::hashing(&config));
     let engine = Engine::start(executor, Arc::clone(&tokenizer), config).expect("the engine starts");

@@ -21,6 +21,12 @@ impl BlockTable {
         &self.blocks
     }
 
+    /// Begins an empty table with blocks that hold what the sequence begins with; others may hold them too.
+    pub(crate) fn share(&mut self, cached: impl IntoIterator<Item = u32>, pool: &mut BlockPool) {
+        debug_assert!(self.blocks.is_empty(), "a table shares only what it begins with");
+        self.blocks.extend(cached.into_iter().inspect(|&block| pool.hold(block)));
+    }
+
     /// Grows to hold `tokens` tokens. Takes nothing and says false if the pool has too few.
     pub(crate) fn cover(&mut self, tokens: usize, pool: &mut BlockPool) -> bool {
         let missing = Self::blocks_for(tokens).saturating_sub(self.blocks.len());
@@ -33,7 +39,8 @@ impl BlockTable {
 
     /// Gives every block back.
     pub(crate) fn release(&mut self, pool: &mut BlockPool) {
-        // Last first, so that the pool hands them out again in the order they had.
+        // Last first: the pool hands free ones out again in the order they had, and evicts the end
+        // of a cached prefix before its beginning, without which the end is of no use.
         for block in self.blocks.drain(..).rev() {
             pool.release(block);
         }

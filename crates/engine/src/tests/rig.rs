@@ -66,6 +66,7 @@ pub(super) fn config() -> EngineConfig {
         context: 512,
         max_waiting: 64,
         vocab: VOCAB,
+        prefix_cache: true,
     }
 }
 
@@ -78,6 +79,7 @@ pub(super) fn request(prompt: impl Into<Vec<u32>>, max_tokens: u32) -> Request {
         logprobs: None,
         prompt_logprobs: None,
         special_tokens: SpecialTokens::Skip,
+        cache_salt: String::new(),
     }
 }
 
@@ -145,19 +147,30 @@ impl Rig {
     }
 }
 
-/// Everything a stream carried.
-#[derive(Clone, Debug, PartialEq)]
+/// Everything a stream carried. Equal if the client sees the same, apart from times and how much was cached.
+#[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) events: Vec<Event>,
+    pub(super) cached_tokens: u32,
+}
+
+impl PartialEq for Answer {
+    fn eq(&self, other: &Answer) -> bool {
+        self.events == other.events
+    }
 }
 
 impl Answer {
     pub(super) fn read(stream: &mut Stream) -> Answer {
-        let mut answer = Answer { events: std::iter::from_fn(|| stream.try_recv()).collect() };
-        // Times differ from run to run.
+        Answer::of(std::iter::from_fn(|| stream.try_recv()).collect())
+    }
+
+    pub(super) fn of(events: Vec<Event>) -> Answer {
+        let mut answer = Answer { events, cached_tokens: 0 };
         for event in &mut answer.events {
             if let Event::Finished(finish) = event {
                 finish.timings = Default::default();
+                answer.cached_tokens = std::mem::take(&mut finish.usage.cached_tokens);
             }
         }
         answer

@@ -22,11 +22,7 @@ fn start(config: EngineConfig) -> (Engine, ScriptControl) {
 }
 
 fn read(stream: &mut Stream) -> Answer {
-    let mut events: Vec<Event> = std::iter::from_fn(|| stream.recv()).collect();
-    if let Some(Event::Finished(finish)) = events.last_mut() {
-        finish.timings = Default::default();
-    }
-    Answer { events }
+    Answer::of(std::iter::from_fn(|| stream.recv()).collect())
 }
 
 fn alone(request: Request) -> Answer {

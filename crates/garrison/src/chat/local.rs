@@ -92,6 +92,7 @@ impl Partner for Local {
             logprobs: None,
             prompt_logprobs: None,
             special_tokens: SpecialTokens::Skip,
+            cache_salt: String::new(),
         };
         let mut stream = self.engine.submit(request).map_err(|e| Fault::failed(e.to_string()))?;
         let mut figures = Figures::default();

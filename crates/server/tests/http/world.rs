@@ -87,6 +87,7 @@ pub(crate) fn engine_config() -> EngineConfig {
         context: CONTEXT,
         max_waiting: 16,
         vocab: VOCAB,
+        prefix_cache: true,
     }
 }
 
