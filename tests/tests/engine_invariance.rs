@@ -88,6 +88,9 @@ impl Bench {
                     prompt_logprobs: (i % 5 == 0).then_some(1),
                     special_tokens: SpecialTokens::Show,
                     cache_salt: String::new(),
+                    client: 0,
+                    priority: 0,
+                    deadline: None,
                 }
             })
             .collect()

@@ -19,6 +19,7 @@ mod stats;
 mod batch;
 mod scheduler;
 mod sequence;
+mod waiting;
 mod worker;
 
 mod answer;

@@ -1,5 +1,7 @@
 //! What a client of the engine asks for and what it gets back.
 
+use std::time::Instant;
+
 use garrison_types::{FinishReason, Sampling, StopConditions, Timings, Usage};
 
 /// One sequence to generate. Parsed and range-checked by the caller; the engine checks only what
@@ -22,6 +24,13 @@ pub struct Request {
     pub special_tokens: SpecialTokens,
     /// Requests share cached prefixes only with those of the same salt; usually empty.
     pub cache_salt: String,
+    /// Who asks; clients share the engine evenly.
+    pub client: u32,
+    /// Among this client's requests, lower goes first (vLLM's `priority`); one level weighs as much
+    /// as a second of waiting.
+    pub priority: i32,
+    /// The request is given up when it has not ended by then.
+    pub deadline: Option<Instant>,
 }
 
 /// What becomes of control tokens in generated text.
@@ -98,6 +107,9 @@ pub enum Failure {
     /// The device failed; the step's sequences are lost.
     #[error("the device failed while computing this request: {0}")]
     Device(String),
+    /// The request had not ended by its deadline.
+    #[error("the request was not finished in time; it was stopped at its deadline")]
+    DeadlineExceeded,
     /// The engine's thread is gone after a failure of its own.
     #[error("the engine has stopped after a failure; see the server's log")]
     Stopped,

@@ -7,20 +7,20 @@
 //! - A sequence is admitted when blocks for all of its tokens are there, so only decodes grow and
 //!   half-read prompts never fight over blocks. A watermark of free blocks, spared for those that
 //!   run already, keeps a new one from being thrown out again at once.
-//! - When blocks run out, the youngest running sequence gives its own back, goes to the front of
-//!   the queue and is computed again later (recompute, vLLM, Kwon et al. 2023, section 4.5). The
-//!   oldest always moves on, and any accepted sequence fits alone, so there is no deadlock.
-//! - First come, first served: running and then waiting sequences are always in order of arrival.
-//!   Other orders change [`Scheduler::admit`]'s choice and [`Scheduler::preempt_youngest`]'s, nothing
-//!   else.
+//! - When blocks run out, the least urgent running sequence gives its own back, waits again and is
+//!   computed again later, as far as it is not in the prefix cache (recompute, vLLM, Kwon et al.
+//!   2023, section 4.5). Any accepted sequence fits alone, so there is no deadlock.
+//! - Who is admitted next is the queue's choice ([`Waiting`]). Running sequences are in the order of
+//!   their urgency, which never changes: so the most urgent one always moves on, whoever is admitted.
 
-use std::collections::VecDeque;
+use std::time::Instant;
 
 use garrison_device::{BLOCK_SIZE, StepLimits};
 
 use crate::EngineConfig;
 use crate::kv::{BlockPool, BlockTable};
-use crate::sequence::{Piece, Sequence};
+use crate::sequence::{Piece, Progress, Sequence};
+use crate::waiting::{GENERATED_COST, Waiting};
 
 /// A running sequence's part of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,8 @@ pub(crate) struct Chunk {
 
 /// Sequences that wait and run, and the blocks they hold.
 pub(crate) struct Scheduler {
-    waiting: VecDeque<Sequence>,
-    /// Oldest first.
+    waiting: Waiting,
+    /// Most urgent first, but for those admitted in this step.
     running: Vec<Sequence>,
     pool: BlockPool,
     limits: StepLimits,
@@ -62,7 +62,7 @@ impl Scheduler {
     pub(crate) fn new(config: &EngineConfig) -> Scheduler {
         let pool = BlockPool::new(config.n_blocks);
         Scheduler {
-            waiting: VecDeque::new(),
+            waiting: Waiting::new(),
             running: Vec::with_capacity(config.concurrency()),
             watermark: pool.capacity() / 100 + 1,
             pool,
@@ -73,9 +73,9 @@ impl Scheduler {
         }
     }
 
-    /// Puts a new sequence at the end of the queue.
+    /// Takes a new sequence in.
     pub(crate) fn enqueue(&mut self, sequence: Sequence) {
-        self.waiting.push_back(sequence);
+        self.waiting.push(sequence);
     }
 
     /// Whether there is nothing to do.
@@ -90,7 +90,7 @@ impl Scheduler {
 
     /// Waiting sequences that ran before.
     pub(crate) fn preempted(&self) -> usize {
-        self.waiting.iter().take_while(|s| s.was_admitted()).count()
+        self.waiting.iter().filter(|s| s.was_admitted()).count()
     }
 
     /// Blocks in use, and blocks there are.
@@ -108,14 +108,16 @@ impl Scheduler {
         self.looked_up
     }
 
-    /// Takes a running sequence's results; what it computed can then be found by others.
-    pub(crate) fn advance<T>(&mut self, seq: usize, take: impl FnOnce(&mut Sequence) -> T) -> T {
+    /// Lets a running sequence take its results. What it computed can then be found by others, and
+    /// what it generated is on its client's account.
+    pub(crate) fn advance(&mut self, seq: usize, take: impl FnOnce(&mut Sequence) -> Progress) -> Progress {
         let sequence = &mut self.running[seq];
-        let taken = take(sequence);
+        let progress = take(sequence);
         if self.prefix_cache {
             sequence.cache_blocks(&mut self.pool);
         }
-        taken
+        self.waiting.charge(sequence.client(), progress.generated as u64 * GENERATED_COST);
+        progress
     }
 
     /// Takes every running sequence out, and forgets what was cached: the device has lost it.
@@ -128,6 +130,7 @@ impl Scheduler {
     /// Chooses the next step: ascending in [`Chunk::seq`] within decodes and within prompts. Not
     /// empty unless the scheduler is idle.
     pub(crate) fn schedule(&mut self) -> Vec<Chunk> {
+        self.running.sort_unstable_by_key(Sequence::urgency);
         let mut budget = Budget { tokens: self.limits.tokens, rows: self.limits.rows };
         let mut chunks = Vec::with_capacity(self.limits.seqs);
         self.decode(&mut budget, &mut chunks);
@@ -137,7 +140,7 @@ impl Scheduler {
         chunks
     }
 
-    /// Sequences with a single token to go, oldest first; each may need one more block.
+    /// Sequences with a single token to go, most urgent first; each may need one more block.
     fn decode(&mut self, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
         let mut seq = 0;
         while seq < self.running.len() {
@@ -148,26 +151,26 @@ impl Scheduler {
         }
     }
 
-    /// Makes room for the next token, at the expense of the youngest. False if the sequence was
-    /// the youngest itself and had to go.
+    /// Makes room for the next token, at the expense of the least urgent. False if the sequence was
+    /// the least urgent itself and had to go.
     fn grow(&mut self, seq: usize) -> bool {
         while let Some(sequence) = self.running.get_mut(seq) {
             if sequence.take_blocks(&mut self.pool) {
                 return true;
             }
-            self.preempt_youngest();
+            self.preempt();
         }
         false
     }
 
-    /// The youngest running sequence goes back to the queue. It has no chunk in the step being
-    /// planned: decodes are planned oldest first, and prompts after them.
-    fn preempt_youngest(&mut self) {
+    /// The least urgent running sequence goes back to the queue. It has no chunk in the step being
+    /// planned: decodes are planned most urgent first, and prompts after them.
+    fn preempt(&mut self) {
         let Some(mut sequence) = self.running.pop() else { return };
         tracing::debug!(request = sequence.id(), "preempted: the KV cache is full");
         sequence.release_blocks(&mut self.pool);
         self.preemptions += 1;
-        self.waiting.push_front(sequence);
+        self.waiting.push_again(sequence);
     }
 
     /// Prompts that are admitted already; their blocks are there.
@@ -182,7 +185,7 @@ impl Scheduler {
     /// Lets waiting sequences in while there is room for them.
     fn admit(&mut self, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
         while budget.tokens > 0 && self.running.len() < self.limits.seqs {
-            let Some(next) = self.waiting.front() else { return };
+            let Some(next) = self.waiting.peek() else { return };
             let spared = if self.running.is_empty() { 0 } else { self.watermark };
             let cached = next.find_cached(&self.pool);
             // Cached blocks that somebody holds cost nothing, those that nobody does are free ones.
@@ -193,10 +196,12 @@ impl Scheduler {
             if !fits || !moves {
                 return;
             }
-            let Some(mut sequence) = self.waiting.pop_front() else { return };
+            let Some(mut sequence) = self.waiting.pop() else { return };
             if !sequence.was_admitted() {
                 self.looked_up.queries += sequence.len() as u64;
                 self.looked_up.hits += (cached.0.len() * BLOCK_SIZE) as u64;
+                let computed = sequence.len() - cached.0.len() * BLOCK_SIZE;
+                self.waiting.charge(sequence.client(), computed as u64);
             }
             let covered = sequence.admit(cached, &mut self.pool);
             debug_assert!(covered, "the pool has what was just counted");
@@ -208,10 +213,14 @@ impl Scheduler {
 
     /// Takes sequences out whose clients are gone, wherever they are; says how many.
     pub(crate) fn drop_cancelled(&mut self) -> usize {
-        let before = self.waiting.len();
-        self.waiting.retain(|s| !s.is_cancelled());
-        let waiting = before - self.waiting.len();
-        waiting + self.retire(|_, s| s.is_cancelled()).len()
+        self.waiting.extract(Sequence::is_cancelled).len() + self.retire(|_, s| s.is_cancelled()).len()
+    }
+
+    /// Takes sequences out whose deadline has passed, wherever they are.
+    pub(crate) fn take_late(&mut self, now: Instant) -> Vec<Sequence> {
+        let mut late = self.waiting.extract(|s| s.is_late(now));
+        late.extend(self.retire(|_, s| s.is_late(now)));
+        late
     }
 
     /// Takes running sequences out, by index and sequence, and frees their blocks.
@@ -224,6 +233,7 @@ impl Scheduler {
         let mut ended: Vec<Sequence> = ended.collect();
         for sequence in &mut ended {
             sequence.release_blocks(&mut self.pool);
+            self.waiting.ended(sequence.client());
         }
         ended
     }
@@ -231,7 +241,7 @@ impl Scheduler {
     /// Takes every sequence out.
     pub(crate) fn take_all(&mut self) -> Vec<Sequence> {
         let mut all = self.retire(|_, _| true);
-        all.extend(self.waiting.drain(..));
+        all.extend(self.waiting.extract(|_| true));
         all
     }
 
@@ -248,8 +258,6 @@ impl Scheduler {
             self.waiting.iter().all(|s| s.table().blocks().is_empty()),
             "waiting sequences hold no blocks"
         );
-        let ages: Vec<_> = self.running.iter().chain(&self.waiting).map(Sequence::arrived).collect();
-        assert!(ages.is_sorted(), "first come, first served");
     }
 }
 

@@ -16,6 +16,7 @@ use crate::kv::{BlockPool, BlockTable, Prefix};
 use crate::places::Place;
 use crate::stop::Scan;
 use crate::stream::Emitter;
+use crate::waiting::Urgency;
 use crate::{Event, Finish, Request, ScoredToken, TokenEvent, TokenScores};
 
 /// A piece of a sequence that runs in one step.
@@ -53,6 +54,10 @@ pub(crate) struct Sequence {
     max_len: usize,
     table: BlockTable,
     cached: Cached,
+    client: u32,
+    priority: i32,
+    urgency: Urgency,
+    deadline: Option<Instant>,
     sampling: Arc<Sampling>,
     seen: Arc<TokenCounts>,
     stop: StopConditions,
@@ -108,8 +113,19 @@ pub(crate) struct Admission {
 
 impl Sequence {
     pub(crate) fn new(request: Request, tokenizer: &Tokenizer, admission: Admission) -> Sequence {
-        let Request { id, prompt, sampling, stop, logprobs, prompt_logprobs, special_tokens, cache_salt } =
-            request;
+        let Request {
+            id,
+            prompt,
+            sampling,
+            stop,
+            logprobs,
+            prompt_logprobs,
+            special_tokens,
+            cache_salt,
+            client,
+            priority,
+            deadline,
+        } = request;
         let mut seen = TokenCounts::default();
         if sampling.repetition_penalty != 1.0 {
             seen.counts.extend(prompt.iter().map(|&t| (t, (0, true))));
@@ -131,6 +147,10 @@ impl Sequence {
             max_len: admission.max_len,
             table: BlockTable::default(),
             cached: Cached::new(cache_salt.into()),
+            client,
+            priority,
+            urgency: Urgency::default(),
+            deadline,
             sampling: Arc::new(sampling),
             seen: Arc::new(seen),
             answer: Answer::new(&stop, special_tokens),
@@ -147,6 +167,31 @@ impl Sequence {
     /// Names the request in logs.
     pub(crate) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Who asked.
+    pub(crate) fn client(&self) -> u32 {
+        self.client
+    }
+
+    /// What the client said of its importance.
+    pub(crate) fn priority(&self) -> i32 {
+        self.priority
+    }
+
+    /// Its place in the order.
+    pub(crate) fn urgency(&self) -> Urgency {
+        self.urgency
+    }
+
+    /// Gives it its place in the order, once.
+    pub(crate) fn set_urgency(&mut self, urgency: Urgency) {
+        self.urgency = urgency;
+    }
+
+    /// Whether its deadline has passed.
+    pub(crate) fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     /// Whether the client is gone.
@@ -222,12 +267,6 @@ impl Sequence {
     /// Whether it left the queue before.
     pub(crate) fn was_admitted(&self) -> bool {
         self.queued.is_none()
-    }
-
-    /// When it arrived.
-    #[cfg(test)]
-    pub(crate) fn arrived(&self) -> Instant {
-        self.clock.arrived
     }
 
     fn generated(&self) -> usize {

@@ -35,6 +35,8 @@ pub struct Stats {
     pub finished_length: u64,
     /// Sequences whose client went away.
     pub cancelled: u64,
+    /// Sequences given up at their deadline.
+    pub late: u64,
     /// Sequences lost to a failure.
     pub failed: u64,
 }
@@ -64,6 +66,7 @@ pub(crate) struct Counters {
     pub(crate) finished_stop: AtomicU64,
     pub(crate) finished_length: AtomicU64,
     pub(crate) cancelled: AtomicU64,
+    pub(crate) late: AtomicU64,
     pub(crate) failed: AtomicU64,
 }
 
@@ -86,6 +89,7 @@ impl Counters {
             finished_stop: self.finished_stop.load(Relaxed),
             finished_length: self.finished_length.load(Relaxed),
             cancelled: self.cancelled.load(Relaxed),
+            late: self.late.load(Relaxed),
             failed: self.failed.load(Relaxed),
         }
     }

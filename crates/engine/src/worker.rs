@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Instant;
 
 use flume::Receiver;
 use garrison_device::{Batch, DeviceError};
@@ -87,6 +88,7 @@ impl Worker {
     pub(crate) fn step(&mut self) {
         let cancelled = self.scheduler.drop_cancelled();
         self.shared.counters.cancelled.fetch_add(cancelled as u64, Relaxed);
+        self.give_up_late();
         let chunks = self.scheduler.schedule();
         if !chunks.is_empty() {
             batch::fill(&mut self.batch, self.scheduler.running(), &chunks);
@@ -96,6 +98,19 @@ impl Worker {
             }
         }
         self.publish();
+    }
+
+    /// Ends sequences whose deadline has passed.
+    fn give_up_late(&mut self) {
+        let late = self.scheduler.take_late(Instant::now());
+        if late.is_empty() {
+            return;
+        }
+        self.shared.counters.late.fetch_add(late.len() as u64, Relaxed);
+        self.publish();
+        for sequence in late {
+            sequence.emit(Event::Failed(Failure::DeadlineExceeded));
+        }
     }
 
     /// Gives each sequence its results and lets those that ended go.

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use garrison_device::KvDtype;
 use garrison_gguf::quantize::{Mix, UnknownMix};
@@ -31,6 +32,7 @@ pub(crate) struct ServerSettings {
     pub(crate) port: u16,
     pub(crate) api_keys_file: Option<PathBuf>,
     pub(crate) max_body_bytes: usize,
+    pub(crate) request_timeout: Option<Duration>,
     pub(crate) cors_origins: Vec<String>,
 }
 
@@ -99,6 +101,7 @@ struct ServerSection {
     port: Option<u16>,
     api_keys_file: Option<PathBuf>,
     max_body_mib: Option<u32>,
+    request_timeout_s: Option<NonZeroU32>,
     cors_origins: Option<Vec<String>>,
 }
 
@@ -136,6 +139,7 @@ impl Config {
             port: flags.port.or(file.server.port).unwrap_or(8080),
             api_keys_file: flags.api_keys_file.clone().or(file.server.api_keys_file),
             max_body_bytes: file.server.max_body_mib.unwrap_or(16).max(1) as usize * 1024 * 1024,
+            request_timeout: file.server.request_timeout_s.map(|s| Duration::from_secs(s.get().into())),
             cors_origins: file.server.cors_origins.unwrap_or_default(),
         };
         let engine = EngineSettings::from_parts(&flags.engine, &file.engine)?;

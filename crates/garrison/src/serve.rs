@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use garrison_server::{ApiKeys, Drained, Limits, ServedModel, Server, ServerConfig};
+use garrison_server::{ApiKeys, Drained, Limits, ServedModel, Server, ServerConfig, Times};
 use garrison_tokenizer::ChatTemplate;
 use garrison_types::Sampling;
 use tokio::signal::unix::{SignalKind, signal};
@@ -90,7 +90,7 @@ fn server_config(settings: &ServerSettings) -> Result<ServerConfig, Fault> {
         api_keys,
         cors_origins: settings.cors_origins.clone(),
         limits,
-        ..ServerConfig::default()
+        times: Times { request: settings.request_timeout, ..Times::default() },
     })
 }
 

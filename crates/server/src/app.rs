@@ -1,6 +1,7 @@
 //! The server's state and its routes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{OriginalUri, State};
@@ -14,6 +15,7 @@ use crate::drain::Drain;
 use crate::error::ApiError;
 use crate::metrics::{HttpMetrics, ModelMetrics};
 use crate::model::ServedModel;
+use crate::record::Record;
 use crate::replay::Replays;
 use crate::{chat, completions, gate, info, tokenize};
 
@@ -69,6 +71,11 @@ impl App {
             models,
             config,
         }
+    }
+
+    /// When a request is given up.
+    pub(crate) fn deadline(&self, record: &Record) -> Option<Instant> {
+        record.arrived().checked_add(self.config.times.request?)
     }
 
     /// The model a request names; the first one if it names none, as vLLM has it.

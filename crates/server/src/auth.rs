@@ -51,6 +51,13 @@ pub enum ApiKeysError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Caller(u32);
 
+impl Caller {
+    /// The key's place in the file.
+    pub(crate) fn index(self) -> u32 {
+        self.0
+    }
+}
+
 impl ApiKeys {
     /// No keys: everyone may ask.
     pub fn none() -> ApiKeys {

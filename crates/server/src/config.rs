@@ -72,6 +72,9 @@ pub struct Times {
     /// How long an answer with an `Idempotency-Key` is kept after its end, and how long its
     /// generation goes on while nobody reads it.
     pub replay: Duration,
+    /// For a request, from its arrival to the end of its answer; then 504, or an error event in a
+    /// stream. `None` waits as long as the client does.
+    pub request: Option<Duration>,
     /// For running requests once the server was told to stop; then they are cut.
     pub drain: Duration,
 }
@@ -84,6 +87,7 @@ impl Default for Times {
             write: Duration::from_secs(60),
             heartbeat: Duration::from_secs(15),
             replay: Duration::from_secs(60),
+            request: None,
             drain: Duration::from_secs(300),
         }
     }

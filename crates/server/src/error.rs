@@ -227,6 +227,10 @@ impl From<&Failure> for ApiError {
         match failure {
             Failure::Device(_) => ApiError::internal(failure.to_string()).code("device_failed"),
             Failure::ShuttingDown => ApiError::draining(),
+            Failure::DeadlineExceeded => {
+                ApiError::new(StatusCode::GATEWAY_TIMEOUT, "server_error", failure.to_string())
+                    .code("deadline_exceeded")
+            }
             Failure::Stopped => ApiError::internal(failure.to_string()).code("engine_stopped"),
         }
     }

@@ -69,6 +69,7 @@ fn admit(
         return Ok(None);
     }
     let caller = app.config.api_keys.caller(request.headers())?;
+    record.set_caller(caller);
     request.extensions_mut().insert(Passed { caller, record: Arc::clone(record) });
     // Dashboards watch a server drain, too.
     if route == "/metrics" {

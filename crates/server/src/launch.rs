@@ -1,6 +1,7 @@
 //! From valid parameters and tokenized prompts to running sequences.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use garrison_engine::Request;
 use garrison_types::Sampling;
@@ -26,6 +27,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) logprobs: Option<u32>,
     /// Alternatives per token of the prompt.
     pub(crate) prompt_logprobs: Option<u32>,
+    /// When the request is given up.
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl Launch<'_> {
@@ -70,6 +73,9 @@ impl Launch<'_> {
             prompt_logprobs: self.prompt_logprobs,
             special_tokens: self.params.special_tokens,
             cache_salt: self.params.cache_salt.clone(),
+            client: self.record.caller(),
+            priority: self.params.priority,
+            deadline: self.deadline,
         }
     }
 }

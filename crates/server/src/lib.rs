@@ -7,9 +7,8 @@
 //! the endpoint's `Format`, and leaves as one object or as server-sent events ([`sse`]), through a
 //! recording ([`replay`]) if the client sent an `Idempotency-Key`.
 //!
-//! Accepted without effect so far: `priority` (until the scheduler has policies). Unknown fields are
-//! ignored; known ones that this version does not do are refused. With API keys in use, `/metrics`
-//! needs one, too.
+//! Unknown fields are ignored; known ones that this version does not do are refused. With API keys
+//! in use, `/metrics` needs one, too.
 //!
 //! Deliberately absent: choosing models or devices, reading files, TLS (a proxy's job so far),
 //! parsing tool calls and constrained output (requests that need them are refused, not misread).

@@ -112,7 +112,7 @@ fn escape(value: &str) -> String {
 /// One metric of the engine: its name, kind, explanation and value.
 type EngineMetric = (&'static str, &'static str, &'static str, fn(&Stats) -> f64);
 
-const ENGINE_METRICS: [EngineMetric; 13] = [
+const ENGINE_METRICS: [EngineMetric; 14] = [
     ("garrison:num_requests_running", "gauge", "Sequences in the running batch.", |s| s.running as f64),
     ("garrison:num_requests_waiting", "gauge", "Sequences that wait for admission.", |s| s.waiting as f64),
     ("garrison:kv_cache_usage", "gauge", "Part of the KV cache in use, 0 to 1.", Stats::kv_usage),
@@ -137,6 +137,7 @@ const ENGINE_METRICS: [EngineMetric; 13] = [
     ("garrison:sequences_cancelled_total", "counter", "Sequences whose client went away.", |s| {
         s.cancelled as f64
     }),
+    ("garrison:sequences_late_total", "counter", "Sequences given up at their deadline.", |s| s.late as f64),
     ("garrison:sequences_failed_total", "counter", "Sequences lost to a failure.", |s| s.failed as f64),
     ("garrison:sequences_in_flight", "gauge", "Sequences accepted and not ended.", |s| s.in_flight as f64),
 ];

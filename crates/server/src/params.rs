@@ -38,6 +38,8 @@ pub(crate) struct Params {
     /// Alternatives per token of the prompt (vLLM's `prompt_logprobs`).
     pub(crate) prompt_logprobs: Option<u32>,
     pub(crate) return_token_ids: bool,
+    /// Lower goes first among the requests of one key.
+    pub(crate) priority: i32,
     /// Cached prefixes are shared only with requests of the same salt.
     pub(crate) cache_salt: String,
     pub(crate) delivery: Delivery,
@@ -96,9 +98,6 @@ impl Params {
             fields.refuse(name, "is not supported by this server yet; leave it out")?;
         }
         response_format(fields)?;
-        // Accepted, and without effect until scheduling by priority lands.
-        fields.integer("priority", i64::from(i32::MIN)..=i64::from(i32::MAX))?;
-
         let max_tokens = match fields.count("max_completion_tokens", 1)? {
             Some(tokens) => Some(tokens),
             None => fields.count("max_tokens", 0)?,
@@ -114,6 +113,8 @@ impl Params {
             },
             prompt_logprobs: fields.integer("prompt_logprobs", 0..=MAX_LOGPROBS)?.map(|n| n as u32),
             return_token_ids: fields.flag("return_token_ids")?,
+            priority: fields.integer("priority", i64::from(i32::MIN)..=i64::from(i32::MAX))?.unwrap_or(0)
+                as i32,
             cache_salt: fields.short_string("cache_salt", MAX_SALT_BYTES)?.unwrap_or_default().to_owned(),
             delivery: delivery(fields)?,
         };

@@ -6,12 +6,15 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::auth::Caller;
+
 /// Shared by everything that works on one request.
 #[derive(Debug)]
 pub(crate) struct Record {
     /// The request's id.
     pub(crate) id: String,
     arrived: Instant,
+    caller: AtomicU32,
     model: OnceLock<String>,
     prompt_tokens: AtomicU32,
     completion_tokens: AtomicU64,
@@ -23,11 +26,27 @@ impl Record {
         Record {
             id,
             arrived: Instant::now(),
+            caller: AtomicU32::new(0),
             model: OnceLock::new(),
             prompt_tokens: AtomicU32::new(0),
             completion_tokens: AtomicU64::new(0),
             ttft: OnceLock::new(),
         }
+    }
+
+    /// When the request arrived.
+    pub(crate) fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
+    /// Notes which key it came with.
+    pub(crate) fn set_caller(&self, caller: Caller) {
+        self.caller.store(caller.index(), Relaxed);
+    }
+
+    /// The number of the key it came with; 0 on a server without keys.
+    pub(crate) fn caller(&self) -> u32 {
+        self.caller.load(Relaxed)
     }
 
     /// Time since the request arrived.

@@ -80,6 +80,9 @@ pub(super) fn request(prompt: impl Into<Vec<u32>>, max_tokens: u32) -> Request {
         prompt_logprobs: None,
         special_tokens: SpecialTokens::Skip,
         cache_salt: String::new(),
+        client: 0,
+        priority: 0,
+        deadline: None,
     }
 }
 

@@ -93,6 +93,9 @@ impl Partner for Local {
             prompt_logprobs: None,
             special_tokens: SpecialTokens::Skip,
             cache_salt: String::new(),
+            client: 0,
+            priority: 0,
+            deadline: None,
         };
         let mut stream = self.engine.submit(request).map_err(|e| Fault::failed(e.to_string()))?;
         let mut figures = Figures::default();

@@ -55,6 +55,7 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
         default_max_tokens: u32::MAX,
         logprobs: request.logprobs,
         prompt_logprobs: request.params.prompt_logprobs,
+        deadline: app.deadline(record),
     };
     let generation = launch.start(app.config.limits.sequences)?;
     let delivery = request.params.delivery;

@@ -54,6 +54,7 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
         default_max_tokens: DEFAULT_MAX_TOKENS,
         logprobs: request.logprobs,
         prompt_logprobs: request.scored_prompt(),
+        deadline: app.deadline(record),
     };
     let generation = launch.start(app.config.limits.sequences)?;
     let delivery = request.params.delivery;

@@ -1,5 +1,6 @@
 //! Keys, origins, ids, connections, clients that leave, and shutting down.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use garrison_engine::EngineConfig;
@@ -119,6 +120,50 @@ fn silence_is_broken_by_heartbeats() {
     world.control.release();
     let event = connection.read_to_event(1).pop().unwrap();
     assert!(event.json()["choices"][0]["text"].as_str().unwrap().starts_with('x'));
+}
+
+#[test]
+fn a_request_ends_at_its_deadline() {
+    let times = Times { request: Some(Duration::from_millis(200)), ..Times::default() };
+    let world = World::with(ServerConfig { times, ..ServerConfig::default() }, engine_config());
+    world.control.set_delay(Duration::from_millis(4));
+    let endless: serde_json::Value = serde_json::from_str(&endless(false)).unwrap();
+    assert_eq!(post(&world, TEXT, &endless).error(504)["code"], "deadline_exceeded");
+    assert_eq!(world.metric("garrison:sequences_late_total"), 1.0);
+    post(&world, TEXT, &json!({"prompt": "Q>", "temperature": 0})).ok();
+}
+
+#[test]
+fn keys_take_turns_whatever_priority_one_of_them_claims() {
+    let api_keys = ApiKeys::parse("flood\nother").unwrap();
+    let config = ServerConfig { api_keys, ..ServerConfig::default() };
+    let world = World::with(config, EngineConfig { max_seqs: 1, ..engine_config() });
+    world.control.set_delay(Duration::from_millis(2));
+    world.control.hold();
+    let ended = Mutex::new(Vec::new());
+    let ask = |key: &'static str, priority: i32| {
+        let body = json!({"prompt": "~", "max_tokens": 8, "priority": priority}).to_string();
+        let key_header = format!("Bearer {key}");
+        send(&world, "POST", TEXT, &[("Authorization", &key_header)], &body).ok();
+        ended.lock().unwrap().push((key, priority));
+    };
+    let waiting = |n: usize| {
+        let page = || send(&world, "GET", "/metrics", &[("Authorization", "Bearer flood")], "").text();
+        let wanted = format!("garrison:num_requests_waiting{{model_name=\"tiny\"}} {n}\n");
+        wait_until(Duration::from_secs(20), || page().contains(&wanted))
+            .unwrap_or_else(|| panic!("{}", page()));
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| ask("flood", 0));
+        assert!(world.control.wait_for_steps(1, Duration::from_secs(20)));
+        let ask = &ask;
+        for (n, (key, priority)) in [("flood", -1), ("flood", -2), ("other", 100)].into_iter().enumerate() {
+            scope.spawn(move || ask(key, priority));
+            waiting(n + 1);
+        }
+        world.control.release();
+    });
+    assert_eq!(*ended.lock().unwrap(), [("flood", 0), ("other", 100), ("flood", -2), ("flood", -1)]);
 }
 
 #[test]
