@@ -51,6 +51,7 @@ impl Bench {
             max_waiting: 64,
             vocab: model.spec().vocab,
             prefix_cache: true,
+            prompt_lookup: true,
         };
         let executor = LocalExecutor::new(device, model, &config, KvDtype::F16).unwrap();
         Engine::start(Box::new(executor), Arc::clone(&self.tokenizer), config).unwrap()

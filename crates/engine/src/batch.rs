@@ -16,7 +16,7 @@ pub(crate) fn fill(batch: &mut Batch, running: &[Sequence], chunks: &[Chunk]) {
         let kv_len = sequence.kv_len_after(piece);
         // The cache may have blocks for tokens to come; attention reads only what it needs.
         let first = batch.push_sequence(
-            sequence.piece_tokens(piece),
+            &sequence.piece_tokens(piece),
             kv_len as u32,
             &sequence.table().blocks()[..crate::kv::BlockTable::blocks_for(kv_len)],
             NO_ADAPTER,

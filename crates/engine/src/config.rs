@@ -20,6 +20,8 @@ pub struct EngineConfig {
     pub vocab: usize,
     /// Whether requests that begin as others did take keys and values from the cache.
     pub prefix_cache: bool,
+    /// Whether a sequence's next tokens are guessed from what it repeats. Changes no token.
+    pub prompt_lookup: bool,
 }
 
 /// A limit that cannot work.
@@ -103,6 +105,7 @@ mod tests {
         max_waiting: 8,
         vocab: 300,
         prefix_cache: true,
+        prompt_lookup: true,
     };
 
     #[test]

@@ -19,6 +19,7 @@ mod stats;
 mod batch;
 mod scheduler;
 mod sequence;
+mod speculative;
 mod waiting;
 mod worker;
 

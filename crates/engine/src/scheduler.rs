@@ -20,6 +20,7 @@ use garrison_device::{BLOCK_SIZE, StepLimits};
 use crate::EngineConfig;
 use crate::kv::{BlockPool, BlockTable};
 use crate::sequence::{Piece, Progress, Sequence};
+use crate::speculative::Planner;
 use crate::waiting::{GENERATED_COST, Waiting};
 
 /// A running sequence's part of a step.
@@ -41,6 +42,7 @@ pub(crate) struct Scheduler {
     /// Blocks that admission leaves free while others run.
     watermark: usize,
     prefix_cache: bool,
+    planner: Option<Planner>,
     preemptions: u64,
     looked_up: Lookups,
 }
@@ -68,6 +70,7 @@ impl Scheduler {
             pool,
             limits: config.step_limits(),
             prefix_cache: config.prefix_cache,
+            planner: config.prompt_lookup.then(|| Planner::new(config.step_limits().rows)),
             preemptions: 0,
             looked_up: Lookups::default(),
         }
@@ -108,11 +111,31 @@ impl Scheduler {
         self.looked_up
     }
 
+    /// Notes how long a step took, if it did nothing but decode.
+    pub(crate) fn observe(&mut self, chunks: &[Chunk], seconds: f64) {
+        let Some(planner) = &mut self.planner else { return };
+        if chunks.iter().all(|c| c.piece.tokens == c.piece.draws) {
+            planner.observe(chunks.iter().map(|c| c.piece.tokens).sum(), seconds);
+        }
+    }
+
+    /// Guesses checked so far, and those that were right.
+    pub(crate) fn guesses(&self) -> (u64, u64) {
+        self.planner.as_ref().map_or((0, 0), |p| (p.proposed, p.accepted))
+    }
+
     /// Lets a running sequence take its results. What it computed can then be found by others, and
     /// what it generated is on its client's account.
-    pub(crate) fn advance(&mut self, seq: usize, take: impl FnOnce(&mut Sequence) -> Progress) -> Progress {
-        let sequence = &mut self.running[seq];
+    pub(crate) fn advance(
+        &mut self,
+        chunk: &Chunk,
+        take: impl FnOnce(&mut Sequence) -> Progress,
+    ) -> Progress {
+        let sequence = &mut self.running[chunk.seq];
         let progress = take(sequence);
+        if let Some(planner) = &mut self.planner {
+            planner.checked(chunk.piece.guesses(), progress.accepted);
+        }
         if self.prefix_cache {
             sequence.cache_blocks(&mut self.pool);
         }
@@ -133,6 +156,7 @@ impl Scheduler {
         self.running.sort_unstable_by_key(Sequence::urgency);
         let mut budget = Budget { tokens: self.limits.tokens, rows: self.limits.rows };
         let mut chunks = Vec::with_capacity(self.limits.seqs);
+        self.guess();
         self.decode(&mut budget, &mut chunks);
         self.prefill(&mut budget, &mut chunks);
         self.admit(&mut budget, &mut chunks);
@@ -140,11 +164,23 @@ impl Scheduler {
         chunks
     }
 
+    /// Guesses what decoding sequences go on with, unless prompts have a better use for the step.
+    fn guess(&mut self) {
+        let Some(planner) = &mut self.planner else { return };
+        if self.running.iter().any(|s| s.remaining() > 1) {
+            return;
+        }
+        let mut candidates: Vec<_> = self.running.iter_mut().filter_map(Sequence::candidate).collect();
+        let spare = self.limits.rows.saturating_sub(candidates.len());
+        planner.plan(&mut candidates, spare);
+    }
+
     /// Sequences with a single token to go, most urgent first; each may need one more block.
     fn decode(&mut self, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
         let mut seq = 0;
         while seq < self.running.len() {
             if self.running[seq].remaining() == 1 && self.grow(seq) {
+                self.running[seq].take_blocks_for_guesses(&mut self.pool);
                 budget.take(&self.running[seq], seq, chunks);
             }
             seq += 1;

@@ -4,6 +4,7 @@
 //! among its running ones, or gone. It knows which of its tokens are computed and which rows of
 //! logits it still wants, so that scheduler, batch and results agree on one definition.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use garrison_types::{FinishReason, Sampling, StopConditions, Timings, Usage};
 use crate::answer::Answer;
 use crate::kv::{BlockPool, BlockTable, Prefix};
 use crate::places::Place;
+use crate::speculative::{Candidate, Draft};
 use crate::stop::Scan;
 use crate::stream::Emitter;
 use crate::waiting::Urgency;
@@ -26,8 +28,15 @@ pub(crate) struct Piece {
     pub(crate) tokens: usize,
     /// Rows of logits that score prompt tokens; they come first.
     pub(crate) scores: usize,
-    /// Rows of logits that tokens are drawn from.
+    /// Rows of logits that tokens are drawn from: one, and one for each guess that is checked.
     pub(crate) draws: usize,
+}
+
+impl Piece {
+    /// How many of its tokens are guesses; they come last.
+    pub(crate) fn guesses(&self) -> usize {
+        self.draws.saturating_sub(1)
+    }
 }
 
 /// What a step brought a sequence.
@@ -37,6 +46,8 @@ pub(crate) struct Progress {
     pub(crate) prompt_tokens: usize,
     /// Tokens generated.
     pub(crate) generated: usize,
+    /// How many of the guesses that were checked were right.
+    pub(crate) accepted: usize,
     /// Why the sequence ended, if it did.
     pub(crate) ended: Option<FinishReason>,
 }
@@ -58,6 +69,7 @@ pub(crate) struct Sequence {
     priority: i32,
     urgency: Urgency,
     deadline: Option<Instant>,
+    draft: Draft,
     sampling: Arc<Sampling>,
     seen: Arc<TokenCounts>,
     stop: StopConditions,
@@ -151,6 +163,7 @@ impl Sequence {
             priority,
             urgency: Urgency::default(),
             deadline,
+            draft: Draft::default(),
             sampling: Arc::new(sampling),
             seen: Arc::new(seen),
             answer: Answer::new(&stop, special_tokens),
@@ -214,6 +227,22 @@ impl Sequence {
         &self.table
     }
 
+    /// What guesses are made for, if it decodes: guesses are for tokens that could be drawn beside
+    /// the one that will be.
+    pub(crate) fn candidate(&mut self) -> Option<Candidate<'_>> {
+        let room = self.max_len.saturating_sub(self.tokens.len() + 1);
+        let decodes = self.remaining() == 1 && self.score_rows(1).is_empty();
+        decodes.then(|| Candidate { tokens: &self.tokens, draft: &mut self.draft, room })
+    }
+
+    /// Takes the blocks that its guesses need. It has none if there are too few: a guess takes
+    /// nothing from anyone.
+    pub(crate) fn take_blocks_for_guesses(&mut self, pool: &mut BlockPool) {
+        if !self.table.cover(self.tokens.len() + self.draft.tokens.len(), pool) {
+            self.draft.tokens.clear();
+        }
+    }
+
     /// Takes the blocks that all its tokens need. Takes none and says false if there are too few.
     pub(crate) fn take_blocks(&mut self, pool: &mut BlockPool) -> bool {
         self.table.cover(self.tokens.len(), pool)
@@ -261,6 +290,7 @@ impl Sequence {
     /// Gives its blocks back: what is not in the cache has to be computed again.
     pub(crate) fn release_blocks(&mut self, pool: &mut BlockPool) {
         self.table.release(pool);
+        self.draft.tokens.clear();
         self.computed = 0;
     }
 
@@ -299,12 +329,21 @@ impl Sequence {
             tokens -= 1;
             draws = 0;
         }
+        if draws == 1 {
+            let room = (max_tokens - tokens).min(max_rows - scores - draws);
+            let guesses = self.draft.tokens.len().min(room);
+            (tokens, draws) = (tokens + guesses, draws + guesses);
+        }
         (tokens > 0).then_some(Piece { tokens, scores, draws })
     }
 
     /// The tokens of a piece.
-    pub(crate) fn piece_tokens(&self, piece: &Piece) -> &[u32] {
-        &self.tokens[self.computed..self.computed + piece.tokens]
+    pub(crate) fn piece_tokens(&self, piece: &Piece) -> Cow<'_, [u32]> {
+        let known = &self.tokens[self.computed..self.computed + piece.tokens - piece.guesses()];
+        match piece.guesses() {
+            0 => Cow::Borrowed(known),
+            guesses => Cow::Owned([known, &self.draft.tokens[..guesses]].concat()),
+        }
     }
 
     /// Tokens in the cache once a piece ran.
@@ -316,37 +355,46 @@ impl Sequence {
     pub(crate) fn sample_rows(&self, piece: &Piece, first: u32) -> impl Iterator<Item = SampleRow> + '_ {
         let top = self.scoring.as_ref().map(|s| s.top);
         let scores = self.score_rows(piece.tokens).map(move |at| (at, Want::Score(self.tokens[at + 1]), top));
-        let last = self.computed + piece.tokens - 1;
-        let draws = (0..piece.draws).map(move |_| (last, Want::Sample, self.logprobs));
-        scores.chain(draws).map(move |(at, want, logprobs)| SampleRow {
-            row: first + (at - self.computed) as u32,
-            want,
-            sampling: Arc::clone(&self.sampling),
-            position: at as u32 + 1,
-            seen: Arc::clone(&self.seen),
-            banned: self.banned_now(),
-            logprobs,
+        let first_draw = self.computed + piece.tokens - piece.draws;
+        let draws = (0..piece.draws).map(move |i| (first_draw + i, Want::Sample, self.logprobs));
+        scores.chain(draws).map(move |(at, want, logprobs)| {
+            // Guesses that a draw takes for granted.
+            let granted = (at + 1).saturating_sub(self.tokens.len());
+            SampleRow {
+                row: first + (at - self.computed) as u32,
+                want,
+                sampling: Arc::clone(&self.sampling),
+                position: at as u32 + 1,
+                seen: self.seen_with(granted),
+                banned: self.banned_after(self.generated() + granted),
+                logprobs,
+            }
         })
     }
 
-    fn banned_now(&self) -> Arc<[u32]> {
-        if self.generated() < self.stop.min_tokens as usize {
-            Arc::clone(&self.banned)
-        } else {
-            Arc::default()
+    fn seen_with(&self, guesses: usize) -> Arc<TokenCounts> {
+        let mut seen = Arc::clone(&self.seen);
+        if guesses > 0 && needs_output_counts(&self.sampling) {
+            for &token in &self.draft.tokens[..guesses] {
+                Arc::make_mut(&mut seen).counts.entry(token).or_default().0 += 1;
+            }
         }
+        seen
+    }
+
+    fn banned_after(&self, generated: usize) -> Arc<[u32]> {
+        if generated < self.stop.min_tokens as usize { Arc::clone(&self.banned) } else { Arc::default() }
     }
 
     /// Takes what came of a piece, and emits it.
     pub(crate) fn advance(
         &mut self,
         piece: &Piece,
-        results: impl Iterator<Item = Sampled>,
+        mut results: impl Iterator<Item = Sampled>,
         tokenizer: &Tokenizer,
     ) -> Progress {
-        self.computed += piece.tokens;
+        self.computed += piece.tokens - piece.guesses();
         let before = self.tokens.len();
-        let mut results = results.fuse();
         if let Some(scoring) = &mut self.scoring {
             scoring.scored.extend(
                 results
@@ -356,14 +404,41 @@ impl Sequence {
             );
         }
         let prompt = self.end_prompt();
-        // One now; a verified draft brings several, of which the last may lie behind the end.
-        let drawn = results.find_map(|sampled| self.accept(sampled, tokenizer));
+        let (drawn, accepted) = self.accept_all(piece, results, tokenizer);
         let scored_only = prompt.is_some() && self.prompt_len == self.max_len;
         Progress {
             prompt_tokens: prompt.unwrap_or(0),
             generated: self.tokens.len() - before,
+            accepted,
             ended: drawn.or_else(|| scored_only.then_some(FinishReason::Length)),
         }
+    }
+
+    /// Takes drawn tokens for as long as each was guessed, and the one after. Says why, if the
+    /// sequence ended with one of them, and how many guesses were right.
+    fn accept_all(
+        &mut self,
+        piece: &Piece,
+        drawn: impl Iterator<Item = Sampled>,
+        tokenizer: &Tokenizer,
+    ) -> (Option<FinishReason>, usize) {
+        let guesses = std::mem::take(&mut self.draft.tokens);
+        let (mut ended, mut accepted) = (None, 0);
+        for (i, sampled) in drawn.enumerate() {
+            let token = sampled.token;
+            ended = self.accept(sampled, tokenizer);
+            if i == piece.guesses() || guesses[i] != token {
+                break;
+            }
+            accepted += 1;
+            // It ran already: its keys and values are there.
+            self.computed += 1;
+            if ended.is_some() {
+                break;
+            }
+        }
+        self.draft.checked(piece.guesses(), accepted);
+        (ended, accepted)
     }
 
     /// Emits the prompt's scores once the whole prompt ran for the first time; says how long it is.
@@ -426,7 +501,12 @@ impl Sequence {
             cached_tokens: self.cached.prompt_tokens as u32,
             completion_tokens: self.generated() as u32,
         };
-        Finish { reason, text, usage, timings: self.clock.timings(&usage) }
+        let timings = Timings {
+            draft_tokens: self.draft.proposed,
+            accepted_tokens: self.draft.accepted,
+            ..self.clock.timings(&usage)
+        };
+        Finish { reason, text, usage, timings }
     }
 
     /// Sends an event to its client.

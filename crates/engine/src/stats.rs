@@ -29,6 +29,10 @@ pub struct Stats {
     pub prefix_cache_queries: u64,
     /// Prompt tokens that were found there and not computed again.
     pub prefix_cache_hits: u64,
+    /// Tokens that were guessed and checked.
+    pub spec_draft_tokens: u64,
+    /// Guesses that were right.
+    pub spec_accepted_tokens: u64,
     /// Sequences that ended with a stop token or string.
     pub finished_stop: u64,
     /// Sequences that ended at a length limit.
@@ -63,6 +67,8 @@ pub(crate) struct Counters {
     pub(crate) preemptions: AtomicU64,
     pub(crate) prefix_cache_queries: AtomicU64,
     pub(crate) prefix_cache_hits: AtomicU64,
+    pub(crate) spec_draft_tokens: AtomicU64,
+    pub(crate) spec_accepted_tokens: AtomicU64,
     pub(crate) finished_stop: AtomicU64,
     pub(crate) finished_length: AtomicU64,
     pub(crate) cancelled: AtomicU64,
@@ -86,6 +92,8 @@ impl Counters {
             preemptions: self.preemptions.load(Relaxed),
             prefix_cache_queries: self.prefix_cache_queries.load(Relaxed),
             prefix_cache_hits: self.prefix_cache_hits.load(Relaxed),
+            spec_draft_tokens: self.spec_draft_tokens.load(Relaxed),
+            spec_accepted_tokens: self.spec_accepted_tokens.load(Relaxed),
             finished_stop: self.finished_stop.load(Relaxed),
             finished_length: self.finished_length.load(Relaxed),
             cancelled: self.cancelled.load(Relaxed),

@@ -93,7 +93,10 @@ impl Worker {
         if !chunks.is_empty() {
             batch::fill(&mut self.batch, self.scheduler.running(), &chunks);
             match self.executor.step(&self.batch) {
-                Ok(output) => self.postprocess(&chunks, output),
+                Ok(output) => {
+                    self.scheduler.observe(&chunks, output.seconds);
+                    self.postprocess(&chunks, output);
+                }
                 Err(error) => self.fail_running(&error),
             }
         }
@@ -123,9 +126,11 @@ impl Worker {
         self.batch.samples.clear();
         let mut results = output.samples.into_iter();
         let mut ended: Vec<(usize, FinishReason)> = Vec::new();
-        for Chunk { seq, piece } in chunks {
-            let own = results.by_ref().take(piece.scores + piece.draws);
-            let progress = self.scheduler.advance(*seq, |s| s.advance(piece, own, &self.tokenizer));
+        for chunk @ Chunk { seq, piece } in chunks {
+            // All of them, as a sequence stops reading at the first wrong guess.
+            let own: Vec<_> = results.by_ref().take(piece.scores + piece.draws).collect();
+            let take = |s: &mut Sequence| s.advance(piece, own.into_iter(), &self.tokenizer);
+            let progress = self.scheduler.advance(chunk, take);
             counters.prompt_tokens.fetch_add(progress.prompt_tokens as u64, Relaxed);
             counters.generation_tokens.fetch_add(progress.generated as u64, Relaxed);
             ended.extend(progress.ended.map(|reason| (*seq, reason)));
@@ -172,6 +177,9 @@ impl Worker {
         counters.kv_blocks_used.store(self.scheduler.blocks().0, Relaxed);
         counters.preemptions.store(self.scheduler.preemptions(), Relaxed);
         let lookups = self.scheduler.lookups();
+        let (proposed, accepted) = self.scheduler.guesses();
+        counters.spec_draft_tokens.store(proposed, Relaxed);
+        counters.spec_accepted_tokens.store(accepted, Relaxed);
         counters.prefix_cache_queries.store(lookups.queries, Relaxed);
         counters.prefix_cache_hits.store(lookups.hits, Relaxed);
     }

@@ -48,6 +48,7 @@ pub(crate) struct EngineSettings {
     pub(crate) kv_dtype: KvDtype,
     pub(crate) max_waiting: usize,
     pub(crate) prefix_cache: bool,
+    pub(crate) prompt_lookup: bool,
 }
 
 /// Where to compute.
@@ -117,6 +118,7 @@ struct EngineSection {
     kv_dtype: Option<String>,
     max_waiting: Option<usize>,
     prefix_cache: Option<bool>,
+    prompt_lookup: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -184,6 +186,7 @@ impl EngineSettings {
             kv_dtype: flags.kv_dtype.or(dtype_of_file).unwrap_or_default(),
             max_waiting: file.max_waiting.unwrap_or(256),
             prefix_cache: file.prefix_cache.unwrap_or(true),
+            prompt_lookup: file.prompt_lookup.unwrap_or(true),
         })
     }
 }

@@ -126,6 +126,7 @@ fn engine_config(name: &str, spec: &ModelSpec, settings: &EngineSettings) -> Res
         max_waiting: settings.max_waiting,
         vocab: spec.vocab,
         prefix_cache: settings.prefix_cache,
+        prompt_lookup: settings.prompt_lookup,
     })
 }
 

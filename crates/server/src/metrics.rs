@@ -112,7 +112,7 @@ fn escape(value: &str) -> String {
 /// One metric of the engine: its name, kind, explanation and value.
 type EngineMetric = (&'static str, &'static str, &'static str, fn(&Stats) -> f64);
 
-const ENGINE_METRICS: [EngineMetric; 14] = [
+const ENGINE_METRICS: [EngineMetric; 16] = [
     ("garrison:num_requests_running", "gauge", "Sequences in the running batch.", |s| s.running as f64),
     ("garrison:num_requests_waiting", "gauge", "Sequences that wait for admission.", |s| s.waiting as f64),
     ("garrison:kv_cache_usage", "gauge", "Part of the KV cache in use, 0 to 1.", Stats::kv_usage),
@@ -127,6 +127,12 @@ const ENGINE_METRICS: [EngineMetric; 14] = [
         "Prompt tokens looked for in the prefix cache.",
         |s| s.prefix_cache_queries as f64,
     ),
+    ("garrison:spec_decode_num_draft_tokens_total", "counter", "Tokens guessed and checked.", |s| {
+        s.spec_draft_tokens as f64
+    }),
+    ("garrison:spec_decode_num_accepted_tokens_total", "counter", "Guesses that were right.", |s| {
+        s.spec_accepted_tokens as f64
+    }),
     ("garrison:prefix_cache_hits_total", "counter", "Prompt tokens found in the prefix cache.", |s| {
         s.prefix_cache_hits as f64
     }),

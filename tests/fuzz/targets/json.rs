@@ -23,6 +23,7 @@ static MODEL: LazyLock<ServedModel> = LazyLock::new(|| {
         max_waiting: 1,
         vocab: tokenizer.vocab_size(),
         prefix_cache: true,
+        prompt_lookup: true,
     };
     let executor = Box::new(ScriptedExecutor::hashing(&config));
     let engine = Engine::start(executor, Arc::clone(&tokenizer), config).expect("the engine starts");

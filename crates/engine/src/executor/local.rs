@@ -5,6 +5,7 @@
 //! come over one by one, so the host never holds more than one.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use garrison_device::{Batch, Bucket, Capture, DeviceError, KvDtype, StepBuffers, StepLimits};
 use garrison_model::{KvCache, Model, Workspace};
@@ -92,6 +93,7 @@ impl<B: Capture> Memory<B> {
 
 impl<B: Capture> Execute for LocalExecutor<B> {
     fn step(&mut self, batch: &Batch) -> Result<StepOutput, DeviceError> {
+        let begun = Instant::now();
         let Memory { step, workspace, kv } = &mut self.memory;
         match self.graphs.hit(batch) {
             Some((bucket, graph)) => {
@@ -116,6 +118,6 @@ impl<B: Capture> Execute for LocalExecutor<B> {
             // No row was read, so nothing has waited for the step or noticed its failure yet.
             self.device.synchronize()?;
         }
-        Ok(StepOutput { samples })
+        Ok(StepOutput { samples, seconds: begun.elapsed().as_secs_f64() })
     }
 }

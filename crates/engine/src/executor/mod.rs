@@ -24,4 +24,6 @@ pub trait Execute: Send {
 pub struct StepOutput {
     /// One for each of `Batch::samples`, in their order.
     pub samples: Vec<Sampled>,
+    /// How long it took, in seconds: what larger steps cost is learned from this.
+    pub seconds: f64,
 }

@@ -44,6 +44,8 @@ struct Control {
     failures: usize,
     /// Whether the next step panics.
     panics: bool,
+    /// What steps say of their time, see [`ScriptControl::set_cost`].
+    cost: (f64, f64),
     /// Time a step takes.
     delay: Duration,
     held: bool,
@@ -124,7 +126,7 @@ impl Execute for ScriptedExecutor {
         for ((&slot, &token), &position) in batch.slots.iter().zip(&batch.tokens).zip(&batch.positions) {
             self.cache[slot as usize] = (token, position);
         }
-        let mut output = StepOutput::default();
+        let mut output = StepOutput { samples: Vec::new(), seconds: self.control.cost(batch.tokens.len()) };
         let mut logits = vec![0.0; self.vocab];
         let mut samples = batch.samples.iter().peekable();
         for seq in 0..batch.n_seqs() {
@@ -148,6 +150,17 @@ impl ScriptControl {
     /// The next step panics.
     pub fn panic_next(&self) {
         self.lock().panics = true;
+    }
+
+    /// Each step says that it took `fixed` seconds and `per_token` for each of its tokens; none
+    /// unless told.
+    pub fn set_cost(&self, fixed: f64, per_token: f64) {
+        self.lock().cost = (fixed, per_token);
+    }
+
+    fn cost(&self, tokens: usize) -> f64 {
+        let (fixed, per_token) = self.lock().cost;
+        fixed + per_token * tokens as f64
     }
 
     /// Each step takes at least this long from now on.

@@ -67,6 +67,7 @@ pub(super) fn config() -> EngineConfig {
         max_waiting: 64,
         vocab: VOCAB,
         prefix_cache: true,
+        prompt_lookup: false,
     }
 }
 
@@ -101,6 +102,22 @@ pub(super) struct Rig {
 impl Rig {
     pub(super) fn hashing(config: EngineConfig) -> Rig {
         Rig::new(config, ScriptedExecutor::hashing(&config))
+    }
+
+    /// Answers that repeat themselves: what follows depends on the last token alone, mostly.
+    pub(super) fn repeating(config: EngineConfig) -> Rig {
+        let script = |past: &[u32], logits: &mut [f32]| {
+            let last = past.last().copied().unwrap_or(0);
+            // Off the track now and then, so that guesses go wrong, too.
+            let favoured = if past.len().is_multiple_of(29) { last * 7 + 5 } else { last * 3 + 1 } % 11 + 60;
+            for (id, logit) in (0u32..).zip(logits) {
+                let peak = if id == favoured { 7.0 } else { 0.0 };
+                *logit = peak + (id.wrapping_mul(37) ^ last.wrapping_mul(101)) as f32 % 97.0 / 48.0;
+            }
+        };
+        let rig = Rig::new(config, ScriptedExecutor::new(&config, script));
+        rig.control.set_cost(1.0, 0.0);
+        rig
     }
 
     /// Whatever the prompt, the answer is `answer`, and then end tokens.

@@ -184,7 +184,7 @@ fn a_failed_step_takes_down_what_runs_and_nothing_else() {
 }
 
 /// Requests that use every feature which could see its neighbours.
-fn any_request() -> impl Strategy<Value = Request> {
+pub(super) fn any_request() -> impl Strategy<Value = Request> {
     let sampling =
         (0u32..4, any::<u64>(), prop_oneof![Just(1.0f32), Just(1.3)]).prop_map(|(kind, seed, rep)| {
             let base = Sampling { seed, repetition_penalty: rep, ..Sampling::default() };
@@ -220,9 +220,11 @@ proptest! {
         max_seqs in 1usize..17,
         max_batch_tokens in prop_oneof![1usize..6, 6usize..200],
         n_blocks in 8usize..40,
+        (prefix_cache, prompt_lookup) in any::<(bool, bool)>(),
     ) {
-        let config = EngineConfig { max_seqs, max_batch_tokens, n_blocks, ..config() };
-        let mut rig = Rig::hashing(config);
+        let config =
+            EngineConfig { max_seqs, max_batch_tokens, n_blocks, prefix_cache, prompt_lookup, ..config() };
+        let mut rig = Rig::repeating(config);
         let mut streams = Vec::new();
         for (request, steps_before) in &requests {
             for _ in 0..*steps_before {
@@ -236,7 +238,8 @@ proptest! {
                 prop_assert!(request.prompt.len() + 1 > config.sequence_limit());
                 continue;
             };
-            let alone = Rig::hashing(EngineConfig { context: config.sequence_limit(), ..super::rig::config() });
+            let plain = EngineConfig { prefix_cache: false, prompt_lookup: false, ..super::rig::config() };
+            let alone = Rig::repeating(EngineConfig { context: config.sequence_limit(), ..plain });
             prop_assert_eq!(Answer::read(&mut stream), { alone }.answer(request.clone()));
         }
     }
@@ -248,7 +251,8 @@ proptest! {
         max_batch_tokens in 1usize..40,
         n_blocks in 8usize..30,
     ) {
-        let mut rig = Rig::hashing(EngineConfig { max_seqs: 4, max_batch_tokens, n_blocks, ..config() });
+        let lookup = EngineConfig { prompt_lookup: true, ..config() };
+        let mut rig = Rig::repeating(EngineConfig { max_seqs: 4, max_batch_tokens, n_blocks, ..lookup });
         let mut streams: Vec<Stream> = Vec::new();
         for (action, request) in script {
             match action {

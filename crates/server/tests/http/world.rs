@@ -88,6 +88,7 @@ pub(crate) fn engine_config() -> EngineConfig {
         max_waiting: 16,
         vocab: VOCAB,
         prefix_cache: true,
+        prompt_lookup: true,
     }
 }
 

@@ -1,0 +1,80 @@
+//! What a step costs, by its number of tokens, as measured while serving.
+
+/// How much a new measurement counts.
+const NEW: f64 = 0.15;
+/// Where nothing but one size was measured: the part of its time that a further token is taken to add.
+const GUESSED_SLOPE: f64 = 0.25;
+
+/// Moving averages of steps that only decode, by how many tokens they run.
+#[derive(Debug)]
+pub(crate) struct StepCost {
+    /// `[tokens + 1]` seconds; 0 where nothing was measured.
+    seconds: Vec<f64>,
+}
+
+impl StepCost {
+    /// Nothing measured; steps of up to `tokens` tokens can be.
+    pub(crate) fn new(tokens: usize) -> StepCost {
+        StepCost { seconds: vec![0.0; tokens + 1] }
+    }
+
+    /// Notes how long a step of `tokens` tokens took.
+    pub(crate) fn observe(&mut self, tokens: usize, seconds: f64) {
+        if let Some(average) = self.seconds.get_mut(tokens) {
+            let old = *average;
+            // One hiccup says little: it counts as twice what was usual, at most.
+            let new = if old > 0.0 { seconds.min(2.0 * old) } else { seconds };
+            *average = if old > 0.0 { old + (new - old) * NEW } else { new };
+        }
+    }
+
+    /// Seconds of a step of `tokens` tokens: measured, or on a line through what was measured
+    /// nearest. `None` if nothing was.
+    pub(crate) fn of(&self, tokens: usize) -> Option<f64> {
+        let measured = |range: &mut dyn Iterator<Item = usize>| {
+            range.map(|n| (n as f64, self.seconds.get(n).copied().unwrap_or(0.0))).find(|(_, s)| *s > 0.0)
+        };
+        let below = measured(&mut (1..=tokens).rev());
+        if let Some((n, seconds)) = below
+            && n == tokens as f64
+        {
+            return Some(seconds);
+        }
+        let above = measured(&mut (tokens + 1..self.seconds.len()));
+        let line = |(n1, s1): (f64, f64), (n2, s2): (f64, f64)| {
+            let slope = ((s2 - s1) / (n2 - n1)).max(0.0);
+            (s1 + slope * (tokens as f64 - n1)).max(0.0)
+        };
+        match (below, above) {
+            (Some(a), Some(b)) => Some(line(a, b)),
+            (Some(b), None) => {
+                let a = measured(&mut (1..b.0 as usize).rev());
+                Some(a.map_or(b.1 * (1.0 + GUESSED_SLOPE * (tokens as f64 - b.0)), |a| line(a, b)))
+            }
+            (None, Some(b)) => Some(b.1 * tokens as f64 / b.0),
+            (None, None) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_are_measured_or_on_a_line_between() {
+        let mut cost = StepCost::new(64);
+        assert_eq!(cost.of(3), None);
+        cost.observe(1, 10.0);
+        assert_eq!((cost.of(1), cost.of(3)), (Some(10.0), Some(15.0)), "a guess until more is known");
+        cost.observe(5, 14.0);
+        assert_eq!([2, 3, 4, 5, 6].map(|n| cost.of(n).unwrap()), [11.0, 12.0, 13.0, 14.0, 15.0]);
+        for _ in 0..100 {
+            cost.observe(5, 30.0);
+        }
+        assert!((cost.of(5).unwrap() - 30.0).abs() < 0.1);
+        cost.observe(5, 1e9);
+        assert!(cost.of(5).unwrap() < 35.0, "one hiccup says little");
+        cost.observe(1000, 1.0);
+    }
+}

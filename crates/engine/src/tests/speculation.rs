@@ -1,0 +1,117 @@
+use garrison_types::Sampling;
+
+use super::rig::*;
+use crate::{EngineConfig, Request};
+
+fn guessing() -> EngineConfig {
+    EngineConfig { prompt_lookup: true, ..config() }
+}
+
+/// An engine whose steps cost much, however many tokens they have: guessing pays.
+fn eager(config: EngineConfig) -> Rig {
+    let rig = Rig::repeating(config);
+    rig.control.set_cost(1.0, 0.01);
+    rig
+}
+
+#[test]
+fn right_guesses_save_steps_and_change_no_token() {
+    let request = Request { logprobs: Some(2), ..request(prompt(12, 1), 120) };
+    let mut rig = eager(guessing());
+    let guessed = rig.answer(request.clone());
+    assert_eq!(guessed, Rig::repeating(config()).answer(request));
+    let stats = rig.engine.stats();
+    assert!(stats.steps < 60, "{} steps for 120 tokens", stats.steps);
+    assert!(stats.spec_accepted_tokens > 60 && stats.spec_accepted_tokens < stats.spec_draft_tokens);
+    assert_eq!(stats.generation_tokens, 120);
+    assert_eq!(stats.batch_tokens - stats.spec_draft_tokens, stats.steps + 11, "a prompt of 12, then ones");
+}
+
+#[test]
+fn the_report_says_what_was_guessed() {
+    let mut rig = eager(guessing());
+    let mut stream = rig.submit(request(prompt(12, 1), 120));
+    rig.run();
+    let finish = std::iter::from_fn(|| stream.try_recv()).last();
+    let Some(crate::Event::Finished(finish)) = finish else { panic!("{finish:?}") };
+    let stats = rig.engine.stats();
+    assert_eq!(u64::from(finish.timings.draft_tokens), stats.spec_draft_tokens);
+    assert_eq!(u64::from(finish.timings.accepted_tokens), stats.spec_accepted_tokens);
+}
+
+#[test]
+fn sampled_answers_are_the_same_with_everything_on() {
+    for seed in 0..8 {
+        let sampling = Sampling {
+            seed,
+            temperature: 0.7,
+            repetition_penalty: 1.05,
+            frequency_penalty: 0.02,
+            logit_bias: vec![(70, 1.0)],
+            ..Sampling::default()
+        };
+        let mut r = Request { sampling, logprobs: Some(1), ..request(prompt(9, seed as u32), 80) };
+        r.stop.min_tokens = 60;
+        r.stop.token_ids = vec![61, 64];
+        let mut rig = eager(guessing());
+        let guessed = rig.answer(r.clone());
+        assert!(rig.engine.stats().spec_accepted_tokens > 0, "seed {seed} must guess");
+        assert_eq!(guessed, Rig::repeating(config()).answer(r));
+    }
+}
+
+#[test]
+fn an_answer_ends_where_it_would_without_guesses() {
+    // Ends by length, by a stop string and by a token, each in the middle of what is guessed.
+    let plain = Rig::repeating(config()).answer(request(prompt(12, 1), 100));
+    for max_tokens in 40..56 {
+        let answer = eager(guessing()).answer(request(prompt(12, 1), max_tokens));
+        assert_eq!(answer.tokens(), plain.tokens()[..max_tokens as usize]);
+    }
+    let text = plain.text();
+    for at in 50..60 {
+        let mut r = request(prompt(12, 1), 100);
+        r.stop.strings = vec![text[at..at + 4].into()];
+        r.stop.min_tokens = 45;
+        assert_eq!(eager(guessing()).answer(r.clone()), Rig::repeating(config()).answer(r));
+    }
+}
+
+#[test]
+fn guesses_take_no_block_that_another_needs() {
+    // Two answers that together fill every block: guesses must not preempt either.
+    let tight = EngineConfig { n_blocks: 9, prefix_cache: false, ..guessing() };
+    let mut rig = eager(tight);
+    let requests = [request(prompt(14, 1), 50), request(prompt(14, 2), 50)];
+    let mut streams = requests.clone().map(|r| rig.submit(r));
+    rig.run();
+    assert_eq!(rig.engine.stats().preemptions, 0);
+    for (r, stream) in requests.into_iter().zip(&mut streams) {
+        assert_eq!(Answer::read(stream), Rig::repeating(config()).answer(r));
+    }
+}
+
+#[test]
+fn nothing_is_guessed_while_a_prompt_is_read() {
+    let mut rig = eager(EngineConfig { max_batch_tokens: 24, ..guessing() });
+    let _first = rig.submit(request(prompt(12, 1), 100));
+    for _ in 0..20 {
+        rig.step();
+    }
+    let _second = rig.submit(request(prompt(200, 2), 4));
+    rig.step();
+    for _ in 0..8 {
+        assert_eq!(rig.control.log().last().unwrap()[..], [1, 23], "the prompt gets the step");
+        rig.step();
+    }
+    assert!(rig.engine.stats().spec_draft_tokens > 0);
+}
+
+#[test]
+fn where_tokens_cost_as_much_as_steps_nothing_is_guessed() {
+    let mut rig = Rig::repeating(guessing());
+    rig.control.set_cost(0.01, 1.0);
+    rig.answer(request(prompt(12, 1), 300));
+    let stats = rig.engine.stats();
+    assert!(stats.spec_draft_tokens < 300 * 3 / 64, "probes only: {}", stats.spec_draft_tokens);
+}
