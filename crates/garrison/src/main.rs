@@ -11,6 +11,7 @@ mod load;
 mod manifests;
 mod memory;
 mod models;
+mod output;
 mod serve;
 mod source;
 
@@ -54,7 +55,8 @@ fn main() -> ExitCode {
 /// Help and version go to stdout; a mistake becomes one sentence that names it, and exit code 2.
 fn refuse(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        print!("{}", error.render());
+        // Nobody is left to tell if this fails.
+        let _ = output::show(&error.render().to_string());
         return ExitCode::SUCCESS;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {

@@ -158,3 +158,15 @@ fn chat_talks_to_a_server() {
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).trim().len() > 10);
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    for args in [&["models", "list"][..], &["models", "inspect", "garrison-tiny"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let out = garrison().args(args).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let out = out.wait_with_output().unwrap();
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        assert!(out.stderr.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+}

@@ -222,7 +222,7 @@ impl Chat {
             let shown = out.write_all(printable(text).as_bytes()).and_then(|()| out.flush());
             shown.is_ok() && !interrupted.load(Ordering::Relaxed)
         });
-        println!();
+        let _ = writeln!(out); // nobody reads it if this fails
         match result {
             Ok(figures) => {
                 self.turns.push(Message { role: "assistant", content: said });

@@ -6,6 +6,7 @@ use garrison_types::{Vocabulary, VocabularyModel};
 use serde_json::json;
 
 use crate::error::Fault;
+use crate::output::show;
 use crate::source::ModelRef;
 
 /// Longest value shown of a metadata entry, in characters.
@@ -20,35 +21,33 @@ pub(super) fn run(model: &str, as_json: bool, tensors: bool) -> Result<(), Fault
     let summary = ModelSummary::read(&source).map_err(|e| Fault::usage(format!("{model}: {e}")))?;
     let vocabulary = source.vocabulary().map_err(|e| Fault::usage(format!("{model}: {e}")))?;
     if as_json {
-        println!("{:#}", to_json(&source, &summary, &vocabulary, tensors));
+        show(&format!("{:#}\n", to_json(&source, &summary, &vocabulary, tensors)))
     } else {
-        print_text(&source, &summary, &vocabulary, tensors);
+        show(&to_text(&source, &summary, &vocabulary, tensors))
     }
-    Ok(())
 }
 
-fn print_text(source: &Source, summary: &ModelSummary, vocabulary: &Vocabulary, tensors: bool) {
-    println!("{summary}");
+fn to_text(source: &Source, summary: &ModelSummary, vocabulary: &Vocabulary, tensors: bool) -> String {
     let s = &summary.spec;
-    println!(
-        "hidden {}, ffn {}, {} heads, {} KV heads of {}, vocabulary {}",
+    let mut text = format!(
+        "{summary}\nhidden {}, ffn {}, {} heads, {} KV heads of {}, vocabulary {}\n",
         s.hidden, s.ffn_hidden, s.n_heads, s.n_kv_heads, s.head_dim, s.vocab
     );
-    println!(
-        "tokenizer {}, chat template {}",
+    text += &format!(
+        "tokenizer {}, chat template {}\n\n",
         tokenizer_name(vocabulary),
         if vocabulary.chat_template.is_some() { "yes" } else { "no" }
     );
-    println!();
     for (key, value) in source.metadata().iter() {
-        println!("{key:<46} {}", shown(value));
+        text += &format!("{key:<46} {}\n", shown(value));
     }
     if tensors {
-        println!();
+        text.push('\n');
         for t in source.tensors() {
-            println!("{:<30} {:<8} {:>12} bytes  {:?}", t.name, t.ty, t.n_bytes(), t.shape);
+            text += &format!("{:<30} {:<8} {:>12} bytes  {:?}\n", t.name, t.ty, t.n_bytes(), t.shape);
         }
     }
+    text
 }
 
 fn to_json(

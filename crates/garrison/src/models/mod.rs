@@ -5,6 +5,7 @@ mod write;
 
 use crate::error::Fault;
 use crate::flags::ModelsCommand;
+use crate::output::show;
 use crate::source::{BUNDLED_NAME, ModelRef};
 use crate::{hub, manifests};
 
@@ -27,9 +28,9 @@ pub(crate) fn run(command: &ModelsCommand) -> Result<(), Fault> {
 }
 
 fn list() -> Result<(), Fault> {
-    println!("{:<14} {:>9}  {:<8}  description", "name", "size", "here");
-    println!(
-        "{BUNDLED_NAME:<14} {:>9}  {:<8}  the bundled model: a support desk for one invented product",
+    let mut text = format!("{:<14} {:>9}  {:<8}  description\n", "name", "size", "here");
+    text += &format!(
+        "{BUNDLED_NAME:<14} {:>9}  {:<8}  the bundled model: a support desk for one invented product\n",
         "", "bundled"
     );
     for m in manifests::all() {
@@ -37,18 +38,19 @@ fn list() -> Result<(), Fault> {
             ModelRef::Hub(hub) if hub::cached(&hub).is_some() => "yes",
             _ => "no",
         };
-        println!("{:<14} {:>6} MB  {here:<8}  {} (licence {})", m.name, m.size_mb, m.description, m.license);
+        text += &format!(
+            "{:<14} {:>6} MB  {here:<8}  {} (licence {})\n",
+            m.name, m.size_mb, m.description, m.license
+        );
     }
-    println!("\nAny other: garrison models pull hf:OWNER/REPO[:FILE]");
-    Ok(())
+    show(&(text + "\nAny other: garrison models pull hf:OWNER/REPO[:FILE]\n"))
 }
 
 fn pull(text: &str) -> Result<(), Fault> {
     match ModelRef::parse(text)? {
         ModelRef::Hub(model) => {
             let path = hub::pull(&model)?;
-            println!("{}", path.display());
-            Ok(())
+            show(&format!("{}\n", path.display()))
         }
         ModelRef::Bundled => {
             Err(Fault::usage(format!("{BUNDLED_NAME} is inside the binary; there is nothing to pull")))

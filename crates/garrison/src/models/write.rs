@@ -66,11 +66,10 @@ fn finish(output: &Path, started: Instant) -> Result<(), Fault> {
     }
     let bytes = output.metadata().map_err(|e| Fault::failed(format!("{}: {e}", output.display())))?.len();
     let seconds = started.elapsed().as_secs_f64().max(1e-9);
-    println!(
-        "{}: {:.1} MB in {seconds:.1} s, {:.0} MB/s",
+    crate::output::show(&format!(
+        "{}: {:.1} MB in {seconds:.1} s, {:.0} MB/s\n",
         output.display(),
         bytes as f64 / 1e6,
         bytes as f64 / 1e6 / seconds
-    );
-    Ok(())
+    ))
 }
