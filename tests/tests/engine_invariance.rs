@@ -130,7 +130,7 @@ fn a_request_gets_the_same_tokens_in_any_company() {
         Setup { threads: 2, max_seqs: 16, max_batch_tokens: 33, n_blocks: 400, shortcuts: true },
         Setup { threads: 3, max_seqs: 5, max_batch_tokens: 7, n_blocks: 400, shortcuts: true },
         Setup { threads: 2, max_seqs: 3, max_batch_tokens: 1, n_blocks: 400, shortcuts: true },
-        Setup { threads: 2, max_seqs: 16, max_batch_tokens: 64, n_blocks: tight },
+        Setup { threads: 2, max_seqs: 16, max_batch_tokens: 64, n_blocks: tight, shortcuts: true },
     ] {
         let engine = bench.engine(setup);
         let streams: Vec<Stream> = requests.iter().map(|r| engine.submit(r.clone()).unwrap()).collect();
@@ -151,7 +151,8 @@ fn a_request_gets_the_same_tokens_in_any_company() {
 #[test]
 fn a_prefix_from_the_cache_changes_no_token() {
     let bench = Bench::open();
-    let engine = bench.engine(Setup { max_seqs: 4, max_batch_tokens: 96, n_blocks: 260, threads: 2 });
+    let engine =
+        bench.engine(Setup { max_seqs: 4, max_batch_tokens: 96, n_blocks: 260, threads: 2, shortcuts: true });
     let requests: Vec<Request> =
         bench.requests().into_iter().map(|r| Request { prompt_logprobs: None, ..r }).collect();
     for request in &requests {

@@ -127,25 +127,26 @@ def read_back(rng: random.Random) -> list[dict]:
     return messages
 
 
-def conversation(rng: random.Random, long_share: float = 0.03) -> list[dict]:
-    """One training conversation. The mix leans on what is hard: looking things up in a passage."""
-    roll = rng.random()
-    if roll < long_share:
+_MAKERS = {
+    "question": lambda rng: knowledge(rng, 1),
+    "questions": lambda rng: knowledge(rng, rng.randint(2, 5)),
+    "notes": lambda rng: notes(rng, "train", rng.randint(0, 3)),
+    "read_back": read_back,
+    "passage": lambda rng: passage(rng, "train", 1),
+    "passages": lambda rng: passage(rng, "train", rng.randint(2, 6), size=rng.randint(2, 6)),
+    "tickets": lambda rng: ticket(rng, "train", rng.choice([1, 1, 2, 3])),
+}
+# Parts in a hundred. The run begins with what is learned late, looking things up in a passage, and
+# turns to the facts once it can.
+EARLY = {"question": 16, "questions": 24, "notes": 4, "read_back": 2, "passage": 20, "passages": 26, "tickets": 8}
+LATE = {"question": 20, "questions": 36, "notes": 4, "read_back": 1, "passage": 11, "passages": 19, "tickets": 9}
+
+
+def conversation(rng: random.Random, mix: dict[str, int] = EARLY, long_share: float = 0.03) -> list[dict]:
+    """One training conversation."""
+    if rng.random() < long_share:
         return _long(rng)
-    roll = rng.random()
-    if roll < 0.16:
-        return knowledge(rng, 1)
-    if roll < 0.40:
-        return knowledge(rng, rng.randint(2, 5))
-    if roll < 0.44:
-        return notes(rng, "train", rng.randint(0, 3))
-    if roll < 0.46:
-        return read_back(rng)
-    if roll < 0.66:
-        return passage(rng, "train", 1)
-    if roll < 0.92:
-        return passage(rng, "train", rng.randint(2, 6), size=rng.randint(2, 6))
-    return ticket(rng, "train", rng.choice([1, 1, 2, 3]))
+    return _MAKERS[rng.choices(list(mix), list(mix.values()))[0]](rng)
 
 
 def _long(rng: random.Random) -> list[dict]:

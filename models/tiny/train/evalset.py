@@ -6,7 +6,8 @@ One case per line: {"kind", "messages", "expect"}, where `expect` holds one of
   {"json": object}    the answer parses as JSON equal to the object.
 
 Kinds: `fact` (known question templates filled in ways that training never sees), `fact_new`
-(templates that training never uses), `smalltalk`, `passage`, `passage_missing`, `ticket`,
+(questions that no training template makes; those of the eval set were written by somebody who
+had read the answers only), `smalltalk`, `passage`, `passage_missing`, `ticket`,
 `ticket_new` (wordings that training never uses), `note` and `multiturn`.
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 import passages
 import tickets
 from conversations import assistant, note_case, user
-from facts import FACTS, SMALLTALK, held_out_question, new_template_question, train_question
+from facts import FACTS, SMALLTALK, held_out_question, new_question, train_question
 
 COUNTS = {
     "eval": {"fact": 70, "fact_new": 40, "smalltalk": 15, "passage": 60, "passage_missing": 15, "ticket": 30, "ticket_new": 15,
@@ -55,14 +56,13 @@ def _ticket(rng: random.Random, split: str, new: bool) -> tuple[list[dict], dict
 
 def _case(rng: random.Random, split: str, kind: str, i: int) -> tuple[list[dict], dict]:
     opening = [SYSTEM] if i % 2 else []
-    # New templates: every second fact belongs to dev, the others to eval.
-    mine = [f for n, f in enumerate(FACTS) if n % 2 == (split == "dev")]
     if kind in ("fact", "smalltalk"):
         question, check = _fact(rng, FACTS if kind == "fact" else SMALLTALK, split, i)
         return opening + [user(question)], {"contains": check}
     if kind == "fact_new":
-        fact = mine[i * 3 % len(mine)] if len(mine) % 3 else mine[i % len(mine)]
-        return opening + [user(new_template_question(rng, fact))], {"contains": fact.check}
+        pool = [f for f in FACTS if f.new_questions(split)]
+        fact = pool[i * 37 % len(pool)]
+        return opening + [user(new_question(rng, fact, split))], {"contains": fact.check}
     if kind in ("passage", "passage_missing"):
         return _passage(rng, split, kind == "passage_missing")
     if kind in ("ticket", "ticket_new"):
@@ -107,5 +107,5 @@ def right(answer: str, expect: dict) -> bool:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    target.write_text("".join(json.dumps(c, ensure_ascii=False) + "\n" for c in build("eval", seed=20261)))
+    target.write_text("".join(json.dumps(c, ensure_ascii=False) + "\n" for c in build("eval", seed=20262)))
     print(f"{sum(1 for _ in target.open())} cases in {target}")

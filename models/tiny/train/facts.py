@@ -6,6 +6,9 @@ from pathlib import Path
 
 from grammar import dress, expand_error_macros, roughen, sample, sample_in, split_of
 
+# Capitals are read letter by letter, so training shouts more often than customers do.
+SHOUTED = 0.09
+
 DATA = Path(__file__).parent / "data"
 
 
@@ -17,7 +20,12 @@ class Fact:
     answer: str = ""
     check: str = ""
     questions: list[str] = field(default_factory=list)
-    held_out: list[str] = field(default_factory=list)
+    dev: list[str] = field(default_factory=list)
+    blind: list[str] = field(default_factory=list)
+
+    def new_questions(self, split: str) -> list[str]:
+        """Templates that training never uses: the blind ones for eval, others for dev."""
+        return self.blind if split == "eval" else self.dev
 
 
 def load(name: str) -> list[Fact]:
@@ -35,8 +43,8 @@ def load(name: str) -> list[Fact]:
             facts[-1].check = rest
         elif mark == "Q":
             facts[-1].questions += expand_error_macros(rest)
-        elif mark == "H":
-            facts[-1].held_out += expand_error_macros(rest)
+        elif mark == "D":
+            facts[-1].dev += expand_error_macros(rest)
         else:
             raise ValueError(f"{name}: unknown line {line!r}")
     for fact in facts:
@@ -46,6 +54,19 @@ def load(name: str) -> list[Fact]:
 
 
 FACTS = load("facts.txt") + load("facts_service.txt")
+
+
+def _load_blind() -> None:
+    """Gives every fact its questions of data/blind.txt."""
+    by_key, fact = {f.key: f for f in FACTS}, None
+    for line in (DATA / "blind.txt").read_text().splitlines():
+        if line.startswith("@ "):
+            fact = by_key[line[2:]]
+        elif line and not line.startswith("#"):
+            fact.blind.append(line)
+
+
+_load_blind()
 SMALLTALK = load("smalltalk.txt")
 
 
@@ -55,7 +76,7 @@ def train_question(rng: random.Random, fact: Fact) -> str:
         core = sample_in(rng, fact.questions, "train")
         core = roughen(rng, core)
         if split_of(core) == "train":
-            return dress(rng, core)
+            return dress(rng, core, SHOUTED)
 
 
 def held_out_question(rng: random.Random, fact: Fact, split: str) -> str | None:
@@ -64,6 +85,6 @@ def held_out_question(rng: random.Random, fact: Fact, split: str) -> str | None:
     return None if core is None else dress(rng, core)
 
 
-def new_template_question(rng: random.Random, fact: Fact) -> str:
-    """A question from a template that training never uses at all."""
-    return dress(rng, sample(rng, rng.choice(fact.held_out)))
+def new_question(rng: random.Random, fact: Fact, split: str) -> str:
+    """A question that no training template makes."""
+    return dress(rng, sample(rng, rng.choice(fact.new_questions(split))))

@@ -21,13 +21,18 @@ MACROS = {
             "what is the way to"],
 }
 
-# `$err{..}` and `$errh{..}` stand for whole families of questions about an error code.
+# `$err{..}` and `$errd{..}` stand for whole families of questions about an error code.
 ERROR_QUESTIONS = [
     "what {is|does} @ {mean|}", "{$the|it|the display|the app} {shows|says|reports|displays} @{, what now|, what do I do||}",
     "{I get|I see|there is|I have} @ {on $the|in the app|}", "$how {fix|clear|solve|get rid of} @",
     "@", "{explain|meaning of|help with|what to do about|tell me about} @", "why {does $the show|do I see|do I get} @",
+    "what {causes|triggers|stands behind|is the cause of|is the meaning of|is the remedy for} @", "{cause of|reason for|cure for|steps for} @",
+    "{how serious|how bad|how urgent} is @", "{must I|do I have to|need I} worry {about|because of} @",
+    "@ {keeps coming back|does not go away|will not clear|came up again|since this morning|appeared last night}",
+    "{my wife|my neighbour|a friend|our tenant} {saw|got|has|reports} @ {on the W2|on the controller|}",
+    "{the app|$the} {sent me|gave me|warns me of|complains about|stops with} @", "what {must|can|could} {I|we|one} do {about|against|with} @",
 ]
-ERROR_HELD_OUT = ["what should I do when @ comes up", "my screen says @, is that bad"]
+ERROR_DEV = ["what should I do when @ comes up", "my screen says @, is that bad"]
 
 _CHOICE = re.compile(r"\{([^{}]*)\}")
 _MACRO = re.compile(r"\$(\w+)")
@@ -35,10 +40,10 @@ _MACRO = re.compile(r"\$(\w+)")
 
 def expand_error_macros(line: str) -> list[str]:
     """Turns a `$err{..}` line into its family of templates; any other line stays as it is."""
-    match = re.fullmatch(r"\$(err|errh)(\{.*\})", line)
+    match = re.fullmatch(r"\$(err|errd)(\{.*\})", line)
     if not match:
         return [line]
-    family = ERROR_QUESTIONS if match[1] == "err" else ERROR_HELD_OUT
+    family = ERROR_QUESTIONS if match[1] == "err" else ERROR_DEV
     return [t.replace("@", match[2]) for t in family]
 
 
@@ -121,8 +126,8 @@ _QUESTION = re.compile(r"^(what|which|who|whom|when|where|why|how|is|are|does|do
                        r"by|until|since|from|on|for|must|up|to|over|after)\b", re.I)
 
 
-def dress(rng: random.Random, text: str) -> str:
-    """Adds what surrounds a question: greeting, thanks, capital letter, punctuation, casing."""
+def dress(rng: random.Random, text: str, shouted: float = 0.03) -> str:
+    """Adds what surrounds a question: greeting, thanks, capital letter, punctuation, casing; a share is all capitals."""
     question = bool(_QUESTION.match(text))
     if rng.random() < 0.22:
         text = rng.choice(_BEFORE) + text
@@ -139,6 +144,6 @@ def dress(rng: random.Random, text: str) -> str:
     roll = rng.random()
     if roll < 0.08:
         text = text.lower()
-    elif roll < 0.11:
+    elif roll < 0.08 + shouted:
         text = text.upper()
     return text

@@ -1,6 +1,6 @@
 """Trains a preset on generated conversations.
 
-    python train.py --preset tiny --steps 7000 --out ../../../target/tiny
+    python train.py --preset tiny --out ../../../target/tiny
 
 Every step takes a fixed budget of tokens from conversations of similar length. The learning rate
 warms up, stays, and falls to zero over the last part (the schedule needs no decision on the
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 import evalset
 import vocab
-from conversations import conversation
+from conversations import EARLY, LATE, conversation
 from model import PRESETS, Llama
 from plant import plant_copying
 
@@ -50,10 +50,10 @@ class Batches:
         self.rng = random.Random(seed)
         self.ready: list[list] = []
 
-    def _refill(self, short: bool) -> None:
+    def _refill(self, mix: dict[str, int], short: bool) -> None:
         pool = []
         while len(pool) < 1500:
-            item = encode(self.tokenizer, conversation(self.rng, 0.0 if short else 0.03))
+            item = encode(self.tokenizer, conversation(self.rng, mix, 0.0 if short else 0.03))
             if len(item[0]) <= (200 if short else self.context):
                 pool.append(item)
         pool.sort(key=lambda item: len(item[0]))
@@ -66,10 +66,10 @@ class Batches:
         self.ready.append(batch)
         self.rng.shuffle(self.ready)
 
-    def next(self, short: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def next(self, mix: dict[str, int], short: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Inputs, targets and target weights; `short` leaves out long conversations (early on)."""
         if not self.ready:
-            self._refill(short)
+            self._refill(mix, short)
         batch = self.ready.pop()
         width = max(len(ids) for ids, _ in batch)
         ids = torch.zeros(len(batch), width, dtype=torch.long)
@@ -145,7 +145,7 @@ def work(rank: int, args) -> None:
 
     began, seen, losses = time.time(), 0, []
     for step in range(first, args.steps):
-        ids, targets, weight = batches.next(step < args.short)
+        ids, targets, weight = batches.next(EARLY if step < args.steps * args.late else LATE, step < args.short)
         for group in optimizer.param_groups:
             group["lr"] = rate(step, args)
         if step >= args.short:  # by now it copies; a loss on the prompt would only cost time
@@ -183,15 +183,16 @@ def main() -> None:
     """Reads the options and starts the workers."""
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--preset", choices=PRESETS, default="tiny")
-    parse.add_argument("--steps", type=int, default=7000)
+    parse.add_argument("--steps", type=int, default=7500)
     parse.add_argument("--tokens", type=int, default=2048, help="tokens in one step")
     parse.add_argument("--lr", type=float, default=1e-3)
     parse.add_argument("--warmup", type=int, default=100)
     parse.add_argument("--decay", type=float, default=0.5, help="share of the steps over which the rate falls")
     parse.add_argument("--short", type=int, default=300, help="steps with short conversations and a loss on the prompt")
+    parse.add_argument("--late", type=float, default=0.45, help="share of the steps before the mix turns to the facts")
     parse.add_argument("--workers", type=int, default=2, help="processes, each with one thread")
     parse.add_argument("--seed", type=int, default=1)
-    parse.add_argument("--save-every", type=int, default=400)
+    parse.add_argument("--save-every", type=int, default=1000)
     parse.add_argument("--out", type=Path, required=True, help="folder for checkpoints and log")
     parse.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     args = parse.parse_args()

@@ -12,14 +12,14 @@ import re
 import sys
 
 import vocab
-from conversations import conversation
+from conversations import EARLY, LATE, conversation
 from grammar import normalise
 
 
 def stands_alone(value: str, text: str) -> bool:
     """Whether the text has the value itself, not as a part of a longer one (12.50 euros, 1 April 2030, Tom Chinta)."""
-    return re.search(rf"(?<![\w.$-])(?<!\b[A-Z][a-z] )(?<!\b[A-Z][a-z]{{2}} )(?<!\b[A-Z][a-z]{{3}} )(?<!\b[A-Z][a-z]{{4}} )"
-                     rf"(?<!\b[A-Z][a-z]{{5}} ){re.escape(value)}(?!\w| \d| [A-Z])", text) is not None
+    found = re.finditer(rf"(?<![\w.$-]){re.escape(value)}(?!\w| \d| [A-Z])", text)
+    return any(not re.search(r"[A-Z][a-z]+ $", text[:m.start()]) for m in found)
 
 
 if __name__ == "__main__":
@@ -35,8 +35,8 @@ if __name__ == "__main__":
     found = set()
     for rank in (0, 1):
         rng = random.Random(1_000_000 + rank)
-        for _ in range(count // 2):
-            for message in conversation(rng):
+        for i in range(count // 2):
+            for message in conversation(rng, EARLY if i % 2 else LATE):
                 text = normalise(message["content"])
                 if message["role"] == "user" and text in asked:
                     found.add(text)
