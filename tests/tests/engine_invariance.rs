@@ -54,6 +54,7 @@ impl Bench {
             vocab: model.spec().vocab,
             prefix_cache: setup.shortcuts,
             prompt_lookup: setup.shortcuts,
+            max_stall: setup.shortcuts.then_some(std::time::Duration::from_millis(5)),
         };
         let executor = LocalExecutor::new(device, model, &config, KvDtype::F16).unwrap();
         Engine::start(Box::new(executor), Arc::clone(&self.tokenizer), config).unwrap()

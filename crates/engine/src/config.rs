@@ -1,5 +1,7 @@
 //! The engine's limits, checked once.
 
+use std::time::Duration;
+
 use garrison_device::{BLOCK_SIZE, StepLimits};
 
 /// How much the engine may do at once. Every queue and table of the engine is bounded by these.
@@ -20,6 +22,9 @@ pub struct EngineConfig {
     pub vocab: usize,
     /// Whether requests that begin as others did take keys and values from the cache.
     pub prefix_cache: bool,
+    /// How long a step may take that reads a prompt while others wait for their next token; `None`
+    /// for as long as `max_batch_tokens` take.
+    pub max_stall: Option<Duration>,
     /// Whether a sequence's next tokens are guessed from what it repeats. Changes no token.
     pub prompt_lookup: bool,
 }
@@ -106,6 +111,7 @@ mod tests {
         vocab: 300,
         prefix_cache: true,
         prompt_lookup: true,
+        max_stall: None,
     };
 
     #[test]

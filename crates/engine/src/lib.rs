@@ -17,6 +17,7 @@ mod config;
 mod stats;
 
 mod batch;
+mod pace;
 mod scheduler;
 mod sequence;
 mod speculative;

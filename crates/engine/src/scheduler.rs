@@ -2,8 +2,9 @@
 //!
 //! The scheduler sees sequences and counts of blocks, never a buffer. Key decisions:
 //!
-//! - Decodes first, then prompts in the order of arrival, in chunks of what `max_batch_tokens`
-//!   leaves (Sarathi-Serve, Agrawal et al. 2024, section 4): a long prompt never stalls a stream.
+//! - Decodes first, then prompts in the order of urgency, in chunks of what `max_batch_tokens`
+//!   leaves (Sarathi-Serve, Agrawal et al. 2024, section 4), and while streams run of what brings
+//!   the step to the time allowed ([`Pace`]): a long prompt never stalls a stream for longer.
 //! - A sequence is admitted when blocks for all of its tokens are there, so only decodes grow and
 //!   half-read prompts never fight over blocks. A watermark of free blocks, spared for those that
 //!   run already, keeps a new one from being thrown out again at once.
@@ -19,6 +20,7 @@ use garrison_device::{BLOCK_SIZE, StepLimits};
 
 use crate::EngineConfig;
 use crate::kv::{BlockPool, BlockTable};
+use crate::pace::Pace;
 use crate::sequence::{Piece, Progress, Sequence};
 use crate::speculative::Planner;
 use crate::waiting::{GENERATED_COST, Waiting};
@@ -43,6 +45,7 @@ pub(crate) struct Scheduler {
     watermark: usize,
     prefix_cache: bool,
     planner: Option<Planner>,
+    pace: Pace,
     preemptions: u64,
     looked_up: Lookups,
 }
@@ -71,6 +74,7 @@ impl Scheduler {
             limits: config.step_limits(),
             prefix_cache: config.prefix_cache,
             planner: config.prompt_lookup.then(|| Planner::new(config.step_limits().rows)),
+            pace: Pace::new(config.max_stall),
             preemptions: 0,
             looked_up: Lookups::default(),
         }
@@ -111,11 +115,13 @@ impl Scheduler {
         self.looked_up
     }
 
-    /// Notes how long a step took, if it did nothing but decode.
+    /// Notes how long a step took.
     pub(crate) fn observe(&mut self, chunks: &[Chunk], seconds: f64) {
-        let Some(planner) = &mut self.planner else { return };
-        if chunks.iter().all(|c| c.piece.tokens == c.piece.draws) {
-            planner.observe(chunks.iter().map(|c| c.piece.tokens).sum(), seconds);
+        let tokens = chunks.iter().map(|c| c.piece.tokens).sum();
+        if chunks.iter().any(|c| c.piece.tokens != c.piece.draws) {
+            self.pace.observe(tokens, seconds);
+        } else if let Some(planner) = &mut self.planner {
+            planner.observe(tokens, seconds);
         }
     }
 
@@ -158,6 +164,9 @@ impl Scheduler {
         let mut chunks = Vec::with_capacity(self.limits.seqs);
         self.guess();
         self.decode(&mut budget, &mut chunks);
+        if !chunks.is_empty() {
+            budget.tokens = budget.tokens.min(self.pace.tokens());
+        }
         self.prefill(&mut budget, &mut chunks);
         self.admit(&mut budget, &mut chunks);
         debug_assert!(!chunks.is_empty() || self.is_idle(), "there is work and none was scheduled");

@@ -49,6 +49,7 @@ pub(crate) struct EngineSettings {
     pub(crate) max_waiting: usize,
     pub(crate) prefix_cache: bool,
     pub(crate) prompt_lookup: bool,
+    pub(crate) max_stall: Option<Duration>,
 }
 
 /// Where to compute.
@@ -119,6 +120,7 @@ struct EngineSection {
     max_waiting: Option<usize>,
     prefix_cache: Option<bool>,
     prompt_lookup: Option<bool>,
+    max_stall_ms: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -187,6 +189,10 @@ impl EngineSettings {
             max_waiting: file.max_waiting.unwrap_or(256),
             prefix_cache: file.prefix_cache.unwrap_or(true),
             prompt_lookup: file.prompt_lookup.unwrap_or(true),
+            max_stall: match file.max_stall_ms.unwrap_or(250) {
+                0 => None,
+                ms => Some(Duration::from_millis(ms.into())),
+            },
         })
     }
 }

@@ -24,6 +24,7 @@ static MODEL: LazyLock<ServedModel> = LazyLock::new(|| {
         vocab: tokenizer.vocab_size(),
         prefix_cache: true,
         prompt_lookup: true,
+        max_stall: None,
     };
     let executor = Box::new(ScriptedExecutor::hashing(&config));
     let engine = Engine::start(executor, Arc::clone(&tokenizer), config).expect("the engine starts");

@@ -68,6 +68,7 @@ pub(super) fn config() -> EngineConfig {
         vocab: VOCAB,
         prefix_cache: true,
         prompt_lookup: false,
+        max_stall: None,
     }
 }
 

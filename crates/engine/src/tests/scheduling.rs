@@ -43,6 +43,29 @@ fn a_long_prompt_comes_in_chunks_and_stalls_no_stream() {
 }
 
 #[test]
+fn a_long_prompt_stalls_streams_for_the_time_allowed_at_most() {
+    let max_stall = Some(std::time::Duration::from_millis(250));
+    let mut rig = Rig::hashing(EngineConfig { max_batch_tokens: 256, max_stall, ..config() });
+    let (fixed, per_token) = (0.05, 0.004);
+    rig.control.set_cost(fixed, per_token);
+    let _warm = rig.answer(request(prompt(300, 3), 1));
+    let _stream = rig.submit(request(prompt(2, 1), 100));
+    rig.step();
+    let before = rig.control.log().len();
+    let _long = rig.submit(request(prompt(500, 9), 1));
+    for _ in 0..11 {
+        rig.step();
+    }
+    let steps = rig.control.log().split_off(before);
+    let seconds: Vec<f64> =
+        steps.iter().map(|s| fixed + per_token * s.iter().sum::<usize>() as f64).collect();
+    // What is allowed, and the error of the first estimates.
+    assert!(seconds.iter().all(|&s| s < 0.250 * 1.1), "{seconds:?}");
+    let read: usize = steps.iter().filter_map(|s| s.get(1)).sum();
+    assert_eq!(read, 500, "in about the steps that the time allows: {steps:?}");
+}
+
+#[test]
 fn first_come_is_first_served() {
     let mut rig = Rig::hashing(EngineConfig { max_seqs: 1, ..config() });
     let mut streams: Vec<Stream> = (0..4).map(|i| rig.submit(request(prompt(3, i), 2))).collect();

@@ -89,6 +89,7 @@ pub(crate) fn engine_config() -> EngineConfig {
         vocab: VOCAB,
         prefix_cache: true,
         prompt_lookup: true,
+        max_stall: None,
     }
 }
 

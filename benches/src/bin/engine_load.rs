@@ -1,0 +1,273 @@
+//! What the engine does with many requests at once, in this process, so that nothing but it is measured.
+//!
+//!     engine_load MODEL.gguf prefix   time to first token with and without a shared prefix
+//!     engine_load MODEL.gguf stall    inter-token latency of streams while a long prompt is read
+//!     engine_load MODEL.gguf lookup   tokens per second with and without prompt lookup
+//!
+//! `--threads N` and `--rounds N` as usual; `--repeat` makes prompts that `lookup` can quote from.
+//! Prints a Markdown table of medians. The two sides of a ratio take turns, since machines are noisy.
+
+use std::error::Error;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use garrison_device::KvDtype;
+use garrison_device_cpu::{CpuDevice, CpuOptions, Isa, available_threads};
+use garrison_engine::{Engine, EngineConfig, Event, Finish, LocalExecutor, Request, SpecialTokens, Stream};
+use garrison_gguf::Source;
+use garrison_model::Model;
+use garrison_tokenizer::Tokenizer;
+use garrison_types::{Sampling, StopConditions};
+
+type Fallible<T> = Result<T, Box<dyn Error>>;
+
+const USAGE: &str = "usage: engine_load MODEL.gguf prefix|stall|lookup [--threads N] [--rounds N] [--repeat]";
+
+struct Options {
+    model: String,
+    scenario: String,
+    threads: NonZeroUsize,
+    rounds: usize,
+    repeat: bool,
+}
+
+fn options() -> Fallible<Options> {
+    let mut args = std::env::args().skip(1);
+    let (model, scenario) = (args.next().ok_or(USAGE)?, args.next().ok_or(USAGE)?);
+    let mut options = Options { model, scenario, threads: available_threads(), rounds: 3, repeat: false };
+    while let Some(flag) = args.next() {
+        match flag.as_str() {
+            "--repeat" => options.repeat = true,
+            "--threads" => options.threads = args.next().ok_or(USAGE)?.parse()?,
+            "--rounds" => options.rounds = args.next().ok_or(USAGE)?.parse()?,
+            _ => return Err(format!("{flag} is not known; {USAGE}").into()),
+        }
+    }
+    Ok(options)
+}
+
+/// A model file, opened once.
+struct Bench {
+    source: Source,
+    tokenizer: Arc<Tokenizer>,
+    threads: NonZeroUsize,
+    vocab: usize,
+    context: usize,
+}
+
+impl Bench {
+    fn open(options: &Options) -> Fallible<Bench> {
+        let source = Source::open(Path::new(&options.model))?;
+        let tokenizer = Arc::new(Tokenizer::new(&source.vocabulary()?)?);
+        let spec = garrison_model::ModelSummary::read(&source)?.spec;
+        let (vocab, context) = (spec.vocab, spec.context_length.min(8192));
+        Ok(Bench { source, tokenizer, threads: options.threads, vocab, context })
+    }
+
+    fn config(&self, max_seqs: usize) -> EngineConfig {
+        EngineConfig {
+            max_seqs,
+            max_batch_tokens: 512,
+            n_blocks: 1 + (max_seqs * 640 + 2 * self.context) / 16,
+            context: self.context,
+            max_waiting: 64,
+            vocab: self.vocab,
+            prefix_cache: true,
+            max_stall: Some(Duration::from_millis(250)),
+            prompt_lookup: true,
+        }
+    }
+
+    fn engine(&self, config: EngineConfig) -> Fallible<Engine> {
+        let device = Arc::new(CpuDevice::new(CpuOptions { threads: self.threads, isa: Isa::detect() })?);
+        let model = Model::load(&self.source, &*device, |_| {})?;
+        let executor = LocalExecutor::new(device, model, &config, KvDtype::F16)?;
+        Ok(Engine::start(Box::new(executor), Arc::clone(&self.tokenizer), config)?)
+    }
+
+    /// `n` tokens that differ from those of another seed.
+    fn prompt(&self, n: usize, seed: usize) -> Vec<u32> {
+        (0..n).map(|i| ((i * 7919 + seed * 104_729 + i * i * 31) % self.vocab) as u32).collect()
+    }
+}
+
+fn request(prompt: Vec<u32>, max_tokens: u32, sampling: Sampling) -> Request {
+    Request {
+        id: "bench".into(),
+        prompt,
+        sampling,
+        stop: StopConditions { max_tokens, ignore_eos: true, ..StopConditions::default() },
+        logprobs: None,
+        prompt_logprobs: None,
+        special_tokens: SpecialTokens::Skip,
+        cache_salt: String::new(),
+        client: 0,
+        priority: 0,
+        deadline: None,
+    }
+}
+
+/// Reads a stream to its end.
+fn finish(mut stream: Stream) -> Fallible<Finish> {
+    while let Some(event) = stream.recv() {
+        match event {
+            Event::Finished(finish) => return Ok(finish),
+            Event::Failed(failure) => return Err(failure.into()),
+            _ => {}
+        }
+    }
+    Err("the stream broke off".into())
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A first request, and a second one that begins with the same tokens.
+fn prefix(bench: &Bench, rounds: usize) -> Fallible<()> {
+    let shared = 1000.min(bench.context - 64);
+    let engine = bench.engine(bench.config(4))?;
+    let (mut first, mut second, mut ratio) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let ttft = |own: usize| -> Fallible<f64> {
+            let prompt = [bench.prompt(shared, round), bench.prompt(24, own)].concat();
+            Ok(finish(engine.submit(request(prompt, 4, Sampling::greedy()))?)?.timings.ttft_ms)
+        };
+        let (cold, warm) = (ttft(1000 + round)?, ttft(2000 + round)?);
+        first.push(cold);
+        second.push(warm);
+        ratio.push(warm / cold);
+    }
+    println!("| shared prefix of {shared}, 24 tokens of its own | ms |\n| --- | --- |");
+    println!("| first request, time to first token | {:.1} |", median(&mut first));
+    println!("| second request | {:.1} |", median(&mut second));
+    println!("| ratio (median) | {:.3} |", median(&mut ratio));
+    Ok(())
+}
+
+/// Four streams, and then a prompt as long as fits, up to 4,000 tokens.
+fn stall(bench: &Bench, rounds: usize) -> Fallible<()> {
+    let long = 4000.min(bench.context - 64);
+    println!(
+        "| streams while a prompt of {long} is read | quiet ms | median ms | worst ms | prompt read in s |"
+    );
+    println!("| --- | --- | --- | --- | --- |");
+    for (name, max_stall) in [("max_stall 250 ms", Some(Duration::from_millis(250))), ("chunks of 512", None)]
+    {
+        let engine = bench.engine(EngineConfig { max_stall, prompt_lookup: false, ..bench.config(5) })?;
+        let (mut quiet, mut during, mut worst, mut read) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for round in 0..rounds {
+            let sampling = |seed| Sampling { seed, ..Sampling::default() };
+            let streams: Fallible<Vec<Stream>> = (0..4)
+                .map(|i| {
+                    let prompt = bench.prompt(32, round * 10 + i);
+                    Ok(engine.submit(request(
+                        prompt,
+                        900.min(bench.context as u32 - 64),
+                        sampling(i as u64),
+                    ))?)
+                })
+                .collect();
+            let mut streams = streams?;
+            let mut gaps = |until: &mut dyn FnMut(usize) -> bool| -> Vec<f64> {
+                let (mut gaps, mut last) = (Vec::new(), Instant::now());
+                while !until(gaps.len()) {
+                    if streams[0].recv().is_none() {
+                        break;
+                    }
+                    gaps.push(last.elapsed().as_secs_f64() * 1e3);
+                    last = Instant::now();
+                    for stream in &mut streams[1..] {
+                        while stream.try_recv().is_some() {}
+                    }
+                }
+                gaps.split_off(1.min(gaps.len()))
+            };
+            gaps(&mut |n| n == 8); // their prompts
+            quiet.extend(gaps(&mut |n| n == 24));
+            let begun = Instant::now();
+            let mut reader = engine.submit(request(bench.prompt(long, 77 + round), 1, Sampling::greedy()))?;
+            let mut busy = gaps(&mut |_| reader.try_recv().is_some());
+            read.push(begun.elapsed().as_secs_f64());
+            worst.push(busy.iter().copied().fold(0.0, f64::max));
+            during.append(&mut busy);
+        }
+        println!(
+            "| {name} | {:.1} | {:.1} | {:.1} | {:.2} |",
+            median(&mut quiet),
+            median(&mut during),
+            median(&mut worst),
+            median(&mut read)
+        );
+    }
+    Ok(())
+}
+
+/// Clients that ask one after the other, for a while.
+fn lookup(bench: &Bench, options: &Options) -> Fallible<()> {
+    println!("| clients | plain tokens/s | prompt lookup | ratio (median) | range | guesses right |");
+    println!("| --- | --- | --- | --- | --- | --- |");
+    for clients in [1usize, 4, 16, 32] {
+        let engines = [false, true].map(|prompt_lookup| {
+            bench.engine(EngineConfig { prompt_lookup, prefix_cache: false, ..bench.config(clients) })
+        });
+        let [plain, guessing] = engines;
+        let (plain, guessing) = (plain?, guessing?);
+        let (mut speeds, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
+        for round in 0..=options.rounds {
+            let mut pair = [0.0; 2];
+            // They take turns in who goes first.
+            for side in [round % 2, 1 - round % 2] {
+                let engine = [&plain, &guessing][side];
+                let (begun, mut tokens) = (Instant::now(), 0);
+                let streams: Fallible<Vec<Stream>> = (0..clients)
+                    .map(|i| {
+                        let prompt = match options.repeat {
+                            true => bench.prompt(12, round * 64 + i).repeat(4),
+                            false => bench.prompt(48, round * 64 + i),
+                        };
+                        let temperature = if options.repeat { 0.0 } else { 1.0 };
+                        let sampling = Sampling { seed: i as u64, temperature, ..Sampling::default() };
+                        Ok(engine.submit(request(prompt, 96, sampling))?)
+                    })
+                    .collect();
+                for stream in streams? {
+                    tokens += finish(stream)?.usage.completion_tokens;
+                }
+                pair[side] = f64::from(tokens) / begun.elapsed().as_secs_f64();
+            }
+            // The first round warms up, and lets the planner measure.
+            if round > 0 {
+                speeds[0].push(pair[0]);
+                speeds[1].push(pair[1]);
+                ratios.push(pair[1] / pair[0]);
+            }
+        }
+        let stats = guessing.stats();
+        let ratio = median(&mut ratios);
+        println!(
+            "| {clients} | {:.1} | {:.1} | {ratio:.2} | {:.2} to {:.2} | {} of {} |",
+            median(&mut speeds[0]),
+            median(&mut speeds[1]),
+            ratios.first().unwrap_or(&f64::NAN),
+            ratios.last().unwrap_or(&f64::NAN),
+            stats.spec_accepted_tokens,
+            stats.spec_draft_tokens
+        );
+    }
+    Ok(())
+}
+
+fn main() -> Fallible<()> {
+    let options = options()?;
+    let bench = Bench::open(&options)?;
+    match options.scenario.as_str() {
+        "prefix" => prefix(&bench, options.rounds),
+        "stall" => stall(&bench, options.rounds),
+        "lookup" => lookup(&bench, &options),
+        other => Err(format!("{other} is not known; {USAGE}").into()),
+    }
+}

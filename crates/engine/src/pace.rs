@@ -1,0 +1,85 @@
+//! How much of a prompt may be read in one step while others wait for their next token.
+//!
+//! A fixed chunk is a different stall on every machine: 512 tokens are milliseconds on a large GPU
+//! and seconds on a small processor. So while streams run, a step reads as many prompt tokens as
+//! bring it to the time allowed, on a line `a + b n` through the recent steps that read prompts.
+
+use std::time::Duration;
+
+/// Fewer are never worth a step: the weights are read for them all the same.
+const LEAST_TOKENS: usize = 32;
+/// How much the past counts with each new step.
+const MEMORY: f64 = 0.85;
+
+/// The limit, and what it takes to keep it.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    allowed: Option<Duration>,
+    /// Weighted sums over steps: 1, tokens, seconds, tokens squared, tokens times seconds.
+    sums: [f64; 5],
+}
+
+impl Pace {
+    /// `allowed` is how long a step may take; `None` allows any time.
+    pub(crate) fn new(allowed: Option<Duration>) -> Pace {
+        Pace { allowed, sums: [0.0; 5] }
+    }
+
+    /// Prompt tokens that a step may read beside tokens that others wait for.
+    pub(crate) fn tokens(&self) -> usize {
+        let [weight, ..] = self.sums;
+        match self.allowed {
+            Some(allowed) if weight > 0.0 => {
+                (self.tokens_in(allowed.as_secs_f64()) as usize).max(LEAST_TOKENS)
+            }
+            _ => usize::MAX,
+        }
+    }
+
+    /// Where the line reaches `seconds`.
+    fn tokens_in(&self, seconds: f64) -> f64 {
+        let [weight, n, t, nn, nt] = self.sums;
+        let (mean_n, mean_t) = (n / weight, t / weight);
+        let variance = nn / weight - mean_n * mean_n;
+        let slope = (nt / weight - mean_n * mean_t) / variance;
+        // Steps of one size say nothing about others: then all of their time is the tokens'. The
+        // next size is between the two and closer to the time allowed.
+        let proportional = seconds * mean_n / mean_t.max(f64::MIN_POSITIVE);
+        let is_line = variance > (0.02 * mean_n).powi(2) && slope > 0.0 && slope * mean_n <= mean_t;
+        if is_line { mean_n + (seconds - mean_t) / slope } else { proportional }
+    }
+
+    /// Notes how long a step took that read prompts, of `tokens` tokens in all.
+    pub(crate) fn observe(&mut self, tokens: usize, seconds: f64) {
+        let n = tokens as f64;
+        for (sum, new) in self.sums.iter_mut().zip([1.0, n, seconds, n * n, n * seconds]) {
+            *sum = *sum * MEMORY + new;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of the last of many steps, each as large as the pace allows, up to 512.
+    fn settles_at(fixed: f64, per_token: f64) -> usize {
+        let mut pace = Pace::new(Some(Duration::from_millis(250)));
+        let mut tokens = 512;
+        for _ in 0..100 {
+            pace.observe(tokens, fixed + per_token * tokens as f64);
+            tokens = pace.tokens().min(512);
+        }
+        tokens
+    }
+
+    #[test]
+    fn steps_come_to_the_time_allowed() {
+        assert!((41..=43).contains(&settles_at(0.04, 0.005)), "{}", settles_at(0.04, 0.005));
+        assert_eq!(settles_at(0.002, 0.00002), 512, "a fast device is not held back");
+        assert_eq!(settles_at(1.0, 0.1), LEAST_TOKENS, "a slow one still moves on");
+        let mut unlimited = Pace::new(None);
+        unlimited.observe(10, 100.0);
+        assert_eq!(unlimited.tokens(), usize::MAX);
+    }
+}
