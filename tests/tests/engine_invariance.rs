@@ -6,6 +6,7 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use garrison_device::KvDtype;
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
@@ -29,9 +30,14 @@ struct Setup {
     n_blocks: usize,
     /// Prefix cache and guesses.
     shortcuts: bool,
+    max_stall: Option<Duration>,
 }
 
-const ALONE: Setup = Setup { threads: 1, max_seqs: 1, max_batch_tokens: 512, n_blocks: 65, shortcuts: false };
+/// Steps so short that every prompt comes in many pieces, whose sizes depend on the machine's mood.
+const HURRIED: Option<Duration> = Some(Duration::from_millis(5));
+
+const ALONE: Setup =
+    Setup { threads: 1, max_seqs: 1, max_batch_tokens: 512, n_blocks: 65, shortcuts: false, max_stall: None };
 
 impl Bench {
     fn open() -> Bench {
@@ -54,7 +60,7 @@ impl Bench {
             vocab: model.spec().vocab,
             prefix_cache: setup.shortcuts,
             prompt_lookup: setup.shortcuts,
-            max_stall: setup.shortcuts.then_some(std::time::Duration::from_millis(5)),
+            max_stall: setup.max_stall,
         };
         let executor = LocalExecutor::new(device, model, &config, KvDtype::F16).unwrap();
         Engine::start(Box::new(executor), Arc::clone(&self.tokenizer), config).unwrap()
@@ -127,11 +133,46 @@ fn a_request_gets_the_same_tokens_in_any_company() {
     let prompts: usize = requests.iter().map(|r| r.prompt.len()).sum();
     let tight = requests.iter().map(|r| r.prompt.len() + 28).max().unwrap().div_ceil(16) * 3;
     for setup in [
-        Setup { threads: 1, max_seqs: 16, max_batch_tokens: 512, n_blocks: 400, shortcuts: true },
-        Setup { threads: 2, max_seqs: 16, max_batch_tokens: 33, n_blocks: 400, shortcuts: true },
-        Setup { threads: 3, max_seqs: 5, max_batch_tokens: 7, n_blocks: 400, shortcuts: true },
-        Setup { threads: 2, max_seqs: 3, max_batch_tokens: 1, n_blocks: 400, shortcuts: true },
-        Setup { threads: 2, max_seqs: 16, max_batch_tokens: 64, n_blocks: tight, shortcuts: true },
+        Setup {
+            threads: 1,
+            max_seqs: 16,
+            max_batch_tokens: 512,
+            n_blocks: 400,
+            shortcuts: true,
+            max_stall: HURRIED,
+        },
+        Setup {
+            threads: 2,
+            max_seqs: 16,
+            max_batch_tokens: 33,
+            n_blocks: 400,
+            shortcuts: true,
+            max_stall: HURRIED,
+        },
+        Setup {
+            threads: 3,
+            max_seqs: 5,
+            max_batch_tokens: 7,
+            n_blocks: 400,
+            shortcuts: true,
+            max_stall: HURRIED,
+        },
+        Setup {
+            threads: 2,
+            max_seqs: 3,
+            max_batch_tokens: 1,
+            n_blocks: 400,
+            shortcuts: true,
+            max_stall: HURRIED,
+        },
+        Setup {
+            threads: 2,
+            max_seqs: 16,
+            max_batch_tokens: 64,
+            n_blocks: tight,
+            shortcuts: true,
+            max_stall: None,
+        },
     ] {
         let engine = bench.engine(setup);
         let streams: Vec<Stream> = requests.iter().map(|r| engine.submit(r.clone()).unwrap()).collect();
@@ -152,8 +193,14 @@ fn a_request_gets_the_same_tokens_in_any_company() {
 #[test]
 fn a_prefix_from_the_cache_changes_no_token() {
     let bench = Bench::open();
-    let engine =
-        bench.engine(Setup { max_seqs: 4, max_batch_tokens: 96, n_blocks: 260, threads: 2, shortcuts: true });
+    let engine = bench.engine(Setup {
+        max_seqs: 4,
+        max_batch_tokens: 96,
+        n_blocks: 260,
+        threads: 2,
+        shortcuts: true,
+        max_stall: HURRIED,
+    });
     let requests: Vec<Request> =
         bench.requests().into_iter().map(|r| Request { prompt_logprobs: None, ..r }).collect();
     for request in &requests {
