@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import math
+import re
 import urllib.error
 import urllib.request
 
@@ -111,6 +112,52 @@ def test_chat_logprobs(client, model):
         assert t.top_logprobs[0].token == t.token, "greedy picks the most probable token"
         assert sum(math.exp(a.logprob) for a in t.top_logprobs) <= 1.0001
         assert bytes(t.bytes).decode(errors="replace") == t.token
+
+
+TICKET = {
+    "type": "object",
+    "properties": {
+        "class": {"type": "string", "enum": ["leak", "billing", "delivery"]},
+        "priority": {"type": "string", "enum": ["low", "normal", "high"]},
+        "open": {"type": "boolean"},
+    },
+    "required": ["class", "priority", "open"],
+    "additionalProperties": False,
+}
+
+
+def is_ticket(text):
+    ticket = json.loads(text)
+    assert list(ticket) == ["class", "priority", "open"]
+    assert ticket["class"] in TICKET["properties"]["class"]["enum"]
+    assert ticket["priority"] in TICKET["properties"]["priority"]["enum"]
+    assert ticket["open"] in (True, False)
+    return True
+
+
+def test_answers_follow_a_schema(client, model):
+    schema = {"type": "json_schema", "json_schema": {"name": "ticket", "strict": True, "schema": TICKET}}
+    for temperature, n in ((0, 1), (1.5, 8)):
+        answer = ask(client, model, response_format=schema, temperature=temperature, n=n, seed=1, max_tokens=300)
+        for choice in answer.choices:
+            assert choice.finish_reason == "stop" and is_ticket(choice.message.content)
+    chunks = list(ask(client, model, response_format=schema, stream=True, max_tokens=300))
+    assert is_ticket("".join(c.choices[0].delta.content or "" for c in chunks if c.choices))
+
+
+def test_answers_follow_a_choice_a_regex_and_a_grammar(client, model):
+    def outputs(**what):
+        answer = ask(client, model, temperature=1, seed=3, max_tokens=300, extra_body={"structured_outputs": what})
+        assert answer.choices[0].finish_reason == "stop"
+        return answer.choices[0].message.content
+
+    assert outputs(choice=["red", "green light"]) in ("red", "green light")
+    assert re.fullmatch(r"E[0-9]{2}: (leak|valve)", outputs(regex=r"E[0-9]{2}: (leak|valve)"))
+    assert outputs(grammar='start: "a" ("b" | "cd") "!"') in ("ab!", "acd!")
+    assert is_ticket(outputs(json=TICKET))
+    with pytest.raises(openai.BadRequestError) as caught:
+        outputs(json={"type": "array", "uniqueItems": True})
+    assert caught.value.param == "structured_outputs.json" and "uniqueItems" in str(caught.value)
 
 
 def test_completions_take_text_tokens_and_batches(client, model, server):

@@ -96,6 +96,7 @@ impl Bench {
                     },
                     logprobs: Some(2),
                     prompt_logprobs: (i % 5 == 0).then_some(1),
+                    constraint: None,
                     special_tokens: SpecialTokens::Show,
                     cache_salt: String::new(),
                     client: 0,

@@ -82,6 +82,7 @@ impl Runner {
             position: 0,
             seen: Arc::default(),
             banned: Arc::default(),
+            mask: None,
             logprobs: None,
         }));
         self.step.write(&self.device, &batch).unwrap();

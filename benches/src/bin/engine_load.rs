@@ -101,6 +101,7 @@ fn request(prompt: Vec<u32>, max_tokens: u32, sampling: Sampling) -> Request {
         stop: StopConditions { max_tokens, ignore_eos: true, ..StopConditions::default() },
         logprobs: None,
         prompt_logprobs: None,
+        constraint: None,
         special_tokens: SpecialTokens::Skip,
         cache_salt: String::new(),
         client: 0,

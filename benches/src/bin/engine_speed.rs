@@ -89,6 +89,7 @@ impl Runner {
             position: kv_len as u32,
             seen: TokenCounts::default().into(),
             banned: [].into(),
+            mask: None,
             logprobs: None,
         });
         self.step.write(&self.device, &batch)?;

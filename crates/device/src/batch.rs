@@ -46,6 +46,9 @@ pub struct SampleRow {
     pub seen: Arc<TokenCounts>,
     /// Tokens that cannot be chosen (end and stop tokens before `min_tokens`).
     pub banned: Arc<[u32]>,
+    /// `[vocab / 32]` bits of the tokens that can be chosen, the lowest bit of a word first; `None`
+    /// for all. Tokens beyond its end cannot.
+    pub mask: Option<Arc<[u32]>>,
     /// How many most probable tokens to report with their log-probabilities; `None` computes none.
     pub logprobs: Option<u32>,
 }

@@ -6,12 +6,13 @@
 //! the thread sleeps only when there is no sequence at all.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use flume::Sender;
 use garrison_tokenizer::Tokenizer;
 
+use crate::constraint::{Constraint, Grammar, GrammarError, Grammars};
 use crate::executor::Execute;
 use crate::places::Places;
 use crate::sequence::{Admission, Sequence};
@@ -25,6 +26,8 @@ pub struct Engine {
     shared: Arc<Shared>,
     tokenizer: Arc<Tokenizer>,
     config: EngineConfig,
+    /// Made when the first grammar comes: it takes a moment for a large vocabulary.
+    grammars: OnceLock<Result<Grammars, GrammarError>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -85,8 +88,25 @@ impl Engine {
             run_ms: AtomicU64::new(0),
         });
         let worker = Worker::new(executor, Arc::clone(&tokenizer), &config, Arc::clone(&shared), inbox);
-        let engine = Engine { commands, shared, tokenizer, config, thread: Mutex::new(None) };
+        let engine = Engine {
+            commands,
+            shared,
+            tokenizer,
+            config,
+            grammars: OnceLock::new(),
+            thread: Mutex::new(None),
+        };
         Ok((engine, worker))
+    }
+
+    /// Makes what [`Request::constraint`] wants of a grammar. Takes milliseconds, for large schemas
+    /// more: not for a thread that others wait for.
+    ///
+    /// # Errors
+    /// If the grammar is malformed, too large, or asks for what cannot be enforced.
+    pub fn compile(&self, grammar: &Grammar) -> Result<Constraint, GrammarError> {
+        let grammars = self.grammars.get_or_init(|| Grammars::new(&self.tokenizer, self.config.vocab));
+        grammars.as_ref().map_err(Clone::clone)?.compile(grammar)
     }
 
     /// Hands a request over, or says at once why not. Never blocks.

@@ -25,6 +25,7 @@ mod waiting;
 mod worker;
 
 mod answer;
+mod constraint;
 mod executor;
 mod kv;
 mod places;
@@ -34,6 +35,7 @@ mod stop;
 mod tests;
 
 pub use config::{ConfigError, EngineConfig};
+pub use constraint::{Constraint, Grammar, GrammarError};
 pub use engine::Engine;
 pub use executor::{Execute, LocalExecutor, ScriptControl, ScriptedExecutor, StepOutput};
 pub use request::{

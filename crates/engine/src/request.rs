@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::constraint::{Constraint, GrammarError};
 use garrison_types::{FinishReason, Sampling, StopConditions, Timings, Usage};
 
 /// One sequence to generate. Parsed and range-checked by the caller; the engine checks only what
@@ -20,6 +21,8 @@ pub struct Request {
     pub logprobs: Option<u32>,
     /// The same for each token of the prompt after the first (echo, prompt_logprobs).
     pub prompt_logprobs: Option<u32>,
+    /// What the answer must be, from [`crate::Engine::compile`]. While it is on, `min_tokens` and guesses are not.
+    pub constraint: Option<Constraint>,
     /// Whether control tokens are left out of the text.
     pub special_tokens: SpecialTokens,
     /// Requests share cached prefixes only with those of the same salt; usually empty.
@@ -107,6 +110,9 @@ pub enum Failure {
     /// The device failed; the step's sequences are lost.
     #[error("the device failed while computing this request: {0}")]
     Device(String),
+    /// The grammar of the answer became too complex.
+    #[error("the answer's grammar cannot be followed any further: {0}")]
+    Grammar(GrammarError),
     /// The request had not ended by its deadline.
     #[error("the request was not finished in time; it was stopped at its deadline")]
     DeadlineExceeded,

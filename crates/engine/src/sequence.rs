@@ -13,6 +13,7 @@ use garrison_tokenizer::Tokenizer;
 use garrison_types::{FinishReason, Sampling, StopConditions, Timings, Usage};
 
 use crate::answer::Answer;
+use crate::constraint::{Constraint, GrammarError};
 use crate::kv::{BlockPool, BlockTable, Prefix};
 use crate::places::Place;
 use crate::speculative::{Candidate, Draft};
@@ -49,7 +50,15 @@ pub(crate) struct Progress {
     /// How many of the guesses that were checked were right.
     pub(crate) accepted: usize,
     /// Why the sequence ended, if it did.
-    pub(crate) ended: Option<FinishReason>,
+    pub(crate) ended: Option<End>,
+}
+
+/// How a sequence ends.
+#[derive(Debug)]
+pub(crate) enum End {
+    Finished(FinishReason),
+    /// Its grammar cannot be followed any further.
+    Failed(GrammarError),
 }
 
 /// A request in the engine.
@@ -70,6 +79,7 @@ pub(crate) struct Sequence {
     urgency: Urgency,
     deadline: Option<Instant>,
     draft: Draft,
+    constraint: Option<Constraint>,
     sampling: Arc<Sampling>,
     seen: Arc<TokenCounts>,
     stop: StopConditions,
@@ -132,6 +142,7 @@ impl Sequence {
             stop,
             logprobs,
             prompt_logprobs,
+            constraint,
             special_tokens,
             cache_salt,
             client,
@@ -142,8 +153,10 @@ impl Sequence {
         if sampling.repetition_penalty != 1.0 {
             seen.counts.extend(prompt.iter().map(|&t| (t, (0, true))));
         }
+        // A grammar says itself where an answer may end.
         let banned = match stop.min_tokens {
             0 => Arc::default(),
+            _ if constraint.is_some() => Arc::default(),
             _ => tokenizer.eos().iter().chain(&stop.token_ids).copied().collect(),
         };
         let scoring = prompt_logprobs.map(|top| Scoring {
@@ -164,6 +177,7 @@ impl Sequence {
             urgency: Urgency::default(),
             deadline,
             draft: Draft::default(),
+            constraint,
             sampling: Arc::new(sampling),
             seen: Arc::new(seen),
             answer: Answer::new(&stop, special_tokens),
@@ -231,7 +245,7 @@ impl Sequence {
     /// the one that will be.
     pub(crate) fn candidate(&mut self) -> Option<Candidate<'_>> {
         let room = self.max_len.saturating_sub(self.tokens.len() + 1);
-        let decodes = self.remaining() == 1 && self.score_rows(1).is_empty();
+        let decodes = self.remaining() == 1 && self.score_rows(1).is_empty() && self.constraint.is_none();
         decodes.then(|| Candidate { tokens: &self.tokens, draft: &mut self.draft, room })
     }
 
@@ -367,6 +381,7 @@ impl Sequence {
                 position: at as u32 + 1,
                 seen: self.seen_with(granted),
                 banned: self.banned_after(self.generated() + granted),
+                mask: self.constraint.as_ref().filter(|_| want == Want::Sample).map(Constraint::mask),
                 logprobs,
             }
         })
@@ -410,7 +425,7 @@ impl Sequence {
             prompt_tokens: prompt.unwrap_or(0),
             generated: self.tokens.len() - before,
             accepted,
-            ended: drawn.or_else(|| scored_only.then_some(FinishReason::Length)),
+            ended: drawn.or_else(|| scored_only.then_some(End::Finished(FinishReason::Length))),
         }
     }
 
@@ -421,7 +436,7 @@ impl Sequence {
         piece: &Piece,
         drawn: impl Iterator<Item = Sampled>,
         tokenizer: &Tokenizer,
-    ) -> (Option<FinishReason>, usize) {
+    ) -> (Option<End>, usize) {
         let guesses = std::mem::take(&mut self.draft.tokens);
         let (mut ended, mut accepted) = (None, 0);
         for (i, sampled) in drawn.enumerate() {
@@ -454,7 +469,7 @@ impl Sequence {
     }
 
     /// Takes a drawn token, and emits it. Says why, if the sequence ended with it.
-    fn accept(&mut self, sampled: Sampled, tokenizer: &Tokenizer) -> Option<FinishReason> {
+    fn accept(&mut self, sampled: Sampled, tokenizer: &Tokenizer) -> Option<End> {
         let token = sampled.token;
         self.tokens.push(token);
         self.clock.last_token = Some(Instant::now());
@@ -463,7 +478,21 @@ impl Sequence {
         }
         let (text, reason) = self.read(token, tokenizer);
         self.emitter.send(Event::Token(TokenEvent { token, text, logprobs: sampled.logprobs.map(scores) }));
-        reason.or_else(|| (!self.draws()).then_some(FinishReason::Length))
+        let reason = match reason {
+            Some(reason) => Some(reason),
+            None => match self.follow(token) {
+                Ok(complete) => complete,
+                Err(error) => return Some(End::Failed(error)),
+            },
+        };
+        reason.or_else(|| (!self.draws()).then_some(FinishReason::Length)).map(End::Finished)
+    }
+
+    /// Goes on by a token in the grammar, if there is one; it may end there.
+    fn follow(&mut self, token: u32) -> Result<Option<FinishReason>, GrammarError> {
+        let Some(constraint) = &mut self.constraint else { return Ok(None) };
+        constraint.accept(token)?;
+        Ok(constraint.is_complete().then_some(FinishReason::Stop { matched: None }))
     }
 
     /// The text that a token brings, and whether it ends the sequence.

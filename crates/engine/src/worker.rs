@@ -12,7 +12,7 @@ use garrison_types::FinishReason;
 use crate::engine::Shared;
 use crate::executor::{Execute, StepOutput};
 use crate::scheduler::{Chunk, Scheduler};
-use crate::sequence::Sequence;
+use crate::sequence::{End, Sequence};
 use crate::{EngineConfig, Event, Failure, batch};
 
 /// What the thread is told.
@@ -125,7 +125,7 @@ impl Worker {
         // The rows hold on to the sequences' token counts, which are about to change in place.
         self.batch.samples.clear();
         let mut results = output.samples.into_iter();
-        let mut ended: Vec<(usize, FinishReason)> = Vec::new();
+        let mut ended: Vec<(usize, End)> = Vec::new();
         for chunk @ Chunk { seq, piece } in chunks {
             // All of them, as a sequence stops reading at the first wrong guess.
             let own: Vec<_> = results.by_ref().take(piece.scores + piece.draws).collect();
@@ -139,8 +139,14 @@ impl Worker {
         let gone = self.scheduler.retire(|i, _| ended.binary_search_by_key(&i, |(seq, _)| *seq).is_ok());
         // A client that has seen its last event finds it in the statistics.
         self.publish();
-        for (mut sequence, (_, reason)) in gone.into_iter().zip(ended) {
-            self.finish(&mut sequence, reason);
+        for (mut sequence, (_, end)) in gone.into_iter().zip(ended) {
+            match end {
+                End::Finished(reason) => self.finish(&mut sequence, reason),
+                End::Failed(error) => {
+                    self.shared.counters.failed.fetch_add(1, Relaxed);
+                    sequence.emit(Event::Failed(Failure::Grammar(error)));
+                }
+            }
         }
     }
 

@@ -43,11 +43,14 @@ impl Launch<'_> {
             );
             return Err(ApiError::bad_field("n", message));
         }
+        let engine = &self.entry.model.engine;
+        let constraint = self.params.structure.as_ref().map(|s| s.compile(engine)).transpose()?;
         let mut streams = Vec::with_capacity(choices);
         for prompt in self.prompts {
             for choice in 0..self.params.n {
-                let request = self.request(prompt, choice, streams.len());
-                let submitted = self.entry.model.engine.submit(request);
+                let request =
+                    Request { constraint: constraint.clone(), ..self.request(prompt, choice, streams.len()) };
+                let submitted = engine.submit(request);
                 streams.push(submitted.map_err(|error| ApiError::from_submit(&error, self.prompt_param))?);
             }
         }
@@ -71,6 +74,7 @@ impl Launch<'_> {
             stop: self.params.stop_for(max_tokens),
             logprobs: self.logprobs,
             prompt_logprobs: self.prompt_logprobs,
+            constraint: None,
             special_tokens: self.params.special_tokens,
             cache_salt: self.params.cache_salt.clone(),
             client: self.record.caller(),

@@ -29,6 +29,7 @@ mod error;
 
 mod fields;
 mod params;
+mod structured;
 
 mod chat;
 mod check;

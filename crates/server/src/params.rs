@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::fields::{Fields, token_id, wrong_kind};
+use crate::structured::Structure;
 
 /// Alternatives reported per token at most (OpenAI's limit for chat).
 pub(crate) const MAX_LOGPROBS: i64 = 20;
@@ -38,6 +39,8 @@ pub(crate) struct Params {
     /// Alternatives per token of the prompt (vLLM's `prompt_logprobs`).
     pub(crate) prompt_logprobs: Option<u32>,
     pub(crate) return_token_ids: bool,
+    /// What the answer must be.
+    pub(crate) structure: Option<Structure>,
     /// Lower goes first among the requests of one key.
     pub(crate) priority: i32,
     /// Cached prefixes are shared only with requests of the same salt.
@@ -70,8 +73,7 @@ pub(crate) struct ParamDefaults<'a> {
 }
 
 /// Known fields whose effect this version does not have: to ignore them would be to lie.
-const NOT_YET: [&str; 18] = [
-    "structured_outputs",
+const NOT_YET: [&str; 17] = [
     "guided_json",
     "guided_regex",
     "guided_choice",
@@ -97,7 +99,6 @@ impl Params {
         for name in NOT_YET {
             fields.refuse(name, "is not supported by this server yet; leave it out")?;
         }
-        response_format(fields)?;
         let max_tokens = match fields.count("max_completion_tokens", 1)? {
             Some(tokens) => Some(tokens),
             None => fields.count("max_tokens", 0)?,
@@ -113,6 +114,7 @@ impl Params {
             },
             prompt_logprobs: fields.integer("prompt_logprobs", 0..=MAX_LOGPROBS)?.map(|n| n as u32),
             return_token_ids: fields.flag("return_token_ids")?,
+            structure: Structure::read(fields)?,
             priority: fields.integer("priority", i64::from(i32::MIN)..=i64::from(i32::MAX))?.unwrap_or(0)
                 as i32,
             cache_salt: fields.short_string("cache_salt", MAX_SALT_BYTES)?.unwrap_or_default().to_owned(),
@@ -151,18 +153,6 @@ impl Params {
     /// The client's own stop tokens.
     pub(crate) fn stop_token_ids(&self) -> &[u32] {
         &self.stop.token_ids
-    }
-}
-
-fn response_format(fields: &Fields<'_>) -> Result<(), ApiError> {
-    let Some(format) = fields.object("response_format")? else { return Ok(()) };
-    match format.string("type")? {
-        Some("text") => Ok(()),
-        Some(_) => Err(ApiError::unsupported(
-            "response_format",
-            "response_format other than {\"type\": \"text\"} is not supported by this server yet; leave it out",
-        )),
-        None => Err(ApiError::bad_field("response_format.type", "response_format.type is missing")),
     }
 }
 
@@ -324,9 +314,9 @@ mod tests {
             (json!({"prompt_logprobs": 21}), "prompt_logprobs"),
             (json!({"priority": "high"}), "priority"),
             (json!({"cache_salt": 1}), "cache_salt"),
-            (json!({"response_format": {"type": "json_object"}}), "response_format"),
+            (json!({"response_format": {"type": "yaml"}}), "response_format.type"),
             (json!({"response_format": "json"}), "response_format"),
-            (json!({"structured_outputs": {"choice": ["a"]}}), "structured_outputs"),
+            (json!({"structured_outputs": {"choice": "a"}}), "structured_outputs.choice"),
             (json!({"guided_json": {}}), "guided_json"),
             (json!({"use_beam_search": true}), "use_beam_search"),
             (json!({"skip_special_tokens": 0}), "skip_special_tokens"),

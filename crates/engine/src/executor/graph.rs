@@ -50,6 +50,7 @@ pub(super) fn pad(batch: &mut Batch, bucket: Bucket) {
             position: 1,
             seen: Arc::default(),
             banned: Arc::default(),
+            mask: None,
             logprobs: None,
         });
     }

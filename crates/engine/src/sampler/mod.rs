@@ -6,6 +6,7 @@
 //! others, because a broken weight must not take the engine down.
 
 mod logprobs;
+mod mask;
 mod numeric;
 mod penalties;
 mod rng;
@@ -45,6 +46,9 @@ impl Sampler {
     fn choose(&mut self, logits: &mut [f32], row: &SampleRow) -> u32 {
         let sampling = &row.sampling;
         penalties::apply(logits, sampling, &row.seen, &row.banned);
+        if let Some(mask) = &row.mask {
+            mask::apply(logits, mask);
+        }
         let token = if sampling.is_greedy() {
             numeric::argmax(logits)
         } else {
@@ -52,7 +56,8 @@ impl Sampler {
             self.selection.draw(logits, sampling, u)
         };
         // With every logit at minus infinity any choice is as good; a ban still holds if it can.
-        let fallback = || (0..logits.len() as u32).find(|t| !row.banned.contains(t)).unwrap_or(0);
+        let free = |t: &u32| !row.banned.contains(t) && row.mask.as_ref().is_none_or(|m| mask::allows(m, *t));
+        let fallback = || (0..logits.len() as u32).find(free).unwrap_or(0);
         token.unwrap_or_else(fallback)
     }
 }

@@ -14,6 +14,7 @@ fn row(sampling: Sampling) -> SampleRow {
         position: 5,
         seen: Arc::default(),
         banned: Arc::default(),
+        mask: None,
         logprobs: None,
     }
 }

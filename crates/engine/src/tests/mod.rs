@@ -6,5 +6,6 @@ mod rig;
 mod scheduling;
 mod speculation;
 mod streams;
+mod structured;
 mod text;
 mod threaded;

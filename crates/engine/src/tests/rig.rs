@@ -80,6 +80,7 @@ pub(super) fn request(prompt: impl Into<Vec<u32>>, max_tokens: u32) -> Request {
         stop: StopConditions { max_tokens, ignore_eos: true, ..StopConditions::default() },
         logprobs: None,
         prompt_logprobs: None,
+        constraint: None,
         special_tokens: SpecialTokens::Skip,
         cache_salt: String::new(),
         client: 0,

@@ -91,6 +91,7 @@ impl Partner for Local {
             },
             logprobs: None,
             prompt_logprobs: None,
+            constraint: None,
             special_tokens: SpecialTokens::Skip,
             cache_salt: String::new(),
             client: 0,

@@ -92,6 +92,7 @@ fn sample_row(row: u32) -> SampleRow {
         position: 0,
         seen: Arc::default(),
         banned: Arc::default(),
+        mask: None,
         logprobs: None,
     }
 }

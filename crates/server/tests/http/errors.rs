@@ -40,7 +40,31 @@ fn a_wrong_field_is_named() {
         (CHAT, json!({"messages": user, "logprobs": true, "top_logprobs": 21}), "top_logprobs"),
         (CHAT, json!({"messages": user, "logprobs": 3}), "logprobs"),
         (CHAT, json!({"messages": user, "max_tokens": 0}), "max_tokens"),
-        (CHAT, json!({"messages": user, "response_format": {"type": "json_object"}}), "response_format"),
+        (CHAT, json!({"messages": user, "response_format": {"type": "yaml"}}), "response_format.type"),
+        (
+            CHAT,
+            json!({"messages": user, "response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}),
+            "response_format.json_schema.schema",
+        ),
+        (
+            CHAT,
+            json!({"messages": user, "response_format": {"type": "json_schema", "json_schema": {
+                "name": "x", "schema": {"type": "array", "uniqueItems": true}}}}),
+            "response_format.json_schema.schema",
+        ),
+        (TEXT, json!({"prompt": "a", "structured_outputs": {}}), "structured_outputs"),
+        (
+            TEXT,
+            json!({"prompt": "a", "structured_outputs": {"regex": "a", "choice": ["b"]}}),
+            "structured_outputs",
+        ),
+        (TEXT, json!({"prompt": "a", "structured_outputs": {"regex": "("}}), "structured_outputs.regex"),
+        (
+            TEXT,
+            json!({"prompt": "a", "structured_outputs": {"choice": ["b", 1]}}),
+            "structured_outputs.choice[1]",
+        ),
+        (TEXT, json!({"prompt": "a", "structured_outputs": {"json": "{"}}), "structured_outputs.json"),
         (CHAT, json!({"messages": user, "tool_choice": "required"}), "tool_choice"),
         (CHAT, json!({"messages": user, "tools": [{"type": "magic"}]}), "tools[0]"),
         (CHAT, json!({"messages": user, "tools": {}}), "tools"),

@@ -1,0 +1,179 @@
+use garrison_types::{FinishReason, Sampling};
+use serde_json::{Value, json};
+
+use super::rig::*;
+use crate::{EngineConfig, Event, Grammar, Request};
+
+fn wide() -> EngineConfig {
+    EngineConfig { n_blocks: 2000, context: 4096, ..config() }
+}
+
+/// Random tokens, with a lean to what ends strings and containers.
+fn sampling(seed: u64) -> Sampling {
+    let logit_bias = b"\"}],".iter().map(|&b| (byte(b), 5.0)).collect();
+    Sampling { seed, logit_bias, ..Sampling::default() }
+}
+
+fn constrained(rig: &Rig, grammar: &Grammar, seed: u64) -> Request {
+    let constraint = Some(rig.engine.compile(grammar).unwrap());
+    Request { constraint, sampling: sampling(seed), ..request(prompt(4, seed as u32), 3000) }
+}
+
+type IsValid = fn(&Value) -> bool;
+type IsRight = fn(&str) -> bool;
+
+/// Schemas, and whether a value is what they say.
+fn schemas() -> Vec<(Value, IsValid)> {
+    vec![
+        (json!({"type": "integer", "minimum": 3, "maximum": 40}), |v| {
+            (3..=40).contains(&v.as_i64().unwrap())
+        }),
+        (json!({"enum": ["red", "green", 7, null]}), |v| {
+            [json!("red"), json!("green"), json!(7), Value::Null].contains(v)
+        }),
+        (json!({"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 5}), |v| {
+            let items = v.as_array().unwrap();
+            (2..=5).contains(&items.len()) && items.iter().all(Value::is_boolean)
+        }),
+        (
+            json!({
+                "type": "object", "additionalProperties": false, "required": ["class", "priority"],
+                "properties": {
+                    "class": {"enum": ["leak", "billing", "other"]},
+                    "priority": {"type": "string", "pattern": "^(low|high)$"},
+                    "note": {"type": "string", "maxLength": 9},
+                },
+            }),
+            |v| {
+                let keys: Vec<&str> = v.as_object().unwrap().keys().map(String::as_str).collect();
+                keys.starts_with(&["class", "priority"])
+                    && ["leak", "billing", "other"].contains(&v["class"].as_str().unwrap())
+                    && ["low", "high"].contains(&v["priority"].as_str().unwrap())
+                    && v.get("note").is_none_or(|n| n.as_str().unwrap().chars().count() <= 9)
+            },
+        ),
+        (json!({"anyOf": [{"type": "string", "maxLength": 3}, {"type": "integer"}]}), |v| {
+            v.is_number() || v.as_str().is_some_and(|s| s.chars().count() <= 3)
+        }),
+        (
+            json!({
+                "$defs": {"node": {
+                    "type": "object", "additionalProperties": false, "required": ["v"],
+                    "properties": {"v": {"type": "null"}, "next": {"$ref": "#/$defs/node"}},
+                }},
+                "$ref": "#/$defs/node",
+            }),
+            |v| std::iter::successors(Some(v), |n| n.get("next")).all(|n| n["v"].is_null()),
+        ),
+        (json!({"type": "string", "format": "date"}), |v| {
+            let text = v.as_str().unwrap();
+            text.len() == 10 && text.chars().filter(|c| *c == '-').count() == 2
+        }),
+    ]
+}
+
+#[test]
+fn documents_are_valid_or_not_called_finished() {
+    let rig = &mut Rig::hashing(wide());
+    let mut finished = 0;
+    for (schema, is_valid) in schemas() {
+        let grammar = Grammar::JsonSchema(schema.clone());
+        for seed in 0..25 {
+            let r = constrained(rig, &grammar, seed);
+            let answer = rig.answer(r);
+            if answer.finish().reason == (FinishReason::Stop { matched: None }) {
+                let text = answer.text();
+                let value: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e} in {text:?}"));
+                assert!(is_valid(&value), "{value} for {schema}");
+                finished += 1;
+            } else {
+                assert_eq!(answer.finish().reason, FinishReason::Length);
+            }
+        }
+    }
+    assert!(finished > 160, "{finished} of 175 came to an end");
+}
+
+#[test]
+fn texts_choices_and_grammars_are_followed() {
+    let rig = &mut Rig::hashing(wide());
+    let lark = "start: greeting \" \" NAME\ngreeting: \"hi\" | \"hello\"\nNAME: /[a-z]{2,4}/";
+    let cases: [(Grammar, IsRight); 4] = [
+        (Grammar::Regex(r"[ab]{3}-[0-9]{2}".into()), |t| t.len() == 6 && t.as_bytes()[3] == b'-'),
+        (Grammar::Choice(vec!["yes".into(), "no \"quoted\"\n".into(), "日本".into()]), |t| {
+            ["yes", "no \"quoted\"\n", "日本"].contains(&t)
+        }),
+        (Grammar::Lark(lark.into()), |t| t.starts_with("hi ") || t.starts_with("hello ")),
+        (Grammar::JsonObject, |t| serde_json::from_str::<Value>(t).is_ok_and(|v| v.is_object())),
+    ];
+    for (grammar, is_right) in cases {
+        for seed in 0..10 {
+            let r = constrained(rig, &grammar, seed);
+            let answer = rig.answer(r);
+            let text = answer.text();
+            if answer.finish().reason == (FinishReason::Stop { matched: None }) {
+                assert!(is_right(&text), "{text:?} for {grammar:?}");
+            } else {
+                assert_eq!(
+                    (&grammar, answer.finish().reason.clone()),
+                    (&Grammar::JsonObject, FinishReason::Length)
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn control_tokens_are_no_text_of_a_grammar() {
+    let rig = &mut Rig::hashing(wide());
+    let grammar = Grammar::Regex("(?s).{5,9}".into());
+    for seed in 0..40 {
+        let mut r = constrained(rig, &grammar, seed);
+        r.sampling.logit_bias = vec![(CONTROL, 100.0), (1, 100.0)];
+        let tokens = rig.answer(r).tokens();
+        assert!(!tokens.contains(&CONTROL) && !tokens.contains(&1), "{tokens:?}");
+    }
+}
+
+#[test]
+fn company_preemption_and_the_cache_change_nothing() {
+    let rig = &mut Rig::hashing(EngineConfig { n_blocks: 14, max_batch_tokens: 24, ..config() });
+    let grammar = Grammar::Regex("[a-z ]{60,90}".into());
+    let requests: Vec<Request> = (0..4).map(|seed| constrained(rig, &grammar, seed)).collect();
+    let mut streams: Vec<_> = requests.iter().map(|r| rig.submit(Request { ..r.clone() })).collect();
+    let mut free = rig.submit(request(prompt(9, 5), 40));
+    rig.run();
+    assert!(rig.engine.stats().preemptions > 0, "the case must preempt");
+    for (r, stream) in requests.into_iter().zip(&mut streams) {
+        assert_eq!(Answer::read(stream), Rig::hashing(config()).answer(r));
+    }
+    assert_eq!(Answer::read(&mut free), Rig::hashing(config()).answer(request(prompt(9, 5), 40)));
+}
+
+#[test]
+fn nothing_ends_before_the_grammar_may() {
+    let rig = &mut Rig::hashing(wide());
+    let mut r = constrained(rig, &Grammar::Regex("[0-9]{30}".into()), 1);
+    r.stop.ignore_eos = false;
+    r.sampling.logit_bias = vec![(EOS, 100.0)];
+    let answer = rig.answer(r);
+    assert_eq!((answer.text().len(), &answer.finish().reason), (30, &FinishReason::Stop { matched: None }));
+    assert!(answer.events.iter().all(|e| !matches!(e, Event::Failed(_))));
+}
+
+#[test]
+fn what_cannot_be_enforced_is_refused_with_the_reason() {
+    let rig = Rig::hashing(config());
+    for (grammar, reason) in [
+        (Grammar::JsonSchema(json!({"type": "object", "not": {}})), "not"),
+        (Grammar::JsonSchema(json!({"type": "array", "uniqueItems": true})), "uniqueItems"),
+        (Grammar::JsonSchema(json!({"type": "strnig"})), "strnig"),
+        (Grammar::JsonSchema(json!(5)), "schema"),
+        (Grammar::Regex("(".into()), "regex"),
+        (Grammar::Choice(vec![]), "choose"),
+        (Grammar::Lark("start: missing".into()), "missing"),
+    ] {
+        let error = rig.engine.compile(&grammar).unwrap_err().to_string();
+        assert!(error.contains(reason) && !error.contains('\n') && error.len() < 300, "{grammar:?}: {error}");
+    }
+}
