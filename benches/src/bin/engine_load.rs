@@ -4,7 +4,7 @@
 //!     engine_load MODEL.gguf stall    inter-token latency of streams while a long prompt is read
 //!     engine_load MODEL.gguf lookup   tokens per second with and without prompt lookup
 //!
-//! `--threads N` and `--rounds N` as usual; `--repeat` makes prompts that `lookup` can quote from.
+//! `--threads N` and `--rounds N` as usual; `--clients 1,4,16,32` for `lookup`, and `--repeat` makes prompts that `lookup` can quote from.
 //! Prints a Markdown table of medians. The two sides of a ratio take turns, since machines are noisy.
 
 use std::error::Error;
@@ -23,22 +23,30 @@ use garrison_types::{Sampling, StopConditions};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: engine_load MODEL.gguf prefix|stall|lookup [--threads N] [--rounds N] [--repeat]";
+const USAGE: &str =
+    "usage: engine_load MODEL.gguf prefix|stall|lookup [--threads N] [--rounds N] [--clients N,N] [--repeat]";
 
 struct Options {
     model: String,
     scenario: String,
     threads: NonZeroUsize,
     rounds: usize,
+    clients: Vec<usize>,
     repeat: bool,
 }
 
 fn options() -> Fallible<Options> {
     let mut args = std::env::args().skip(1);
     let (model, scenario) = (args.next().ok_or(USAGE)?, args.next().ok_or(USAGE)?);
-    let mut options = Options { model, scenario, threads: available_threads(), rounds: 3, repeat: false };
+    let clients = vec![1, 4, 16, 32];
+    let mut options =
+        Options { model, scenario, threads: available_threads(), rounds: 3, clients, repeat: false };
     while let Some(flag) = args.next() {
         match flag.as_str() {
+            "--clients" => {
+                let list = args.next().ok_or(USAGE)?;
+                options.clients = list.split(',').map(str::parse).collect::<Result<_, _>>()?;
+            }
             "--repeat" => options.repeat = true,
             "--threads" => options.threads = args.next().ok_or(USAGE)?.parse()?,
             "--rounds" => options.rounds = args.next().ok_or(USAGE)?.parse()?,
@@ -211,7 +219,7 @@ fn stall(bench: &Bench, rounds: usize) -> Fallible<()> {
 fn lookup(bench: &Bench, options: &Options) -> Fallible<()> {
     println!("| clients | plain tokens/s | prompt lookup | ratio (median) | range | guesses right |");
     println!("| --- | --- | --- | --- | --- | --- |");
-    for clients in [1usize, 4, 16, 32] {
+    for &clients in &options.clients {
         let engines = [false, true].map(|prompt_lookup| {
             bench.engine(EngineConfig { prompt_lookup, prefix_cache: false, ..bench.config(clients) })
         });
