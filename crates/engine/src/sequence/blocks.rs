@@ -1,0 +1,96 @@
+//! The blocks of a sequence: taken, shared with others, let go.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use garrison_device::BLOCK_SIZE;
+
+use super::Sequence;
+use crate::kv::{BlockPool, Prefix};
+use crate::speculative::Candidate;
+
+/// What of the sequence is in the prefix cache.
+pub(super) struct Cached {
+    pub(super) salt: Arc<str>,
+    /// Blocks of the table that are cached, or whose like is.
+    pub(super) blocks: usize,
+    /// What ends with them.
+    pub(super) prefix: Prefix,
+    /// Tokens of the prompt that were there when it left the queue for the first time.
+    pub(super) prompt_tokens: usize,
+}
+
+impl Cached {
+    pub(super) fn new(salt: Arc<str>) -> Cached {
+        Cached { prefix: Prefix::Start(Arc::clone(&salt)), salt, blocks: 0, prompt_tokens: 0 }
+    }
+}
+
+impl Sequence {
+    /// What guesses are made for, if it decodes: guesses are for tokens that could be drawn beside
+    /// the one that will be.
+    pub(crate) fn candidate(&mut self) -> Option<Candidate<'_>> {
+        let room = self.max_len.saturating_sub(self.tokens.len() + 1);
+        let decodes = self.remaining() == 1 && self.score_rows(1).is_empty() && self.constraint.is_none();
+        decodes.then(|| Candidate { tokens: &self.tokens, draft: &mut self.draft, room })
+    }
+
+    /// Takes the blocks that its guesses need. It has none if there are too few: a guess takes
+    /// nothing from anyone.
+    pub(crate) fn take_blocks_for_guesses(&mut self, pool: &mut BlockPool) {
+        if !self.table.cover(self.tokens.len() + self.draft.tokens.len(), pool) {
+            self.draft.tokens.clear();
+        }
+    }
+
+    /// Takes the blocks that all its tokens need. Takes none and says false if there are too few.
+    pub(crate) fn take_blocks(&mut self, pool: &mut BlockPool) -> bool {
+        self.table.cover(self.tokens.len(), pool)
+    }
+
+    /// The cached blocks that hold what the sequence begins with, and the prefix that ends with
+    /// them. At least one token is left to compute: its logits are what comes next. A prompt that
+    /// is still being scored needs the logits of all its tokens.
+    pub(crate) fn find_cached(&self, pool: &BlockPool) -> (Vec<u32>, Prefix) {
+        let mut prefix = Prefix::Start(Arc::clone(&self.cached.salt));
+        let mut blocks = Vec::new();
+        let usable = if self.scoring.is_some() { 0 } else { self.tokens.len().saturating_sub(1) };
+        for tokens in self.tokens[..usable].as_chunks().0 {
+            let Some((block, next)) = pool.find(&prefix, tokens) else { break };
+            blocks.push(block);
+            prefix = next;
+        }
+        (blocks, prefix)
+    }
+
+    /// Leaves the queue: takes the blocks that [`Sequence::find_cached`] found, then those that the
+    /// rest of its tokens need. Takes none of the latter and says false if there are too few.
+    pub(crate) fn admit(&mut self, found: (Vec<u32>, Prefix), pool: &mut BlockPool) -> bool {
+        let (blocks, prefix) = found;
+        self.computed = blocks.len() * BLOCK_SIZE;
+        if self.queued.take().is_some() {
+            self.cached.prompt_tokens = self.computed;
+        }
+        (self.cached.blocks, self.cached.prefix) = (blocks.len(), prefix);
+        self.table.share(blocks, pool);
+        self.clock.admitted.get_or_insert_with(Instant::now);
+        self.take_blocks(pool)
+    }
+
+    /// Lets others find the blocks that are full and computed by now.
+    pub(crate) fn cache_blocks(&mut self, pool: &mut BlockPool) {
+        let full = self.tokens[..self.computed].as_chunks().0;
+        for (tokens, &block) in full.iter().zip(self.table.blocks()).skip(self.cached.blocks) {
+            let prefix = std::mem::replace(&mut self.cached.prefix, Prefix::After(0));
+            self.cached.prefix = pool.cache(block, prefix, tokens);
+            self.cached.blocks += 1;
+        }
+    }
+
+    /// Gives its blocks back: what is not in the cache has to be computed again.
+    pub(crate) fn release_blocks(&mut self, pool: &mut BlockPool) {
+        self.table.release(pool);
+        self.draft.tokens.clear();
+        self.computed = 0;
+    }
+}
