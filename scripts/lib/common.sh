@@ -7,12 +7,15 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
 # python_env REQUIREMENTS: prints the folder of a virtual environment that has them.
 python_env() {
+    set -e # which $(…) has switched off; without it a failed installation would count as done
     local requirements=$1 env
     env=$cache/python-$(sha256sum "$requirements" | cut -c1-12)
     if [ ! -e "$env/ready" ]; then
         rm -rf "$env"
         if ! python3 -m venv "$env" >&2; then
-            (apt-get update && apt-get install -y python3-venv) >&2
+            local root=""
+            if [ "$(id -u)" -ne 0 ]; then root=sudo; fi
+            ($root apt-get update && $root apt-get install -y python3-venv) >&2
             python3 -m venv "$env" >&2
         fi
         "$env/bin/pip" install --quiet --disable-pip-version-check -r "$requirements" >&2

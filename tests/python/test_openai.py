@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import math
 import re
+import time
 import urllib.error
 import urllib.request
 
@@ -63,10 +64,25 @@ def test_a_stream_says_the_same(client, model):
     assert len({c.id for c in chunks}) == 1
 
 
-def test_a_stream_can_be_abandoned(client, model):
-    stream = ask(client, model, stream=True, max_tokens=400, extra_body={"ignore_eos": True})
-    next(iter(stream))
-    stream.close()
+def metric(server, name):
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=60) as page:
+        lines = page.read().decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+
+def test_a_stream_can_be_abandoned(client, model, server):
+    cancelled = "garrison:sequences_cancelled_total"
+    before = metric(server, cancelled)
+    # As long as the context allows: far more than the machine computes before the client is gone.
+    streams = [ask(client, model, stream=True, max_tokens=900, extra_body={"ignore_eos": True}) for _ in range(4)]
+    for stream in streams:
+        next(iter(stream))
+        stream.close()
+    for _ in range(200):
+        if metric(server, "garrison:sequences_in_flight") == 0:
+            break
+        time.sleep(0.05)
+    assert metric(server, cancelled) > before, "at least one was stopped before its end"
     assert ask(client, model).choices[0].message.content
 
 
@@ -158,6 +174,49 @@ def test_answers_follow_a_choice_a_regex_and_a_grammar(client, model):
     with pytest.raises(openai.BadRequestError) as caught:
         outputs(json={"type": "array", "uniqueItems": True})
     assert caught.value.param == "structured_outputs.json" and "uniqueItems" in str(caught.value)
+
+
+def tool(name, **properties):
+    parameters = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+TOOLS = [
+    tool("open_valve", minutes={"type": "integer", "minimum": 1, "maximum": 60}, zone={"$ref": "#/$defs/zone"}),
+    tool("close_valve", zone={"enum": ["garden", "house"]}),
+]
+TOOLS[0]["function"]["parameters"]["$defs"] = {"zone": {"enum": ["garden", "house"]}}
+
+
+def is_call(name, arguments):
+    arguments = json.loads(arguments)
+    assert arguments.pop("zone") in ("garden", "house")
+    assert name == "close_valve" and not arguments or name == "open_valve" and 1 <= arguments["minutes"] <= 60
+    return True
+
+
+def test_calls_of_tools_can_be_demanded(client, model):
+    named = {"type": "function", "function": {"name": "open_valve"}}
+    for choice in ("required", named):
+        answer = ask(client, model, tools=TOOLS, tool_choice=choice, temperature=1, seed=5, max_tokens=300)
+        said = answer.choices[0]
+        assert said.finish_reason == "tool_calls" and said.message.content is None
+        (call,) = said.message.tool_calls
+        assert call.type == "function" and call.id and is_call(call.function.name, call.function.arguments)
+        assert choice == "required" or call.function.name == "open_valve"
+
+        chunks = list(ask(client, model, tools=TOOLS, tool_choice=choice, temperature=1, seed=5, max_tokens=300, stream=True))
+        deltas = [d for c in chunks for d in c.choices[0].delta.tool_calls or []]
+        assert deltas[0].id and [d.function.name for d in deltas if d.function.name] == [call.function.name]
+        assert "".join(d.function.arguments or "" for d in deltas) == call.function.arguments
+        assert len(deltas) > 3, "arguments come as they are written"
+        assert chunks[-1].choices[0].finish_reason == "tool_calls"
+
+    # The answer to a call goes back to the model.
+    messages = [*QUESTION, {"role": "assistant", "tool_calls": [call.model_dump()], "content": None}]
+    messages += [{"role": "tool", "tool_call_id": call.id, "content": "done"}]
+    assert ask(client, model, messages, tools=TOOLS).choices[0].message.content
+    assert not ask(client, model, tools=TOOLS, tool_choice="none").choices[0].message.tool_calls
 
 
 def test_completions_take_text_tokens_and_batches(client, model, server):

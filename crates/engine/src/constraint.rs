@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use garrison_tokenizer::Tokenizer;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
@@ -16,6 +17,19 @@ use serde_json::{Value, json};
 
 /// White space between the parts of a document: enough to lay it out, and too little to get lost in.
 const JSON_SPACE: &str = r" |\n {0,32}|\n\t{0,8}";
+
+/// Bytes of a schema, an expression or a grammar at most.
+const MAX_BYTES: usize = 256 << 10;
+/// Bytes of a Lark grammar at most: its rules nest as deep as they are many.
+const MAX_LARK_BYTES: usize = 32 << 10;
+/// llguidance's compiler recurses as deep as a grammar nests, without a limit of its own; this is
+/// more than the largest grammar allowed can take. Memory is used only as far as it is touched.
+const COMPILER_STACK: usize = 512 << 20;
+/// Bytes of a reason that clients are given at most.
+const MAX_REASON: usize = 140;
+/// What a token of one answer may cost on average, lately, before its grammar is given up: everybody
+/// waits for it. Usual are tens of microseconds.
+const PATIENCE: Duration = Duration::from_millis(30);
 
 /// What an answer must be.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +54,8 @@ pub struct GrammarError(String);
 /// Compiles grammars for one vocabulary.
 pub(crate) struct Grammars {
     factory: ParserFactory,
+    /// Tokens that are text, and those that end it.
+    text: Arc<SimpleVob>,
 }
 
 impl Grammars {
@@ -60,24 +76,79 @@ impl Grammars {
         let mut factory =
             ParserFactory::new(&env, InferenceCapabilities::default(), &slices).map_err(refused)?;
         factory.quiet();
-        // Errors go to clients: without the state of the parser, which may hold what others wrote.
-        *factory.limits_mut() = ParserLimits { verbose_errors: false, ..ParserLimits::default() };
-        Ok(Grammars { factory })
+        *factory.limits_mut() = ParserLimits {
+            // Of what one token may cost, and of what one answer may hold (1 to 2 kB a state).
+            step_max_items: 20_000,
+            step_lexer_fuel: 100_000,
+            max_lexer_states: 20_000,
+            // Errors go to clients: without the state of the parser, which may hold what others wrote.
+            verbose_errors: false,
+            ..ParserLimits::default()
+        };
+        // Lark can name control tokens; an answer is text all the same.
+        let mut text = factory.tok_env().tok_trie().alloc_token_set();
+        for id in (0..vocab as u32).filter(|id| !tokenizer.is_control(*id) || ends.contains(id)) {
+            text.allow_token(id);
+        }
+        Ok(Grammars { factory, text: Arc::new(text) })
     }
 
     /// A grammar at its beginning. Takes time: milliseconds, for large schemas more.
     pub(crate) fn compile(&self, grammar: &Grammar) -> Result<Constraint, GrammarError> {
-        let parser = self.factory.create_parser(to_llguidance(grammar)?).map_err(refused)?;
-        let mut matcher = Matcher::new(Ok(parser));
-        let mask = allowed(&mut matcher)?;
-        Ok(Constraint { matcher, mask })
+        check_size(grammar)?;
+        let compile = || self.factory.create_parser(to_llguidance(grammar)?).map_err(refused);
+        let parser = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(COMPILER_STACK).spawn_scoped(scope, compile);
+            let thread =
+                thread.map_err(|e| GrammarError(format!("there is no thread to compile it on: {e}")))?;
+            thread.join().unwrap_or_else(|_| Err(GrammarError("its compiler failed".into())))
+        })?;
+        let mask = Arc::from([]);
+        let mut constraint = Constraint {
+            matcher: Matcher::new(Ok(parser)),
+            text: Arc::clone(&self.text),
+            mask,
+            cost: Duration::ZERO,
+        };
+        constraint.prepare()?;
+        // The first mask takes longer, and nobody waits for it here.
+        constraint.cost = Duration::ZERO;
+        Ok(constraint)
     }
 }
 
+fn check_size(grammar: &Grammar) -> Result<(), GrammarError> {
+    let (bytes, most) = match grammar {
+        Grammar::JsonObject => (0, MAX_BYTES),
+        Grammar::JsonSchema(schema) => (schema.to_string().len(), MAX_BYTES),
+        Grammar::Regex(regex) => (regex.len(), MAX_BYTES),
+        Grammar::Choice(texts) => (texts.iter().map(String::len).sum(), MAX_BYTES),
+        Grammar::Lark(text) => (text.len(), MAX_LARK_BYTES),
+    };
+    if bytes > most {
+        return Err(GrammarError(format!("it has {bytes} bytes; at most {most} are taken")));
+    }
+    Ok(())
+}
+
+/// The library's words in one line that a client can read: the first says where, and of a regular
+/// expression a later one why.
 fn refused(error: impl fmt::Display) -> GrammarError {
-    // The chain of causes is in one line; a backtrace or state after it is not for clients.
     let text = error.to_string();
-    GrammarError(text.lines().next().unwrap_or_default().to_owned())
+    if text.contains("NoExtensionBias") {
+        return GrammarError("there is nothing that it can match".into());
+    }
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = shortened(lines.next().unwrap_or("it is not understood"));
+    let why = lines.find_map(|line| line.strip_prefix("error: "));
+    GrammarError(why.map_or_else(|| first.clone(), |why| format!("{first} {}", shortened(why))))
+}
+
+fn shortened(text: &str) -> String {
+    match text.len() > MAX_REASON {
+        true => format!("{}…", &text[..text.floor_char_boundary(MAX_REASON)]),
+        false => text.to_owned(),
+    }
 }
 
 fn to_llguidance(grammar: &Grammar) -> Result<TopLevelGrammar, GrammarError> {
@@ -96,27 +167,24 @@ fn to_llguidance(grammar: &Grammar) -> Result<TopLevelGrammar, GrammarError> {
             if texts.is_empty() {
                 return Err(GrammarError("there is nothing to choose from".into()));
             }
-            let quoted: Vec<String> = texts.iter().map(|text| json!(text).to_string()).collect();
+            // JSON leaves the delete character as it is, Lark does not take it so.
+            let quoted = |text: &String| json!(text).to_string().replace('\u{7f}', "\\u007f");
+            let quoted: Vec<String> = texts.iter().map(quoted).collect();
             TopLevelGrammar::from_lark(format!("start: {}", quoted.join(" | ")))
         }
         Grammar::Lark(text) => TopLevelGrammar::from_lark(text.clone()),
     })
 }
 
-fn allowed(matcher: &mut Matcher) -> Result<Arc<[u32]>, GrammarError> {
-    let mask: SimpleVob = matcher.compute_mask_or_eos().map_err(refused)?;
-    if mask.is_zero() {
-        return Err(GrammarError("no token of this model can follow in the grammar".into()));
-    }
-    Ok(mask.as_slice().into())
-}
-
 /// A grammar, and how far an answer has come in it.
 #[derive(Clone)]
 pub struct Constraint {
     matcher: Matcher,
+    text: Arc<SimpleVob>,
     /// `[vocab / 32]` bits of the tokens that can follow, the lowest bit of a word first.
     mask: Arc<[u32]>,
+    /// Moving average of what its steps take.
+    cost: Duration,
 }
 
 impl fmt::Debug for Constraint {
@@ -131,11 +199,36 @@ impl Constraint {
         Arc::clone(&self.mask)
     }
 
-    /// Goes on by a token that could follow.
+    /// Goes on by a token that could follow. The mask is that of before until [`Constraint::prepare`].
     pub(crate) fn accept(&mut self, token: u32) -> Result<(), GrammarError> {
-        self.matcher.consume_token(token).map_err(refused)?;
-        self.mask = allowed(&mut self.matcher)?;
-        Ok(())
+        self.timed(|c| c.matcher.consume_token(token).map_err(refused))
+    }
+
+    /// Works out which tokens can follow.
+    pub(crate) fn prepare(&mut self) -> Result<(), GrammarError> {
+        self.timed(|c| {
+            let mut mask = c.matcher.compute_mask_or_eos().map_err(refused)?;
+            mask.and(&c.text);
+            if mask.is_zero() {
+                return Err(GrammarError("no token of this model can follow in it".into()));
+            }
+            c.mask = mask.as_slice().into();
+            Ok(())
+        })
+    }
+
+    /// Gives up what takes so long that others notice: an ambiguous grammar costs more with each token.
+    fn timed<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, GrammarError>,
+    ) -> Result<T, GrammarError> {
+        let begun = Instant::now();
+        let done = work(self)?;
+        self.cost = (self.cost * 15 + begun.elapsed()) / 16;
+        if self.cost > PATIENCE {
+            return Err(GrammarError("it takes too long to follow; make it less ambiguous".into()));
+        }
+        Ok(done)
     }
 
     /// Whether the answer is complete and nothing can follow.

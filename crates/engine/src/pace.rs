@@ -25,12 +25,13 @@ impl Pace {
         Pace { allowed, sums: [0.0; 5] }
     }
 
-    /// Prompt tokens that a step may read beside tokens that others wait for.
-    pub(crate) fn tokens(&self) -> usize {
+    /// Prompt tokens that a step may read beside `others` that somebody waits for.
+    pub(crate) fn prompt_tokens(&self, others: usize) -> usize {
         let [weight, ..] = self.sums;
         match self.allowed {
             Some(allowed) if weight > 0.0 => {
-                (self.tokens_in(allowed.as_secs_f64()) as usize).max(LEAST_TOKENS)
+                let all = self.tokens_in(allowed.as_secs_f64()) as usize;
+                all.saturating_sub(others).max(LEAST_TOKENS)
             }
             _ => usize::MAX,
         }
@@ -68,7 +69,7 @@ mod tests {
         let mut tokens = 512;
         for _ in 0..100 {
             pace.observe(tokens, fixed + per_token * tokens as f64);
-            tokens = pace.tokens().min(512);
+            tokens = (pace.prompt_tokens(4).min(508)) + 4;
         }
         tokens
     }
@@ -77,9 +78,9 @@ mod tests {
     fn steps_come_to_the_time_allowed() {
         assert!((41..=43).contains(&settles_at(0.04, 0.005)), "{}", settles_at(0.04, 0.005));
         assert_eq!(settles_at(0.002, 0.00002), 512, "a fast device is not held back");
-        assert_eq!(settles_at(1.0, 0.1), LEAST_TOKENS, "a slow one still moves on");
+        assert_eq!(settles_at(1.0, 0.1), LEAST_TOKENS + 4, "a slow one still moves on");
         let mut unlimited = Pace::new(None);
         unlimited.observe(10, 100.0);
-        assert_eq!(unlimited.tokens(), usize::MAX);
+        assert_eq!(unlimited.prompt_tokens(1), usize::MAX);
     }
 }

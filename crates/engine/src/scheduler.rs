@@ -8,12 +8,13 @@
 //! - A sequence is admitted when blocks for all of its tokens are there, so only decodes grow and
 //!   half-read prompts never fight over blocks. A watermark of free blocks, spared for those that
 //!   run already, keeps a new one from being thrown out again at once.
-//! - When blocks run out, the least urgent running sequence gives its own back, waits again and is
+//! - When blocks run out, the last running sequence in order gives its own back, waits again and is
 //!   computed again later, as far as it is not in the prefix cache (recompute, vLLM, Kwon et al.
 //!   2023, section 4.5). Any accepted sequence fits alone, so there is no deadlock.
 //! - Who is admitted next is the queue's choice ([`Waiting`]). Running sequences are in the order of
-//!   their urgency, which never changes: so the most urgent one always moves on, whoever is admitted.
+//!   arrival, a client's own by urgency: so the first one always moves on, whoever is admitted.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use garrison_device::{BLOCK_SIZE, StepLimits};
@@ -23,7 +24,7 @@ use crate::kv::{BlockPool, BlockTable};
 use crate::pace::Pace;
 use crate::sequence::{Piece, Progress, Sequence};
 use crate::speculative::Planner;
-use crate::waiting::{GENERATED_COST, Waiting};
+use crate::waiting::{GENERATED_COST, Urgency, Waiting};
 
 /// A running sequence's part of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub(crate) struct Chunk {
 /// Sequences that wait and run, and the blocks they hold.
 pub(crate) struct Scheduler {
     waiting: Waiting,
-    /// Most urgent first, but for those admitted in this step.
+    /// As [`Scheduler::order`] puts them, but for those admitted in this step.
     running: Vec<Sequence>,
     pool: BlockPool,
     limits: StepLimits,
@@ -159,13 +160,14 @@ impl Scheduler {
     /// Chooses the next step: ascending in [`Chunk::seq`] within decodes and within prompts. Not
     /// empty unless the scheduler is idle.
     pub(crate) fn schedule(&mut self) -> Vec<Chunk> {
-        self.running.sort_unstable_by_key(Sequence::urgency);
+        self.order();
         let mut budget = Budget { tokens: self.limits.tokens, rows: self.limits.rows };
         let mut chunks = Vec::with_capacity(self.limits.seqs);
         self.guess();
         self.decode(&mut budget, &mut chunks);
         if !chunks.is_empty() {
-            budget.tokens = budget.tokens.min(self.pace.tokens());
+            let decodes = self.limits.tokens - budget.tokens;
+            budget.tokens = budget.tokens.min(self.pace.prompt_tokens(decodes));
         }
         self.prefill(&mut budget, &mut chunks);
         self.admit(&mut budget, &mut chunks);
@@ -173,43 +175,71 @@ impl Scheduler {
         chunks
     }
 
+    /// Puts running sequences in the order in which they give way, last first: that of their arrival,
+    /// but among the places that one client has, its more urgent ones come first. So a client's
+    /// priorities move its own sequences and nobody else's.
+    fn order(&mut self) {
+        let mut own: BTreeMap<u32, (Vec<u64>, Vec<Urgency>)> = BTreeMap::new();
+        for sequence in &self.running {
+            let (places, urgencies) = own.entry(sequence.client()).or_default();
+            places.push(sequence.urgency().serial);
+            urgencies.push(sequence.urgency());
+        }
+        for (places, urgencies) in own.values_mut() {
+            places.sort_unstable();
+            urgencies.sort_unstable();
+        }
+        let place = |sequence: &Sequence| {
+            let (places, urgencies) = own.get(&sequence.client())?;
+            places.get(urgencies.binary_search(&sequence.urgency()).ok()?).copied()
+        };
+        self.running.sort_by_cached_key(place);
+    }
+
     /// Guesses what decoding sequences go on with, unless prompts have a better use for the step.
     fn guess(&mut self) {
         let Some(planner) = &mut self.planner else { return };
-        if self.running.iter().any(|s| s.remaining() > 1) {
+        let reads = self.running.iter().any(|s| s.remaining() > 1);
+        let admits = !self.waiting.is_empty() && self.running.len() < self.limits.seqs;
+        if reads || admits {
+            self.running.iter_mut().for_each(Sequence::drop_guesses);
             return;
         }
+        // Each running sequence decodes a token, those that nothing is guessed for as well.
+        let decodes = self.running.len();
         let mut candidates: Vec<_> = self.running.iter_mut().filter_map(Sequence::candidate).collect();
-        let spare = self.limits.rows.saturating_sub(candidates.len());
-        planner.plan(&mut candidates, spare);
+        planner.plan(&mut candidates, decodes, self.limits.rows.saturating_sub(decodes));
     }
 
-    /// Sequences with a single token to go, most urgent first; each may need one more block.
+    /// Sequences with a single token to go; each may need one more block.
     fn decode(&mut self, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
         let mut seq = 0;
         while seq < self.running.len() {
-            if self.running[seq].remaining() == 1 && self.grow(seq) {
-                self.running[seq].take_blocks_for_guesses(&mut self.pool);
-                budget.take(&self.running[seq], seq, chunks);
+            if self.running[seq].remaining() == 1 {
+                self.grow(seq);
             }
             seq += 1;
         }
+        // Guesses come after, so that they take no block that a token needs.
+        for (seq, sequence) in self.running.iter_mut().enumerate() {
+            if sequence.remaining() == 1 {
+                sequence.take_blocks_for_guesses(&mut self.pool);
+                budget.take(sequence, seq, chunks);
+            }
+        }
     }
 
-    /// Makes room for the next token, at the expense of the least urgent. False if the sequence was
-    /// the least urgent itself and had to go.
-    fn grow(&mut self, seq: usize) -> bool {
+    /// Makes room for the next token, at the expense of the last in order, be it the sequence itself.
+    fn grow(&mut self, seq: usize) {
         while let Some(sequence) = self.running.get_mut(seq) {
             if sequence.take_blocks(&mut self.pool) {
-                return true;
+                return;
             }
             self.preempt();
         }
-        false
     }
 
-    /// The least urgent running sequence goes back to the queue. It has no chunk in the step being
-    /// planned: decodes are planned most urgent first, and prompts after them.
+    /// The last running sequence goes back to the queue. Nothing of the step is planned yet.
     fn preempt(&mut self) {
         let Some(mut sequence) = self.running.pop() else { return };
         tracing::debug!(request = sequence.id(), "preempted: the KV cache is full");

@@ -3,7 +3,7 @@
 //! Two rules. Between clients, the one that was served least goes first: each has a counter of
 //! tokens, its prompts' and twice its answers' (Sheng et al. 2024, "Fairness in Serving Large
 //! Language Models", algorithm 2). A client that was away is lifted to the least counter of those
-//! that are not, so that nobody saves up for a flood. A client's own sequences go by urgency: their
+//! that are not, so that nobody saves up for a flood, and when all were away all begin anew. A client's own sequences go by urgency: their
 //! time of arrival, moved by [`AGEING`] for each level of priority. That is ageing without a clock:
 //! what waits is overtaken only by what is more urgent than the time it has waited longer, and two
 //! sequences never change their order.
@@ -27,7 +27,7 @@ pub(crate) struct Urgency {
     /// Milliseconds since the queue was made.
     due_ms: i64,
     /// Counts arrivals.
-    serial: u64,
+    pub(crate) serial: u64,
 }
 
 /// The queue.
@@ -65,6 +65,10 @@ impl Waiting {
             self.since.elapsed().as_millis() as i64 + i64::from(priority) * AGEING.as_millis() as i64;
         sequence.set_urgency(Urgency { due_ms, serial: self.arrivals });
         let least = self.clients.values().filter(|c| c.is_active()).map(|c| c.served).min();
+        if least.is_none() {
+            // Nobody is here to be fair to: all begin anew.
+            self.clients.clear();
+        }
         let client = self.clients.entry(sequence.client()).or_default();
         if !client.is_active() {
             client.served = client.served.max(least.unwrap_or(0));

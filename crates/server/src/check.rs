@@ -28,10 +28,9 @@ pub fn check_body(endpoint: Endpoint, body: &[u8], model: &ServedModel) -> Resul
 fn read(endpoint: Endpoint, body: &[u8], model: &ServedModel) -> Result<(), ApiError> {
     let value = parse(body)?;
     let fields = Fields::root(&value)?;
-    match endpoint {
-        Endpoint::Chat => chat::read(&fields, model).map(drop),
-        Endpoint::Completions => {
-            CompletionRequest::read(&fields, model, Limits::default().sequences).map(drop)
-        }
-    }
+    let params = match endpoint {
+        Endpoint::Chat => chat::read(&fields, model)?.0.params,
+        Endpoint::Completions => CompletionRequest::read(&fields, model, Limits::default().sequences)?.params,
+    };
+    params.structure.map_or(Ok(()), |structure| structure.compile(&model.engine).map(drop))
 }

@@ -227,7 +227,8 @@ impl From<&Failure> for ApiError {
         match failure {
             Failure::Device(_) => ApiError::internal(failure.to_string()).code("device_failed"),
             Failure::ShuttingDown => ApiError::draining(),
-            Failure::Grammar(_) => ApiError::internal(failure.to_string()).code("grammar_failed"),
+            // The client's grammar, so not the server's error: the same again would fail again.
+            Failure::Grammar(_) => ApiError::bad_request(failure.to_string()).code("grammar_failed"),
             Failure::DeadlineExceeded => {
                 ApiError::new(StatusCode::GATEWAY_TIMEOUT, "server_error", failure.to_string())
                     .code("deadline_exceeded")

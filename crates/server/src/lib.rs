@@ -10,8 +10,7 @@
 //! Unknown fields are ignored; known ones that this version does not do are refused. With API keys
 //! in use, `/metrics` needs one, too.
 //!
-//! Deliberately absent: choosing models or devices, reading files, TLS (a proxy's job so far),
-//! parsing tool calls and constrained output (requests that need them are refused, not misread).
+//! Deliberately absent: choosing models or devices, reading files, TLS (a proxy's job so far).
 #![forbid(unsafe_code)]
 
 mod app;

@@ -20,6 +20,11 @@ pub(crate) struct Structure {
 }
 
 impl Structure {
+    /// A grammar that `param` asks for.
+    pub(crate) fn new(grammar: Grammar, param: &str) -> Structure {
+        Structure { grammar, param: param.into() }
+    }
+
     /// What the request asks for, if it asks for something.
     pub(crate) fn read(fields: &Fields<'_>) -> Result<Option<Structure>, ApiError> {
         let format = response_format(fields)?;
@@ -42,7 +47,7 @@ impl Structure {
 
 fn response_format(fields: &Fields<'_>) -> Result<Option<Structure>, ApiError> {
     let Some(format) = fields.object("response_format")? else { return Ok(None) };
-    let found = |grammar, param: &str| Ok(Some(Structure { grammar, param: param.into() }));
+    let found = |grammar, param: &str| Ok(Some(Structure::new(grammar, param)));
     match format.string("type")? {
         Some("text") => Ok(None),
         Some("json_object") => found(Grammar::JsonObject, "response_format"),
@@ -95,7 +100,7 @@ fn structured_outputs(fields: &Fields<'_>) -> Result<Option<Structure>, ApiError
     }
     let count = found.len();
     match (found.pop(), count) {
-        (Some((grammar, name)), 1) => Ok(Some(Structure { grammar, param: outputs.param(name) })),
+        (Some((grammar, name)), 1) => Ok(Some(Structure::new(grammar, &outputs.param(name)))),
         _ => {
             let message = format!(
                 "structured_outputs needs exactly one of json, json_object, regex, choice and grammar, not {count}"

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::answer::blocking;
 use crate::app::{App, Shared};
 use crate::chat::prompt;
+use crate::chat::tools::Tools;
 use crate::error::ApiError;
 use crate::fields::{Fields, parse, token_id};
 use crate::model::ServedModel;
@@ -29,7 +30,7 @@ pub(crate) async fn tokenize(State(app): Shared, body: Body) -> Result<Json<Valu
                 };
                 model.tokenizer.encode_prompt(text, add, ParseSpecial::Spelled)
             }
-            (None, Some(_)) => prompt::tokens(fields, model)?,
+            (None, Some(_)) => prompt::tokens(fields, Tools::read(fields, model)?.shown(), model)?,
             (None, None) => return Err(ApiError::bad_field("prompt", "prompt is missing (or messages)")),
         };
         let strings: Option<Vec<String>> = fields

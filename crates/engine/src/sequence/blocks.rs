@@ -35,6 +35,11 @@ impl Sequence {
         decodes.then(|| Candidate { tokens: &self.tokens, draft: &mut self.draft, room })
     }
 
+    /// Makes no guesses after all.
+    pub(crate) fn drop_guesses(&mut self) {
+        self.draft.tokens.clear();
+    }
+
     /// Takes the blocks that its guesses need. It has none if there are too few: a guess takes
     /// nothing from anyone.
     pub(crate) fn take_blocks_for_guesses(&mut self, pool: &mut BlockPool) {

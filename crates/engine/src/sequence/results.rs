@@ -110,21 +110,28 @@ impl Sequence {
         }
         let (text, reason) = self.read(token, tokenizer);
         self.emitter.send(Event::Token(TokenEvent { token, text, logprobs: sampled.logprobs.map(scores) }));
-        let reason = match reason {
-            Some(reason) => Some(reason),
-            None => match self.follow(token) {
-                Ok(complete) => complete,
-                Err(error) => return Some(End::Failed(error)),
-            },
-        };
-        reason.or_else(|| (!self.draws()).then_some(FinishReason::Length)).map(End::Finished)
+        if let Some(reason) = reason {
+            return Some(End::Finished(reason));
+        }
+        match self.follow(token) {
+            Ok(ended) => ended.map(End::Finished),
+            Err(error) => Some(End::Failed(error)),
+        }
     }
 
-    /// Goes on by a token in the grammar, if there is one; it may end there.
+    /// Goes on by a token, in the grammar if there is one. Says why, if nothing comes after it.
     fn follow(&mut self, token: u32) -> Result<Option<FinishReason>, GrammarError> {
-        let Some(constraint) = &mut self.constraint else { return Ok(None) };
-        constraint.accept(token)?;
-        Ok(constraint.is_complete().then_some(FinishReason::Stop { matched: None }))
+        let room = self.draws();
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(token)?;
+            if constraint.is_complete() {
+                return Ok(Some(FinishReason::Stop { matched: None }));
+            }
+            if room {
+                constraint.prepare()?;
+            }
+        }
+        Ok((!room).then_some(FinishReason::Length))
     }
 
     /// The text that a token brings, and whether it ends the sequence.

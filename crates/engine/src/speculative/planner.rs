@@ -47,9 +47,9 @@ impl Planner {
         Planner { cost: StepCost::new(tokens), acceptance: 0.5, since: 0, proposed: 0, accepted: 0 }
     }
 
-    /// Gives each candidate the guesses worth checking; `spare` of them fit into the step.
-    pub(crate) fn plan(&mut self, candidates: &mut [Candidate<'_>], spare: usize) {
-        let n = candidates.len();
+    /// Gives each candidate the guesses worth checking, in a step that decodes `decodes` tokens
+    /// besides; `spare` guesses fit into it.
+    pub(crate) fn plan(&mut self, candidates: &mut [Candidate<'_>], decodes: usize, spare: usize) {
         // (expected tokens, candidate) of each guess: the product of what must be right before it.
         let mut guesses: Vec<(f64, usize)> = Vec::new();
         for (i, candidate) in candidates.iter_mut().enumerate() {
@@ -62,7 +62,7 @@ impl Planner {
         // Stable, so a sequence's guesses stay in order.
         guesses.sort_by(|a, b| b.0.total_cmp(&a.0));
         guesses.truncate(spare);
-        let mut worth = self.worth(n, &guesses);
+        let mut worth = self.worth(decodes, &guesses);
         self.since += 1;
         if worth == 0 && self.since >= PROBE_EVERY {
             worth = guesses.len().min(1 + (self.proposed as usize % 4));
@@ -70,7 +70,7 @@ impl Planner {
         if worth > 0 {
             self.since = 0;
         }
-        let mut keep = vec![0; n];
+        let mut keep = vec![0; candidates.len()];
         for (_, i) in &guesses[..worth] {
             keep[*i] += 1;
         }
@@ -135,7 +135,7 @@ mod tests {
         }
         let mut candidates: Vec<_> =
             drafts.iter_mut().map(|draft| Candidate { tokens: &tokens, draft, room: 100 }).collect();
-        planner.plan(&mut candidates, 64 - n);
+        planner.plan(&mut candidates, n, 64 - n);
         drafts.iter().map(|d| d.tokens.len()).sum()
     }
 

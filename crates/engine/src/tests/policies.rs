@@ -37,8 +37,8 @@ fn the_more_urgent_goes_first_and_equals_in_order_of_arrival() {
 fn what_has_waited_longer_than_the_difference_is_not_overtaken() {
     let mut rig = Rig::hashing(one_at_a_time());
     let with = |priority| Request { priority, ..request(prompt(4, 1), 2) };
-    // The queue sees them a second and a half apart: one level is a second.
-    let mut streams = submit(&rig, [with(1), with(2)]);
+    // The queue sees them more than a second apart: one level is a second.
+    let mut streams = submit(&rig, [with(1), with(60)]);
     rig.worker.take_ready();
     std::thread::sleep(Duration::from_millis(1500));
     streams.extend(submit(&rig, [with(0)]));
@@ -76,6 +76,36 @@ fn nobody_saves_up_while_away() {
     // Client 2 comes for the first time while client 1, who was served before, has work: they take turns.
     let streams = submit(&rig, [from(1, 5), from(1, 6), from(2, 7), from(2, 8), from(2, 9)]);
     assert_eq!(order(&mut rig, streams), [0, 2, 1, 3, 4]);
+}
+
+#[test]
+fn who_comes_while_nobody_is_there_owes_nothing_and_is_owed_nothing() {
+    let mut rig = Rig::hashing(one_at_a_time());
+    let from = |client, i| Request { client, ..request(prompt(8, i), 4) };
+    for i in 0..20 {
+        rig.answer(from(1, i));
+    }
+    // Client 2 comes first, and client 1 after it: what was before does not count any more.
+    let streams = submit(&rig, [from(2, 1), from(2, 2), from(2, 3), from(1, 4), from(1, 5)]);
+    assert_eq!(order(&mut rig, streams), [0, 3, 1, 4, 2]);
+}
+
+#[test]
+fn priorities_move_a_clients_own_sequences_only() {
+    let small = EngineConfig { n_blocks: 12, max_batch_tokens: 64, prefix_cache: false, ..config() };
+    let mut rig = Rig::hashing(small);
+    let ask = |client, priority, i| Request { client, priority, ..request(prompt(30, i), 40) };
+    let first = ask(1, 0, 1);
+    let mut first_stream = rig.submit(first.clone());
+    rig.step();
+    let _pushy = rig.submit(ask(2, -100, 2));
+    let _pushy_too = rig.submit(ask(2, -100, 3));
+    for step in 1..40 {
+        rig.step();
+        assert!(matches!(first_stream.try_recv(), Some(Event::Token(_))), "step {step}: it came first");
+    }
+    assert!(rig.engine.stats().preemptions > 0, "the case must preempt");
+    rig.run();
 }
 
 #[test]

@@ -92,6 +92,25 @@ fn guesses_take_no_block_that_another_needs() {
 }
 
 #[test]
+fn sequences_without_guesses_move_in_every_step() {
+    // Eight sequences of which seven repeat themselves, and eight rows: none for a guess.
+    let narrow = EngineConfig { max_seqs: 8, max_batch_tokens: 8, ..guessing() };
+    let mut rig = eager(narrow);
+    let repeating: Vec<_> = (0..7).map(|i| rig.submit(request(prompt(2, i), 200))).collect();
+    let constraint = rig.engine.compile(&crate::Grammar::Regex("[a-z]{300}".into())).unwrap();
+    let mut plain = rig.submit(Request { constraint: Some(constraint), ..request(prompt(2, 9), 200) });
+    for _ in 0..30 {
+        rig.step();
+    }
+    while plain.try_recv().is_some() {}
+    for step in 0..60 {
+        rig.step();
+        assert!(plain.try_recv().is_some(), "step {step} brings it a token");
+    }
+    drop(repeating);
+}
+
+#[test]
 fn nothing_is_guessed_while_a_prompt_is_read() {
     let mut rig = eager(EngineConfig { max_batch_tokens: 24, ..guessing() });
     let _first = rig.submit(request(prompt(12, 1), 100));

@@ -162,6 +162,74 @@ fn nothing_ends_before_the_grammar_may() {
 }
 
 #[test]
+fn a_grammar_that_takes_too_long_is_given_up_and_nobody_else_waits() {
+    let rig = &mut Rig::hashing(wide());
+    let r = constrained(rig, &Grammar::Lark("start: start start | \"a\"".into()), 1);
+    let begun = std::time::Instant::now();
+    let mut hard = rig
+        .submit(Request { stop: garrison_types::StopConditions { max_tokens: 2000, ..r.stop.clone() }, ..r });
+    let mut easy = rig.submit(request(prompt(5, 1), 30));
+    rig.run();
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+    let end = Answer::read(&mut hard).events.pop();
+    assert!(matches!(end, Some(Event::Failed(crate::Failure::Grammar(_)) | Event::Finished(_))), "{end:?}");
+    assert_eq!(Answer::read(&mut easy).tokens().len(), 30);
+}
+
+#[test]
+fn deep_grammars_are_refused_or_compiled_but_do_no_harm() {
+    let rig = Rig::hashing(config());
+    let chain: String = (0..2500).map(|i| format!("r{i}: r{}\n", i + 1)).collect();
+    let tokens: String = (0..2500).map(|i| format!("T{i}: T{}\n", i + 1)).collect();
+    let refs: serde_json::Map<String, Value> =
+        (0..4000).map(|i| (format!("{i}"), json!({ "$ref": format!("#/$defs/{}", i + 1) }))).collect();
+    let nested = (0..120).fold(json!({"type": "null"}), |inner, _| json!({"type": "array", "items": inner}));
+    for grammar in [
+        Grammar::Lark(format!("start: r0\n{chain}r2500: \"a\"")),
+        Grammar::Lark(format!("start: T0\n{tokens}T2500: \"a\"")),
+        Grammar::Lark(format!("start: {}\"a\"{}", "(".repeat(9000), ")".repeat(9000))),
+        Grammar::JsonSchema(json!({ "$ref": "#/$defs/0", "$defs": refs })),
+        Grammar::JsonSchema(nested),
+        Grammar::JsonSchema(json!({ "$ref": "#" })),
+        Grammar::Regex("(".repeat(50_000) + &")".repeat(50_000)),
+        Grammar::Regex("(a{100}){100}".into()),
+    ] {
+        if let Err(error) = rig.engine.compile(&grammar) {
+            assert!(error.to_string().len() < 300, "{error}");
+        }
+    }
+    for large in [
+        Grammar::Lark("x".repeat(40 << 10)),
+        Grammar::Regex("x".repeat(300 << 10)),
+        Grammar::JsonSchema(json!({ "enum": (0..100_000).collect::<Vec<_>>() })),
+        Grammar::Choice(vec!["x".repeat(300 << 10)]),
+    ] {
+        assert!(rig.engine.compile(&large).unwrap_err().to_string().contains("bytes; at most"));
+    }
+}
+
+#[test]
+fn lark_cannot_name_control_tokens() {
+    let rig = &mut Rig::hashing(wide());
+    for text in ["start: <|one|>", "start: <[260]>", "start: <[*]> \"b\"", "start: (<[255-260]>)+"] {
+        let Ok(constraint) = rig.engine.compile(&Grammar::Lark(text.into())) else { continue };
+        let sampling = Sampling { logit_bias: vec![(CONTROL, 100.0)], ..sampling(1) };
+        let r = Request { constraint: Some(constraint), sampling, ..request(prompt(4, 1), 20) };
+        let answer = rig.answer(r);
+        assert!(!answer.tokens().contains(&CONTROL), "{text}: {:?}", answer.tokens());
+    }
+}
+
+#[test]
+fn any_text_can_be_a_choice() {
+    let rig = &mut Rig::hashing(wide());
+    for text in ["\u{7f}", "\u{0}\u{1f}", "a\tb\\n", "🦙\"'`/"] {
+        let r = constrained(rig, &Grammar::Choice(vec![text.into()]), 1);
+        assert_eq!(rig.answer(r).text(), text);
+    }
+}
+
+#[test]
 fn what_cannot_be_enforced_is_refused_with_the_reason() {
     let rig = Rig::hashing(config());
     for (grammar, reason) in [
@@ -169,7 +237,9 @@ fn what_cannot_be_enforced_is_refused_with_the_reason() {
         (Grammar::JsonSchema(json!({"type": "array", "uniqueItems": true})), "uniqueItems"),
         (Grammar::JsonSchema(json!({"type": "strnig"})), "strnig"),
         (Grammar::JsonSchema(json!(5)), "schema"),
-        (Grammar::Regex("(".into()), "regex"),
+        (Grammar::Regex("(".into()), "unclosed group"),
+        (Grammar::Regex(r"[^\s\S]".into()), "nothing"),
+        (Grammar::Regex(format!("{}(", "x".repeat(9000))), "unclosed"),
         (Grammar::Choice(vec![]), "choose"),
         (Grammar::Lark("start: missing".into()), "missing"),
     ] {

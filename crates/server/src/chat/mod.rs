@@ -1,13 +1,15 @@
 //! `POST /v1/chat/completions`: a conversation in, the assistant's next turn out.
 //!
 //! The conversation is written by the model's own template, whose markup becomes control tokens
-//! and whose messages never do. Tools are rendered into the prompt; parsing the calls that a model
-//! makes comes with a later version, so a `tool_choice` that would promise one is refused.
+//! and whose messages never do. Tools are rendered into the prompt, calls are read from the answer
+//! ([`calls`]) as it comes, and a call that a client demands is enforced by a grammar ([`tools`]).
 
+mod calls;
 mod messages;
 mod parse;
 pub(crate) mod prompt;
 mod respond;
+pub(crate) mod tools;
 
 use std::sync::Arc;
 
@@ -66,5 +68,6 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
 /// What a body asks for, and its prompt's tokens.
 pub(crate) fn read(fields: &Fields<'_>, model: &ServedModel) -> Result<(ChatRequest, Vec<u32>), ApiError> {
     let request = ChatRequest::read(fields, model)?;
-    Ok((request, prompt::tokens(fields, model)?))
+    let prompt = prompt::tokens(fields, request.tools.shown(), model)?;
+    Ok((request, prompt))
 }

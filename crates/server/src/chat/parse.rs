@@ -1,28 +1,45 @@
 //! A chat request's parameters, from JSON to valid types. Its conversation is [`super::prompt`]'s.
 
+use garrison_engine::SpecialTokens;
+
+use super::tools::Tools;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::model::ServedModel;
 use crate::params::{MAX_LOGPROBS, ParamDefaults, Params};
+use crate::structured::Structure;
 
 /// A request's parameters, checked against its model.
 pub(crate) struct ChatRequest {
-    pub(super) params: Params,
+    pub(crate) params: Params,
     /// Alternatives per token, 0 to 20, if log-probabilities are wanted.
     pub(super) logprobs: Option<u32>,
+    pub(super) tools: Tools,
 }
 
 impl ChatRequest {
     /// Reads and checks the fields.
     pub(super) fn read(fields: &Fields<'_>, model: &ServedModel) -> Result<ChatRequest, ApiError> {
         let defaults = ParamDefaults { sampling: &model.sampling, vocab: model.vocab() };
-        let params = Params::read(fields, &defaults)?;
+        let mut params = Params::read(fields, &defaults)?;
+        let tools = Tools::read(fields, model)?;
+        if let Some(grammar) = tools.grammar() {
+            if params.structure.is_some() {
+                let message =
+                    "tool_choice and response_format both say what the answer must be; send one of them";
+                return Err(ApiError::bad_field("tool_choice", message));
+            }
+            params.structure = Some(Structure::new(grammar, "tools"));
+        }
+        if tools.need_control_tokens() {
+            params.special_tokens = SpecialTokens::Show;
+        }
         fields.refuse("echo", "is not supported for chat; use /v1/completions")?;
         modalities(fields)?;
         if params.max_tokens() == Some(0) && params.prompt_logprobs.is_none() {
             return Err(ApiError::bad_field("max_tokens", "max_tokens must be at least 1"));
         }
-        Ok(ChatRequest { params, logprobs: logprobs(fields)? })
+        Ok(ChatRequest { params, logprobs: logprobs(fields)?, tools })
     }
 }
 

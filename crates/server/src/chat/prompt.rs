@@ -5,21 +5,23 @@ use serde_json::{Map, Value};
 
 use super::messages;
 use crate::error::ApiError;
-use crate::fields::{Fields, object, wrong_kind};
+use crate::fields::Fields;
 use crate::model::ServedModel;
 
-/// Tools of one request at most.
-const MAX_TOOLS: usize = 512;
 /// Arguments for the template at most.
 const MAX_KWARGS: usize = 64;
 
 /// The prompt that `messages`, `tools` and the template's arguments make.
-pub(crate) fn tokens(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<u32>, ApiError> {
+pub(crate) fn tokens(
+    fields: &Fields<'_>,
+    tools: Option<Value>,
+    model: &ServedModel,
+) -> Result<Vec<u32>, ApiError> {
     let Some(template) = &model.template else {
         let message = format!("the model {} has no chat template; use /v1/completions", model.name);
         return Err(ApiError::bad_field("messages", message));
     };
-    let input = input(fields, model)?;
+    let input = input(fields, tools, model)?;
     let rendered = template.render(&input).map_err(|error| {
         ApiError::bad_field(
             "messages",
@@ -29,48 +31,16 @@ pub(crate) fn tokens(fields: &Fields<'_>, model: &ServedModel) -> Result<Vec<u32
     Ok(model.tokenizer.encode_rendered(&rendered))
 }
 
-fn input(fields: &Fields<'_>, model: &ServedModel) -> Result<ChatInput, ApiError> {
+fn input(fields: &Fields<'_>, tools: Option<Value>, model: &ServedModel) -> Result<ChatInput, ApiError> {
     let text = |token: Option<u32>| token.map(|token| model.tokenizer.token_text(token)).unwrap_or_default();
     Ok(ChatInput {
         messages: messages::read(fields)?,
-        tools: tools(fields)?,
+        tools,
         add_generation_prompt: fields.optional_flag("add_generation_prompt")?.unwrap_or(true),
         kwargs: kwargs(fields)?,
         bos_token: text(model.tokenizer.bos()),
         eos_token: text(model.tokenizer.eos().first().copied()),
     })
-}
-
-/// The tools to show to the model: none if the client forbids their use.
-fn tools(fields: &Fields<'_>) -> Result<Option<Value>, ApiError> {
-    let tools = fields.array("tools", MAX_TOOLS)?.unwrap_or_default();
-    for (i, tool) in tools.iter().enumerate() {
-        let tool = object(&format!("tools[{i}]"), tool)?;
-        let function = match (tool.string("type")?, tool.object("function")?) {
-            (Some("function"), Some(function)) => function,
-            _ => {
-                let message = format!("tools[{i}] must be {{\"type\": \"function\", \"function\": {{…}}}}");
-                return Err(ApiError::bad_field(format!("tools[{i}]"), message));
-            }
-        };
-        if function.string("name")?.is_none() {
-            let param = function.param("name");
-            let message = format!("{param} is missing");
-            return Err(ApiError::bad_field(param, message));
-        }
-    }
-    let shown = match fields.get("tool_choice") {
-        None => true,
-        Some(Value::String(choice)) if choice == "auto" => true,
-        Some(Value::String(choice)) if choice == "none" => false,
-        Some(Value::String(_) | Value::Object(_)) => {
-            let message =
-                "tool_choice must be \"auto\" or \"none\"; this server cannot make a model call a tool yet";
-            return Err(ApiError::unsupported("tool_choice", message));
-        }
-        Some(other) => return Err(wrong_kind("tool_choice", "\"auto\" or \"none\"", other)),
-    };
-    Ok((shown && !tools.is_empty()).then(|| Value::Array(tools.to_vec())))
 }
 
 /// The template's further arguments.

@@ -2,9 +2,11 @@
 
 use garrison_engine::{TokenEvent, TokenScores};
 use garrison_tokenizer::Tokenizer;
+use garrison_types::FinishReason;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::calls::{CallReader, Said};
 use super::parse::ChatRequest;
 use crate::answer::Format;
 use crate::generation::{Piece, Totals};
@@ -27,10 +29,12 @@ pub(super) struct ChatFormat {
 }
 
 /// What was written of one choice.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Progress {
     begun: bool,
     last_token: Option<u32>,
+    /// Reads tool calls from the text, if there can be any.
+    reader: Option<CallReader>,
 }
 
 #[derive(Serialize)]
@@ -50,6 +54,55 @@ struct Delta {
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<[CallDelta; 1]>,
+}
+
+/// A call's beginning, with its id and name, or more of its arguments.
+#[derive(Serialize)]
+struct CallDelta {
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    function: FunctionDelta,
+}
+
+#[derive(Serialize)]
+struct FunctionDelta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    arguments: String,
+}
+
+impl Delta {
+    fn text(text: String) -> Delta {
+        Delta { content: Some(text).filter(|text| !text.is_empty()), ..Delta::default() }
+    }
+
+    fn said(said: Said) -> Delta {
+        let call = match said {
+            Said::Text(text) => return Delta::text(text),
+            Said::Call { index, name } => CallDelta {
+                index,
+                id: Some(call_id()),
+                kind: Some("function"),
+                function: FunctionDelta { name: Some(name), arguments: String::new() },
+            },
+            Said::Arguments { index, text } => CallDelta {
+                index,
+                id: None,
+                kind: None,
+                function: FunctionDelta { name: None, arguments: text },
+            },
+        };
+        Delta { tool_calls: Some([call]), ..Delta::default() }
+    }
+}
+
+fn call_id() -> String {
+    format!("call_{}", ids::random_hex())
 }
 
 #[derive(Serialize)]
@@ -66,8 +119,48 @@ struct WholeChoice {
 #[derive(Serialize)]
 struct Message {
     role: &'static str,
-    content: String,
+    content: Option<String>,
     refusal: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCall>,
+}
+
+#[derive(Serialize)]
+struct ToolCall {
+    id: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: Function,
+}
+
+#[derive(Serialize)]
+struct Function {
+    name: String,
+    arguments: String,
+}
+
+impl Message {
+    fn new(said: Vec<Said>) -> Message {
+        let (mut content, mut tool_calls) = (String::new(), Vec::<ToolCall>::new());
+        for said in said {
+            match said {
+                Said::Text(text) => content.push_str(&text),
+                Said::Call { name, .. } => tool_calls.push(ToolCall {
+                    id: call_id(),
+                    kind: "function",
+                    function: Function { name, arguments: String::new() },
+                }),
+                Said::Arguments { text, .. } => {
+                    if let Some(call) = tool_calls.last_mut() {
+                        call.function.arguments.push_str(&text);
+                    }
+                }
+            }
+        }
+        // A turn that only calls says nothing, not an empty text.
+        let content = Some(content).filter(|text| !text.is_empty() || tool_calls.is_empty());
+        Message { role: "assistant", content, refusal: None, tool_calls }
+    }
 }
 
 #[derive(Serialize)]
@@ -116,7 +209,8 @@ impl ChatFormat {
             usage_in_chunks,
         };
         let prompt = request.params.return_token_ids.then_some(prompt);
-        let progress = vec![Progress::default(); request.params.n as usize];
+        let progress = Progress { reader: request.tools.reader(), ..Progress::default() };
+        let progress = vec![progress; request.params.n as usize];
         ChatFormat { common, request, prompt, progress }
     }
 
@@ -161,9 +255,29 @@ impl ChatFormat {
         prompt_token_ids.is_some().then_some(Extra { prompt_token_ids, prompt_logprobs: None })
     }
 
+    /// What a choice says with more of its text.
+    fn said(&mut self, choice: usize, piece: &mut Piece) -> Vec<Said> {
+        let text = std::mem::take(&mut piece.text);
+        match &mut self.progress[choice].reader {
+            Some(reader) => reader.read(&text, piece.finish.is_some()),
+            None if text.is_empty() => Vec::new(),
+            None => vec![Said::Text(text)],
+        }
+    }
+
+    /// Why a choice ended: with calls, if it made some and was not cut off.
+    fn finish_reason(&self, choice: usize, piece: &Piece) -> Option<&'static str> {
+        let finish = piece.finish.as_ref()?;
+        let called = self.progress[choice].reader.as_ref().is_some_and(|r| r.calls() > 0);
+        match &finish.reason {
+            FinishReason::Stop { .. } if called => Some("tool_calls"),
+            reason => Some(reason.as_str()),
+        }
+    }
+
     fn opening(&mut self, choice: usize) -> String {
         self.progress[choice].begun = true;
-        let delta = Delta { role: Some("assistant"), content: Some(String::new()) };
+        let delta = Delta { role: Some("assistant"), content: Some(String::new()), tool_calls: None };
         let choice = ChunkChoice {
             index: choice,
             delta,
@@ -178,25 +292,38 @@ impl ChatFormat {
 }
 
 impl Format for ChatFormat {
-    fn chunks(&mut self, choice: usize, piece: Piece, closing: Option<&Totals>) -> Vec<String> {
+    fn chunks(&mut self, choice: usize, mut piece: Piece, closing: Option<&Totals>) -> Vec<String> {
         let mut chunks = Vec::with_capacity(2);
         if !self.progress[choice].begun {
             chunks.push(self.opening(choice));
         }
         self.see(choice, &piece.tokens);
         let tokens_shown = self.request.logprobs.is_some() || self.request.params.return_token_ids;
-        let news =
-            !piece.text.is_empty() || piece.finish.is_some() || (tokens_shown && !piece.tokens.is_empty());
+        let mut said = self.said(choice, &mut piece);
+        let news = !said.is_empty() || piece.finish.is_some() || (tokens_shown && !piece.tokens.is_empty());
         if !news {
             return chunks;
+        }
+        // Each thing said is a chunk of its own; the last one has what the piece brings besides.
+        let last = said.pop().map_or_else(Delta::default, Delta::said);
+        for said in said {
+            let chunk = ChunkChoice {
+                index: choice,
+                delta: Delta::said(said),
+                logprobs: None,
+                finish_reason: None,
+                stop_reason: Value::Null,
+                token_ids: None,
+            };
+            chunks.push(self.common.chunk(CHUNK, vec![chunk], None, None));
         }
         let chunk = ChunkChoice {
             index: choice,
             logprobs: self.logprobs(&piece.tokens),
-            finish_reason: piece.finish.as_ref().map(|finish| finish.reason.as_str()),
+            finish_reason: self.finish_reason(choice, &piece),
             stop_reason: self.stop_reason(choice, &piece),
             token_ids: self.token_ids(&piece.tokens),
-            delta: Delta { role: None, content: Some(piece.text).filter(|text| !text.is_empty()) },
+            delta: last,
         };
         chunks.push(self.common.chunk(CHUNK, vec![chunk], closing, None));
         chunks
@@ -217,13 +344,14 @@ impl Format for ChatFormat {
                 let prompt_token_ids = extra.take().and_then(|extra| extra.prompt_token_ids);
                 extra = Some(Extra { prompt_token_ids, prompt_logprobs });
             }
+            let said = self.said(index, &mut piece);
             written.push(WholeChoice {
                 index,
                 logprobs: self.logprobs(&piece.tokens),
-                finish_reason: piece.finish.as_ref().map(|finish| finish.reason.as_str()),
+                finish_reason: self.finish_reason(index, &piece),
                 stop_reason: self.stop_reason(index, &piece),
                 token_ids: self.token_ids(&piece.tokens),
-                message: Message { role: "assistant", content: piece.text, refusal: None },
+                message: Message::new(said),
             });
         }
         self.common.summed_up(WHOLE, written, totals, extra)

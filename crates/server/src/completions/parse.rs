@@ -11,7 +11,7 @@ use crate::params::{MAX_LOGPROBS, ParamDefaults, Params};
 
 /// A request, checked against its model.
 pub(crate) struct CompletionRequest {
-    pub(super) params: Params,
+    pub(crate) params: Params,
     pub(super) prompts: Prompts,
     pub(super) echo: Echo,
     /// Alternatives per token, 0 to 20, if log-probabilities are wanted.

@@ -124,9 +124,9 @@ fn silence_is_broken_by_heartbeats() {
 
 #[test]
 fn a_request_ends_at_its_deadline() {
-    let times = Times { request: Some(Duration::from_millis(200)), ..Times::default() };
+    let times = Times { request: Some(Duration::from_secs(2)), ..Times::default() };
     let world = World::with(ServerConfig { times, ..ServerConfig::default() }, engine_config());
-    world.control.set_delay(Duration::from_millis(4));
+    world.control.set_delay(Duration::from_millis(20)); // 400 of them are eight seconds
     let endless: serde_json::Value = serde_json::from_str(&endless(false)).unwrap();
     assert_eq!(post(&world, TEXT, &endless).error(504)["code"], "deadline_exceeded");
     assert_eq!(world.metric("garrison:sequences_late_total"), 1.0);
@@ -138,7 +138,7 @@ fn keys_take_turns_whatever_priority_one_of_them_claims() {
     let api_keys = ApiKeys::parse("flood\nother").unwrap();
     let config = ServerConfig { api_keys, ..ServerConfig::default() };
     let world = World::with(config, EngineConfig { max_seqs: 1, ..engine_config() });
-    world.control.set_delay(Duration::from_millis(2));
+    world.control.set_delay(Duration::from_millis(20)); // answers end far apart
     world.control.hold();
     let ended = Mutex::new(Vec::new());
     let ask = |key: &'static str, priority: i32| {

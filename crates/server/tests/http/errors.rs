@@ -68,6 +68,24 @@ fn a_wrong_field_is_named() {
         (CHAT, json!({"messages": user, "tool_choice": "required"}), "tool_choice"),
         (CHAT, json!({"messages": user, "tools": [{"type": "magic"}]}), "tools[0]"),
         (CHAT, json!({"messages": user, "tools": {}}), "tools"),
+        (
+            CHAT,
+            json!({"messages": user, "tool_choice": {"type": "function", "function": {"name": "g"}},
+                "tools": [{"type": "function", "function": {"name": "f"}}]}),
+            "tool_choice",
+        ),
+        (
+            CHAT,
+            json!({"messages": user, "tool_choice": "required", "response_format": {"type": "json_object"},
+                "tools": [{"type": "function", "function": {"name": "f"}}]}),
+            "tool_choice",
+        ),
+        (
+            CHAT,
+            json!({"messages": user, "tool_choice": "required", "tools": [{"type": "function", "function": {
+                "name": "f", "parameters": {"type": "object", "not": {}}}}]}),
+            "tools",
+        ),
         (CHAT, json!({"messages": user, "modalities": ["audio"]}), "modalities"),
         (CHAT, json!({"messages": user, "chat_template": "{{ 1 }}"}), "chat_template"),
         (
