@@ -1,0 +1,43 @@
+"""The README's examples, run as they stand there."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+README = pathlib.Path(__file__).parents[2] / "README.md"
+
+
+def blocks():
+    """Indented blocks, without their indentation."""
+    return [re.sub(r"^    ", "", b, flags=re.M).strip() for b in re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", README.read_text(), re.M)]
+
+
+CURL = [b for b in blocks() if b.startswith("curl ")]
+
+
+def test_there_are_examples():
+    assert len(CURL) >= 7
+
+
+@pytest.mark.parametrize("command", CURL, ids=[f"curl-{i}" for i in range(len(CURL))])
+def test_curl_examples_answer(server, command):
+    command = command.replace("http://127.0.0.1:8080", server.url)
+    if "Last-Event-ID" in command:  # it picks up a stream that must have begun
+        begun = re.sub(r"-H 'Last-Event-ID: \d+' ", "", command)
+        subprocess.run(["bash", "-c", begun], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout and '"error"' not in done.stdout, done.stdout
+    if '"stream": true' in command:
+        assert done.stdout.rstrip().endswith("data: [DONE]")
+    elif "required" in command and "tools" in command:
+        assert '"tool_calls"' in done.stdout
+
+
+def test_the_python_example_runs(server):
+    (example,) = [b for b in blocks() if b.startswith("from openai import")]
+    example = example.replace("http://127.0.0.1:8080", server.url)
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and len(done.stdout) > 10, done.stderr
