@@ -209,7 +209,7 @@ def test_calls_of_tools_can_be_demanded(client, model):
         deltas = [d for c in chunks for d in c.choices[0].delta.tool_calls or []]
         assert deltas[0].id and [d.function.name for d in deltas if d.function.name] == [call.function.name]
         assert "".join(d.function.arguments or "" for d in deltas) == call.function.arguments
-        assert len(deltas) > 3, "arguments come as they are written"
+        assert len(deltas) >= 2, "the name comes before the arguments are complete"
         assert chunks[-1].choices[0].finish_reason == "tool_calls"
 
     # The answer to a call goes back to the model.
