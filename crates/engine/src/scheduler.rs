@@ -11,6 +11,8 @@
 //! - When blocks run out, the last running sequence in order gives its own back, waits again and is
 //!   computed again later, as far as it is not in the prefix cache (recompute, vLLM, Kwon et al.
 //!   2023, section 4.5). Any accepted sequence fits alone, so there is no deadlock.
+//! - A sequence that begins as one does whose prompt is being read waits for it and takes what it
+//!   computed: several answers to one prompt cost one prompt.
 //! - Who is admitted next is the queue's choice ([`Waiting`]). Running sequences are in the order of
 //!   arrival, a client's own by urgency: so the first one always moves on, whoever is admitted.
 
@@ -266,9 +268,10 @@ impl Scheduler {
             // Cached blocks that somebody holds cost nothing, those that nobody does are free ones.
             let held = cached.0.iter().filter(|&&b| !self.pool.is_free(b)).count();
             let fits = BlockTable::blocks_for(next.len()) - held + spared <= self.pool.free();
+            let awaits = self.prefix_cache && self.running.iter().any(|r| next.gains_from(r, cached.0.len()));
             // Not even a token of it may find a row of logits in this step.
             let moves = next.next_piece(budget.tokens, budget.rows).is_some();
-            if !fits || !moves {
+            if !fits || !moves || awaits {
                 return;
             }
             let Some(mut sequence) = self.waiting.pop() else { return };

@@ -68,6 +68,15 @@ impl Sequence {
         (blocks, prefix)
     }
 
+    /// Whether `other` is about to compute more of what this sequence begins with than the `cached`
+    /// blocks that are there: then waiting for it is cheaper than computing it again.
+    pub(crate) fn gains_from(&self, other: &Sequence, cached: usize) -> bool {
+        let reads = other.remaining() > 1 && other.cached.salt == self.cached.salt;
+        let usable = if self.scoring.is_some() { 0 } else { self.tokens.len().saturating_sub(1) };
+        let more = (cached + 1) * BLOCK_SIZE;
+        reads && more <= usable && other.tokens.get(..more) == Some(&self.tokens[..more])
+    }
+
     /// Leaves the queue: takes the blocks that [`Sequence::find_cached`] found, then those that the
     /// rest of its tokens need. Takes none of the latter and says false if there are too few.
     pub(crate) fn admit(&mut self, found: (Vec<u32>, Prefix), pool: &mut BlockPool) -> bool {

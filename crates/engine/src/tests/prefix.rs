@@ -62,6 +62,30 @@ fn requests_that_run_side_by_side_share_blocks() {
 }
 
 #[test]
+fn several_answers_to_one_prompt_cost_one_prompt() {
+    let mut rig = Rig::hashing(EngineConfig { max_batch_tokens: 40, ..config() });
+    let ask = |seed| {
+        let sampling = garrison_types::Sampling { seed, ..Default::default() };
+        Request { sampling, ..request(prompt(100, 1), 5) }
+    };
+    let mut streams: Vec<_> = (0..4).map(|seed| rig.submit(ask(seed))).collect();
+    rig.run();
+    let log = rig.control.log();
+    // Each of the others computes the last four tokens, which are less than a block.
+    assert_eq!(log[..4], [vec![40], vec![40], vec![20], vec![1, 4, 4, 4]]);
+    for (seed, stream) in (0..).zip(&mut streams) {
+        assert_eq!(Answer::read(stream), Rig::hashing(uncached()).answer(ask(seed)));
+    }
+    // What would not gain does not wait.
+    let mut rig = Rig::hashing(EngineConfig { max_batch_tokens: 64, ..config() });
+    let different = [request(prompt(40, 1), 2), request(prompt(20, 2), 2), request(prompt(16, 1), 2)];
+    let streams = different.map(|r| rig.submit(r));
+    rig.step();
+    assert_eq!(rig.control.log(), [vec![40, 20, 4]]);
+    drop(streams);
+}
+
+#[test]
 fn a_salt_shares_with_its_like_only() {
     let mut rig = Rig::hashing(config());
     let salted = |salt: &str| Request { cache_salt: salt.into(), ..request(prompt(50, 1), 1) };
