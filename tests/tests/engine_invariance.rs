@@ -57,6 +57,7 @@ impl Bench {
             n_blocks: setup.n_blocks,
             context: model.spec().context_length.min(1024),
             max_waiting: 64,
+            max_waiting_per_client: 64,
             vocab: model.spec().vocab,
             prefix_cache: setup.shortcuts,
             prompt_lookup: setup.shortcuts,

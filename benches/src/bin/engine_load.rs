@@ -81,6 +81,7 @@ impl Bench {
             n_blocks: 1 + (max_seqs * 640 + 2 * self.context) / 16,
             context: self.context,
             max_waiting: 64,
+            max_waiting_per_client: 64,
             vocab: self.vocab,
             prefix_cache: true,
             max_stall: Some(Duration::from_millis(250)),

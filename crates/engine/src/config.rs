@@ -18,6 +18,8 @@ pub struct EngineConfig {
     pub context: usize,
     /// Requests that wait for admission at most.
     pub max_waiting: usize,
+    /// Those of one client at most, so that one cannot shut the others out.
+    pub max_waiting_per_client: usize,
     /// Width of a row of logits; token ids are below it.
     pub vocab: usize,
     /// Whether requests that begin as others did take keys and values from the cache.
@@ -67,6 +69,7 @@ impl EngineConfig {
             ("n_blocks", self.n_blocks, 2, MOST_TOKENS),
             ("context", self.context, 1, MOST_TOKENS),
             ("max_waiting", self.max_waiting, 1, 1 << 20),
+            ("max_waiting_per_client", self.max_waiting_per_client, 1, 1 << 20),
             ("vocab", self.vocab, 1, 1 << 24),
         ];
         for (name, value, least, most) in ranges {
@@ -108,6 +111,7 @@ mod tests {
         n_blocks: 9,
         context: 4096,
         max_waiting: 8,
+        max_waiting_per_client: 8,
         vocab: 300,
         prefix_cache: true,
         prompt_lookup: true,

@@ -5,8 +5,9 @@
 //! queue's bound lets in. Cancelling needs no message: a stream's flag is read in each step, and
 //! the thread sleeps only when there is no sequence at all.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use flume::Sender;
@@ -14,7 +15,7 @@ use garrison_tokenizer::Tokenizer;
 
 use crate::constraint::{Constraint, Grammar, GrammarError, Grammars};
 use crate::executor::Execute;
-use crate::places::Places;
+use crate::places::{Place, Places};
 use crate::sequence::{Admission, Sequence};
 use crate::stats::{Counters, Stats};
 use crate::worker::{Command, Worker};
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     in_flight: Places,
     /// Sequences that have never left the queue.
     queued: Places,
+    /// The same, by client. There are as many clients as API keys.
+    queued_by: Mutex<BTreeMap<u32, Places>>,
     draining: AtomicBool,
     /// Someone asked the thread to end.
     pub(crate) stopping: AtomicBool,
@@ -82,6 +85,7 @@ impl Engine {
             counters: Counters::default(),
             in_flight: Places::new(usize::MAX),
             queued: Places::new(config.max_waiting),
+            queued_by: Mutex::default(),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -125,7 +129,7 @@ impl Engine {
             waiting: self.shared.queued.taken(),
             retry_after_s: self.retry_after_s(),
         };
-        let queued = self.shared.queued.take().ok_or_else(full)?;
+        let queued = (self.own_place(&request)?, self.shared.queued.take().ok_or_else(full)?);
         let in_flight = self.shared.in_flight.take().ok_or_else(full)?;
         // Its tokens, the prompt's scores and the end.
         let (emitter, stream) = stream::channel(max_len - request.prompt.len() + 2);
@@ -138,6 +142,14 @@ impl Engine {
             return Err(SubmitError::Stopped);
         }
         Ok(stream)
+    }
+
+    /// A place among those that one client may have in the queue.
+    fn own_place(&self, request: &Request) -> Result<Place, SubmitError> {
+        let mut by = self.shared.queued_by.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = by.entry(request.client).or_insert_with(|| Places::new(self.config.max_waiting_per_client));
+        let retry_after_s = self.retry_after_s();
+        own.take().ok_or_else(|| SubmitError::QueueFull { waiting: own.taken(), retry_after_s })
     }
 
     /// Checks what depends on the engine's limits; returns how long the sequence may become.

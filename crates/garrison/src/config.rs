@@ -47,6 +47,7 @@ pub(crate) struct EngineSettings {
     pub(crate) kv_cache_bytes: Option<u64>,
     pub(crate) kv_dtype: KvDtype,
     pub(crate) max_waiting: usize,
+    pub(crate) max_waiting_per_key: usize,
     pub(crate) prefix_cache: bool,
     pub(crate) prompt_lookup: bool,
     pub(crate) max_stall: Option<Duration>,
@@ -118,6 +119,7 @@ struct EngineSection {
     kv_cache_gib: Option<f64>,
     kv_dtype: Option<String>,
     max_waiting: Option<usize>,
+    max_waiting_per_key: Option<usize>,
     prefix_cache: Option<bool>,
     prompt_lookup: Option<bool>,
     max_stall_ms: Option<u32>,
@@ -146,7 +148,11 @@ impl Config {
             request_timeout: file.server.request_timeout_s.map(|s| Duration::from_secs(s.get().into())),
             cors_origins: file.server.cors_origins.unwrap_or_default(),
         };
-        let engine = EngineSettings::from_parts(&flags.engine, &file.engine)?;
+        let mut engine = EngineSettings::from_parts(&flags.engine, &file.engine)?;
+        if server.api_keys_file.is_some() && file.engine.max_waiting_per_key.is_none() {
+            // Whoever floods the server leaves half of the queue to the others.
+            engine.max_waiting_per_key = engine.max_waiting.div_ceil(2);
+        }
         let models = resolve_models(flags, &file.model)?;
         Ok(Config { server, engine, models })
     }
@@ -178,6 +184,7 @@ impl EngineSettings {
                 return Err(Fault::usage(format!("{name} is {value}; it can be at most {most}")));
             }
         }
+        let max_waiting = file.max_waiting.unwrap_or(256);
         Ok(EngineSettings {
             device,
             threads: flags.threads.or(file.threads),
@@ -186,7 +193,8 @@ impl EngineSettings {
             context: flags.context.or(file.context),
             kv_cache_bytes,
             kv_dtype: flags.kv_dtype.or(dtype_of_file).unwrap_or_default(),
-            max_waiting: file.max_waiting.unwrap_or(256),
+            max_waiting,
+            max_waiting_per_key: file.max_waiting_per_key.unwrap_or(max_waiting),
             prefix_cache: file.prefix_cache.unwrap_or(true),
             prompt_lookup: file.prompt_lookup.unwrap_or(true),
             max_stall: match file.max_stall_ms.unwrap_or(250) {

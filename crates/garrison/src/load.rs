@@ -124,6 +124,7 @@ fn engine_config(name: &str, spec: &ModelSpec, settings: &EngineSettings) -> Res
         n_blocks: plan.blocks + 1, // the null block
         context: plan.context,
         max_waiting: settings.max_waiting,
+        max_waiting_per_client: settings.max_waiting_per_key,
         vocab: spec.vocab,
         prefix_cache: settings.prefix_cache,
         prompt_lookup: settings.prompt_lookup,

@@ -21,6 +21,7 @@ static MODEL: LazyLock<ServedModel> = LazyLock::new(|| {
         n_blocks: 64,
         context: 1024,
         max_waiting: 1,
+        max_waiting_per_client: 1,
         vocab: tokenizer.vocab_size(),
         prefix_cache: true,
         prompt_lookup: true,

@@ -61,7 +61,7 @@ pub(crate) struct Sequence {
     /// Held from the moment of acceptance to the end.
     _in_flight: Place,
     /// Held until the sequence leaves the queue for the first time.
-    queued: Option<Place>,
+    queued: Option<(Place, Place)>,
 }
 
 /// Scores of the prompt's tokens, as far as they are known.
@@ -77,8 +77,8 @@ pub(crate) struct Admission {
     pub(crate) emitter: Emitter,
     /// Its place among all accepted sequences.
     pub(crate) in_flight: Place,
-    /// Its place in the queue.
-    pub(crate) queued: Place,
+    /// Its places among its client's and among all in the queue.
+    pub(crate) queued: (Place, Place),
     /// Tokens of prompt and answer at most.
     pub(crate) max_len: usize,
 }

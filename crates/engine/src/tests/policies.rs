@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::rig::*;
-use crate::{EngineConfig, Event, Failure, Request, Stream};
+use crate::{EngineConfig, Event, Failure, Request, Stream, SubmitError};
 
 fn one_at_a_time() -> EngineConfig {
     EngineConfig { max_seqs: 1, ..config() }
@@ -52,6 +52,16 @@ fn a_flood_from_one_client_does_not_keep_another_waiting() {
     let flood = (0..6).map(|i| from(1, i));
     let streams = submit(&rig, flood.chain([from(2, 6), from(2, 7)]));
     assert_eq!(order(&mut rig, streams), [0, 6, 1, 7, 2, 3, 4, 5]);
+}
+
+#[test]
+fn one_client_cannot_fill_the_queue() {
+    let rig = Rig::hashing(EngineConfig { max_waiting: 8, max_waiting_per_client: 4, ..one_at_a_time() });
+    let ask = |client| rig.engine.submit(Request { client, ..request(prompt(8, client), 4) });
+    let mut kept: Vec<_> = (0..4).map(|_| ask(1).unwrap()).collect();
+    assert!(matches!(ask(1), Err(SubmitError::QueueFull { waiting: 4, .. })));
+    kept.extend((0..4).map(|_| ask(2).unwrap()));
+    assert!(matches!(ask(3), Err(SubmitError::QueueFull { waiting: 8, .. })));
 }
 
 #[test]

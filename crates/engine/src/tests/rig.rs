@@ -65,6 +65,7 @@ pub(super) fn config() -> EngineConfig {
         n_blocks: 200,
         context: 512,
         max_waiting: 64,
+        max_waiting_per_client: 64,
         vocab: VOCAB,
         prefix_cache: true,
         prompt_lookup: false,

@@ -6,6 +6,9 @@
 
 use serde_json::Value;
 
+/// Bytes of a tool's name at most, where it stands before its arguments.
+const MAX_NAME: usize = 128;
+
 /// How a model writes calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Syntax {
@@ -204,16 +207,17 @@ impl CallReader {
     /// Mistral's `name[ARGS]{…}` and `name{…}`: written as the object that the others are.
     fn named_call(&mut self, skipped: usize) -> bool {
         let rest = &self.held[skipped..];
-        let Some(brace) = rest.find('{') else {
-            let may_be_name = rest.len() < 128 && !rest.contains('\n');
-            if !may_be_name {
-                self.state = State::Broken;
-            }
-            return !may_be_name;
-        };
-        let name = rest[..brace].trim().trim_end_matches("[ARGS]");
+        let end = rest.find(['{', '\n']).unwrap_or(rest.len());
+        let name = rest[..end].trim().trim_end_matches("[ARGS]");
+        if end == rest.len() && end < MAX_NAME {
+            return false;
+        }
+        if !rest[end..].starts_with('{') || !self.tools.iter().any(|tool| tool == name) {
+            self.state = State::Broken;
+            return true;
+        }
         let object = format!("{{\"name\":{},\"arguments\":", Value::from(name));
-        self.held.replace_range(..skipped + brace, &object);
+        self.held.replace_range(..skipped + end, &object);
         self.state = State::Call { begun: false, sent: 0, named: true };
         true
     }
@@ -468,6 +472,10 @@ mod tests {
             let (content, calls) = whole(Syntax::Hermes, text);
             assert!(calls.is_empty(), "{text}");
             assert!(text.ends_with(&content) && !content.is_empty(), "{text}: {content}");
+        }
+        for text in ["add,\n{\"a\": 1}", "unknown[ARGS]{}", "add but no more"] {
+            let (content, calls) = whole(Syntax::Mistral, &format!("[TOOL_CALLS]{text}"));
+            assert_eq!((content.as_str(), calls.len()), (text, 0));
         }
         for text in ["{\"answer\": 42}", "{\"name\": \"Bob\", \"parameters\": {}}", "{ not json", "  hello"] {
             assert_eq!(

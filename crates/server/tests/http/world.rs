@@ -86,6 +86,7 @@ pub(crate) fn engine_config() -> EngineConfig {
         n_blocks: 257,
         context: CONTEXT,
         max_waiting: 16,
+        max_waiting_per_client: 64,
         vocab: VOCAB,
         prefix_cache: true,
         prompt_lookup: true,
