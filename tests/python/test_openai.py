@@ -1,14 +1,17 @@
 """The stock OpenAI client against the bundled model: what an application relies on."""
 
 import concurrent.futures
+import enum
 import json
 import math
 import re
 import time
+import typing
 import urllib.error
 import urllib.request
 
 import openai
+import pydantic
 import pytest
 
 QUESTION = [{"role": "user", "content": "Hello! What can you help me with?"}]
@@ -174,6 +177,29 @@ def test_answers_follow_a_choice_a_regex_and_a_grammar(client, model):
     with pytest.raises(openai.BadRequestError) as caught:
         outputs(json={"type": "array", "uniqueItems": True})
     assert caught.value.param == "structured_outputs.json" and "uniqueItems" in str(caught.value)
+
+
+class Zone(enum.Enum):
+    garden = "garden"
+    house = "house"
+
+
+class Plan(pydantic.BaseModel):
+    zone: Zone
+    minutes: list[typing.Annotated[int, pydantic.Field(ge=1, le=60)]] = pydantic.Field(max_length=3)
+    urgent: bool | None
+
+
+def test_the_clients_own_parsing_of_schemas_and_tools(client, model):
+    """`parse` sends the schemas that pydantic writes, strict, with titles, definitions and nulls."""
+    options = {"model": model, "messages": QUESTION, "temperature": 1, "max_tokens": 400}
+    for seed in range(6):
+        answer = client.chat.completions.parse(response_format=Plan, seed=seed, **options)
+        assert isinstance(answer.choices[0].message.parsed, Plan)
+        tools = [openai.pydantic_function_tool(Plan, name="plan")]
+        answer = client.chat.completions.parse(tools=tools, tool_choice="required", seed=seed, **options)
+        (call,) = answer.choices[0].message.tool_calls
+        assert isinstance(call.function.parsed_arguments, Plan)
 
 
 def tool(name, **properties):

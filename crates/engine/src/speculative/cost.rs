@@ -20,11 +20,10 @@ impl StepCost {
 
     /// Notes how long a step of `tokens` tokens took.
     pub(crate) fn observe(&mut self, tokens: usize, seconds: f64) {
+        // One hiccup says little: it counts as twice what was to be expected, at most.
+        let new = self.of(tokens).map_or(seconds, |expected| seconds.min(2.0 * expected));
         if let Some(average) = self.seconds.get_mut(tokens) {
-            let old = *average;
-            // One hiccup says little: it counts as twice what was usual, at most.
-            let new = if old > 0.0 { seconds.min(2.0 * old) } else { seconds };
-            *average = if old > 0.0 { old + (new - old) * NEW } else { new };
+            *average = if *average > 0.0 { *average + (new - *average) * NEW } else { new };
         }
     }
 
@@ -75,6 +74,8 @@ mod tests {
         assert!((cost.of(5).unwrap() - 30.0).abs() < 0.1);
         cost.observe(5, 1e9);
         assert!(cost.of(5).unwrap() < 35.0, "one hiccup says little");
+        cost.observe(9, 1e9);
+        assert!(cost.of(9).unwrap() < 120.0, "nor does it where nothing was measured");
         cost.observe(1000, 1.0);
     }
 }

@@ -2,7 +2,7 @@ use garrison_types::{FinishReason, Sampling};
 use proptest::prelude::*;
 
 use super::rig::*;
-use crate::{EngineConfig, Event, Failure, Request, Stream};
+use crate::{EngineConfig, Event, Failure, Request, Stream, SubmitError};
 
 #[test]
 fn sequences_join_and_leave_a_running_batch() {
@@ -63,6 +63,21 @@ fn a_long_prompt_stalls_streams_for_the_time_allowed_at_most() {
     assert!(seconds.iter().all(|&s| s < 0.250 * 1.1), "{seconds:?}");
     let read: usize = steps.iter().filter_map(|s| s.get(1)).sum();
     assert_eq!(read, 500, "in about the steps that the time allows: {steps:?}");
+}
+
+/// vLLM #52871: one oversized prompt that takes the engine down.
+#[test]
+fn a_prompt_that_can_never_fit_is_refused_at_once_and_harms_nobody() {
+    let mut rig = Rig::hashing(EngineConfig { n_blocks: 8, max_batch_tokens: 16, ..config() });
+    let mut running = rig.submit(request(prompt(40, 1), 30));
+    rig.step();
+    for tokens in [112, 113, 511, 512, 100_000] {
+        let refused = rig.engine.submit(request(prompt(tokens, 2), 1)).unwrap_err();
+        assert_eq!(refused, SubmitError::ContextLengthExceeded { prompt_tokens: tokens, limit: 112 });
+        rig.step();
+    }
+    rig.run();
+    assert_eq!(Answer::read(&mut running), Rig::hashing(config()).answer(request(prompt(40, 1), 30)));
 }
 
 #[test]

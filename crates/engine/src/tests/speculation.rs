@@ -126,6 +126,7 @@ fn nothing_is_guessed_while_a_prompt_is_read() {
     assert!(rig.engine.stats().spec_draft_tokens > 0);
 }
 
+/// vLLM #49548, #50851: speculation that is slower than none.
 #[test]
 fn where_tokens_cost_as_much_as_steps_nothing_is_guessed() {
     let mut rig = Rig::repeating(guessing());
