@@ -39,6 +39,16 @@ const HURRIED: Option<Duration> = Some(Duration::from_millis(5));
 const ALONE: Setup =
     Setup { threads: 1, max_seqs: 1, max_batch_tokens: 512, n_blocks: 65, shortcuts: false, max_stall: None };
 
+/// Many at once, with every shortcut.
+const COMPANY: Setup = Setup {
+    threads: 2,
+    max_seqs: 16,
+    max_batch_tokens: 512,
+    n_blocks: 400,
+    shortcuts: true,
+    max_stall: HURRIED,
+};
+
 impl Bench {
     fn open() -> Bench {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny/garrison-tiny.gguf");
@@ -82,27 +92,19 @@ impl Bench {
                     2 => Sampling { top_p: 0.9, top_k: 40, temperature: 0.8, ..base },
                     _ => Sampling { min_p: 0.05, repetition_penalty: 1.2, frequency_penalty: 0.3, ..base },
                 };
+                let tokens =
+                    self.tokenizer.encode_prompt(prompt, AddSpecial::AsVocabulary, ParseSpecial::Spelled);
+                let stop = StopConditions {
+                    max_tokens: 12 + i as u32,
+                    ignore_eos: true,
+                    ..StopConditions::default()
+                };
                 Request {
-                    id: format!("request {i}"),
-                    prompt: self.tokenizer.encode_prompt(
-                        prompt,
-                        AddSpecial::AsVocabulary,
-                        ParseSpecial::Spelled,
-                    ),
                     sampling,
-                    stop: StopConditions {
-                        max_tokens: 12 + i as u32,
-                        ignore_eos: true,
-                        ..StopConditions::default()
-                    },
                     logprobs: Some(2),
                     prompt_logprobs: (i % 5 == 0).then_some(1),
-                    constraint: None,
                     special_tokens: SpecialTokens::Show,
-                    cache_salt: String::new(),
-                    client: 0,
-                    priority: 0,
-                    deadline: None,
+                    ..Request::new(format!("request {i}"), tokens, stop)
                 }
             })
             .collect()
@@ -135,46 +137,11 @@ fn a_request_gets_the_same_tokens_in_any_company() {
     let prompts: usize = requests.iter().map(|r| r.prompt.len()).sum();
     let tight = requests.iter().map(|r| r.prompt.len() + 28).max().unwrap().div_ceil(16) * 3;
     for setup in [
-        Setup {
-            threads: 1,
-            max_seqs: 16,
-            max_batch_tokens: 512,
-            n_blocks: 400,
-            shortcuts: true,
-            max_stall: HURRIED,
-        },
-        Setup {
-            threads: 2,
-            max_seqs: 16,
-            max_batch_tokens: 33,
-            n_blocks: 400,
-            shortcuts: true,
-            max_stall: HURRIED,
-        },
-        Setup {
-            threads: 3,
-            max_seqs: 5,
-            max_batch_tokens: 7,
-            n_blocks: 400,
-            shortcuts: true,
-            max_stall: HURRIED,
-        },
-        Setup {
-            threads: 2,
-            max_seqs: 3,
-            max_batch_tokens: 1,
-            n_blocks: 400,
-            shortcuts: true,
-            max_stall: HURRIED,
-        },
-        Setup {
-            threads: 2,
-            max_seqs: 16,
-            max_batch_tokens: 64,
-            n_blocks: tight,
-            shortcuts: true,
-            max_stall: None,
-        },
+        Setup { threads: 1, ..COMPANY },
+        Setup { max_batch_tokens: 33, ..COMPANY },
+        Setup { threads: 3, max_seqs: 5, max_batch_tokens: 7, ..COMPANY },
+        Setup { max_seqs: 3, max_batch_tokens: 1, ..COMPANY },
+        Setup { max_batch_tokens: 64, n_blocks: tight, max_stall: None, ..COMPANY },
     ] {
         let engine = bench.engine(setup);
         let streams: Vec<Stream> = requests.iter().map(|r| engine.submit(r.clone()).unwrap()).collect();
@@ -195,14 +162,7 @@ fn a_request_gets_the_same_tokens_in_any_company() {
 #[test]
 fn a_prefix_from_the_cache_changes_no_token() {
     let bench = Bench::open();
-    let engine = bench.engine(Setup {
-        max_seqs: 4,
-        max_batch_tokens: 96,
-        n_blocks: 260,
-        threads: 2,
-        shortcuts: true,
-        max_stall: HURRIED,
-    });
+    let engine = bench.engine(Setup { max_seqs: 4, max_batch_tokens: 96, n_blocks: 260, ..COMPANY });
     let requests: Vec<Request> =
         bench.requests().into_iter().map(|r| Request { prompt_logprobs: None, ..r }).collect();
     for request in &requests {

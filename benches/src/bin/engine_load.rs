@@ -17,8 +17,7 @@ use std::time::{Duration, Instant};
 use garrison_device::KvDtype;
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa, available_threads};
 use garrison_engine::{
-    Engine, EngineConfig, Event, Finish, Grammar, LocalExecutor, Request, ScriptedExecutor, SpecialTokens,
-    Stream,
+    Engine, EngineConfig, Event, Finish, Grammar, LocalExecutor, Request, ScriptedExecutor, Stream,
 };
 use garrison_gguf::Source;
 use garrison_model::Model;
@@ -107,20 +106,8 @@ impl Bench {
 }
 
 fn request(prompt: Vec<u32>, max_tokens: u32, sampling: Sampling) -> Request {
-    Request {
-        id: "bench".into(),
-        prompt,
-        sampling,
-        stop: StopConditions { max_tokens, ignore_eos: true, ..StopConditions::default() },
-        logprobs: None,
-        prompt_logprobs: None,
-        constraint: None,
-        special_tokens: SpecialTokens::Skip,
-        cache_salt: String::new(),
-        client: 0,
-        priority: 0,
-        deadline: None,
-    }
+    let stop = StopConditions { max_tokens, ignore_eos: true, ..StopConditions::default() };
+    Request { sampling, ..Request::new("bench", prompt, stop) }
 }
 
 /// Reads a stream to its end.

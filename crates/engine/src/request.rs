@@ -36,6 +36,26 @@ pub struct Request {
     pub deadline: Option<Instant>,
 }
 
+impl Request {
+    /// A request with nothing special: greedy, reported without scores, for anybody's cache.
+    pub fn new(id: impl Into<String>, prompt: Vec<u32>, stop: StopConditions) -> Request {
+        Request {
+            id: id.into(),
+            prompt,
+            sampling: Sampling::greedy(),
+            stop,
+            logprobs: None,
+            prompt_logprobs: None,
+            constraint: None,
+            special_tokens: SpecialTokens::Skip,
+            cache_salt: String::new(),
+            client: 0,
+            priority: 0,
+            deadline: None,
+        }
+    }
+}
+
 /// What becomes of control tokens in generated text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpecialTokens {

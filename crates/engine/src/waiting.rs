@@ -3,10 +3,10 @@
 //! Two rules. Between clients, the one that was served least goes first: each has a counter of
 //! tokens, its prompts' and twice its answers' (Sheng et al. 2024, "Fairness in Serving Large
 //! Language Models", algorithm 2). A client that was away is lifted to the least counter of those
-//! that are not, so that nobody saves up for a flood, and when all were away all begin anew. A client's own sequences go by urgency: their
-//! time of arrival, moved by [`AGEING`] for each level of priority. That is ageing without a clock:
-//! what waits is overtaken only by what is more urgent than the time it has waited longer, and two
-//! sequences never change their order.
+//! that are not, so that nobody saves up for a flood, and when all were away all begin anew. A
+//! client's own sequences go by urgency: their time of arrival, moved by [`AGEING`] for each level of
+//! priority. That is ageing without a clock: what waits is overtaken only by what is more urgent than
+//! the time it has waited longer, and two sequences never change their order.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

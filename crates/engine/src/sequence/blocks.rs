@@ -53,14 +53,18 @@ impl Sequence {
         self.table.cover(self.tokens.len(), pool)
     }
 
-    /// The cached blocks that hold what the sequence begins with, and the prefix that ends with
-    /// them. At least one token is left to compute: its logits are what comes next. A prompt that
-    /// is still being scored needs the logits of all its tokens.
+    /// The tokens that the cache may serve. At least one is left to compute: its logits are what comes
+    /// next. A prompt that is still being scored needs the logits of all its tokens.
+    fn reusable(&self) -> &[u32] {
+        let end = if self.scoring.is_some() { 0 } else { self.tokens.len().saturating_sub(1) };
+        &self.tokens[..end]
+    }
+
+    /// The cached blocks that hold what the sequence begins with, and the prefix that ends with them.
     pub(crate) fn find_cached(&self, pool: &BlockPool) -> (Vec<u32>, Prefix) {
         let mut prefix = Prefix::Start(Arc::clone(&self.cached.salt));
         let mut blocks = Vec::new();
-        let usable = if self.scoring.is_some() { 0 } else { self.tokens.len().saturating_sub(1) };
-        for tokens in self.tokens[..usable].as_chunks().0 {
+        for tokens in self.reusable().as_chunks().0 {
             let Some((block, next)) = pool.find(&prefix, tokens) else { break };
             blocks.push(block);
             prefix = next;
@@ -72,9 +76,8 @@ impl Sequence {
     /// blocks that are there: then waiting for it is cheaper than computing it again.
     pub(crate) fn gains_from(&self, other: &Sequence, cached: usize) -> bool {
         let reads = other.remaining() > 1 && other.cached.salt == self.cached.salt;
-        let usable = if self.scoring.is_some() { 0 } else { self.tokens.len().saturating_sub(1) };
         let more = (cached + 1) * BLOCK_SIZE;
-        reads && more <= usable && other.tokens.get(..more) == Some(&self.tokens[..more])
+        reads && self.reusable().get(..more).is_some_and(|own| other.tokens.starts_with(own))
     }
 
     /// Leaves the queue: takes the blocks that [`Sequence::find_cached`] found, then those that the

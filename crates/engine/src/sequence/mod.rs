@@ -216,6 +216,11 @@ impl Sequence {
     }
 }
 
+/// Counts a token of the output.
+fn count(seen: &mut Arc<TokenCounts>, token: u32) {
+    Arc::make_mut(seen).counts.entry(token).or_default().0 += 1;
+}
+
 fn needs_output_counts(s: &Sampling) -> bool {
     s.repetition_penalty != 1.0 || s.frequency_penalty != 0.0 || s.presence_penalty != 0.0
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use garrison_device::{SampleRow, TokenCounts, Want};
 
-use super::{Sequence, needs_output_counts};
+use super::{Sequence, count, needs_output_counts};
 use crate::constraint::Constraint;
 
 /// A piece of a sequence that runs in one step.
@@ -96,7 +96,7 @@ impl Sequence {
         let mut seen = Arc::clone(&self.seen);
         if guesses > 0 && needs_output_counts(&self.sampling) {
             for &token in &self.draft.tokens[..guesses] {
-                Arc::make_mut(&mut seen).counts.entry(token).or_default().0 += 1;
+                count(&mut seen, token);
             }
         }
         seen

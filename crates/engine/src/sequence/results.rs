@@ -6,7 +6,7 @@ use garrison_device::{Sampled, TokenLogprobs};
 use garrison_tokenizer::Tokenizer;
 use garrison_types::{FinishReason, Timings, Usage};
 
-use super::{Piece, Sequence, needs_output_counts};
+use super::{Piece, Sequence, count, needs_output_counts};
 use crate::constraint::GrammarError;
 use crate::stop::Scan;
 use crate::{Event, Finish, ScoredToken, TokenEvent, TokenScores};
@@ -106,7 +106,7 @@ impl Sequence {
         self.tokens.push(token);
         self.clock.last_token = Some(Instant::now());
         if needs_output_counts(&self.sampling) {
-            std::sync::Arc::make_mut(&mut self.seen).counts.entry(token).or_default().0 += 1;
+            count(&mut self.seen, token);
         }
         let (text, reason) = self.read(token, tokenizer);
         self.emitter.send(Event::Token(TokenEvent { token, text, logprobs: sampled.logprobs.map(scores) }));

@@ -3,12 +3,12 @@
 use std::sync::{Arc, LazyLock};
 
 use garrison_tokenizer::Tokenizer;
-use garrison_types::{Sampling, StopConditions, TokenKind, Vocabulary, VocabularyModel};
+use garrison_types::{StopConditions, TokenKind, Vocabulary, VocabularyModel};
 
 use crate::worker::Worker;
 use crate::{
-    Engine, EngineConfig, Event, Execute, Finish, Request, ScriptControl, ScriptedExecutor, SpecialTokens,
-    Stream, TokenEvent,
+    Engine, EngineConfig, Event, Execute, Finish, Request, ScriptControl, ScriptedExecutor, Stream,
+    TokenEvent,
 };
 
 /// Ids of the test vocabulary: three specials, then the bytes, then two control tokens.
@@ -74,20 +74,8 @@ pub(super) fn config() -> EngineConfig {
 }
 
 pub(super) fn request(prompt: impl Into<Vec<u32>>, max_tokens: u32) -> Request {
-    Request {
-        id: "test".into(),
-        prompt: prompt.into(),
-        sampling: Sampling::greedy(),
-        stop: StopConditions { max_tokens, ignore_eos: true, ..StopConditions::default() },
-        logprobs: None,
-        prompt_logprobs: None,
-        constraint: None,
-        special_tokens: SpecialTokens::Skip,
-        cache_salt: String::new(),
-        client: 0,
-        priority: 0,
-        deadline: None,
-    }
+    let stop = StopConditions { max_tokens, ignore_eos: true, ..StopConditions::default() };
+    Request::new("test", prompt.into(), stop)
 }
 
 /// `n` prompt tokens that depend on `seed`.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use garrison_engine::{Engine, Event, Request, SpecialTokens};
+use garrison_engine::{Engine, Event, Request};
 use garrison_tokenizer::{ChatInput, ChatMessage, ChatTemplate, Tokenizer};
 use garrison_types::{Sampling, StopConditions};
 
@@ -77,27 +77,16 @@ impl Partner for Local {
         let prompt = self.prompt(messages)?;
         let limit = self.engine.config().sequence_limit();
         let room = limit.saturating_sub(prompt.len()).max(1) as u32;
-        let request = Request {
-            id: "chat".to_owned(),
-            prompt,
-            sampling: Sampling {
-                temperature: settings.temperature,
-                seed: settings.seed.unwrap_or_else(clock_seed),
-                ..Sampling::default()
-            },
-            stop: StopConditions {
-                max_tokens: settings.max_tokens.map_or(room, |max| max.clamp(1, room)),
-                ..StopConditions::default()
-            },
-            logprobs: None,
-            prompt_logprobs: None,
-            constraint: None,
-            special_tokens: SpecialTokens::Skip,
-            cache_salt: String::new(),
-            client: 0,
-            priority: 0,
-            deadline: None,
+        let stop = StopConditions {
+            max_tokens: settings.max_tokens.map_or(room, |max| max.clamp(1, room)),
+            ..StopConditions::default()
         };
+        let sampling = Sampling {
+            temperature: settings.temperature,
+            seed: settings.seed.unwrap_or_else(clock_seed),
+            ..Sampling::default()
+        };
+        let request = Request { sampling, ..Request::new("chat", prompt, stop) };
         let mut stream = self.engine.submit(request).map_err(|e| Fault::failed(e.to_string()))?;
         let mut figures = Figures::default();
         while let Some(event) = stream.recv() {

@@ -48,6 +48,20 @@ struct ChunkChoice {
     token_ids: Option<Vec<u32>>,
 }
 
+impl ChunkChoice {
+    /// A delta, and nothing besides.
+    fn new(index: usize, delta: Delta) -> ChunkChoice {
+        ChunkChoice {
+            index,
+            delta,
+            logprobs: None,
+            finish_reason: None,
+            stop_reason: Value::Null,
+            token_ids: None,
+        }
+    }
+}
+
 #[derive(Default, Serialize)]
 struct Delta {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -278,16 +292,8 @@ impl ChatFormat {
     fn opening(&mut self, choice: usize) -> String {
         self.progress[choice].begun = true;
         let delta = Delta { role: Some("assistant"), content: Some(String::new()), tool_calls: None };
-        let choice = ChunkChoice {
-            index: choice,
-            delta,
-            logprobs: None,
-            finish_reason: None,
-            stop_reason: Value::Null,
-            token_ids: None,
-        };
         let extra = self.prompt_ids();
-        self.common.chunk(CHUNK, vec![choice], None, extra)
+        self.common.chunk(CHUNK, vec![ChunkChoice::new(choice, delta)], None, extra)
     }
 }
 
@@ -307,14 +313,7 @@ impl Format for ChatFormat {
         // Each thing said is a chunk of its own; the last one has what the piece brings besides.
         let last = said.pop().map_or_else(Delta::default, Delta::said);
         for said in said {
-            let chunk = ChunkChoice {
-                index: choice,
-                delta: Delta::said(said),
-                logprobs: None,
-                finish_reason: None,
-                stop_reason: Value::Null,
-                token_ids: None,
-            };
+            let chunk = ChunkChoice::new(choice, Delta::said(said));
             chunks.push(self.common.chunk(CHUNK, vec![chunk], None, None));
         }
         let chunk = ChunkChoice {
