@@ -13,18 +13,24 @@ pub(crate) fn silu_mul(run: Run<'_>, dst: &mut [f32], gate: &[f32], up: &[f32]) 
 
 variants!(fn slices(dst: &mut [f32], gate: &[f32], up: &[f32]) = kernel);
 
+/// A function, as a closure that is called twice is compiled once, without the instruction set: each
+/// of its intrinsics was a call.
+#[inline(always)]
+fn vector<S: Simd>(s: S, gate: S::V, up: S::V) -> S::V {
+    let negative = s.sub(s.splat(0.0), gate);
+    s.mul(s.div(gate, s.add(s.splat(1.0), s.exp(negative))), up)
+}
+
 #[inline(always)]
 fn kernel<S: Simd>(s: S, dst: &mut [f32], gate: &[f32], up: &[f32]) {
-    let one = s.splat(1.0);
-    let silu_mul = |g, u| s.mul(s.div(g, s.add(one, s.exp(s.sub(s.splat(0.0), g)))), u);
     let (body, tail) = dst.as_chunks_mut::<LANES>();
     let (gate, gate_tail) = gate.as_chunks::<LANES>();
     let (up, up_tail) = up.as_chunks::<LANES>();
     for ((d, g), u) in body.iter_mut().zip(gate).zip(up) {
-        s.store(silu_mul(s.load(g), s.load(u)), d);
+        s.store(vector(s, s.load(g), s.load(u)), d);
     }
     if !tail.is_empty() {
-        s.store_tail(silu_mul(s.load_tail(gate_tail), s.load_tail(up_tail)), tail);
+        s.store_tail(vector(s, s.load_tail(gate_tail), s.load_tail(up_tail)), tail);
     }
 }
 
