@@ -15,6 +15,8 @@ use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, SimpleVob, T
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 
+use crate::sampler::mask::allows;
+
 /// White space between the parts of a document: enough to lay it out, and too little to get lost in.
 const JSON_SPACE: &str = r" |\n {0,32}|\n\t{0,8}";
 
@@ -30,6 +32,8 @@ const MAX_REASON: usize = 140;
 /// What a token of one answer may cost on average, lately, before its grammar is given up: everybody
 /// waits for it. Usual are tens of microseconds.
 const PATIENCE: Duration = Duration::from_millis(30);
+/// Guesses are made for grammars whose masks take less.
+const CHEAP: Duration = Duration::from_millis(1);
 
 /// What an answer must be.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +60,7 @@ pub(crate) struct Grammars {
     factory: ParserFactory,
     /// Tokens that are text, and those that end it.
     text: Arc<SimpleVob>,
+    ends: Arc<[u32]>,
 }
 
 impl Grammars {
@@ -90,7 +95,7 @@ impl Grammars {
         for id in (0..vocab as u32).filter(|id| !tokenizer.is_control(*id) || ends.contains(id)) {
             text.allow_token(id);
         }
-        Ok(Grammars { factory, text: Arc::new(text) })
+        Ok(Grammars { factory, text: Arc::new(text), ends: ends.into() })
     }
 
     /// A grammar at its beginning. Takes time: milliseconds, for large schemas more.
@@ -108,6 +113,9 @@ impl Grammars {
             matcher: Matcher::new(Ok(parser)),
             text: Arc::clone(&self.text),
             mask,
+            ahead: Vec::new(),
+            supposed: 0,
+            ends: Arc::clone(&self.ends),
             cost: Duration::ZERO,
         };
         constraint.prepare()?;
@@ -183,6 +191,12 @@ pub struct Constraint {
     text: Arc<SimpleVob>,
     /// `[vocab / 32]` bits of the tokens that can follow, the lowest bit of a word first.
     mask: Arc<[u32]>,
+    /// The same after each guess that was supposed.
+    ahead: Vec<Arc<[u32]>>,
+    /// Guesses that the matcher has taken.
+    supposed: usize,
+    /// Tokens that end an answer.
+    ends: Arc<[u32]>,
     /// Moving average of what its steps take.
     cost: Duration,
 }
@@ -194,13 +208,9 @@ impl fmt::Debug for Constraint {
 }
 
 impl Constraint {
-    /// The tokens that can follow.
-    pub(crate) fn mask(&self) -> Arc<[u32]> {
-        Arc::clone(&self.mask)
-    }
-
     /// Goes on by a token that could follow. The mask is that of before until [`Constraint::prepare`].
     pub(crate) fn accept(&mut self, token: u32) -> Result<(), GrammarError> {
+        self.forget_guesses();
         self.timed(|c| c.matcher.consume_token(token).map_err(refused))
     }
 
@@ -229,6 +239,46 @@ impl Constraint {
             return Err(GrammarError("it takes too long to follow; make it less ambiguous".into()));
         }
         Ok(done)
+    }
+
+    /// Takes the next guess for granted, until [`Constraint::take_back`]; says whether anything can
+    /// follow it. What can is [`Constraint::mask_after`].
+    pub(crate) fn suppose(&mut self, guess: u32) -> bool {
+        if !allows(self.mask_after(self.ahead.len()), guess) || self.ends.contains(&guess) {
+            return false;
+        }
+        if self.matcher.consume_token(guess).is_err() {
+            return false;
+        }
+        self.supposed += 1;
+        if self.matcher.is_stopped() {
+            return false;
+        }
+        let Ok(mut mask) = self.matcher.compute_mask() else { return false };
+        mask.and(&self.text);
+        self.ahead.push(mask.as_slice().into());
+        true
+    }
+
+    /// Goes back to before the first guess. The masks stay until the next token.
+    pub(crate) fn take_back(&mut self) {
+        // A failure shows with the next token.
+        let _ = self.matcher.rollback(std::mem::take(&mut self.supposed));
+    }
+
+    /// Forgets what could follow guesses.
+    pub(crate) fn forget_guesses(&mut self) {
+        self.ahead.clear();
+    }
+
+    /// The tokens that can follow the first `guesses` guesses, which were supposed.
+    pub(crate) fn mask_after(&self, guesses: usize) -> &Arc<[u32]> {
+        guesses.checked_sub(1).and_then(|last| self.ahead.get(last)).unwrap_or(&self.mask)
+    }
+
+    /// Whether its masks cost so little that those of guesses may be made, too.
+    pub(crate) fn is_cheap(&self) -> bool {
+        self.cost < CHEAP
     }
 
     /// Whether the answer is complete and nothing can follow.

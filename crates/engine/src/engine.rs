@@ -14,7 +14,7 @@ use flume::Sender;
 use garrison_tokenizer::Tokenizer;
 
 use crate::constraint::{Constraint, Grammar, GrammarError, Grammars};
-use crate::executor::Execute;
+use crate::executor::{DraftModel, Execute};
 use crate::places::{Place, Places};
 use crate::sequence::{Admission, Sequence};
 use crate::stats::{Counters, Stats};
@@ -61,7 +61,23 @@ impl Engine {
         tokenizer: Arc<Tokenizer>,
         config: EngineConfig,
     ) -> Result<Engine, ConfigError> {
-        let (engine, worker) = Self::assemble(executor, tokenizer, config)?;
+        Self::spawn(Self::assemble(executor, None, tokenizer, config)?)
+    }
+
+    /// The same, and `draft` guesses the next tokens where that pays. They stay the same.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn start_with_draft(
+        executor: Box<dyn Execute>,
+        draft: DraftModel,
+        tokenizer: Arc<Tokenizer>,
+        config: EngineConfig,
+    ) -> Result<Engine, ConfigError> {
+        Self::spawn(Self::assemble(executor, Some(draft), tokenizer, config)?)
+    }
+
+    fn spawn((engine, worker): (Engine, Worker)) -> Result<Engine, ConfigError> {
         let thread = std::thread::Builder::new()
             .name("engine".into())
             .spawn(move || worker.run())
@@ -75,6 +91,7 @@ impl Engine {
     /// The engine and the worker that its thread runs; tests run it step by step.
     pub(crate) fn assemble(
         executor: Box<dyn Execute>,
+        draft: Option<DraftModel>,
         tokenizer: Arc<Tokenizer>,
         config: EngineConfig,
     ) -> Result<(Engine, Worker), ConfigError> {
@@ -91,7 +108,8 @@ impl Engine {
             stopped: AtomicBool::new(false),
             run_ms: AtomicU64::new(0),
         });
-        let worker = Worker::new(executor, Arc::clone(&tokenizer), &config, Arc::clone(&shared), inbox);
+        let worker =
+            Worker::new(executor, draft, Arc::clone(&tokenizer), &config, Arc::clone(&shared), inbox);
         let engine = Engine {
             commands,
             shared,

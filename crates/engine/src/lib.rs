@@ -37,7 +37,7 @@ mod tests;
 pub use config::{ConfigError, EngineConfig};
 pub use constraint::{Constraint, Grammar, GrammarError};
 pub use engine::Engine;
-pub use executor::{Execute, LocalExecutor, ScriptControl, ScriptedExecutor, StepOutput};
+pub use executor::{DraftModel, Execute, LocalExecutor, ScriptControl, ScriptedExecutor, StepOutput};
 pub use request::{
     Event, Failure, Finish, Request, ScoredToken, SpecialTokens, SubmitError, TokenEvent, TokenScores,
 };

@@ -25,7 +25,7 @@ use crate::EngineConfig;
 use crate::kv::{BlockPool, BlockTable};
 use crate::pace::Pace;
 use crate::sequence::{Piece, Progress, Sequence};
-use crate::speculative::Planner;
+use crate::speculative::{Drafter, Planner, Sources};
 use crate::waiting::{GENERATED_COST, Urgency, Waiting};
 
 /// A running sequence's part of a step.
@@ -67,7 +67,10 @@ struct Budget {
 }
 
 impl Scheduler {
-    pub(crate) fn new(config: &EngineConfig) -> Scheduler {
+    /// `draft_context` is how many tokens the draft model can read, if there is one.
+    pub(crate) fn new(config: &EngineConfig, draft_context: Option<usize>) -> Scheduler {
+        let sources = Sources { lookup: config.prompt_lookup, model: draft_context };
+        let guesses = sources.lookup || sources.model.is_some();
         let pool = BlockPool::new(config.n_blocks);
         Scheduler {
             waiting: Waiting::new(),
@@ -76,7 +79,7 @@ impl Scheduler {
             pool,
             limits: config.step_limits(),
             prefix_cache: config.prefix_cache,
-            planner: config.prompt_lookup.then(|| Planner::new(config.step_limits().rows)),
+            planner: guesses.then(|| Planner::new(config.step_limits().rows, sources)),
             pace: Pace::new(config.max_stall),
             preemptions: 0,
             looked_up: Lookups::default(),
@@ -141,9 +144,10 @@ impl Scheduler {
         take: impl FnOnce(&mut Sequence) -> Progress,
     ) -> Progress {
         let sequence = &mut self.running[chunk.seq];
+        let source = sequence.draft().source;
         let progress = take(sequence);
         if let Some(planner) = &mut self.planner {
-            planner.checked(chunk.piece.guesses(), progress.accepted);
+            planner.checked(source, chunk.piece.guesses(), progress.accepted);
         }
         if self.prefix_cache {
             sequence.cache_blocks(&mut self.pool);
@@ -209,8 +213,41 @@ impl Scheduler {
         }
         // Each running sequence decodes a token, those that nothing is guessed for as well.
         let decodes = self.running.len();
+        if planner.sources().model.is_some() {
+            self.running.iter_mut().for_each(|s| s.share_drafted(&mut self.pool));
+        }
         let mut candidates: Vec<_> = self.running.iter_mut().filter_map(Sequence::candidate).collect();
         planner.plan(&mut candidates, decodes, self.limits.rows.saturating_sub(decodes));
+        self.running.iter_mut().for_each(Sequence::check_guesses);
+    }
+
+    /// Lets the draft model make the guesses that are planned; of those that it does not make, `chunks`
+    /// is relieved. False if the draft model has failed and is not to be asked again.
+    pub(crate) fn draft(&mut self, drafter: &mut Drafter, chunks: &mut [Chunk]) -> bool {
+        let Some(planner) = &mut self.planner else { return true };
+        let wanted: Vec<usize> =
+            chunks.iter().map(|c| c.seq).filter(|&seq| self.running[seq].draft().wanted > 0).collect();
+        if wanted.is_empty() {
+            return true;
+        }
+        let outcome = drafter.guess(&mut self.running, wanted, &mut self.pool);
+        match &outcome {
+            Ok(steps) => {
+                steps.iter().for_each(|s| planner.observe_draft(s.tokens, s.seqs, s.seconds));
+            }
+            Err(error) => {
+                tracing::error!(%error, "the draft model failed; going on without it");
+                planner.lose_model();
+                self.pool.forget_drafted();
+                self.running.iter_mut().for_each(Sequence::lose_drafted);
+            }
+        }
+        for Chunk { seq, piece } in chunks {
+            let missing = piece.guesses().saturating_sub(self.running[*seq].draft().tokens.len());
+            piece.tokens -= missing;
+            piece.draws -= missing;
+        }
+        outcome.is_ok()
     }
 
     /// Sequences with a single token to go; each may need one more block.

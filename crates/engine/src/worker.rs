@@ -10,9 +10,10 @@ use garrison_tokenizer::Tokenizer;
 use garrison_types::FinishReason;
 
 use crate::engine::Shared;
-use crate::executor::{Execute, StepOutput};
+use crate::executor::{DraftModel, Execute, StepOutput};
 use crate::scheduler::{Chunk, Scheduler};
 use crate::sequence::{End, Sequence};
+use crate::speculative::Drafter;
 use crate::{EngineConfig, Event, Failure, batch};
 
 /// What the thread is told.
@@ -26,6 +27,7 @@ pub(crate) enum Command {
 /// Everything the thread owns.
 pub(crate) struct Worker {
     executor: Box<dyn Execute>,
+    drafter: Option<Drafter>,
     tokenizer: Arc<Tokenizer>,
     pub(crate) scheduler: Scheduler,
     batch: Batch,
@@ -36,14 +38,17 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(
         executor: Box<dyn Execute>,
+        draft: Option<DraftModel>,
         tokenizer: Arc<Tokenizer>,
         config: &EngineConfig,
         shared: Arc<Shared>,
         inbox: Receiver<Command>,
     ) -> Worker {
-        let scheduler = Scheduler::new(config);
+        let scheduler = Scheduler::new(config, draft.as_ref().map(|d| d.context));
+        let drafter =
+            draft.map(|d| Drafter::new(d, Arc::clone(&tokenizer), config.step_limits(), config.max_stall));
         shared.counters.kv_blocks_total.store(scheduler.blocks().1, Relaxed);
-        Worker { executor, tokenizer, scheduler, batch: Batch::default(), shared, inbox }
+        Worker { executor, drafter, tokenizer, scheduler, batch: Batch::default(), shared, inbox }
     }
 
     /// Works until told to stop.
@@ -89,7 +94,12 @@ impl Worker {
         let cancelled = self.scheduler.drop_cancelled();
         self.shared.counters.cancelled.fetch_add(cancelled as u64, Relaxed);
         self.give_up_late();
-        let chunks = self.scheduler.schedule();
+        let mut chunks = self.scheduler.schedule();
+        if let Some(drafter) = &mut self.drafter
+            && !self.scheduler.draft(drafter, &mut chunks)
+        {
+            self.drafter = None;
+        }
         if !chunks.is_empty() {
             batch::fill(&mut self.batch, self.scheduler.running(), &chunks);
             match self.executor.step(&self.batch) {

@@ -19,6 +19,16 @@ pub trait Execute: Send {
     fn step(&mut self, batch: &Batch) -> Result<StepOutput, DeviceError>;
 }
 
+/// A smaller model that guesses what the large one will say, with the same token ids.
+pub struct DraftModel {
+    /// Runs it; made for the same limits and number of blocks as the large model's.
+    pub executor: Box<dyn Execute>,
+    /// Only token ids below this are taken for guesses.
+    pub vocab: usize,
+    /// Tokens of one sequence that it can read.
+    pub context: usize,
+}
+
 /// What came of a step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepOutput {

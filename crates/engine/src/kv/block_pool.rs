@@ -21,6 +21,8 @@ pub(crate) struct BlockPool {
     /// Free blocks that are cached.
     idle: Lru,
     cache: PrefixCache,
+    /// `[n_blocks]` whether the draft model has keys and values there, too.
+    drafted: Vec<bool>,
 }
 
 impl BlockPool {
@@ -30,7 +32,13 @@ impl BlockPool {
         refs[NULL_BLOCK as usize] = 1;
         // Low ids first: a lightly used cache stays within few pages of memory.
         let blank = (0..n_blocks as u32).filter(|&b| b != NULL_BLOCK).rev().collect();
-        BlockPool { refs, blank, idle: Lru::new(n_blocks), cache: PrefixCache::new(n_blocks) }
+        BlockPool {
+            refs,
+            blank,
+            idle: Lru::new(n_blocks),
+            cache: PrefixCache::new(n_blocks),
+            drafted: vec![false; n_blocks],
+        }
     }
 
     /// Blocks that can be handed out now, cached ones included.
@@ -60,6 +68,7 @@ impl BlockPool {
         };
         debug_assert!(self.is_free(block), "block {block} was free and held");
         self.refs[block as usize] = 1;
+        self.drafted[block as usize] = false;
         Some(block)
     }
 
@@ -97,12 +106,28 @@ impl BlockPool {
         self.cache.insert(block, prefix, tokens)
     }
 
+    /// Notes that the draft model has read all tokens of `block`.
+    pub(crate) fn set_drafted(&mut self, block: u32) {
+        self.drafted[block as usize] = true;
+    }
+
+    /// Whether the draft model has read all tokens of `block`.
+    pub(crate) fn is_drafted(&self, block: u32) -> bool {
+        self.drafted[block as usize]
+    }
+
+    /// Forgets what the draft model has read.
+    pub(crate) fn forget_drafted(&mut self) {
+        self.drafted.fill(false);
+    }
+
     /// Forgets what every block holds: the device has lost it. Nobody may hold any.
     pub(crate) fn forget_all(&mut self) {
         while let Some(block) = self.idle.pop() {
             self.cache.forget(block);
             self.blank.push(block);
         }
+        self.forget_drafted();
         debug_assert_eq!(self.blank.len(), self.capacity(), "blocks are forgotten while held");
     }
 

@@ -19,7 +19,7 @@ pub(super) fn apply(logits: &mut [f32], mask: &[u32]) {
 }
 
 /// Whether `token` is one of `mask`.
-pub(super) fn allows(mask: &[u32], token: u32) -> bool {
+pub(crate) fn allows(mask: &[u32], token: u32) -> bool {
     mask.get(token as usize / 32).is_some_and(|word| word >> (token % 32) & 1 == 1)
 }
 

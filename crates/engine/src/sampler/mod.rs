@@ -6,7 +6,7 @@
 //! others, because a broken weight must not take the engine down.
 
 mod logprobs;
-mod mask;
+pub(crate) mod mask;
 mod numeric;
 mod penalties;
 mod rng;

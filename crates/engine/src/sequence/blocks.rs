@@ -7,7 +7,6 @@ use garrison_device::BLOCK_SIZE;
 
 use super::Sequence;
 use crate::kv::{BlockPool, Prefix};
-use crate::speculative::Candidate;
 
 /// What of the sequence is in the prefix cache.
 pub(super) struct Cached {
@@ -27,27 +26,6 @@ impl Cached {
 }
 
 impl Sequence {
-    /// What guesses are made for, if it decodes: guesses are for tokens that could be drawn beside
-    /// the one that will be.
-    pub(crate) fn candidate(&mut self) -> Option<Candidate<'_>> {
-        let room = self.max_len.saturating_sub(self.tokens.len() + 1);
-        let decodes = self.remaining() == 1 && self.score_rows(1).is_empty() && self.constraint.is_none();
-        decodes.then(|| Candidate { tokens: &self.tokens, draft: &mut self.draft, room })
-    }
-
-    /// Makes no guesses after all.
-    pub(crate) fn drop_guesses(&mut self) {
-        self.draft.tokens.clear();
-    }
-
-    /// Takes the blocks that its guesses need. It has none if there are too few: a guess takes
-    /// nothing from anyone.
-    pub(crate) fn take_blocks_for_guesses(&mut self, pool: &mut BlockPool) {
-        if !self.table.cover(self.tokens.len() + self.draft.tokens.len(), pool) {
-            self.draft.tokens.clear();
-        }
-    }
-
     /// Takes the blocks that all its tokens need. Takes none and says false if there are too few.
     pub(crate) fn take_blocks(&mut self, pool: &mut BlockPool) -> bool {
         self.table.cover(self.tokens.len(), pool)
@@ -107,7 +85,7 @@ impl Sequence {
     /// Gives its blocks back: what is not in the cache has to be computed again.
     pub(crate) fn release_blocks(&mut self, pool: &mut BlockPool) {
         self.table.release(pool);
-        self.draft.tokens.clear();
+        self.release_drafted();
         self.computed = 0;
     }
 }

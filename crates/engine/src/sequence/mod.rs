@@ -6,6 +6,7 @@
 
 mod blocks;
 mod clock;
+mod guesses;
 mod piece;
 mod results;
 
@@ -27,6 +28,7 @@ use crate::{Event, Request, ScoredToken};
 
 use blocks::Cached;
 use clock::Clock;
+use guesses::Drafted;
 pub(crate) use piece::Piece;
 pub(crate) use results::{End, Progress};
 
@@ -48,6 +50,7 @@ pub(crate) struct Sequence {
     urgency: Urgency,
     deadline: Option<Instant>,
     draft: Draft,
+    drafted: Drafted,
     constraint: Option<Constraint>,
     sampling: Arc<Sampling>,
     seen: Arc<TokenCounts>,
@@ -127,6 +130,7 @@ impl Sequence {
             urgency: Urgency::default(),
             deadline,
             draft: Draft::default(),
+            drafted: Drafted::default(),
             constraint,
             sampling: Arc::new(sampling),
             seen: Arc::new(seen),

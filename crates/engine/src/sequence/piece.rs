@@ -6,7 +6,6 @@ use std::sync::Arc;
 use garrison_device::{SampleRow, TokenCounts, Want};
 
 use super::{Sequence, count, needs_output_counts};
-use crate::constraint::Constraint;
 
 /// A piece of a sequence that runs in one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +49,7 @@ impl Sequence {
         }
         if draws == 1 {
             let room = (max_tokens - tokens).min(max_rows - scores - draws);
-            let guesses = self.draft.tokens.len().min(room);
+            let guesses = self.draft.planned().min(room);
             (tokens, draws) = (tokens + guesses, draws + guesses);
         }
         (tokens > 0).then_some(Piece { tokens, scores, draws })
@@ -74,22 +73,33 @@ impl Sequence {
     pub(crate) fn sample_rows(&self, piece: &Piece, first: u32) -> impl Iterator<Item = SampleRow> + '_ {
         let top = self.scoring.as_ref().map(|s| s.top);
         let scores = self.score_rows(piece.tokens).map(move |at| (at, Want::Score(self.tokens[at + 1]), top));
+        let row_of = move |at: usize| first + (at - self.computed) as u32;
+        let scores = scores.map(move |(at, want, logprobs)| SampleRow {
+            row: row_of(at),
+            want,
+            sampling: Arc::clone(&self.sampling),
+            position: at as u32 + 1,
+            seen: Arc::default(),
+            banned: Arc::default(),
+            mask: None,
+            logprobs,
+        });
         let first_draw = self.computed + piece.tokens - piece.draws;
-        let draws = (0..piece.draws).map(move |i| (first_draw + i, Want::Sample, self.logprobs));
-        scores.chain(draws).map(move |(at, want, logprobs)| {
-            // Guesses that a draw takes for granted.
-            let granted = (at + 1).saturating_sub(self.tokens.len());
-            SampleRow {
-                row: first + (at - self.computed) as u32,
-                want,
-                sampling: Arc::clone(&self.sampling),
-                position: at as u32 + 1,
-                seen: self.seen_with(granted),
-                banned: self.banned_after(self.generated() + granted),
-                mask: self.constraint.as_ref().filter(|_| want == Want::Sample).map(Constraint::mask),
-                logprobs,
-            }
-        })
+        scores.chain((0..piece.draws).map(move |i| self.draw_row(row_of(first_draw + i), i)))
+    }
+
+    /// Row `row` of a batch, that the token after the first `granted` guesses is drawn from.
+    pub(super) fn draw_row(&self, row: u32, granted: usize) -> SampleRow {
+        SampleRow {
+            row,
+            want: Want::Sample,
+            sampling: Arc::clone(&self.sampling),
+            position: (self.tokens.len() + granted) as u32,
+            seen: self.seen_with(granted),
+            banned: self.banned_after(self.generated() + granted),
+            mask: self.constraint.as_ref().map(|c| Arc::clone(c.mask_after(granted))),
+            logprobs: self.logprobs,
+        }
     }
 
     fn seen_with(&self, guesses: usize) -> Arc<TokenCounts> {

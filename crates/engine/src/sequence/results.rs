@@ -70,7 +70,7 @@ impl Sequence {
         tokenizer: &Tokenizer,
     ) -> (Option<End>, usize) {
         let guesses = std::mem::take(&mut self.draft.tokens);
-        let (mut ended, mut accepted) = (None, 0);
+        let (mut ended, mut accepted, known) = (None, 0, self.tokens.len());
         for (i, sampled) in drawn.enumerate() {
             let token = sampled.token;
             ended = self.accept(sampled, tokenizer);
@@ -84,7 +84,7 @@ impl Sequence {
                 break;
             }
         }
-        self.draft.checked(piece.guesses(), accepted);
+        self.guesses_checked(piece.guesses(), accepted, known);
         (ended, accepted)
     }
 

@@ -2,8 +2,9 @@
 
 /// How much a new measurement counts.
 const NEW: f64 = 0.15;
-/// Where nothing but one size was measured: the part of its time that a further token is taken to add.
-const GUESSED_SLOPE: f64 = 0.25;
+/// Where nothing but one size was measured: the part of its time that as many tokens again are taken
+/// to add. Little, as one step corrects it.
+const GUESSED_SLOPE: f64 = 0.1;
 
 /// Moving averages of steps that only decode, by how many tokens they run.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl StepCost {
             (Some(a), Some(b)) => Some(line(a, b)),
             (Some(b), None) => {
                 let a = measured(&mut (1..b.0 as usize).rev());
-                Some(a.map_or(b.1 * (1.0 + GUESSED_SLOPE * (tokens as f64 - b.0)), |a| line(a, b)))
+                Some(a.map_or(b.1 * (1.0 + GUESSED_SLOPE * (tokens as f64 / b.0 - 1.0)), |a| line(a, b)))
             }
             (None, Some(b)) => Some(b.1 * tokens as f64 / b.0),
             (None, None) => None,
@@ -65,7 +66,7 @@ mod tests {
         let mut cost = StepCost::new(64);
         assert_eq!(cost.of(3), None);
         cost.observe(1, 10.0);
-        assert_eq!((cost.of(1), cost.of(3)), (Some(10.0), Some(15.0)), "a guess until more is known");
+        assert_eq!((cost.of(1), cost.of(3)), (Some(10.0), Some(12.0)), "a guess until more is known");
         cost.observe(5, 14.0);
         assert_eq!([2, 3, 4, 5, 6].map(|n| cost.of(n).unwrap()), [11.0, 12.0, 13.0, 14.0, 15.0]);
         for _ in 0..100 {

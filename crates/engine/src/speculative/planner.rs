@@ -1,34 +1,62 @@
-//! How many guesses are worth checking in the step being planned.
+//! How many guesses are worth checking in the step being planned, and where they come from.
 //!
 //! The guesses of all decoding sequences, most probable first, are added for as long as tokens
 //! expected per second grow: expected tokens from each sequence's measured acceptance, seconds
-//! from the measured cost of steps of each size. So with few sequences on a device that waits for
-//! memory it guesses far ahead, and where a larger step costs what it brings, or guesses go wrong,
-//! it stops by itself. Now and then it checks a guess although it does not pay, to learn whether
-//! that has changed.
+//! from the measured cost of steps of each size, those of the draft model included. So with few
+//! sequences on a device that waits for memory it guesses far ahead, and where a larger step costs
+//! what it brings, or guesses go wrong, it stops by itself. Now and then it checks a guess although
+//! it does not pay, to learn whether that has changed; that may cost a hundredth of the time.
 
 use super::cost::StepCost;
+use super::draft::Source;
 use super::{Draft, lookup};
 
 /// Guesses for one sequence in one step at most.
 pub(crate) const MOST_GUESSES: usize = 12;
 /// Guessing must promise this much more than not guessing, which is certain.
 const MARGIN: f64 = 1.03;
-/// In so many steps without guesses one has some, to measure.
+/// A guess for nothing is taken where one of the draft model's is at most so much better.
+const FREE: f64 = 0.1;
+/// Not in fewer steps than this is something tried that does not pay.
 const PROBE_EVERY: u32 = 64;
+/// The part of the time that trying may take.
+const PROBE_SHARE: f64 = 0.01;
+/// Guesses that are tried at most.
+const PROBE_GUESSES: usize = 4;
 /// How much a checked draft counts for what is expected of new sequences.
 const NEW: f64 = 0.05;
+/// What the draft model's step is taken to cost of the target's before anything was measured, and
+/// what reading a token is.
+const DRAFT_COST: f64 = 0.2;
+const READ_COST: f64 = 0.01;
+/// Steps that what the draft model has to read first is paid over.
+const PAID_OVER: f64 = 16.0;
 
 /// Decides, and learns from what came of it.
 #[derive(Debug)]
 pub(crate) struct Planner {
+    sources: Sources,
     cost: StepCost,
-    /// What is expected of a sequence that nothing is known of.
-    acceptance: f64,
-    /// Steps since guesses were last checked.
+    draft_cost: StepCost,
+    /// Seconds that the draft model takes to read a token of what it has missed.
+    read_cost: Option<f64>,
+    /// What is expected of a sequence that nothing is known of, by source.
+    lookup_acceptance: f64,
+    model_acceptance: f64,
+    /// Steps since guesses were last checked, and the time that they took.
     since: u32,
+    seconds: f64,
     pub(crate) proposed: u64,
     pub(crate) accepted: u64,
+}
+
+/// What guesses can come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sources {
+    /// Whether what a sequence repeats is looked up.
+    pub(crate) lookup: bool,
+    /// Tokens that the draft model can read, if there is one.
+    pub(crate) model: Option<usize>,
 }
 
 /// A sequence that decodes in the step being planned.
@@ -39,54 +67,124 @@ pub(crate) struct Candidate<'a> {
     pub(crate) draft: &'a mut Draft,
     /// Guesses that have room before its end.
     pub(crate) room: usize,
+    /// Tokens that the draft model has not read.
+    pub(crate) unread: usize,
+}
+
+/// A guess that could be made.
+#[derive(Clone, Copy)]
+struct Guess {
+    /// That it is right, and all before it.
+    probability: f64,
+    candidate: usize,
+    /// Guesses of the candidate before it.
+    ahead: usize,
+    source: Source,
+    /// Tokens that the draft model would have to read besides.
+    unread: usize,
 }
 
 impl Planner {
     /// A planner for steps that decode up to `tokens` tokens.
-    pub(crate) fn new(tokens: usize) -> Planner {
-        Planner { cost: StepCost::new(tokens), acceptance: 0.5, since: 0, proposed: 0, accepted: 0 }
+    pub(crate) fn new(tokens: usize, sources: Sources) -> Planner {
+        Planner {
+            sources,
+            cost: StepCost::new(tokens),
+            draft_cost: StepCost::new(tokens),
+            read_cost: None,
+            lookup_acceptance: 0.5,
+            model_acceptance: 0.7,
+            since: 0,
+            seconds: 0.0,
+            proposed: 0,
+            accepted: 0,
+        }
+    }
+
+    /// What guesses can come from.
+    pub(crate) fn sources(&self) -> Sources {
+        self.sources
+    }
+
+    /// The draft model is lost.
+    pub(crate) fn lose_model(&mut self) {
+        self.sources.model = None;
     }
 
     /// Gives each candidate the guesses worth checking, in a step that decodes `decodes` tokens
-    /// besides; `spare` guesses fit into it.
+    /// besides; `spare` guesses fit into it. Those of the draft model are yet to be made.
     pub(crate) fn plan(&mut self, candidates: &mut [Candidate<'_>], decodes: usize, spare: usize) {
-        // (expected tokens, candidate) of each guess: the product of what must be right before it.
-        let mut guesses: Vec<(f64, usize)> = Vec::new();
+        let mut guesses: Vec<Guess> = Vec::new();
         for (i, candidate) in candidates.iter_mut().enumerate() {
-            let found = lookup::guess(candidate.tokens, candidate.room.min(MOST_GUESSES));
-            candidate.draft.tokens.clear();
-            candidate.draft.tokens.extend_from_slice(found);
-            let acceptance = candidate.draft.acceptance(self.acceptance);
-            guesses.extend((1..=found.len()).map(|ahead| (acceptance.powi(ahead as i32), i)));
+            candidate.draft.clear();
+            let count = self.look(candidate);
+            let source = candidate.draft.source;
+            let acceptance = candidate.draft.acceptance(source, self.prior(source));
+            guesses.extend((0..count).map(|ahead| Guess {
+                probability: acceptance.powi(ahead as i32 + 1),
+                candidate: i,
+                ahead,
+                source,
+                unread: candidate.unread.saturating_sub(1),
+            }));
         }
         // Stable, so a sequence's guesses stay in order.
-        guesses.sort_by(|a, b| b.0.total_cmp(&a.0));
+        guesses.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         guesses.truncate(spare);
         let mut worth = self.worth(decodes, &guesses);
-        self.since += 1;
-        if worth == 0 && self.since >= PROBE_EVERY {
-            worth = guesses.len().min(1 + (self.proposed as usize % 4));
+        if worth == 0 {
+            worth = self.probe(decodes, &mut guesses);
         }
         if worth > 0 {
-            self.since = 0;
+            (self.since, self.seconds) = (0, 0.0);
         }
         let mut keep = vec![0; candidates.len()];
-        for (_, i) in &guesses[..worth] {
-            keep[*i] += 1;
+        for guess in &guesses[..worth] {
+            keep[guess.candidate] += 1;
         }
         for (candidate, keep) in candidates.iter_mut().zip(keep) {
-            candidate.draft.tokens.truncate(keep);
+            match candidate.draft.source {
+                Source::Lookup => candidate.draft.tokens.truncate(keep),
+                Source::Model => candidate.draft.wanted = keep,
+            }
+        }
+    }
+
+    /// Chooses where a candidate's guesses come from; says how many there can be.
+    fn look(&self, candidate: &mut Candidate<'_>) -> usize {
+        let most = candidate.room.min(MOST_GUESSES);
+        let modelled = self.sources.model.is_some_and(|reach| candidate.tokens.len() + most <= reach);
+        let found = if self.sources.lookup { lookup::guess(candidate.tokens, most) } else { &[] };
+        let draft = &mut *candidate.draft;
+        let acceptance = |source| draft.acceptance(source, self.prior(source));
+        if modelled && (found.is_empty() || acceptance(Source::Lookup) + FREE < acceptance(Source::Model)) {
+            draft.source = Source::Model;
+            return most;
+        }
+        draft.source = Source::Lookup;
+        draft.tokens.extend_from_slice(found);
+        found.len()
+    }
+
+    fn prior(&self, source: Source) -> f64 {
+        match source {
+            Source::Lookup => self.lookup_acceptance,
+            Source::Model => self.model_acceptance,
         }
     }
 
     /// How many of the `guesses` make a step of `n` sequences bring most tokens per second.
-    fn worth(&self, n: usize, guesses: &[(f64, usize)]) -> usize {
+    fn worth(&self, n: usize, guesses: &[Guess]) -> usize {
         let Some(plain) = self.cost.of(n) else { return 0 };
         let mut best = (n as f64 / plain * MARGIN, 0);
         let mut expected = n as f64;
-        for (i, (probability, _)) in guesses.iter().enumerate() {
-            expected += probability;
-            let seconds = self.cost.of(n + i + 1).unwrap_or(f64::INFINITY);
+        let mut drafting = Drafting::default();
+        for (i, guess) in guesses.iter().enumerate() {
+            expected += guess.probability;
+            drafting.add(guess);
+            let seconds = self.cost.of(n + i + 1).unwrap_or(f64::INFINITY)
+                + drafting.seconds(self, plain)
+                + drafting.reading(self, plain) / PAID_OVER;
             if expected / seconds > best.0 {
                 best = (expected / seconds, i + 1);
             }
@@ -94,20 +192,87 @@ impl Planner {
         best.1
     }
 
+    /// Puts some guesses first that do not pay, if it is time to try any; says how many.
+    fn probe(&mut self, n: usize, guesses: &mut Vec<Guess>) -> usize {
+        self.since += 1;
+        let Some(plain) = self.cost.of(n) else { return 0 };
+        self.seconds += plain;
+        if self.since < PROBE_EVERY {
+            return 0;
+        }
+        // Those of one sequence, that which the draft model has to read least of.
+        let Some(first) = guesses.iter().min_by_key(|g| (g.source == Source::Model, g.unread)).copied()
+        else {
+            return 0;
+        };
+        guesses.retain(|g| g.candidate == first.candidate && g.ahead < PROBE_GUESSES);
+        let count = guesses.len();
+        let mut drafting = Drafting::default();
+        guesses.iter().for_each(|guess| drafting.add(guess));
+        let larger = self.cost.of(n + count).map_or(0.0, |seconds| (seconds - plain).max(0.0));
+        let extra = larger + drafting.seconds(self, plain) + drafting.reading(self, plain);
+        if extra <= self.seconds * PROBE_SHARE { count } else { 0 }
+    }
+
     /// Notes how long a step took that decoded `tokens` tokens and nothing else.
     pub(crate) fn observe(&mut self, tokens: usize, seconds: f64) {
         self.cost.observe(tokens, seconds);
     }
 
+    /// Notes how long the draft model took for a step of `tokens` tokens of `seqs` sequences.
+    pub(crate) fn observe_draft(&mut self, tokens: usize, seqs: usize, seconds: f64) {
+        if tokens <= 2 * seqs {
+            self.draft_cost.observe(seqs, seconds);
+            return;
+        }
+        let more = (seconds - self.draft_cost.of(seqs).unwrap_or(0.0)).max(0.0) / (tokens - seqs) as f64;
+        let known = self.read_cost.get_or_insert(more);
+        *known += (more - *known) * NEW;
+    }
+
     /// Notes what became of a sequence's guesses.
-    pub(crate) fn checked(&mut self, proposed: usize, accepted: usize) {
+    pub(crate) fn checked(&mut self, source: Source, proposed: usize, accepted: usize) {
         if proposed == 0 {
             return;
         }
         self.proposed += proposed as u64;
         self.accepted += accepted as u64;
         let checked = (accepted + 1).min(proposed);
-        self.acceptance += (accepted as f64 / checked as f64 - self.acceptance) * NEW;
+        let expected = match source {
+            Source::Lookup => &mut self.lookup_acceptance,
+            Source::Model => &mut self.model_acceptance,
+        };
+        *expected += (accepted as f64 / checked as f64 - *expected) * NEW;
+    }
+}
+
+/// What the draft model would have to do for some guesses.
+#[derive(Default)]
+struct Drafting {
+    /// Sequences in each of its steps.
+    rounds: [usize; MOST_GUESSES],
+    /// Tokens to be read before the first.
+    unread: usize,
+}
+
+impl Drafting {
+    fn add(&mut self, guess: &Guess) {
+        if guess.source == Source::Model {
+            self.rounds[guess.ahead] += 1;
+            self.unread += if guess.ahead == 0 { guess.unread } else { 0 };
+        }
+    }
+
+    /// Seconds of its steps; a target's step of no guesses takes `plain`.
+    fn seconds(&self, planner: &Planner, plain: f64) -> f64 {
+        let rounds = self.rounds.iter().take_while(|&&seqs| seqs > 0);
+        rounds.map(|&seqs| planner.draft_cost.of(seqs).unwrap_or(plain * DRAFT_COST)).sum()
+    }
+
+    /// Seconds that it takes to catch up. A token or two come with the first step.
+    fn reading(&self, planner: &Planner, plain: f64) -> f64 {
+        let unread = self.unread.saturating_sub(2 * self.rounds[0]);
+        unread as f64 * planner.read_cost.unwrap_or(plain * READ_COST)
     }
 }
 
@@ -115,9 +280,12 @@ impl Planner {
 mod tests {
     use super::*;
 
+    const LOOKUP: Sources = Sources { lookup: true, model: None };
+    const MODEL: Sources = Sources { lookup: false, model: Some(1000) };
+
     /// Steps cost `fixed + per_token * tokens`.
-    fn planner(fixed: f64, per_token: f64) -> Planner {
-        let mut planner = Planner::new(64);
+    fn planner(fixed: f64, per_token: f64, sources: Sources) -> Planner {
+        let mut planner = Planner::new(64, sources);
         for tokens in 1..=64 {
             planner.observe(tokens, fixed + per_token * tokens as f64);
         }
@@ -127,41 +295,105 @@ mod tests {
     /// How many guesses `n` sequences that repeat themselves get, whose guesses were right at this rate.
     fn planned(planner: &mut Planner, n: usize, right: usize, wrong: usize) -> usize {
         let tokens: Vec<u32> = (0..8).chain(0..4).collect();
+        let source = if planner.sources.lookup { Source::Lookup } else { Source::Model };
         let mut drafts: Vec<Draft> = (0..n).map(|_| Draft::default()).collect();
         for draft in &mut drafts {
+            draft.source = source;
             for round in 0..40 {
                 draft.checked(1, usize::from(round % (right + wrong) < right));
             }
         }
-        let mut candidates: Vec<_> =
-            drafts.iter_mut().map(|draft| Candidate { tokens: &tokens, draft, room: 100 }).collect();
+        let mut candidates: Vec<_> = drafts
+            .iter_mut()
+            .map(|draft| Candidate { tokens: &tokens, draft, room: 100, unread: 1 })
+            .collect();
         planner.plan(&mut candidates, n, 64 - n);
-        drafts.iter().map(|d| d.tokens.len()).sum()
+        drafts.iter().map(Draft::planned).sum()
     }
 
     #[test]
     fn cheap_tokens_are_guessed_and_dear_ones_are_not() {
-        assert_eq!(planned(&mut planner(1.0, 0.001), 1, 1, 0), 8, "all that the lookup finds");
-        assert_eq!(planned(&mut planner(0.0, 1.0), 1, 1, 0), 0, "a guess costs what a token does");
-        assert_eq!(planned(&mut planner(1.0, 0.3), 1, 0, 1), 0, "they are never right");
-        let few = planned(&mut planner(1.0, 0.1), 1, 3, 1);
-        let many = planned(&mut planner(1.0, 0.02), 1, 3, 1);
+        assert_eq!(planned(&mut planner(1.0, 0.001, LOOKUP), 1, 1, 0), 8, "all that the lookup finds");
+        assert_eq!(planned(&mut planner(0.0, 1.0, LOOKUP), 1, 1, 0), 0, "a guess costs what a token does");
+        assert_eq!(planned(&mut planner(1.0, 0.3, LOOKUP), 1, 0, 1), 0, "they are never right");
+        let few = planned(&mut planner(1.0, 0.1, LOOKUP), 1, 3, 1);
+        let many = planned(&mut planner(1.0, 0.02, LOOKUP), 1, 3, 1);
         assert!(0 < few && few < many, "{few} and {many}");
         // With sixteen the fixed cost is shared already.
-        assert_eq!(planned(&mut planner(1.0, 0.2), 16, 1, 1), 0);
-        assert!(planned(&mut planner(1.0, 0.2), 1, 1, 1) > 0);
+        assert_eq!(planned(&mut planner(1.0, 0.2, LOOKUP), 16, 1, 1), 0);
+        assert!(planned(&mut planner(1.0, 0.2, LOOKUP), 1, 1, 1) > 0);
+    }
+
+    #[test]
+    fn the_draft_models_own_time_counts() {
+        let with_draft = |seconds: f64| {
+            let mut planner = planner(1.0, 0.02, MODEL);
+            (1..=64).for_each(|n| planner.observe_draft(n, n, seconds));
+            planned(&mut planner, 1, 4, 1)
+        };
+        let (cheap, dear, dearest) = (with_draft(0.01), with_draft(0.2), with_draft(1.0));
+        assert!(cheap > dear && dear > 0, "{cheap} and {dear}");
+        assert_eq!(dearest, 0, "it is as slow as the target");
+    }
+
+    #[test]
+    fn what_the_draft_model_has_to_read_first_counts() {
+        let wanted = |unread: usize| {
+            let mut planner = planner(1.0, 0.02, MODEL);
+            planner.observe_draft(1, 1, 0.1);
+            planner.observe_draft(101, 1, 10.1);
+            let (tokens, mut draft) = ([1; 8], Draft::default());
+            planner.plan(&mut [Candidate { tokens: &tokens, draft: &mut draft, room: 100, unread }], 1, 63);
+            draft.wanted
+        };
+        assert!(wanted(1) > 0 && wanted(3) > 0);
+        assert_eq!(wanted(2000), 0);
+    }
+
+    #[test]
+    fn the_better_source_is_asked() {
+        let mut planner = planner(1.0, 0.001, Sources { lookup: true, model: Some(1000) });
+        planner.observe_draft(1, 1, 0.05);
+        let tokens: Vec<u32> = (0..8).chain(0..4).collect();
+        let mut source = |tokens: &[u32], lookup_right: usize| {
+            let mut draft = Draft::default();
+            (0..30).for_each(|_| draft.checked(1, lookup_right));
+            planner.plan(&mut [Candidate { tokens, draft: &mut draft, room: 100, unread: 1 }], 1, 63);
+            assert!(draft.planned() > 0);
+            draft.source
+        };
+        assert_eq!(source(&tokens, 1), Source::Lookup);
+        assert_eq!(source(&tokens, 0), Source::Model, "what it repeats is not what follows");
+        assert_eq!(source(&tokens[..8], 1), Source::Model, "it repeats nothing");
+    }
+
+    #[test]
+    fn the_draft_model_is_not_asked_beyond_its_context() {
+        let mut planner = planner(1.0, 0.001, Sources { lookup: false, model: Some(20) });
+        let mut wanted = |len: usize| {
+            let (tokens, mut draft) = (vec![1; len], Draft::default());
+            planner.plan(
+                &mut [Candidate { tokens: &tokens, draft: &mut draft, room: 100, unread: 1 }],
+                1,
+                63,
+            );
+            draft.wanted
+        };
+        assert_eq!((wanted(20 - MOST_GUESSES) > 0, wanted(21 - MOST_GUESSES)), (true, 0));
     }
 
     #[test]
     fn what_does_not_pay_is_tried_again_now_and_then() {
-        let mut planner = planner(0.0, 1.0);
-        let steps: Vec<usize> = (0..200).map(|_| planned(&mut planner, 1, 1, 1)).collect();
-        assert_eq!(steps.iter().filter(|&&n| n > 0).count(), 3, "{steps:?}");
-        assert!(steps.iter().all(|&n| n <= 4));
+        for sources in [LOOKUP, MODEL] {
+            let mut planner = planner(0.0, 1.0, sources);
+            let steps: Vec<usize> = (0..2000).map(|_| planned(&mut planner, 1, 1, 1)).collect();
+            let tried: usize = steps.iter().sum();
+            assert!((5..=25).contains(&tried), "about a hundredth: {tried} guesses in 2000 steps");
+        }
     }
 
     #[test]
     fn nothing_is_guessed_before_anything_was_measured() {
-        assert_eq!(planned(&mut Planner::new(64), 4, 1, 0), 0);
+        assert_eq!(planned(&mut Planner::new(64, LOOKUP), 4, 1, 0), 0);
     }
 }

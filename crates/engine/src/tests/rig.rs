@@ -7,8 +7,8 @@ use garrison_types::{StopConditions, TokenKind, Vocabulary, VocabularyModel};
 
 use crate::worker::Worker;
 use crate::{
-    Engine, EngineConfig, Event, Execute, Finish, Request, ScriptControl, ScriptedExecutor, Stream,
-    TokenEvent,
+    DraftModel, Engine, EngineConfig, Event, Execute, Finish, Request, ScriptControl, ScriptedExecutor,
+    Stream, TokenEvent,
 };
 
 /// Ids of the test vocabulary: three specials, then the bytes, then two control tokens.
@@ -88,6 +88,21 @@ pub(super) struct Rig {
     pub(super) engine: Engine,
     pub(super) worker: Worker,
     pub(super) control: ScriptControl,
+    /// Steers the draft model, where there is one.
+    pub(super) draft: ScriptControl,
+}
+
+/// What follows depends on the last token alone, mostly: `off` the track now and then.
+fn repeats(off: usize) -> impl Fn(&[u32], &mut [f32]) + Send {
+    move |past, logits| {
+        let last = past.last().copied().unwrap_or(0);
+        let on_track = !past.len().is_multiple_of(off);
+        let favoured = if on_track { last * 3 + 1 } else { last * 7 + 5 } % 11 + 60;
+        for (id, logit) in (0u32..).zip(logits) {
+            let peak = if id == favoured { 7.0 } else { 0.0 };
+            *logit = peak + (id.wrapping_mul(37) ^ last.wrapping_mul(101)) as f32 % 97.0 / 48.0;
+        }
+    }
 }
 
 impl Rig {
@@ -97,18 +112,41 @@ impl Rig {
 
     /// Answers that repeat themselves: what follows depends on the last token alone, mostly.
     pub(super) fn repeating(config: EngineConfig) -> Rig {
-        let script = |past: &[u32], logits: &mut [f32]| {
-            let last = past.last().copied().unwrap_or(0);
-            // Off the track now and then, so that guesses go wrong, too.
-            let favoured = if past.len().is_multiple_of(29) { last * 7 + 5 } else { last * 3 + 1 } % 11 + 60;
-            for (id, logit) in (0u32..).zip(logits) {
-                let peak = if id == favoured { 7.0 } else { 0.0 };
-                *logit = peak + (id.wrapping_mul(37) ^ last.wrapping_mul(101)) as f32 % 97.0 / 48.0;
-            }
-        };
-        let rig = Rig::new(config, ScriptedExecutor::new(&config, script));
+        let rig = Rig::new(config, ScriptedExecutor::new(&config, repeats(29)));
         rig.control.set_cost(1.0, 0.0);
         rig
+    }
+
+    /// The same with a cheap draft model that is wrong at other places.
+    pub(super) fn drafted(config: EngineConfig) -> Rig {
+        Rig::drafted_by(config, (config.vocab, config.context), repeats(7))
+    }
+
+    /// With a draft model that follows `script` within `limits` of vocabulary and context.
+    pub(super) fn drafted_by(
+        config: EngineConfig,
+        limits: (usize, usize),
+        script: impl Fn(&[u32], &mut [f32]) + Send + 'static,
+    ) -> Rig {
+        let rig = Rig::drafted_over(config, ScriptedExecutor::new(&config, repeats(29)), limits, script);
+        rig.control.set_cost(1.0, 0.0);
+        rig
+    }
+
+    /// The same over any target.
+    pub(super) fn drafted_over(
+        config: EngineConfig,
+        executor: ScriptedExecutor,
+        (vocab, context): (usize, usize),
+        script: impl Fn(&[u32], &mut [f32]) + Send + 'static,
+    ) -> Rig {
+        let drafter = ScriptedExecutor::new(&config, script);
+        let (control, draft) = (executor.control(), drafter.control());
+        let model = DraftModel { executor: Box::new(drafter), vocab, context };
+        let (engine, worker) =
+            Engine::assemble(Box::new(executor), Some(model), tokenizer(), config).unwrap();
+        draft.set_cost(0.05, 0.001);
+        Rig { engine, worker, control, draft }
     }
 
     /// Whatever the prompt, the answer is `answer`, and then end tokens.
@@ -121,8 +159,8 @@ impl Rig {
     fn new(config: EngineConfig, executor: ScriptedExecutor) -> Rig {
         let control = executor.control();
         let executor: Box<dyn Execute> = Box::new(executor);
-        let (engine, worker) = Engine::assemble(executor, tokenizer(), config).unwrap();
-        Rig { engine, worker, control }
+        let (engine, worker) = Engine::assemble(executor, None, tokenizer(), config).unwrap();
+        Rig { engine, worker, control, draft: ScriptControl::default() }
     }
 
     pub(super) fn submit(&self, request: Request) -> Stream {

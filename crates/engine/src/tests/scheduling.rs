@@ -258,11 +258,11 @@ proptest! {
         max_seqs in 1usize..17,
         max_batch_tokens in prop_oneof![1usize..6, 6usize..200],
         n_blocks in 8usize..40,
-        (prefix_cache, prompt_lookup) in any::<(bool, bool)>(),
+        (prefix_cache, prompt_lookup, drafted) in any::<(bool, bool, bool)>(),
     ) {
         let config =
             EngineConfig { max_seqs, max_batch_tokens, n_blocks, prefix_cache, prompt_lookup, ..config() };
-        let mut rig = Rig::repeating(config);
+        let mut rig = if drafted { Rig::drafted(config) } else { Rig::repeating(config) };
         let mut streams = Vec::new();
         for (request, steps_before) in &requests {
             for _ in 0..*steps_before {
@@ -290,7 +290,7 @@ proptest! {
         n_blocks in 8usize..30,
     ) {
         let lookup = EngineConfig { prompt_lookup: true, ..config() };
-        let mut rig = Rig::repeating(EngineConfig { max_seqs: 4, max_batch_tokens, n_blocks, ..lookup });
+        let mut rig = Rig::drafted(EngineConfig { max_seqs: 4, max_batch_tokens, n_blocks, ..lookup });
         let mut streams: Vec<Stream> = Vec::new();
         for (action, request) in script {
             match action {

@@ -1,0 +1,133 @@
+//! The draft model at work: it reads what it has missed, then guesses one token after the other for
+//! all sequences that are to be guessed for (Leviathan et al. 2023, section 2; in a batch).
+//!
+//! Key decisions:
+//! - Its keys and values stand in the blocks of the target's, in a cache of its own. So sharing
+//!   prefixes, preemption and eviction need no second bookkeeping: the pool remembers of each block
+//!   whether the draft model has read it, too.
+//! - It reads nothing before guesses are wanted. Where they never pay, it costs nothing.
+//! - It draws its guesses as the target will draw, with the same seed and position, penalties and
+//!   mask: then the same token comes out wherever both distributions agree.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use garrison_device::{Batch, DeviceError, StepLimits};
+use garrison_tokenizer::Tokenizer;
+
+use crate::executor::{DraftModel, Execute};
+use crate::kv::BlockPool;
+use crate::pace::Pace;
+use crate::sequence::Sequence;
+
+/// Makes guesses.
+pub(crate) struct Drafter {
+    executor: Box<dyn Execute>,
+    tokenizer: Arc<Tokenizer>,
+    /// Guesses are below this.
+    vocab: usize,
+    limits: StepLimits,
+    pace: Pace,
+    batch: Batch,
+}
+
+/// How long one of its steps took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DraftStep {
+    pub(crate) tokens: usize,
+    pub(crate) seqs: usize,
+    pub(crate) seconds: f64,
+}
+
+impl Drafter {
+    pub(crate) fn new(
+        model: DraftModel,
+        tokenizer: Arc<Tokenizer>,
+        limits: StepLimits,
+        max_stall: Option<Duration>,
+    ) -> Drafter {
+        let DraftModel { executor, vocab, .. } = model;
+        Drafter { executor, tokenizer, vocab, limits, pace: Pace::new(max_stall), batch: Batch::default() }
+    }
+
+    /// Makes the guesses that are wanted of the running sequences `seqs`, as far as it gets.
+    ///
+    /// # Errors
+    /// If the device fails. What was read until then is lost.
+    pub(crate) fn guess(
+        &mut self,
+        running: &mut [Sequence],
+        mut seqs: Vec<usize>,
+        pool: &mut BlockPool,
+    ) -> Result<Vec<DraftStep>, DeviceError> {
+        let all = seqs.clone();
+        let mut steps = Vec::new();
+        steps.extend(self.read(running, &mut seqs)?);
+        for &seq in &all {
+            running[seq].share_drafted(pool);
+        }
+        loop {
+            seqs.retain(|&seq| running[seq].draft().wanted > 0);
+            if seqs.is_empty() {
+                break;
+            }
+            self.batch.clear();
+            seqs.iter().for_each(|&seq| running[seq].push_guess(&mut self.batch));
+            steps.push(self.step(running, &seqs)?);
+        }
+        for seq in all {
+            running[seq].end_guessing();
+        }
+        Ok(steps)
+    }
+
+    /// Reads what was missed, for as many sequences as a step has room for, and draws the first
+    /// guess of those that are read to their end: `seqs` from then on.
+    fn read(
+        &mut self,
+        running: &mut [Sequence],
+        seqs: &mut Vec<usize>,
+    ) -> Result<Option<DraftStep>, DeviceError> {
+        self.batch.clear();
+        let mut room = self.limits.tokens.min(self.pace.prompt_tokens(seqs.len()).saturating_add(seqs.len()));
+        let mut written = HashSet::new();
+        let mut read = Vec::new();
+        for &seq in seqs.iter() {
+            let tokens = running[seq].push_unread(&mut self.batch, room, &mut written);
+            room -= tokens;
+            read.push(tokens);
+        }
+        let mut ends = Vec::new();
+        if self.batch.tokens.is_empty() {
+            seqs.clear();
+            return Ok(None);
+        }
+        // Nothing of this is so before the step ran, but nobody asks before that.
+        for (&seq, tokens) in seqs.iter().zip(read) {
+            if running[seq].has_read(tokens) {
+                ends.push(seq);
+            }
+        }
+        *seqs = ends;
+        let step = self.step(running, seqs)?;
+        if step.tokens > 2 * step.seqs {
+            self.pace.observe(step.tokens, step.seconds);
+        }
+        Ok(Some(step))
+    }
+
+    /// Runs the batch, whose rows are those of `seqs`, and hands the guesses out.
+    fn step(&mut self, running: &mut [Sequence], seqs: &[usize]) -> Result<DraftStep, DeviceError> {
+        let output = self.executor.step(&self.batch)?;
+        assert_eq!(output.samples.len(), seqs.len(), "one guess for each sequence");
+        let step =
+            DraftStep { tokens: self.batch.tokens.len(), seqs: self.batch.n_seqs(), seconds: output.seconds };
+        // The rows hold on to the sequences' token counts.
+        self.batch.samples.clear();
+        for (&seq, sampled) in seqs.iter().zip(output.samples) {
+            running[seq].take_guess(sampled.token, self.vocab, &self.tokenizer);
+        }
+        Ok(step)
+    }
+}
