@@ -67,8 +67,25 @@ pub(crate) enum DeviceChoice {
 pub(crate) struct ModelEntry {
     pub(crate) name: String,
     pub(crate) model: ModelRef,
-    /// What its weights become while loading; as they are in the file without it.
+    /// What its weights become while loading, and its draft model's; as they are in the file without it.
     pub(crate) quantize: Option<Mix>,
+    /// A smaller model that guesses what it will say.
+    pub(crate) draft: Option<DraftEntry>,
+}
+
+/// A draft model.
+#[derive(Clone, Debug)]
+pub(crate) struct DraftEntry {
+    /// For messages; clients cannot ask for it.
+    pub(crate) name: String,
+    pub(crate) model: ModelRef,
+}
+
+impl DraftEntry {
+    fn parse(text: &str) -> Result<DraftEntry, Fault> {
+        let model = ModelRef::parse(text)?;
+        Ok(DraftEntry { name: model.name(text), model })
+    }
 }
 
 impl FromStr for DeviceChoice {
@@ -131,6 +148,7 @@ struct ModelSection {
     name: Option<String>,
     source: String,
     quantize: Option<String>,
+    draft: Option<String>,
 }
 
 impl Config {
@@ -245,15 +263,24 @@ fn resolve_models(flags: &ServeFlags, file: &[ModelSection]) -> Result<Vec<Model
             let model = ModelRef::parse(&section.source)?;
             let name = section.name.clone().unwrap_or_else(|| model.name(&section.source));
             let own = section.quantize.as_deref().map(parse_mix).transpose()?;
-            entries.push(ModelEntry { name, model, quantize: quantize.or(own) });
+            let draft = section.draft.as_deref().map(DraftEntry::parse).transpose()?;
+            entries.push(ModelEntry { name, model, quantize: quantize.or(own), draft });
         }
     }
     for text in &flags.model {
         let model = ModelRef::parse(text)?;
-        entries.push(ModelEntry { name: model.name(text), model, quantize });
+        entries.push(ModelEntry { name: model.name(text), model, quantize, draft: None });
     }
     if entries.is_empty() {
-        entries.push(ModelEntry { name: BUNDLED_NAME.to_owned(), model: ModelRef::Bundled, quantize });
+        let name = BUNDLED_NAME.to_owned();
+        entries.push(ModelEntry { name, model: ModelRef::Bundled, quantize, draft: None });
+    }
+    if let Some(text) = &flags.draft_model {
+        let [entry] = &mut entries[..] else {
+            let message = "--draft-model is for one model; with several, say `draft` in garrison.toml";
+            return Err(Fault::usage(message));
+        };
+        entry.draft = Some(DraftEntry::parse(text)?);
     }
     for (i, entry) in entries.iter().enumerate() {
         if entries[..i].iter().any(|other| other.name == entry.name) {
@@ -308,6 +335,7 @@ mod tests {
                 "\"a\"",
             ),
             ("[[model]]\nsource = \"garrison-tiny\"\nquantize = \"Q9\"\n", "Q9"),
+            ("[[model]]\nsource = \"garrison-tiny\"\ndraft = \"no-such\"\n", "no-such"),
             ("= 3", "line 1"),
         ] {
             let said = resolve(text, |_| {}).unwrap_err();

@@ -74,6 +74,10 @@ pub(crate) struct ServeFlags {
     /// A file with one API key a line; without it no key is asked for.
     #[arg(long, value_name = "FILE")]
     pub(crate) api_keys_file: Option<PathBuf>,
+    /// A smaller model with the same tokenizer, that guesses what the model will say: answers stay
+    /// the same and come sooner. With several models, say `draft` in garrison.toml.
+    #[arg(long, value_name = "M")]
+    pub(crate) draft_model: Option<String>,
     #[command(flatten)]
     pub(crate) engine: EngineFlags,
 }

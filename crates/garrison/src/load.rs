@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use garrison_device::{BLOCK_SIZE, Device};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa, available_threads};
-use garrison_engine::{Engine, EngineConfig, LocalExecutor};
-use garrison_gguf::Source;
+use garrison_engine::{DraftModel, Engine, EngineConfig, LocalExecutor};
+use garrison_gguf::quantize::Mix;
 use garrison_model::{KvCache, Model, ModelSpec, ModelSummary};
 use garrison_tokenizer::Tokenizer;
 
 use crate::config::{DeviceChoice, EngineSettings, ModelEntry};
 use crate::error::Fault;
 use crate::memory;
+use crate::source::ModelRef;
 
 /// KV memory where the machine does not tell what it has free.
 const BLIND_KV_BYTES: u64 = 1 << 30;
@@ -33,84 +34,146 @@ pub(crate) fn threads(wanted: Option<NonZeroUsize>) -> NonZeroUsize {
     wanted.unwrap_or_else(available_threads)
 }
 
-/// Opens, loads and starts a model.
+/// Opens, loads and starts a model, with its draft model if it has one.
 ///
 /// # Errors
-/// If it cannot be read, is not supported, or does not fit; the sentence names the model.
+/// If one of them cannot be read, is not supported, or does not fit; the sentence names it.
 pub(crate) fn load(entry: &ModelEntry, settings: &EngineSettings) -> Result<Loaded, Fault> {
     let started = Instant::now();
     let name = &entry.name;
-    let opened = entry.model.open()?;
-    let source = match entry.quantize {
-        Some(mix) => opened.quantized(mix),
-        None => opened,
-    };
     let refuse = |e: &dyn std::fmt::Display| Fault::usage(format!("model {name}: {e}"));
-    let summary = ModelSummary::read(&source).map_err(|e| refuse(&e))?;
-    tracing::info!(model = name, "loading: {summary}");
-
-    let vocabulary = source.vocabulary().map_err(|e| refuse(&e))?;
-    // Building a large vocabulary takes as long as packing many layers, so both happen at once.
-    let (tokenizer, device_and_model) = std::thread::scope(|scope| {
-        let tokenizer = scope.spawn(|| Tokenizer::new(&vocabulary));
-        let model = load_weights(name, &source, settings);
-        (tokenizer.join(), model)
-    });
-    let (device, model) = device_and_model?;
-    let tokenizer = tokenizer
-        .map_err(|_| Fault::failed(format!("model {name}: the tokenizer could not be built")))?
-        .map_err(|e| refuse(&e))?;
-    let spec = model.spec();
-    if tokenizer.vocab_size() > spec.vocab {
-        return Err(refuse(&format!(
-            "its tokenizer has {} tokens but its embedding only {} rows; the tokenizer is of another model",
-            tokenizer.vocab_size(),
-            spec.vocab
-        )));
-    }
-    let config = engine_config(name, spec, settings)?;
-    let device_name = device.name();
-    let executor = LocalExecutor::new(device, model, &config, settings.kv_dtype).map_err(|e| refuse(&e))?;
-    let tokenizer = Arc::new(tokenizer);
-    let engine = Engine::start(Box::new(executor), Arc::clone(&tokenizer), config).map_err(|e| refuse(&e))?;
+    let device = open_device(settings)?;
+    let target = Parts::load(name, &entry.model, entry.quantize, &device)?;
+    let draft = match &entry.draft {
+        Some(draft) => {
+            let parts = Parts::load(&draft.name, &draft.model, entry.quantize, &device)?;
+            check_draft(&parts.tokenizer, &target.tokenizer)
+                .map_err(|reason| refuse(&format!("{} cannot be its draft model: {reason}", draft.name)))?;
+            Some(parts)
+        }
+        None => None,
+    };
+    let bytes_per_block = [Some(&target), draft.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(|parts| KvCache::<CpuDevice>::bytes_per_block(parts.model.spec(), settings.kv_dtype) as u64);
+    let config = engine_config(name, target.model.spec(), bytes_per_block.sum(), settings)?;
+    let execute = |model: Model<CpuDevice>| {
+        let config = EngineConfig { vocab: model.spec().vocab, ..config };
+        LocalExecutor::new(Arc::clone(&device), model, &config, settings.kv_dtype).map_err(|e| refuse(&e))
+    };
+    let tokenizer = Arc::new(target.tokenizer);
+    let executor = Box::new(execute(target.model)?);
+    let engine = match draft {
+        Some(draft) => {
+            let (vocab, context) = (draft.model.spec().vocab, draft.model.spec().context_length);
+            let model = DraftModel { executor: Box::new(execute(draft.model)?), vocab, context };
+            Engine::start_with_draft(executor, model, Arc::clone(&tokenizer), config)
+        }
+        None => Engine::start(executor, Arc::clone(&tokenizer), config),
+    };
+    let engine = engine.map_err(|e| refuse(&e))?;
     tracing::info!(
         model = name,
-        device = device_name,
+        draft = entry.draft.as_ref().map(|d| &d.name),
+        device = device.name(),
         context = config.sequence_limit(),
         kv_blocks = config.n_blocks - 1,
         seconds = started.elapsed().as_secs_f64(),
         "loaded"
     );
-    Ok(Loaded { engine, tokenizer, chat_template: vocabulary.chat_template, device: device_name })
+    Ok(Loaded { engine, tokenizer, chat_template: target.chat_template, device: device.name() })
 }
 
-fn load_weights(
-    name: &str,
-    source: &Source,
-    settings: &EngineSettings,
-) -> Result<(Arc<CpuDevice>, Model<CpuDevice>), Fault> {
+/// A model in memory.
+struct Parts {
+    model: Model<CpuDevice>,
+    tokenizer: Tokenizer,
+    chat_template: Option<String>,
+}
+
+impl Parts {
+    fn load(name: &str, model: &ModelRef, quantize: Option<Mix>, device: &CpuDevice) -> Result<Parts, Fault> {
+        let refuse = |e: &dyn std::fmt::Display| Fault::usage(format!("model {name}: {e}"));
+        let opened = model.open()?;
+        let source = match quantize {
+            Some(mix) => opened.quantized(mix),
+            None => opened,
+        };
+        let summary = ModelSummary::read(&source).map_err(|e| refuse(&e))?;
+        tracing::info!(model = name, "loading: {summary}");
+
+        let vocabulary = source.vocabulary().map_err(|e| refuse(&e))?;
+        // Building a large vocabulary takes as long as packing many layers, so both happen at once.
+        let (tokenizer, model) = std::thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| Tokenizer::new(&vocabulary));
+            let model = Model::load(&source, device, |_| {}).map_err(|e| refuse(&e));
+            (tokenizer.join(), model)
+        });
+        let model = model?;
+        let tokenizer = tokenizer
+            .map_err(|_| Fault::failed(format!("model {name}: the tokenizer could not be built")))?
+            .map_err(|e| refuse(&e))?;
+        if tokenizer.vocab_size() > model.spec().vocab {
+            return Err(refuse(&format!(
+                "its tokenizer has {} tokens but its embedding only {} rows; the tokenizer is of another model",
+                tokenizer.vocab_size(),
+                model.spec().vocab
+            )));
+        }
+        Ok(Parts { model, tokenizer, chat_template: vocabulary.chat_template })
+    }
+}
+
+/// Tokens that one of two tokenizers may have beyond the other: some files pad the vocabulary.
+const PADDING_TOKENS: usize = 256;
+
+/// Guesses are token ids: the same id must be the same text to both.
+fn check_draft(draft: &Tokenizer, target: &Tokenizer) -> Result<(), String> {
+    let (own, wanted) = (draft.vocab_size(), target.vocab_size());
+    if own.abs_diff(wanted) > PADDING_TOKENS {
+        return Err(format!("its tokenizer has {own} tokens and not {wanted}; both need the same tokenizer"));
+    }
+    let text = |t: &Tokenizer, id| t.token_text(id);
+    for id in 0..own.min(wanted) as u32 {
+        if draft.token_bytes(id) != target.token_bytes(id) || draft.is_control(id) != target.is_control(id) {
+            return Err(format!(
+                "token {id} is {:?} to its tokenizer and not {:?}; both need the same tokenizer",
+                text(draft, id),
+                text(target, id)
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn open_device(settings: &EngineSettings) -> Result<Arc<CpuDevice>, Fault> {
     let isa = Isa::detect();
     let threads = threads(settings.threads);
     match settings.device {
         DeviceChoice::Auto | DeviceChoice::Cpu => {
-            tracing::info!(model = name, ?isa, threads, "computing on the CPU");
+            tracing::info!(?isa, threads, "computing on the CPU");
             let device =
                 CpuDevice::new(CpuOptions { threads, isa }).map_err(|e| Fault::failed(e.to_string()))?;
-            let model = Model::load(source, &device, |_| {})
-                .map_err(|e| Fault::usage(format!("model {name}: {e}")))?;
-            Ok((Arc::new(device), model))
+            Ok(Arc::new(device))
         }
     }
 }
 
-/// Sizes the KV cache: as much as all sequences could need, within the budget.
-fn engine_config(name: &str, spec: &ModelSpec, settings: &EngineSettings) -> Result<EngineConfig, Fault> {
+/// Sizes the KV cache: as much as all sequences could need, within the budget. A block has room for
+/// keys and values of the model and of its draft model.
+fn engine_config(
+    name: &str,
+    spec: &ModelSpec,
+    bytes_per_block: u64,
+    settings: &EngineSettings,
+) -> Result<EngineConfig, Fault> {
     let budget = settings
         .kv_cache_bytes
         .unwrap_or_else(|| memory::available().map_or(BLIND_KV_BYTES, |free| free / 4));
     let plan = plan_kv(
         KvNeed {
-            bytes_per_block: KvCache::<CpuDevice>::bytes_per_block(spec, settings.kv_dtype) as u64,
+            bytes_per_block,
             trained_context: spec.context_length,
             wanted_context: settings.context.map(|c| c.get() as usize),
             max_seqs: settings.max_seqs,

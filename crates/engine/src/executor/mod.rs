@@ -23,7 +23,7 @@ pub trait Execute: Send {
 pub struct DraftModel {
     /// Runs it; made for the same limits and number of blocks as the large model's.
     pub executor: Box<dyn Execute>,
-    /// Only token ids below this are taken for guesses.
+    /// It knows the token ids below this.
     pub vocab: usize,
     /// Tokens of one sequence that it can read.
     pub context: usize,

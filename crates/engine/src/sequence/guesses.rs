@@ -78,12 +78,19 @@ impl Sequence {
         }
     }
 
-    /// Appends what the draft model has not read to its batch: at most `most` tokens, and none of a
-    /// block that is `written` in this step already. Returns how many; the last one's logits are
-    /// the first guess.
-    pub(crate) fn push_unread(&self, batch: &mut Batch, most: usize, written: &mut HashSet<u32>) -> usize {
+    /// Appends what the draft model has not read to its batch: at most `most` tokens, all of them
+    /// below `vocab`, and none of a block that is `written` in this step already. Returns how many; the
+    /// last one's logits are the first guess.
+    pub(crate) fn push_unread(
+        &self,
+        batch: &mut Batch,
+        most: usize,
+        vocab: usize,
+        written: &mut HashSet<u32>,
+    ) -> usize {
         let start = self.drafted.tokens;
-        let mut end = self.tokens.len().min(start + most);
+        let known = self.tokens[start..].iter().take(most).take_while(|&&t| (t as usize) < vocab).count();
+        let mut end = start + known;
         let own = start / BLOCK_SIZE..BlockTable::blocks_for(end);
         for (i, block) in own.clone().zip(&self.table.blocks()[own]) {
             if !written.insert(*block) {
@@ -122,10 +129,11 @@ impl Sequence {
         self.drafted.tokens == self.tokens.len()
     }
 
-    /// Takes a guess of the draft model; ids are below `vocab`.
-    pub(crate) fn take_guess(&mut self, token: u32, vocab: usize, tokenizer: &Tokenizer) {
+    /// Takes a guess of the draft model.
+    pub(crate) fn take_guess(&mut self, token: u32, tokenizer: &Tokenizer) {
         self.draft.wanted -= 1;
-        if token as usize >= vocab {
+        // Its embedding may have more rows than the target's, and nothing else is there.
+        if token as usize >= tokenizer.vocab_size() {
             self.draft.wanted = 0;
             return;
         }

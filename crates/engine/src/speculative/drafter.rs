@@ -25,7 +25,7 @@ use crate::sequence::Sequence;
 pub(crate) struct Drafter {
     executor: Box<dyn Execute>,
     tokenizer: Arc<Tokenizer>,
-    /// Guesses are below this.
+    /// It knows token ids below this.
     vocab: usize,
     limits: StepLimits,
     pace: Pace,
@@ -94,7 +94,7 @@ impl Drafter {
         let mut written = HashSet::new();
         let mut read = Vec::new();
         for &seq in seqs.iter() {
-            let tokens = running[seq].push_unread(&mut self.batch, room, &mut written);
+            let tokens = running[seq].push_unread(&mut self.batch, room, self.vocab, &mut written);
             room -= tokens;
             read.push(tokens);
         }
@@ -126,7 +126,7 @@ impl Drafter {
         // The rows hold on to the sequences' token counts.
         self.batch.samples.clear();
         for (&seq, sampled) in seqs.iter().zip(output.samples) {
-            running[seq].take_guess(sampled.token, self.vocab, &self.tokenizer);
+            running[seq].take_guess(sampled.token, &self.tokenizer);
         }
         Ok(step)
     }

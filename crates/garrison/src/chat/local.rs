@@ -32,7 +32,7 @@ impl Local {
         let name = model.name(text);
         let settings = EngineSettings { max_seqs: 1, ..EngineSettings::from_flags(flags)? };
         let quantize = flags.quantize.as_deref().map(parse_mix).transpose()?;
-        let entry = ModelEntry { name: name.clone(), model, quantize };
+        let entry = ModelEntry { name: name.clone(), model, quantize, draft: None };
         let loaded = load::load(&entry, &settings)?;
         let source = loaded.chat_template.ok_or_else(|| {
             Fault::usage(format!(
