@@ -2,11 +2,15 @@
 //!
 //!     engine_load MODEL.gguf prefix   time to first token with and without a shared prefix
 //!     engine_load MODEL.gguf stall    inter-token latency of streams while a long prompt is read
-//!     engine_load MODEL.gguf lookup   tokens per second with and without prompt lookup
+//!     engine_load MODEL.gguf speculation   tokens per second with and without guesses
 //!     engine_load MODEL.gguf mask     what a grammar adds to a token, on the model's vocabulary alone
 //!
-//! `--threads N` and `--rounds N` as usual; `--clients 1,4,16,32` for `lookup`, and `--repeat` makes prompts that `lookup` can quote from.
+//! `--threads N` and `--rounds N` as usual. For `speculation`: `--clients 1,4,16,32`; `--draft FILE`, a
+//! draft model; `--no-lookup`; and what is asked: `--prompts FILE`, lines of JSON with `messages`, or
+//! `--repeat`, random tokens that come several times, or else random tokens.
 //! Prints a Markdown table of medians. The two sides of a ratio take turns, since machines are noisy.
+
+mod speculation;
 
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -27,7 +31,8 @@ use serde_json::json;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: engine_load MODEL.gguf prefix|stall|lookup|mask [--threads N] [--rounds N] [--clients N,N] [--repeat]";
+const USAGE: &str = "usage: engine_load MODEL.gguf prefix|stall|speculation|mask [--threads N] [--rounds N] [--clients N,N] \
+     [--draft FILE] [--no-lookup] [--prompts FILE | --repeat]";
 
 struct Options {
     model: String,
@@ -35,6 +40,9 @@ struct Options {
     threads: NonZeroUsize,
     rounds: usize,
     clients: Vec<usize>,
+    draft: Option<String>,
+    lookup: bool,
+    prompts: Option<String>,
     repeat: bool,
 }
 
@@ -42,14 +50,26 @@ fn options() -> Fallible<Options> {
     let mut args = std::env::args().skip(1);
     let (model, scenario) = (args.next().ok_or(USAGE)?, args.next().ok_or(USAGE)?);
     let clients = vec![1, 4, 16, 32];
-    let mut options =
-        Options { model, scenario, threads: available_threads(), rounds: 3, clients, repeat: false };
+    let mut options = Options {
+        model,
+        scenario,
+        threads: available_threads(),
+        rounds: 3,
+        clients,
+        draft: None,
+        lookup: true,
+        prompts: None,
+        repeat: false,
+    };
     while let Some(flag) = args.next() {
         match flag.as_str() {
             "--clients" => {
                 let list = args.next().ok_or(USAGE)?;
                 options.clients = list.split(',').map(str::parse).collect::<Result<_, _>>()?;
             }
+            "--draft" => options.draft = Some(args.next().ok_or(USAGE)?),
+            "--no-lookup" => options.lookup = false,
+            "--prompts" => options.prompts = Some(args.next().ok_or(USAGE)?),
             "--repeat" => options.repeat = true,
             "--threads" => options.threads = args.next().ok_or(USAGE)?.parse()?,
             "--rounds" => options.rounds = args.next().ok_or(USAGE)?.parse()?,
@@ -92,10 +112,12 @@ impl Bench {
         }
     }
 
+    fn device(&self) -> Fallible<Arc<CpuDevice>> {
+        Ok(Arc::new(CpuDevice::new(CpuOptions { threads: self.threads, isa: Isa::detect() })?))
+    }
+
     fn engine(&self, config: EngineConfig) -> Fallible<Engine> {
-        let device = Arc::new(CpuDevice::new(CpuOptions { threads: self.threads, isa: Isa::detect() })?);
-        let model = Model::load(&self.source, &*device, |_| {})?;
-        let executor = LocalExecutor::new(device, model, &config, KvDtype::F16)?;
+        let executor = execute(&self.source, self.device()?, config)?;
         Ok(Engine::start(Box::new(executor), Arc::clone(&self.tokenizer), config)?)
     }
 
@@ -103,6 +125,17 @@ impl Bench {
     fn prompt(&self, n: usize, seed: usize) -> Vec<u32> {
         (0..n).map(|i| ((i * 7919 + seed * 104_729 + i * i * 31) % self.vocab) as u32).collect()
     }
+}
+
+/// A model, and everything that a step touches.
+fn execute(
+    source: &Source,
+    device: Arc<CpuDevice>,
+    config: EngineConfig,
+) -> Fallible<LocalExecutor<CpuDevice>> {
+    let model = Model::load(source, &*device, |_| {})?;
+    let config = EngineConfig { vocab: model.spec().vocab, ..config };
+    Ok(LocalExecutor::new(device, model, &config, KvDtype::F16)?)
 }
 
 fn request(prompt: Vec<u32>, max_tokens: u32, sampling: Sampling) -> Request {
@@ -207,61 +240,6 @@ fn stall(bench: &Bench, rounds: usize) -> Fallible<()> {
     Ok(())
 }
 
-/// Clients that ask one after the other, for a while.
-fn lookup(bench: &Bench, options: &Options) -> Fallible<()> {
-    println!("| clients | plain tokens/s | prompt lookup | ratio (median) | range | guesses right |");
-    println!("| --- | --- | --- | --- | --- | --- |");
-    for &clients in &options.clients {
-        let engines = [false, true].map(|prompt_lookup| {
-            bench.engine(EngineConfig { prompt_lookup, prefix_cache: false, ..bench.config(clients) })
-        });
-        let [plain, guessing] = engines;
-        let (plain, guessing) = (plain?, guessing?);
-        let (mut speeds, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
-        for round in 0..=options.rounds {
-            let mut pair = [0.0; 2];
-            // They take turns in who goes first.
-            for side in [round % 2, 1 - round % 2] {
-                let engine = [&plain, &guessing][side];
-                let (begun, mut tokens) = (Instant::now(), 0);
-                let streams: Fallible<Vec<Stream>> = (0..clients)
-                    .map(|i| {
-                        let prompt = match options.repeat {
-                            true => bench.prompt(12, round * 64 + i).repeat(4),
-                            false => bench.prompt(48, round * 64 + i),
-                        };
-                        let temperature = if options.repeat { 0.0 } else { 1.0 };
-                        let sampling = Sampling { seed: i as u64, temperature, ..Sampling::default() };
-                        Ok(engine.submit(request(prompt, 96, sampling))?)
-                    })
-                    .collect();
-                for stream in streams? {
-                    tokens += finish(stream)?.usage.completion_tokens;
-                }
-                pair[side] = f64::from(tokens) / begun.elapsed().as_secs_f64();
-            }
-            // The first round warms up, and lets the planner measure.
-            if round > 0 {
-                speeds[0].push(pair[0]);
-                speeds[1].push(pair[1]);
-                ratios.push(pair[1] / pair[0]);
-            }
-        }
-        let stats = guessing.stats();
-        let ratio = median(&mut ratios);
-        println!(
-            "| {clients} | {:.1} | {:.1} | {ratio:.2} | {:.2} to {:.2} | {} of {} |",
-            median(&mut speeds[0]),
-            median(&mut speeds[1]),
-            ratios.first().unwrap_or(&f64::NAN),
-            ratios.last().unwrap_or(&f64::NAN),
-            stats.spec_accepted_tokens,
-            stats.spec_draft_tokens
-        );
-    }
-    Ok(())
-}
-
 /// Random answers with and without a grammar, from logits that cost little.
 fn mask(bench: &Bench, rounds: usize) -> Fallible<()> {
     let string = json!({"type": "string"});
@@ -307,7 +285,7 @@ fn main() -> Fallible<()> {
     match options.scenario.as_str() {
         "prefix" => prefix(&bench, options.rounds),
         "stall" => stall(&bench, options.rounds),
-        "lookup" => lookup(&bench, &options),
+        "speculation" => speculation::run(&bench, &options),
         "mask" => mask(&bench, options.rounds),
         other => Err(format!("{other} is not known; {USAGE}").into()),
     }

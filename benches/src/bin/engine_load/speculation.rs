@@ -1,0 +1,141 @@
+//! Tokens per second with and without guesses.
+//!
+//! Clients ask one question after the other; both sides get the same questions and give the same
+//! answers. What is compared is the time for all of them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use garrison_engine::{DraftModel, Engine, EngineConfig, Request};
+use garrison_gguf::Source;
+use garrison_tokenizer::{ChatInput, ChatMessage, ChatTemplate};
+use garrison_types::{Sampling, StopConditions};
+
+use super::{Bench, Fallible, Options, execute, finish, median, request};
+
+/// Questions of each client in a round.
+const QUESTIONS: usize = 8;
+/// Tokens of an answer at most.
+const ANSWER: u32 = 96;
+
+pub(crate) fn run(bench: &Bench, options: &Options) -> Fallible<()> {
+    let requests = match &options.prompts {
+        Some(file) => conversations(bench, file)?,
+        None => (0..512).map(|i| random(bench, options, i)).collect(),
+    };
+    println!("| clients | plain tokens/s | with guesses | ratio (median) | range | guesses right |");
+    println!("| --- | --- | --- | --- | --- | --- |");
+    for &clients in &options.clients {
+        let base = EngineConfig { prompt_lookup: false, prefix_cache: false, ..bench.config(clients) };
+        let plain = bench.engine(base)?;
+        let guessing = guessing(bench, options, base)?;
+        let (mut speeds, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
+        for round in 0..=options.rounds {
+            let mut pair = [0.0; 2];
+            // They take turns in who goes first.
+            for side in [round % 2, 1 - round % 2] {
+                let engine = [&plain, &guessing][side];
+                pair[side] = serve(engine, &requests, clients, round * clients * QUESTIONS)?;
+            }
+            // The first round warms up, and lets the planner measure.
+            if round > 0 {
+                speeds[0].push(pair[0]);
+                speeds[1].push(pair[1]);
+                ratios.push(pair[1] / pair[0]);
+            }
+        }
+        let stats = guessing.stats();
+        let ratio = median(&mut ratios);
+        println!(
+            "| {clients} | {:.1} | {:.1} | {ratio:.2} | {:.2} to {:.2} | {} of {} |",
+            median(&mut speeds[0]),
+            median(&mut speeds[1]),
+            ratios.first().unwrap_or(&f64::NAN),
+            ratios.last().unwrap_or(&f64::NAN),
+            stats.spec_accepted_tokens,
+            stats.spec_draft_tokens
+        );
+    }
+    Ok(())
+}
+
+/// An engine that guesses.
+fn guessing(bench: &Bench, options: &Options, base: EngineConfig) -> Fallible<Engine> {
+    let config = EngineConfig { prompt_lookup: options.lookup, ..base };
+    let Some(file) = &options.draft else { return bench.engine(config) };
+    let device = bench.device()?;
+    let executor = Box::new(execute(&bench.source, Arc::clone(&device), config)?);
+    let source = Source::open(Path::new(file))?;
+    let spec = garrison_model::ModelSummary::read(&source)?.spec;
+    let model = Box::new(execute(&source, device, config)?);
+    let draft = DraftModel { executor: model, vocab: spec.vocab, context: spec.context_length };
+    Ok(Engine::start_with_draft(executor, draft, Arc::clone(&bench.tokenizer), config)?)
+}
+
+/// Tokens per second over all clients, from the first question to the last answer.
+fn serve(engine: &Engine, requests: &[Request], clients: usize, first: usize) -> Fallible<f64> {
+    let next = AtomicUsize::new(0);
+    let client = || -> Result<u32, String> {
+        let mut tokens = 0;
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            if i >= clients * QUESTIONS {
+                return Ok(tokens);
+            }
+            let request = requests[(first + i) % requests.len()].clone();
+            let stream = engine.submit(request).map_err(|e| e.to_string())?;
+            tokens += finish(stream).map_err(|e| e.to_string())?.usage.completion_tokens;
+        }
+    };
+    let begun = Instant::now();
+    let counts = thread::scope(|scope| {
+        let threads: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
+        threads.into_iter().map(|t| t.join().map_err(|_| "a client panicked")?.map_err(Into::into)).collect()
+    });
+    let counts: Fallible<Vec<u32>> = counts;
+    Ok(f64::from(counts?.iter().sum::<u32>()) / begun.elapsed().as_secs_f64())
+}
+
+fn random(bench: &Bench, options: &Options, i: usize) -> Request {
+    let prompt = match options.repeat {
+        true => bench.prompt(12, i).repeat(4),
+        false => bench.prompt(48, i),
+    };
+    let temperature = if options.repeat { 0.0 } else { 1.0 };
+    request(prompt, ANSWER, Sampling { seed: i as u64, temperature, ..Sampling::default() })
+}
+
+/// Every second answer is greedy, the others are sampled.
+fn conversations(bench: &Bench, file: &str) -> Fallible<Vec<Request>> {
+    let vocabulary = bench.source.vocabulary()?;
+    let template = ChatTemplate::new(&vocabulary.chat_template.ok_or("the model has no chat template")?)?;
+    let text_of = |id: Option<u32>| id.map(|id| bench.tokenizer.token_text(id)).unwrap_or_default();
+    let mut requests = Vec::new();
+    for (i, line) in std::fs::read_to_string(file)?.lines().enumerate() {
+        let case: serde_json::Value = serde_json::from_str(line)?;
+        let turns = case["messages"].as_array().ok_or("a line has no messages")?;
+        let text =
+            |turn: &serde_json::Value, field: &str| turn[field].as_str().unwrap_or_default().to_owned();
+        let messages = turns.iter().map(|turn| ChatMessage {
+            role: text(turn, "role"),
+            content: Some(text(turn, "content")),
+            ..ChatMessage::default()
+        });
+        let input = ChatInput {
+            messages: messages.collect(),
+            add_generation_prompt: true,
+            bos_token: text_of(bench.tokenizer.bos()),
+            eos_token: text_of(bench.tokenizer.eos().first().copied()),
+            ..ChatInput::default()
+        };
+        let prompt = bench.tokenizer.encode_rendered(&template.render(&input)?);
+        let stop = StopConditions { max_tokens: ANSWER, ..StopConditions::default() };
+        let temperature = (i % 2) as f32;
+        let sampling = Sampling { seed: i as u64, temperature, ..Sampling::default() };
+        requests.push(Request { sampling, ..Request::new("bench", prompt, stop) });
+    }
+    Ok(requests)
+}
