@@ -5,9 +5,6 @@ use garrison_device::Batch;
 use crate::scheduler::Chunk;
 use crate::sequence::Sequence;
 
-/// No adapter.
-const NO_ADAPTER: u32 = 0;
-
 /// Writes the step's chunks over `batch`.
 pub(crate) fn fill(batch: &mut Batch, running: &[Sequence], chunks: &[Chunk]) {
     batch.clear();
@@ -19,7 +16,7 @@ pub(crate) fn fill(batch: &mut Batch, running: &[Sequence], chunks: &[Chunk]) {
             &sequence.piece_tokens(piece),
             kv_len as u32,
             &sequence.table().blocks()[..crate::kv::BlockTable::blocks_for(kv_len)],
-            NO_ADAPTER,
+            sequence.slot(),
         );
         batch.samples.extend(sequence.sample_rows(piece, first));
     }

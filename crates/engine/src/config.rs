@@ -46,6 +46,9 @@ pub enum ConfigError {
         /// The most that works.
         most: usize,
     },
+    /// There is no place for adapters.
+    #[error("adapter_slots is 0; it must be at least 1 for adapters to be used")]
+    NoAdapterSlots,
     /// The engine's thread could not be started.
     #[error("the engine's thread could not be started: {0}")]
     Thread(String),

@@ -11,8 +11,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use flume::Sender;
+use garrison_model::Adapter;
 use garrison_tokenizer::Tokenizer;
 
+use crate::adapters::AdapterHandle;
 use crate::constraint::{Constraint, Grammar, GrammarError, Grammars};
 use crate::executor::{DraftModel, Execute};
 use crate::places::{Place, Places};
@@ -49,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) stopped: AtomicBool,
     /// Moving average of how long a sequence runs, in milliseconds.
     pub(crate) run_ms: AtomicU64,
+    /// Adapters so far.
+    adapters: AtomicU64,
 }
 
 impl Engine {
@@ -107,6 +111,7 @@ impl Engine {
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             run_ms: AtomicU64::new(0),
+            adapters: AtomicU64::new(0),
         });
         let worker =
             Worker::new(executor, draft, Arc::clone(&tokenizer), &config, Arc::clone(&shared), inbox);
@@ -129,6 +134,19 @@ impl Engine {
     pub fn compile(&self, grammar: &Grammar) -> Result<Constraint, GrammarError> {
         let grammars = self.grammars.get_or_init(|| Grammars::new(&self.tokenizer, self.config.vocab));
         grammars.as_ref().map_err(Clone::clone)?.compile(grammar)
+    }
+
+    /// Takes an adapter into memory, for requests to ask for. It stays for as long as somebody holds
+    /// the handle, a request included.
+    ///
+    /// # Errors
+    /// If the engine was started without slots for adapters.
+    pub fn add_adapter(&self, adapter: Adapter) -> Result<AdapterHandle, ConfigError> {
+        if self.config.adapter_slots == 0 {
+            return Err(ConfigError::NoAdapterSlots);
+        }
+        let number = self.shared.adapters.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(AdapterHandle::new(number, adapter, Arc::clone(&self.shared)))
     }
 
     /// Hands a request over, or says at once why not. Never blocks.
@@ -179,6 +197,9 @@ impl Engine {
         let max_tokens = request.stop.max_tokens as usize;
         if prompt_tokens + max_tokens.min(1) > limit {
             return Err(SubmitError::ContextLengthExceeded { prompt_tokens, limit });
+        }
+        if request.adapter.as_ref().is_some_and(|adapter| !adapter.is_of(&self.shared)) {
+            return Err(SubmitError::ForeignAdapter);
         }
         let vocab = self.config.vocab;
         if let Some(&token) = request.prompt.iter().find(|&&t| t as usize >= vocab) {

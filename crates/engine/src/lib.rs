@@ -24,6 +24,7 @@ mod speculative;
 mod waiting;
 mod worker;
 
+mod adapters;
 mod answer;
 mod constraint;
 mod executor;
@@ -34,6 +35,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
+pub use adapters::AdapterHandle;
 pub use config::{ConfigError, EngineConfig};
 pub use constraint::{Constraint, Grammar, GrammarError};
 pub use engine::Engine;

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::adapters::AdapterHandle;
 use crate::constraint::{Constraint, GrammarError};
 use garrison_types::{FinishReason, Sampling, StopConditions, Timings, Usage};
 
@@ -21,7 +22,9 @@ pub struct Request {
     pub logprobs: Option<u32>,
     /// The same for each token of the prompt after the first (echo, prompt_logprobs).
     pub prompt_logprobs: Option<u32>,
-    /// What the answer must be, from [`crate::Engine::compile`]. While it is on, `min_tokens` and guesses are not.
+    /// An adapter of the same engine, from [`crate::Engine::add_adapter`].
+    pub adapter: Option<AdapterHandle>,
+    /// What the answer must be, from [`crate::Engine::compile`]. While it is on, `min_tokens` is not.
     pub constraint: Option<Constraint>,
     /// Whether control tokens are left out of the text.
     pub special_tokens: SpecialTokens,
@@ -46,6 +49,7 @@ impl Request {
             stop,
             logprobs: None,
             prompt_logprobs: None,
+            adapter: None,
             constraint: None,
             special_tokens: SpecialTokens::Skip,
             cache_salt: String::new(),
@@ -133,6 +137,9 @@ pub enum Failure {
     /// The grammar of the answer became too complex.
     #[error("the answer's grammar cannot be followed any further: {0}")]
     Grammar(GrammarError),
+    /// The device has no room for the adapter.
+    #[error("the adapter could not be put to use: {0}")]
+    Adapter(String),
     /// The request had not ended by its deadline.
     #[error("the request was not finished in time; it was stopped at its deadline")]
     DeadlineExceeded,
@@ -168,6 +175,9 @@ pub enum SubmitError {
         /// The vocabulary's size.
         vocab: usize,
     },
+    /// The adapter was made for another engine.
+    #[error("the adapter belongs to another model")]
+    ForeignAdapter,
     /// The queue is full.
     #[error("{waiting} requests are waiting already; try again in {retry_after_s} s")]
     QueueFull {

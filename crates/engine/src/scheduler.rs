@@ -22,6 +22,7 @@ use std::time::Instant;
 use garrison_device::{BLOCK_SIZE, StepLimits};
 
 use crate::EngineConfig;
+use crate::adapters::{AdapterHandle, AdapterSlots};
 use crate::kv::{BlockPool, BlockTable};
 use crate::pace::Pace;
 use crate::sequence::{Piece, Progress, Sequence};
@@ -43,6 +44,7 @@ pub(crate) struct Scheduler {
     /// As [`Scheduler::order`] puts them, but for those admitted in this step.
     running: Vec<Sequence>,
     pool: BlockPool,
+    adapters: AdapterSlots,
     limits: StepLimits,
     /// Blocks that admission leaves free while others run.
     watermark: usize,
@@ -77,6 +79,7 @@ impl Scheduler {
             running: Vec::with_capacity(config.concurrency()),
             watermark: pool.capacity() / 100 + 1,
             pool,
+            adapters: AdapterSlots::new(config.adapter_slots),
             limits: config.step_limits(),
             prefix_cache: config.prefix_cache,
             planner: guesses.then(|| Planner::new(config.step_limits().rows, sources)),
@@ -160,6 +163,7 @@ impl Scheduler {
     pub(crate) fn lose_running(&mut self) -> Vec<Sequence> {
         let lost = self.retire(|_, _| true);
         self.pool.forget_all();
+        self.adapters.forget_all();
         lost
     }
 
@@ -283,6 +287,8 @@ impl Scheduler {
         let Some(mut sequence) = self.running.pop() else { return };
         tracing::debug!(request = sequence.id(), "preempted: the KV cache is full");
         sequence.release_blocks(&mut self.pool);
+        self.adapters.release(sequence.slot());
+        sequence.set_slot(0);
         self.preemptions += 1;
         self.waiting.push_again(sequence);
     }
@@ -298,8 +304,16 @@ impl Scheduler {
 
     /// Lets waiting sequences in while there is room for them.
     fn admit(&mut self, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
+        // Those whose adapter finds no slot are passed by those that need none, and only by them: the
+        // slots empty, and are not taken by others.
+        let mut without_adapter = false;
         while budget.tokens > 0 && self.running.len() < self.limits.seqs {
-            let Some(next) = self.waiting.peek() else { return };
+            let wanted = |s: &Sequence| !without_adapter || s.adapter().is_none();
+            let Some(next) = self.waiting.peek(wanted) else { return };
+            let Some(slot) = self.adapters.find(next.adapter()) else {
+                without_adapter = true;
+                continue;
+            };
             let spared = if self.running.is_empty() { 0 } else { self.watermark };
             let cached = next.find_cached(&self.pool);
             // Cached blocks that somebody holds cost nothing, those that nobody does are free ones.
@@ -311,19 +325,44 @@ impl Scheduler {
             if !fits || !moves || awaits {
                 return;
             }
-            let Some(mut sequence) = self.waiting.pop() else { return };
+            let (client, urgency) = (next.client(), next.urgency());
+            let Some(mut sequence) = self.waiting.take(client, urgency) else { return };
             if !sequence.was_admitted() {
                 self.looked_up.queries += sequence.len() as u64;
                 self.looked_up.hits += (cached.0.len() * BLOCK_SIZE) as u64;
                 let computed = sequence.len() - cached.0.len() * BLOCK_SIZE;
                 self.waiting.charge(sequence.client(), computed as u64);
             }
+            self.adapters.take(slot, sequence.adapter());
+            sequence.set_slot(slot);
             let covered = sequence.admit(cached, &mut self.pool);
             debug_assert!(covered, "the pool has what was just counted");
             self.running.push(sequence);
             let seq = self.running.len() - 1;
             budget.take(&self.running[seq], seq, chunks);
         }
+    }
+
+    /// Slots to be filled before the step that was scheduled, and with what.
+    pub(crate) fn adapters_to_fill(&mut self) -> Vec<(u32, AdapterHandle)> {
+        self.adapters.take_fills()
+    }
+
+    /// Slots whose adapters nobody can ask for any more: they are empty now.
+    pub(crate) fn unloaded_adapters(&mut self) -> Vec<u32> {
+        self.adapters.take_unloaded()
+    }
+
+    /// Slots filled so far.
+    pub(crate) fn adapter_swaps(&self) -> u64 {
+        self.adapters.swaps()
+    }
+
+    /// Takes the sequences out whose adapter could not be put into its slot.
+    pub(crate) fn lose_adapter(&mut self, slot: u32) -> Vec<Sequence> {
+        let lost = self.retire(|_, s| s.slot() == slot);
+        self.adapters.forget(slot);
+        lost
     }
 
     /// Takes sequences out whose clients are gone, wherever they are; says how many.
@@ -348,6 +387,7 @@ impl Scheduler {
         let mut ended: Vec<Sequence> = ended.collect();
         for sequence in &mut ended {
             sequence.release_blocks(&mut self.pool);
+            self.adapters.release(sequence.slot());
             self.waiting.ended(sequence.client());
         }
         ended
@@ -364,6 +404,7 @@ impl Scheduler {
     #[cfg(test)]
     pub(crate) fn check(&self) {
         self.pool.check(self.running.iter().map(|s| s.table().blocks()));
+        self.adapters.check(self.running.iter().map(|s| (s.slot(), s.adapter_number())));
         assert!(self.running.len() <= self.limits.seqs);
         for s in &self.running {
             assert!(s.remaining() > 0, "a running sequence has something to run");

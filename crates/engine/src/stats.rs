@@ -25,6 +25,8 @@ pub struct Stats {
     pub batch_tokens: u64,
     /// Sequences that gave their blocks back and were computed again.
     pub preemptions: u64,
+    /// Times an adapter was put into a slot of the device.
+    pub adapter_swaps: u64,
     /// Prompt tokens that were looked for in the prefix cache.
     pub prefix_cache_queries: u64,
     /// Prompt tokens that were found there and not computed again.
@@ -65,6 +67,7 @@ pub(crate) struct Counters {
     pub(crate) steps: AtomicU64,
     pub(crate) batch_tokens: AtomicU64,
     pub(crate) preemptions: AtomicU64,
+    pub(crate) adapter_swaps: AtomicU64,
     pub(crate) prefix_cache_queries: AtomicU64,
     pub(crate) prefix_cache_hits: AtomicU64,
     pub(crate) spec_draft_tokens: AtomicU64,
@@ -90,6 +93,7 @@ impl Counters {
             steps: self.steps.load(Relaxed),
             batch_tokens: self.batch_tokens.load(Relaxed),
             preemptions: self.preemptions.load(Relaxed),
+            adapter_swaps: self.adapter_swaps.load(Relaxed),
             prefix_cache_queries: self.prefix_cache_queries.load(Relaxed),
             prefix_cache_hits: self.prefix_cache_hits.load(Relaxed),
             spec_draft_tokens: self.spec_draft_tokens.load(Relaxed),

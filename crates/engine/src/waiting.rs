@@ -83,22 +83,20 @@ impl Waiting {
         client.queue.insert(sequence.urgency(), sequence);
     }
 
-    fn next(&self) -> Option<u32> {
-        let heads =
-            self.clients.iter().filter_map(|(id, c)| Some((c.served, c.queue.first_key_value()?.0, *id)));
-        heads.min().map(|(_, _, id)| id)
+    /// The sequence that goes next, of those that are `wanted`.
+    pub(crate) fn peek(&self, wanted: impl Fn(&Sequence) -> bool) -> Option<&Sequence> {
+        let heads = self.clients.iter().filter_map(|(id, client)| {
+            let (urgency, sequence) = client.queue.iter().find(|(_, s)| wanted(s))?;
+            Some(((client.served, urgency, id), sequence))
+        });
+        heads.min_by_key(|(order, _)| *order).map(|(_, sequence)| sequence)
     }
 
-    /// The sequence that goes next.
-    pub(crate) fn peek(&self) -> Option<&Sequence> {
-        self.clients.get(&self.next()?)?.queue.first_key_value().map(|(_, sequence)| sequence)
-    }
-
-    /// Lets the sequence that goes next out; it runs until [`Waiting::ended`] or
-    /// [`Waiting::push_again`].
-    pub(crate) fn pop(&mut self) -> Option<Sequence> {
-        let client = self.clients.get_mut(&self.next()?)?;
-        let (_, sequence) = client.queue.pop_first()?;
+    /// Lets a sequence of `client` out, as [`Waiting::peek`] showed it; it runs until
+    /// [`Waiting::ended`] or [`Waiting::push_again`].
+    pub(crate) fn take(&mut self, client: u32, urgency: Urgency) -> Option<Sequence> {
+        let client = self.clients.get_mut(&client)?;
+        let sequence = client.queue.remove(&urgency)?;
         client.running += 1;
         Some(sequence)
     }

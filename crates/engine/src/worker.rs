@@ -95,6 +95,9 @@ impl Worker {
         self.shared.counters.cancelled.fetch_add(cancelled as u64, Relaxed);
         self.give_up_late();
         let mut chunks = self.scheduler.schedule();
+        while !self.fill_adapters() {
+            chunks = self.scheduler.schedule();
+        }
         if let Some(drafter) = &mut self.drafter
             && !self.scheduler.draft(drafter, &mut chunks)
         {
@@ -111,6 +114,31 @@ impl Worker {
             }
         }
         self.publish();
+    }
+
+    /// Puts adapters into their slots for the step that was scheduled. False if that did not work for
+    /// some sequences, which are ended: what was scheduled is void.
+    fn fill_adapters(&mut self) -> bool {
+        for slot in self.scheduler.unloaded_adapters() {
+            self.executor.clear_adapter(slot);
+        }
+        let mut lost = Vec::new();
+        for (slot, handle) in self.scheduler.adapters_to_fill() {
+            if let Err(error) = self.executor.load_adapter(slot, handle.adapter()) {
+                tracing::error!(slot, %error, "an adapter could not be put into its slot");
+                let failed = self.scheduler.lose_adapter(slot);
+                lost.extend(failed.into_iter().map(|sequence| (sequence, error.to_string())));
+            }
+        }
+        if lost.is_empty() {
+            return true;
+        }
+        self.shared.counters.failed.fetch_add(lost.len() as u64, Relaxed);
+        self.publish();
+        for (sequence, reason) in lost {
+            sequence.emit(Event::Failed(Failure::Adapter(reason)));
+        }
+        false
     }
 
     /// Ends sequences whose deadline has passed.
@@ -191,6 +219,7 @@ impl Worker {
         counters.running.store(self.scheduler.running().len(), Relaxed);
         counters.preempted.store(self.scheduler.preempted(), Relaxed);
         counters.kv_blocks_used.store(self.scheduler.blocks().0, Relaxed);
+        counters.adapter_swaps.store(self.scheduler.adapter_swaps(), Relaxed);
         counters.preemptions.store(self.scheduler.preemptions(), Relaxed);
         let lookups = self.scheduler.lookups();
         let (proposed, accepted) = self.scheduler.guesses();

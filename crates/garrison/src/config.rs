@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::error::Fault;
 use crate::flags::{EngineFlags, ServeFlags};
-use crate::source::{BUNDLED_NAME, ModelRef};
+use crate::source::{ModelRef, TINY};
 
 /// Everything `serve` needs to know.
 #[derive(Debug)]
@@ -272,8 +272,8 @@ fn resolve_models(flags: &ServeFlags, file: &[ModelSection]) -> Result<Vec<Model
         entries.push(ModelEntry { name: model.name(text), model, quantize, draft: None });
     }
     if entries.is_empty() {
-        let name = BUNDLED_NAME.to_owned();
-        entries.push(ModelEntry { name, model: ModelRef::Bundled, quantize, draft: None });
+        let name = TINY.name.to_owned();
+        entries.push(ModelEntry { name, model: ModelRef::Bundled(&TINY), quantize, draft: None });
     }
     if let Some(text) = &flags.draft_model {
         let [entry] = &mut entries[..] else {
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!((c.server.port, c.engine.max_seqs, c.engine.max_batch_tokens), (1, 4, 512));
         assert_eq!(c.engine.kv_dtype, KvDtype::BF16);
         assert!(c.server.host.is_loopback());
-        assert_eq!(c.models[0].name, BUNDLED_NAME);
+        assert_eq!(c.models[0].name, TINY.name);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::config::{Config, ServerSettings};
 use crate::error::Fault;
 use crate::flags::ServeFlags;
 use crate::load::{self, Loaded};
-use crate::source::ModelRef;
+use crate::source::{ModelRef, TINY};
 
 /// Runs `garrison serve` until SIGTERM or Ctrl-C.
 ///
@@ -31,7 +31,7 @@ pub(crate) fn run(flags: &ServeFlags) -> Result<(), Fault> {
         device.clone_from(&loaded.device);
         models.push(serve_model(&entry.name, loaded)?);
     }
-    if config.models.iter().any(|m| m.model == ModelRef::Bundled) {
+    if config.models.iter().any(|m| m.model == ModelRef::Bundled(&TINY)) {
         tracing::info!(
             "serving the bundled tiny model, which knows one invented product; for a real one: \
              garrison models pull llama-3.2-1b && garrison serve --model llama-3.2-1b"

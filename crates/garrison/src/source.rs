@@ -8,11 +8,37 @@ use garrison_gguf::Source;
 use crate::error::Fault;
 use crate::{hub, manifests};
 
-/// The bundled tiny model, inside the binary so that `serve` answers on a machine that has nothing.
-static BUNDLED: &[u8] = include_bytes!("../../../models/tiny/garrison-tiny.gguf");
+/// A model inside the binary, so that everything can be tried on a machine that has nothing.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Bundled {
+    /// As clients write it.
+    pub(crate) name: &'static str,
+    /// What it is, in a line.
+    pub(crate) description: &'static str,
+    gguf: &'static [u8],
+}
 
-/// The bundled model's name, as clients write it.
-pub(crate) const BUNDLED_NAME: &str = "garrison-tiny";
+impl fmt::Debug for Bundled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// What `serve` serves unless told otherwise.
+pub(crate) static TINY: Bundled = Bundled {
+    name: "garrison-tiny",
+    description: "the bundled model: a support desk for one invented product",
+    gguf: include_bytes!("../../../models/tiny/garrison-tiny.gguf"),
+};
+
+/// Every bundled model.
+pub(crate) static BUNDLED: [&Bundled; 2] = [&TINY, &DRAFT];
+
+static DRAFT: Bundled = Bundled {
+    name: "garrison-tiny-draft",
+    description: "its draft model, for --draft-model",
+    gguf: include_bytes!("../../../models/tiny/garrison-tiny-draft.gguf"),
+};
 
 /// A model on the Hugging Face hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +61,8 @@ impl fmt::Display for HubModel {
 /// A model as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ModelRef {
-    /// The one inside the binary.
-    Bundled,
+    /// One inside the binary.
+    Bundled(&'static Bundled),
     /// A .gguf file or a safetensors folder.
     Path(PathBuf),
     /// A repository on the hub; `name` is what clients call it.
@@ -54,8 +80,8 @@ impl ModelRef {
                 Fault::usage(format!("model \"{text}\" should be hf:OWNER/REPO or hf:OWNER/REPO:FILE"))
             });
         }
-        if text == BUNDLED_NAME {
-            return Ok(ModelRef::Bundled);
+        if let Some(bundled) = BUNDLED.into_iter().find(|bundled| bundled.name == text) {
+            return Ok(ModelRef::Bundled(bundled));
         }
         let path = Path::new(text);
         if path.exists() {
@@ -73,7 +99,7 @@ impl ModelRef {
     /// What clients call a model that was given as `text`.
     pub(crate) fn name(&self, text: &str) -> String {
         match self {
-            ModelRef::Bundled => BUNDLED_NAME.to_owned(),
+            ModelRef::Bundled(bundled) => bundled.name.to_owned(),
             ModelRef::Path(path) => {
                 path.file_stem().map_or_else(|| text.to_owned(), |stem| stem.to_string_lossy().into_owned())
             }
@@ -91,7 +117,7 @@ impl ModelRef {
     /// If it cannot be downloaded, read, or is not a model.
     pub(crate) fn open(&self) -> Result<Source, Fault> {
         match self {
-            ModelRef::Bundled => Source::parse(BUNDLED)
+            ModelRef::Bundled(bundled) => Source::parse(bundled.gguf)
                 .map_err(|e| Fault::failed(format!("the bundled model cannot be read: {e}"))),
             ModelRef::Path(path) => open_path(path),
             ModelRef::Hub(hub) => open_path(&hub::ensure(hub)?),
@@ -129,7 +155,8 @@ mod tests {
             ModelRef::Hub(HubModel { repo: repo.into(), file: file.map(str::to_owned) })
         };
         for (text, wanted, name) in [
-            ("garrison-tiny", ModelRef::Bundled, "garrison-tiny"),
+            ("garrison-tiny", ModelRef::Bundled(&TINY), "garrison-tiny"),
+            ("garrison-tiny-draft", ModelRef::Bundled(&DRAFT), "garrison-tiny-draft"),
             ("hf:a/b-GGUF", hub("a/b-GGUF", None), "b-GGUF"),
             ("hf:a/b:dir/c.Q4.gguf", hub("a/b", Some("dir/c.Q4.gguf")), "c.Q4"),
             ("src", ModelRef::Path("src".into()), "src"),

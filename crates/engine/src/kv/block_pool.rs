@@ -180,7 +180,7 @@ mod tests {
     const SALT: &str = "";
 
     fn start() -> Prefix {
-        Prefix::Start(SALT.into())
+        Prefix::Start { salt: SALT.into(), adapter: 0 }
     }
 
     #[test]

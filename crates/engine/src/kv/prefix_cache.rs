@@ -20,8 +20,13 @@ pub(crate) type BlockTokens = [u32; BLOCK_SIZE];
 /// All that comes before a block.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Prefix {
-    /// Nothing: the block begins a sequence. Sequences of different `cache_salt` share nothing.
-    Start(Arc<str>),
+    /// Nothing: the block begins a sequence. Sequences of different `cache_salt` share nothing, and
+    /// neither do those of different adapters.
+    Start {
+        salt: Arc<str>,
+        /// The adapter's number; 0 for none.
+        adapter: u64,
+    },
     /// The cached prefix of this name.
     After(u64),
 }

@@ -20,8 +20,8 @@ pub(super) struct Cached {
 }
 
 impl Cached {
-    pub(super) fn new(salt: Arc<str>) -> Cached {
-        Cached { prefix: Prefix::Start(Arc::clone(&salt)), salt, blocks: 0, prompt_tokens: 0 }
+    pub(super) fn new(salt: Arc<str>, adapter: u64) -> Cached {
+        Cached { prefix: Prefix::Start { salt: Arc::clone(&salt), adapter }, salt, blocks: 0, prompt_tokens: 0 }
     }
 }
 
@@ -40,7 +40,8 @@ impl Sequence {
 
     /// The cached blocks that hold what the sequence begins with, and the prefix that ends with them.
     pub(crate) fn find_cached(&self, pool: &BlockPool) -> (Vec<u32>, Prefix) {
-        let mut prefix = Prefix::Start(Arc::clone(&self.cached.salt));
+        let mut prefix =
+            Prefix::Start { salt: Arc::clone(&self.cached.salt), adapter: self.adapter_number() };
         let mut blocks = Vec::new();
         for tokens in self.reusable().as_chunks().0 {
             let Some((block, next)) = pool.find(&prefix, tokens) else { break };
@@ -53,7 +54,8 @@ impl Sequence {
     /// Whether `other` is about to compute more of what this sequence begins with than the `cached`
     /// blocks that are there: then waiting for it is cheaper than computing it again.
     pub(crate) fn gains_from(&self, other: &Sequence, cached: usize) -> bool {
-        let reads = other.remaining() > 1 && other.cached.salt == self.cached.salt;
+        let own = (&self.cached.salt, self.adapter_number());
+        let reads = other.remaining() > 1 && (&other.cached.salt, other.adapter_number()) == own;
         let more = (cached + 1) * BLOCK_SIZE;
         reads && self.reusable().get(..more).is_some_and(|own| other.tokens.starts_with(own))
     }

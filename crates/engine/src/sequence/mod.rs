@@ -17,6 +17,7 @@ use garrison_device::TokenCounts;
 use garrison_tokenizer::Tokenizer;
 use garrison_types::{Sampling, StopConditions};
 
+use crate::adapters::AdapterHandle;
 use crate::answer::Answer;
 use crate::constraint::Constraint;
 use crate::kv::BlockTable;
@@ -51,6 +52,9 @@ pub(crate) struct Sequence {
     deadline: Option<Instant>,
     draft: Draft,
     drafted: Drafted,
+    adapter: Option<AdapterHandle>,
+    /// Where the adapter stands while the sequence runs; 0 is for none.
+    slot: u32,
     constraint: Option<Constraint>,
     sampling: Arc<Sampling>,
     seen: Arc<TokenCounts>,
@@ -95,6 +99,7 @@ impl Sequence {
             stop,
             logprobs,
             prompt_logprobs,
+            adapter,
             constraint,
             special_tokens,
             cache_salt,
@@ -124,13 +129,15 @@ impl Sequence {
             computed: 0,
             max_len: admission.max_len,
             table: BlockTable::default(),
-            cached: Cached::new(cache_salt.into()),
+            cached: Cached::new(cache_salt.into(), adapter.as_ref().map_or(0, AdapterHandle::number)),
             client,
             priority,
             urgency: Urgency::default(),
             deadline,
             draft: Draft::default(),
             drafted: Drafted::default(),
+            adapter,
+            slot: 0,
             constraint,
             sampling: Arc::new(sampling),
             seen: Arc::new(seen),
@@ -188,6 +195,26 @@ impl Sequence {
     /// Tokens that are not computed yet.
     pub(crate) fn remaining(&self) -> usize {
         self.tokens.len() - self.computed
+    }
+
+    /// What it is computed with besides the model.
+    pub(crate) fn adapter(&self) -> Option<&AdapterHandle> {
+        self.adapter.as_ref()
+    }
+
+    /// Its adapter's number; 0 for none.
+    pub(crate) fn adapter_number(&self) -> u64 {
+        self.adapter.as_ref().map_or(0, AdapterHandle::number)
+    }
+
+    /// Where its adapter stands; 0 for none.
+    pub(crate) fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// Says where its adapter stands.
+    pub(crate) fn set_slot(&mut self, slot: u32) {
+        self.slot = slot;
     }
 
     /// Its blocks.

@@ -12,7 +12,7 @@ use crate::config::{EngineSettings, ModelEntry, parse_mix};
 use crate::error::Fault;
 use crate::flags::EngineFlags;
 use crate::load;
-use crate::source::{BUNDLED_NAME, ModelRef};
+use crate::source::{ModelRef, TINY};
 
 pub(super) struct Local {
     name: String,
@@ -27,7 +27,7 @@ impl Local {
     /// # Errors
     /// If it cannot be loaded or has no chat template.
     pub(super) fn load(model: Option<&str>, flags: &EngineFlags) -> Result<Local, Fault> {
-        let text = model.unwrap_or(BUNDLED_NAME);
+        let text = model.unwrap_or(TINY.name);
         let model = ModelRef::parse(text)?;
         let name = model.name(text);
         let settings = EngineSettings { max_seqs: 1, ..EngineSettings::from_flags(flags)? };

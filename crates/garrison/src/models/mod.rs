@@ -6,7 +6,7 @@ mod write;
 use crate::error::Fault;
 use crate::flags::ModelsCommand;
 use crate::output::show;
-use crate::source::{BUNDLED_NAME, ModelRef};
+use crate::source::{BUNDLED, ModelRef};
 use crate::{hub, manifests};
 
 /// Runs one of the `models` commands.
@@ -28,18 +28,17 @@ pub(crate) fn run(command: &ModelsCommand) -> Result<(), Fault> {
 }
 
 fn list() -> Result<(), Fault> {
-    let mut text = format!("{:<14} {:>9}  {:<8}  description\n", "name", "size", "here");
-    text += &format!(
-        "{BUNDLED_NAME:<14} {:>9}  {:<8}  the bundled model: a support desk for one invented product\n",
-        "", "bundled"
-    );
+    let mut text = format!("{:<19} {:>9}  {:<8}  description\n", "name", "size", "here");
+    for bundled in BUNDLED {
+        text += &format!("{:<19} {:>9}  {:<8}  {}\n", bundled.name, "", "bundled", bundled.description);
+    }
     for m in manifests::all() {
         let here = match ModelRef::parse(&m.source)? {
             ModelRef::Hub(hub) if hub::cached(&hub).is_some() => "yes",
             _ => "no",
         };
         text += &format!(
-            "{:<14} {:>6} MB  {here:<8}  {} (licence {})\n",
+            "{:<19} {:>6} MB  {here:<8}  {} (licence {})\n",
             m.name, m.size_mb, m.description, m.license
         );
     }
@@ -52,8 +51,8 @@ fn pull(text: &str) -> Result<(), Fault> {
             let path = hub::pull(&model)?;
             show(&format!("{}\n", path.display()))
         }
-        ModelRef::Bundled => {
-            Err(Fault::usage(format!("{BUNDLED_NAME} is inside the binary; there is nothing to pull")))
+        ModelRef::Bundled(bundled) => {
+            Err(Fault::usage(format!("{} is inside the binary; there is nothing to pull", bundled.name)))
         }
         ModelRef::Path(path) => Err(Fault::usage(format!("{} is here already", path.display()))),
     }

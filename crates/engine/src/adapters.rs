@@ -1,0 +1,177 @@
+//! LoRA adapters: which ones there are, and which stand in the device's slots.
+//!
+//! Key decisions:
+//! - A request holds on to the very adapter it was started with. What its name stands for may be
+//!   replaced or taken away meanwhile; the adapter goes when the last who holds it does.
+//! - Each adapter has a number that no other ever gets. Slots and prefixes in the cache go by that
+//!   number, never by a name: so nothing that was computed with one adapter serves another.
+//! - A slot is filled between steps, in place of the adapter that was used longest ago among those
+//!   that no running sequence uses. Where all are in use, a sequence waits for one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use garrison_model::Adapter;
+
+use crate::engine::Shared;
+
+/// An adapter that requests can ask for, made by [`crate::Engine::add_adapter`].
+#[derive(Clone)]
+pub struct AdapterHandle(Arc<Registered>);
+
+struct Registered {
+    /// No two adapters of an engine have the same; 0 is none's.
+    number: u64,
+    adapter: Adapter,
+    owner: Arc<Shared>,
+}
+
+impl AdapterHandle {
+    pub(crate) fn new(number: u64, adapter: Adapter, owner: Arc<Shared>) -> AdapterHandle {
+        AdapterHandle(Arc::new(Registered { number, adapter, owner }))
+    }
+
+    /// The adapter.
+    pub fn adapter(&self) -> &Adapter {
+        &self.0.adapter
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    /// Whether it was made by the engine that `shared` is of.
+    pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.0.owner, shared)
+    }
+
+    /// Whether nobody else holds it.
+    fn is_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
+impl fmt::Debug for AdapterHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AdapterHandle({})", self.0.number)
+    }
+}
+
+/// What stands in the slots, as the scheduler sees it.
+#[derive(Debug)]
+pub(crate) struct AdapterSlots {
+    /// `[slots]`, slot 1 first.
+    slots: Vec<Slot>,
+    /// Counts uses.
+    uses: u64,
+    /// Slots to be filled before the next step.
+    to_fill: Vec<u32>,
+    swaps: u64,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    holds: Option<AdapterHandle>,
+    /// Running sequences that use it.
+    users: usize,
+    /// When it was last taken.
+    used: u64,
+}
+
+impl AdapterSlots {
+    pub(crate) fn new(slots: usize) -> AdapterSlots {
+        let slots = (0..slots).map(|_| Slot::default()).collect();
+        AdapterSlots { slots, uses: 0, to_fill: Vec::new(), swaps: 0 }
+    }
+
+    /// The slot for one more sequence with `adapter`; `None` if all are in use by others. Slot 0 is
+    /// for no adapter.
+    pub(crate) fn find(&self, adapter: Option<&AdapterHandle>) -> Option<u32> {
+        let Some(adapter) = adapter else { return Some(0) };
+        let numbered = || self.slots.iter().zip(1u32..);
+        let holds = |slot: &Slot| slot.holds.as_ref().is_some_and(|h| h.number() == adapter.number());
+        if let Some((_, number)) = numbered().find(|(slot, _)| holds(slot)) {
+            return Some(number);
+        }
+        let idle = numbered().filter(|(slot, _)| slot.users == 0);
+        idle.min_by_key(|(slot, _)| (slot.holds.is_some(), slot.used)).map(|(_, number)| number)
+    }
+
+    /// Takes the slot that [`AdapterSlots::find`] found.
+    pub(crate) fn take(&mut self, number: u32, adapter: Option<&AdapterHandle>) {
+        let (Some(slot), Some(adapter)) = (self.slots.get_mut((number as usize).wrapping_sub(1)), adapter)
+        else {
+            return;
+        };
+        self.uses += 1;
+        (slot.users, slot.used) = (slot.users + 1, self.uses);
+        if slot.holds.as_ref().is_none_or(|h| h.number() != adapter.number()) {
+            slot.holds = Some(adapter.clone());
+            self.swaps += 1;
+            self.to_fill.push(number);
+        }
+    }
+
+    /// A sequence that used slot `number` does not any more.
+    pub(crate) fn release(&mut self, number: u32) {
+        if let Some(slot) = self.slots.get_mut((number as usize).wrapping_sub(1)) {
+            debug_assert!(slot.users > 0, "slot {number} is released but not in use");
+            slot.users = slot.users.saturating_sub(1);
+        }
+    }
+
+    /// Slots to be filled now, and with what.
+    pub(crate) fn take_fills(&mut self) -> Vec<(u32, AdapterHandle)> {
+        let fill = |number: u32| Some((number, self.slots.get(number as usize - 1)?.holds.clone()?));
+        std::mem::take(&mut self.to_fill).into_iter().filter_map(fill).collect()
+    }
+
+    /// Forgets what is in slot `number`.
+    pub(crate) fn forget(&mut self, number: u32) {
+        if let Some(slot) = self.slots.get_mut((number as usize).wrapping_sub(1)) {
+            slot.holds = None;
+        }
+    }
+
+    /// Forgets what is in every slot: the device has lost it. No sequence may use any.
+    pub(crate) fn forget_all(&mut self) {
+        self.to_fill.clear();
+        for slot in &mut self.slots {
+            slot.holds = None;
+        }
+    }
+
+    /// Takes adapters out that nobody can ask for any more; says which slots are empty now.
+    pub(crate) fn take_unloaded(&mut self) -> Vec<u32> {
+        let gone = |slot: &Slot| slot.holds.as_ref().is_some_and(AdapterHandle::is_last);
+        let mut empty = Vec::new();
+        for (slot, number) in self.slots.iter_mut().zip(1..) {
+            if slot.users == 0 && gone(slot) {
+                slot.holds = None;
+                empty.push(number);
+            }
+        }
+        empty
+    }
+
+    /// Slots filled so far.
+    pub(crate) fn swaps(&self) -> u64 {
+        self.swaps
+    }
+
+    /// Checks that `users` are the slots of all running sequences.
+    #[cfg(test)]
+    pub(crate) fn check(&self, users: impl Iterator<Item = (u32, u64)>) {
+        let mut counts = vec![0; self.slots.len()];
+        for (number, adapter) in users {
+            assert_eq!(number == 0, adapter == 0, "slot 0 is for no adapter");
+            if let Some(slot) = self.slots.get((number as usize).wrapping_sub(1)) {
+                let held = slot.holds.as_ref().map(AdapterHandle::number);
+                assert_eq!(held, Some(adapter), "slot {number} holds another adapter");
+                counts[number as usize - 1] += 1;
+            }
+        }
+        let recorded: Vec<usize> = self.slots.iter().map(|s| s.users).collect();
+        assert_eq!(counts, recorded, "users recorded and sequences that run differ");
+    }
+}
