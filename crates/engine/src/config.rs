@@ -29,6 +29,8 @@ pub struct EngineConfig {
     pub max_stall: Option<Duration>,
     /// Whether a sequence's next tokens are guessed from what it repeats. Changes no token.
     pub prompt_lookup: bool,
+    /// Adapters held on the device at once.
+    pub adapter_slots: usize,
 }
 
 /// A limit that cannot work.
@@ -71,6 +73,7 @@ impl EngineConfig {
             ("max_waiting", self.max_waiting, 1, 1 << 20),
             ("max_waiting_per_client", self.max_waiting_per_client, 1, 1 << 20),
             ("vocab", self.vocab, 1, 1 << 24),
+            ("adapter_slots", self.adapter_slots, 0, 256),
         ];
         for (name, value, least, most) in ranges {
             if value < least || value > most {
@@ -116,6 +119,7 @@ mod tests {
         prefix_cache: true,
         prompt_lookup: true,
         max_stall: None,
+        adapter_slots: 0,
     };
 
     #[test]
@@ -129,6 +133,7 @@ mod tests {
             EngineConfig { context: usize::MAX, ..GOOD },
             EngineConfig { max_waiting: 0, ..GOOD },
             EngineConfig { vocab: 0, ..GOOD },
+            EngineConfig { adapter_slots: 257, ..GOOD },
         ] {
             assert!(bad.validate().is_err(), "{bad:?}");
         }

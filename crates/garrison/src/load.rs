@@ -128,6 +128,7 @@ fn engine_config(name: &str, spec: &ModelSpec, settings: &EngineSettings) -> Res
         vocab: spec.vocab,
         prefix_cache: settings.prefix_cache,
         prompt_lookup: settings.prompt_lookup,
+        adapter_slots: 0,
         max_stall: settings.max_stall,
     })
 }

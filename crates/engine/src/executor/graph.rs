@@ -100,7 +100,10 @@ mod tests {
             graphs.hit(&batch).map(|(_, graph)| *graph)
         };
         assert_eq!([hit(2, 0), hit(3, 0)], [Some(bucket(Absent, 2)), Some(bucket(Absent, 8))]);
-        assert_eq!([hit(2, 5), hit(4, 1), hit(5, 1)], [Some(bucket(Present, 4)), Some(bucket(Present, 4)), None]);
+        assert_eq!(
+            [hit(2, 5), hit(4, 1), hit(5, 1)],
+            [Some(bucket(Present, 4)), Some(bucket(Present, 4)), None]
+        );
         assert_eq!(hit(9, 0), None, "without adapters there is no use for a recording with them");
     }
 
