@@ -16,7 +16,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("model", &["device", "gguf", "types"]),
     ("engine", &["device", "model", "tokenizer", "types"]),
     ("server", &["engine", "tokenizer", "types"]),
-    ("testkit", &["device", "device-cpu", "gguf", "types"]),
+    ("testkit", &["device", "device-cpu", "gguf", "model", "types"]),
     ("garrison", &["device", "device-cpu", "engine", "gguf", "model", "server", "tokenizer", "types"]),
 ];
 

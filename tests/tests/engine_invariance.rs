@@ -71,6 +71,7 @@ impl Bench {
             vocab: model.spec().vocab,
             prefix_cache: setup.shortcuts,
             prompt_lookup: setup.shortcuts,
+            adapter_slots: 0,
             max_stall: setup.max_stall,
         };
         let executor = LocalExecutor::new(device, model, &config, KvDtype::F16).unwrap();

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use garrison_device::{BLOCK_SIZE, Batch, Device, KvDtype, SampleRow, StepBuffers, StepLimits, Want};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_gguf::Source;
-use garrison_model::{KvCache, Model, ModelSummary, Workspace};
+use garrison_model::{AdapterBank, KvCache, Model, ModelSummary, Workspace};
 use garrison_tests::shared;
 use garrison_tokenizer::{AddSpecial, Detokenizer, ParseSpecial, SkipSpecial, Tokenizer};
 use serde::Deserialize;
@@ -86,7 +86,8 @@ impl Runner {
             logprobs: None,
         }));
         self.step.write(&self.device, &batch).unwrap();
-        self.model.forward(&self.device, &self.step, &mut self.ws, &mut self.kv).unwrap();
+        let bank = AdapterBank::none();
+        self.model.forward(&self.device, &self.step, &bank, &mut self.ws, &mut self.kv).unwrap();
         let vocab = self.model.spec().vocab;
         let mut logits = vec![0f32; tokens.len() * vocab];
         self.device.read(&self.ws.logits, 0, &mut logits).unwrap();

@@ -13,7 +13,7 @@ use std::time::Instant;
 use garrison_device::{Batch, Device, KvDtype, SampleRow, StepBuffers, StepLimits, TokenCounts, Want};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa, available_threads};
 use garrison_gguf::Source;
-use garrison_model::{KvCache, Model, Workspace};
+use garrison_model::{AdapterBank, KvCache, Model, Workspace};
 use garrison_types::Sampling;
 
 struct Options {
@@ -93,7 +93,8 @@ impl Runner {
             logprobs: None,
         });
         self.step.write(&self.device, &batch)?;
-        self.model.forward(&self.device, &self.step, &mut self.workspace, &mut self.kv)?;
+        let bank = AdapterBank::none();
+        self.model.forward(&self.device, &self.step, &bank, &mut self.workspace, &mut self.kv)?;
         self.device.read(&self.workspace.logits, 0, &mut self.logits)?;
         let best = self.logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
         Ok(best.map_or(0, |(token, _)| token as u32))

@@ -4,12 +4,13 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use garrison_device::{
-    AttentionShape, Bucket, Capture, Device, DeviceError, Element, KvShape, Ops, RopeShape, StepBuffers,
-    WeightView,
+    AttentionShape, Bucket, Capture, Device, DeviceError, Element, KvShape, LoraShape, LoraView, Ops,
+    RopeShape, StepBuffers, WeightView,
 };
 
 use crate::buffer::Buffer;
 use crate::kv::KvLayer;
+use crate::lora::{LoraSlots, LoraWeight};
 use crate::matmul;
 use crate::ops::{self, Run};
 use crate::pool::Pool;
@@ -39,6 +40,7 @@ pub struct CpuDevice {
     level: Level,
     matmul: Mutex<matmul::Scratch>,
     attention: ops::attention::Scratch,
+    lora: Mutex<ops::lora::Scratch>,
 }
 
 /// A weight as the CPU computes with it.
@@ -71,7 +73,7 @@ impl CpuDevice {
         })?;
         let pool = Pool::new(options.threads);
         let attention = ops::attention::Scratch::new(pool.threads());
-        Ok(CpuDevice { pool, level, matmul: Mutex::default(), attention })
+        Ok(CpuDevice { pool, level, matmul: Mutex::default(), attention, lora: Mutex::default() })
     }
 
     /// Threads that compute.
@@ -97,6 +99,7 @@ impl Device for CpuDevice {
     type Buffer = Buffer;
     type Weight = CpuWeight;
     type KvLayer = KvLayer;
+    type LoraSlots = LoraSlots;
 
     fn name(&self) -> String {
         "cpu".into()
@@ -108,6 +111,25 @@ impl Device for CpuDevice {
 
     fn alloc_kv(&self, shape: &KvShape) -> Result<KvLayer, DeviceError> {
         KvLayer::zeroed(shape).ok_or_else(|| self.no_memory("the KV cache of a layer", shape.bytes()))
+    }
+
+    fn alloc_lora(&self, shape: &LoraShape) -> Result<LoraSlots, DeviceError> {
+        LoraSlots::empty(shape).ok_or_else(|| self.no_memory("adapter slots", shape.slots))
+    }
+
+    fn write_lora(&self, slots: &mut LoraSlots, slot: u32, view: &LoraView<'_>) -> Result<(), DeviceError> {
+        // What was there goes first, so that the two are never in memory together.
+        slots.put(slot, None);
+        let weight = LoraWeight::pack(&slots.shape, view).ok_or_else(|| {
+            let bytes = LoraWeight::bytes(&slots.shape, view.rank).unwrap_or(usize::MAX);
+            self.no_memory("an adapter", bytes)
+        })?;
+        slots.put(slot, Some(weight));
+        Ok(())
+    }
+
+    fn clear_lora(&self, slots: &mut LoraSlots, slot: u32) {
+        slots.put(slot, None);
     }
 
     fn load_weight(&self, view: &WeightView<'_>) -> Result<CpuWeight, DeviceError> {
@@ -169,6 +191,11 @@ impl Ops for CpuDevice {
             jobs.iter_mut().map(|(dst, w)| (dst.values_mut(rows * w.packed.n()), &w.packed)).collect();
         let mut scratch = lock(&self.matmul);
         matmul::matmul_group(&self.pool, self.isa(), &mut jobs, x.values(rows * k), rows, &mut scratch);
+    }
+
+    fn lora(&self, dst: &mut Buffer, x: &Buffer, slots: &LoraSlots, adapters: &Buffer, rows: usize) {
+        let (dst, x) = (dst.values_mut(rows * slots.shape.n), x.values(rows * slots.shape.k));
+        ops::lora::lora(self.run(), dst, x, slots, adapters.indices(rows), &mut lock(&self.lora));
     }
 
     fn add_bias(&self, x: &mut Buffer, bias: &CpuWeight, rows: usize) {

@@ -7,7 +7,8 @@ use std::num::NonZeroUsize;
 use garrison_device::{Device, DeviceError, KvDtype, KvShape};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_testkit::conformance::{
-    Bounds, check_all, check_batch_invariance, check_matmul_against_f64, check_same_bits,
+    Bounds, check_all, check_batch_invariance, check_lora_against_f64, check_matmul_against_f64,
+    check_same_bits,
 };
 
 fn cpu(isa: Isa, threads: usize) -> CpuDevice {
@@ -26,6 +27,13 @@ fn every_variant_conforms_to_the_scalar_reference() {
 fn products_mean_what_the_file_says() {
     for isa in Isa::available() {
         check_matmul_against_f64(&cpu(isa, 2));
+    }
+}
+
+#[test]
+fn adapters_add_what_their_matrices_say() {
+    for isa in Isa::available() {
+        check_lora_against_f64(&cpu(isa, 2));
     }
 }
 

@@ -95,6 +95,12 @@ impl Batch {
         self.kv_len.len()
     }
 
+    /// `[tokens]` the adapter slot of each token: its sequence's.
+    pub fn token_adapters(&self) -> Vec<u32> {
+        let lens = self.q_start.windows(2).map(|ends| (ends[1] - ends[0]) as usize);
+        lens.zip(&self.adapters).flat_map(|(len, &slot)| std::iter::repeat_n(slot, len)).collect()
+    }
+
     /// Empties the batch, keeping its memory.
     pub fn clear(&mut self) {
         let Batch { tokens, positions, slots, q_start, kv_len, blocks, block_start, adapters, samples } =
@@ -144,7 +150,8 @@ mod tests {
     fn slots_follow_the_block_table() {
         let mut b = Batch::default();
         b.push_sequence(&[7, 8, 9], 18, &[5, 2], 0);
-        let first = b.push_sequence(&[1], 1, &[3], 0);
+        let first = b.push_sequence(&[1], 1, &[3], 4);
+        assert_eq!(b.token_adapters(), [0, 0, 0, 4]);
         assert_eq!(b.positions, [15, 16, 17, 0]);
         assert_eq!(b.slots, [5 * 16 + 15, 2 * 16, 2 * 16 + 1, 3 * 16]);
         assert_eq!(

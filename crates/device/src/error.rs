@@ -21,6 +21,14 @@ pub enum DeviceError {
         /// Why not.
         reason: String,
     },
+    /// An adapter is larger than what its slot was made for.
+    #[error("the adapter has rank {rank}; slots take up to {max_rank}")]
+    Rank {
+        /// The adapter's.
+        rank: usize,
+        /// The slots'.
+        max_rank: usize,
+    },
     /// The device failed while computing; its state is lost.
     #[error("{device} failed: {reason}")]
     Failed {

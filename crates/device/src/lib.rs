@@ -16,11 +16,13 @@
 mod batch;
 mod error;
 mod kv;
+mod lora;
 mod ops;
 mod step;
 
 pub use batch::{Batch, SampleRow, Sampled, TokenCounts, TokenLogprobs, Want};
 pub use error::DeviceError;
 pub use kv::{BLOCK_SIZE, KvDtype, KvShape, NULL_BLOCK};
+pub use lora::{LoraShape, LoraView};
 pub use ops::{AttentionShape, Capture, Device, Element, Ops, RopePairing, RopeShape, WeightView};
-pub use step::{Bucket, StepBuffers, StepLimits, StepShape};
+pub use step::{Adapters, Bucket, StepBuffers, StepLimits, StepShape};

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 
 use garrison_types::TensorType;
 
-use crate::{Bucket, DeviceError, KvShape, StepBuffers};
+use crate::{Bucket, DeviceError, KvShape, LoraShape, LoraView, StepBuffers};
 
 /// A host type that a buffer can be written from and read to.
 pub trait Element: bytemuck::Pod + Debug {}
@@ -38,6 +38,8 @@ pub trait Device: Sized + Send + Sync + 'static {
     type Weight: Send + Sync;
     /// Keys and values of one layer, see [`KvShape`].
     type KvLayer: Send + Sync;
+    /// The adapter slots beside one linear layer, see [`LoraShape`].
+    type LoraSlots: Send + Sync;
 
     /// What `ready … device=` and logs call it, e.g. `cpu` or `cuda:0`.
     fn name(&self) -> String;
@@ -53,6 +55,27 @@ pub trait Device: Sized + Send + Sync + 'static {
     /// # Errors
     /// If memory is short.
     fn alloc_kv(&self, shape: &KvShape) -> Result<Self::KvLayer, DeviceError>;
+
+    /// Empty adapter slots.
+    ///
+    /// # Errors
+    /// If memory is short.
+    fn alloc_lora(&self, shape: &LoraShape) -> Result<Self::LoraSlots, DeviceError>;
+
+    /// Fills slot `slot`, whatever was in it. Everything enqueued before sees what was there before.
+    /// A slot or shape that is not the slots' own is a bug and asserts.
+    ///
+    /// # Errors
+    /// If memory is short; the slot is then empty.
+    fn write_lora(
+        &self,
+        slots: &mut Self::LoraSlots,
+        slot: u32,
+        view: &LoraView<'_>,
+    ) -> Result<(), DeviceError>;
+
+    /// Empties a slot: it adds nothing from now on.
+    fn clear_lora(&self, slots: &mut Self::LoraSlots, slot: u32);
 
     /// Takes a weight over, repacking it as the device likes. The view's bytes are not needed
     /// afterwards.
@@ -144,6 +167,18 @@ pub trait Ops: Device {
         }
     }
 
+    /// `dst[i, :] += scale_s * B_s A_s x[i, :]` with `s = adapters[i]`, for `rows` rows: `x` is `[rows,
+    /// k]`, `dst` is `[rows, n]`. Slot 0 and empty slots add nothing; a slot that does not exist is a
+    /// bug and asserts where the device can look.
+    fn lora(
+        &self,
+        dst: &mut Self::Buffer,
+        x: &Self::Buffer,
+        slots: &Self::LoraSlots,
+        adapters: &Self::Buffer,
+        rows: usize,
+    );
+
     /// `x[i, :] += bias[:]`; `bias` is `[1, n]`.
     fn add_bias(&self, x: &mut Self::Buffer, bias: &Self::Weight, rows: usize);
 
@@ -196,7 +231,8 @@ pub trait Capture: Ops {
     /// A recorded step; uninhabited where there is no such thing.
     type Graph: Send;
 
-    /// The step sizes worth recording, ascending; empty where steps are not recorded.
+    /// The step sizes worth recording, without adapters, ascending; empty where steps are not
+    /// recorded.
     fn capture_buckets(&self, max_seqs: usize) -> Vec<Bucket>;
 
     /// Records what `forward` enqueues.

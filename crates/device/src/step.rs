@@ -15,9 +15,27 @@ pub struct StepLimits {
     pub blocks: usize,
 }
 
+/// Whether any sequence of a step has an adapter. A step without one enqueues nothing for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Adapters {
+    #[default]
+    Absent,
+    Present,
+}
+
+impl Adapters {
+    /// Of these slots; 0 is none.
+    pub fn among(slots: &[u32]) -> Adapters {
+        if slots.iter().all(|&slot| slot == 0) { Adapters::Absent } else { Adapters::Present }
+    }
+}
+
 /// A captured step's size: what `forward` may depend on besides buffer contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bucket {
+    /// Whether what adapters add is part of it.
+    pub adapters: Adapters,
     /// Tokens over all sequences.
     pub tokens: usize,
     /// Sequences.
@@ -33,6 +51,8 @@ pub struct StepShape {
     pub seqs: usize,
     /// Rows of logits.
     pub rows: usize,
+    /// Whether any of the sequences has an adapter.
+    pub adapters: Adapters,
 }
 
 /// A [`Batch`] on the device, all indices `u32`.
@@ -51,10 +71,12 @@ pub struct StepBuffers<D: Device> {
     pub blocks: D::Buffer,
     /// `[seqs + 1]`
     pub block_start: D::Buffer,
-    /// `[seqs]`
-    pub adapters: D::Buffer,
+    /// `[tokens]` adapter slot of each token's sequence.
+    pub token_adapters: D::Buffer,
     /// `[rows]` indices into tokens of the rows whose logits are wanted.
     pub rows: D::Buffer,
+    /// `[rows]` adapter slot of each of those rows.
+    pub row_adapters: D::Buffer,
     /// How much of each is in use.
     pub shape: StepShape,
     limits: StepLimits,
@@ -74,8 +96,9 @@ impl<D: Device> StepBuffers<D> {
             kv_len: device.alloc::<u32>(limits.seqs)?,
             blocks: device.alloc::<u32>(limits.blocks)?,
             block_start: device.alloc::<u32>(limits.seqs + 1)?,
-            adapters: device.alloc::<u32>(limits.seqs)?,
+            token_adapters: device.alloc::<u32>(limits.tokens)?,
             rows: device.alloc::<u32>(limits.rows)?,
+            row_adapters: device.alloc::<u32>(limits.rows)?,
             shape: StepShape::default(),
             limits,
         })
@@ -91,7 +114,12 @@ impl<D: Device> StepBuffers<D> {
     /// # Errors
     /// If the device fails. A batch beyond the limits is a bug of the scheduler and asserts.
     pub fn write(&mut self, device: &D, batch: &Batch) -> Result<(), DeviceError> {
-        let shape = StepShape { tokens: batch.tokens.len(), seqs: batch.n_seqs(), rows: batch.samples.len() };
+        let shape = StepShape {
+            tokens: batch.tokens.len(),
+            seqs: batch.n_seqs(),
+            rows: batch.samples.len(),
+            adapters: Adapters::among(&batch.adapters),
+        };
         assert!(
             shape.tokens <= self.limits.tokens
                 && shape.seqs <= self.limits.seqs
@@ -102,6 +130,8 @@ impl<D: Device> StepBuffers<D> {
             self.limits
         );
         let rows: Vec<u32> = batch.samples.iter().map(|s| s.row).collect();
+        let token_adapters = batch.token_adapters();
+        let row_adapters: Vec<u32> = rows.iter().map(|&row| token_adapters[row as usize]).collect();
         device.write(&mut self.tokens, &batch.tokens)?;
         device.write(&mut self.positions, &batch.positions)?;
         device.write(&mut self.slots, &batch.slots)?;
@@ -109,8 +139,9 @@ impl<D: Device> StepBuffers<D> {
         device.write(&mut self.kv_len, &batch.kv_len)?;
         device.write(&mut self.blocks, &batch.blocks)?;
         device.write(&mut self.block_start, &batch.block_start)?;
-        device.write(&mut self.adapters, &batch.adapters)?;
+        device.write(&mut self.token_adapters, &token_adapters)?;
         device.write(&mut self.rows, &rows)?;
+        device.write(&mut self.row_adapters, &row_adapters)?;
         self.shape = shape;
         Ok(())
     }

@@ -29,6 +29,8 @@ pub struct EngineConfig {
     pub max_stall: Option<Duration>,
     /// Whether a sequence's next tokens are guessed from what it repeats. Changes no token.
     pub prompt_lookup: bool,
+    /// Adapters held on the device at once.
+    pub adapter_slots: usize,
 }
 
 /// A limit that cannot work.
@@ -74,6 +76,7 @@ impl EngineConfig {
             ("max_waiting", self.max_waiting, 1, 1 << 20),
             ("max_waiting_per_client", self.max_waiting_per_client, 1, 1 << 20),
             ("vocab", self.vocab, 1, 1 << 24),
+            ("adapter_slots", self.adapter_slots, 0, 256),
         ];
         for (name, value, least, most) in ranges {
             if value < least || value > most {
@@ -119,6 +122,7 @@ mod tests {
         prefix_cache: true,
         prompt_lookup: true,
         max_stall: None,
+        adapter_slots: 0,
     };
 
     #[test]
@@ -132,6 +136,7 @@ mod tests {
             EngineConfig { context: usize::MAX, ..GOOD },
             EngineConfig { max_waiting: 0, ..GOOD },
             EngineConfig { vocab: 0, ..GOOD },
+            EngineConfig { adapter_slots: 257, ..GOOD },
         ] {
             assert!(bad.validate().is_err(), "{bad:?}");
         }

@@ -191,6 +191,7 @@ fn engine_config(
         vocab: spec.vocab,
         prefix_cache: settings.prefix_cache,
         prompt_lookup: settings.prompt_lookup,
+        adapter_slots: 0,
         max_stall: settings.max_stall,
     })
 }

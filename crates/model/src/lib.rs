@@ -2,7 +2,8 @@
 //! over the device's ops.
 //!
 //! [`ModelSpec::read`] answers every question about the architecture, [`Model::load`] brings the
-//! weights over, [`Model::forward`] runs a step. The model sees a batch, never a request; it is
+//! weights over, [`Model::forward`] runs a step, through the adapters
+//! of an [`AdapterBank`] where its sequences ask for them. The model sees a batch, never a request; it is
 //! generic over the device and knows of no quantization.
 //!
 //! Deliberately absent: sampling, tokens' meaning, block allocation, kernels, file formats. A new
@@ -13,6 +14,7 @@
 mod blocks;
 mod error;
 mod load;
+mod lora;
 mod names;
 mod read;
 mod rope;
@@ -24,6 +26,7 @@ mod workspace;
 
 pub use error::LoadError;
 pub use load::LoadProgress;
+pub use lora::{Adapter, AdapterBank, AdapterError, LowRank, Target};
 pub use rope::{Rope, RopeScaling};
 pub use spec::{Architecture, ModelSpec, OutputHead, QkNorm, QkvBias};
 pub use summary::{ModelSummary, TypeShare};

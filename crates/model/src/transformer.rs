@@ -9,8 +9,9 @@ use garrison_device::{Device, DeviceError, Ops, StepBuffers};
 
 use crate::blocks::attention::{attend, project};
 use crate::blocks::mlp::feed_forward;
+use crate::lora::Rows;
 use crate::weights::{Head, Weights};
-use crate::{KvCache, ModelSpec, Workspace};
+use crate::{AdapterBank, KvCache, ModelSpec, Workspace};
 
 /// A loaded model: its spec, and its weights as the device keeps them.
 pub struct Model<D: Device> {
@@ -35,7 +36,8 @@ impl<D: Device> Model<D> {
 
 impl<B: Ops> Model<B> {
     /// Runs one step: stores the keys and values of all its tokens in `kv` and leaves the wanted
-    /// rows' logits in `ws.logits`, `[step.shape.rows, vocab]`.
+    /// rows' logits in `ws.logits`, `[step.shape.rows, vocab]`. Each row goes through the adapter that
+    /// its sequence names.
     ///
     /// Reads no host value of the step but its shape, so that a recorded step can be replayed.
     ///
@@ -45,6 +47,7 @@ impl<B: Ops> Model<B> {
         &self,
         device: &B,
         step: &StepBuffers<B>,
+        bank: &AdapterBank<B>,
         ws: &mut Workspace<B>,
         kv: &mut KvCache<B>,
     ) -> Result<(), DeviceError> {
@@ -59,11 +62,12 @@ impl<B: Ops> Model<B> {
 
         let last = weights.layers.len() - 1;
         for (i, (layer, kv)) in weights.layers.iter().zip(&mut kv.layers).enumerate() {
-            attend(device, spec, &layer.attention, step, ws, kv);
+            let rows = Rows::tokens(step, bank, i);
+            attend(device, spec, &layer.attention, step, &rows, ws, kv);
             if i < last {
                 let Workspace { hidden, attended, scratch, .. } = &mut *ws;
-                project(device, spec, &layer.attention, attended, scratch, hidden, shape.tokens);
-                feed_forward(device, spec, &layer.mlp, scratch, hidden, shape.tokens);
+                project(device, spec, &layer.attention, &rows, attended, scratch, hidden);
+                feed_forward(device, spec, &layer.mlp, &rows, scratch, hidden);
             }
         }
         if shape.rows == 0 {
@@ -73,9 +77,9 @@ impl<B: Ops> Model<B> {
         let Workspace { logits, hidden, attended, wanted_hidden, wanted_attended, scratch, .. } = ws;
         device.gather(wanted_attended, attended, &step.rows, shape.rows, spec.q_width());
         device.gather(wanted_hidden, hidden, &step.rows, shape.rows, spec.hidden);
-        let layer = &weights.layers[last];
-        project(device, spec, &layer.attention, wanted_attended, scratch, wanted_hidden, shape.rows);
-        feed_forward(device, spec, &layer.mlp, scratch, wanted_hidden, shape.rows);
+        let (layer, rows) = (&weights.layers[last], Rows::wanted(step, bank, last));
+        project(device, spec, &layer.attention, &rows, wanted_attended, scratch, wanted_hidden);
+        feed_forward(device, spec, &layer.mlp, &rows, scratch, wanted_hidden);
 
         let head = match &weights.head {
             Head::Tied => &weights.embedding,

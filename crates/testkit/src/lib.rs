@@ -1,14 +1,16 @@
 //! What several crates' tests share: the conformance suite that every backend has to pass, and
-//! small random models.
+//! small random models and adapters.
 //!
 //! Nothing here is part of the product. A check that fails panics with what differed, where and
 //! by how much, as a test should.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)] // test code: what fails is the test
 
+mod adapter;
 pub mod conformance;
 mod random;
 mod tiny;
 
+pub use adapter::adapter;
 pub use random::{Random, blocks};
 pub use tiny::{Family, TinyModel, tiny_gguf};

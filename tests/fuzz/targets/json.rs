@@ -25,6 +25,7 @@ static MODEL: LazyLock<ServedModel> = LazyLock::new(|| {
         vocab: tokenizer.vocab_size(),
         prefix_cache: true,
         prompt_lookup: true,
+        adapter_slots: 0,
         max_stall: None,
     };
     let executor = Box::new(ScriptedExecutor::hashing(&config));

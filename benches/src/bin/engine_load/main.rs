@@ -109,6 +109,7 @@ impl Bench {
             prefix_cache: true,
             max_stall: Some(Duration::from_millis(250)),
             prompt_lookup: true,
+            adapter_slots: 0,
         }
     }
 

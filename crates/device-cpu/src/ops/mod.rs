@@ -9,6 +9,7 @@ pub(crate) mod add_bias;
 pub(crate) mod attention;
 pub(crate) mod embed;
 pub(crate) mod gather;
+pub(crate) mod lora;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
 pub(crate) mod rope_angles;

@@ -2,12 +2,13 @@
 //!
 //! Only pure decodes are recorded: there every sequence brings one token and wants one row. A batch
 //! between two buckets is padded up to the larger one with sequences that read and write the null
-//! block. A device that records nothing has no buckets, and none of this ever runs.
+//! block. A decode with adapters and one without are different recordings, so that the latter costs what
+//! it would if there were no adapters. A device that records nothing has no buckets, and none of this ever runs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use garrison_device::{Batch, Bucket, NULL_BLOCK, SampleRow, Want};
+use garrison_device::{Adapters, Batch, Bucket, NULL_BLOCK, SampleRow, Want};
 use garrison_types::Sampling;
 
 /// The recorded steps, smallest bucket first.
@@ -34,8 +35,9 @@ impl<G> Graphs<G> {
         if batch.tokens.len() != n || batch.samples.len() != n {
             return None;
         }
-        let (bucket, graph) = self.graphs.range(Bucket { tokens: n, seqs: n }..).next()?;
-        Some((*bucket, graph))
+        let least = Bucket { adapters: Adapters::among(&batch.adapters), tokens: n, seqs: n };
+        let (bucket, graph) = self.graphs.range(least..).next()?;
+        (bucket.adapters == least.adapters).then_some((*bucket, graph))
     }
 }
 
@@ -60,15 +62,19 @@ pub(super) fn pad(batch: &mut Batch, bucket: Bucket) {
 mod tests {
     use super::*;
 
+    fn bucket(adapters: Adapters, n: usize) -> Bucket {
+        Bucket { adapters, tokens: n, seqs: n }
+    }
+
     fn decodes(n: usize) -> Batch {
         let mut batch = Batch::default();
-        pad(&mut batch, Bucket { tokens: n, seqs: n });
+        pad(&mut batch, bucket(Adapters::Absent, n));
         batch
     }
 
     #[test]
     fn a_decode_hits_the_smallest_bucket_that_holds_it() {
-        let buckets = [1, 8, 2, 4].map(|n| Bucket { tokens: n, seqs: n }).to_vec();
+        let buckets = [1, 8, 2, 4].map(|n| bucket(Adapters::Absent, n)).to_vec();
         let mut order = Vec::new();
         let graphs = Graphs::record(buckets, |b| {
             order.push(b.seqs);
@@ -84,11 +90,29 @@ mod tests {
     }
 
     #[test]
+    fn a_decode_with_adapters_has_a_recording_of_its_own() {
+        use Adapters::{Absent, Present};
+        let buckets = vec![bucket(Absent, 2), bucket(Absent, 8), bucket(Present, 4)];
+        let graphs = Graphs::record(buckets, Ok::<Bucket, ()>).unwrap();
+        let hit = |n: usize, slot: u32| {
+            let mut batch = decodes(n);
+            batch.adapters[n - 1] = slot;
+            graphs.hit(&batch).map(|(_, graph)| *graph)
+        };
+        assert_eq!([hit(2, 0), hit(3, 0)], [Some(bucket(Absent, 2)), Some(bucket(Absent, 8))]);
+        assert_eq!(
+            [hit(2, 5), hit(4, 1), hit(5, 1)],
+            [Some(bucket(Present, 4)), Some(bucket(Present, 4)), None]
+        );
+        assert_eq!(hit(9, 0), None, "without adapters there is no use for a recording with them");
+    }
+
+    #[test]
     fn padding_touches_only_the_null_block() {
         let mut batch = Batch::default();
         batch.push_sequence(&[7], 20, &[5, 2], 0);
         batch.samples = decodes(1).samples;
-        pad(&mut batch, Bucket { tokens: 4, seqs: 4 });
+        pad(&mut batch, bucket(Adapters::Absent, 4));
         assert_eq!((batch.n_seqs(), batch.samples.len()), (4, 4));
         assert_eq!(batch.slots, [2 * 16 + 3, 0, 0, 0]);
         assert_eq!(batch.samples.iter().map(|s| s.row).collect::<Vec<_>>(), [0, 1, 2, 3]);

@@ -1,14 +1,14 @@
 //! A model on a device of this machine.
 //!
 //! Owns everything a step touches, allocated once: the step buffers that the batch is written to,
-//! the model's workspace and KV cache, the recorded steps, and a row of logits on the host. Rows
+//! the model's workspace and KV cache, the adapters' slots, the recorded steps, and a row of logits on the host. Rows
 //! come over one by one, so the host never holds more than one.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use garrison_device::{Batch, Bucket, Capture, DeviceError, KvDtype, StepBuffers, StepLimits};
-use garrison_model::{KvCache, Model, Workspace};
+use garrison_device::{Adapters, Batch, Bucket, Capture, DeviceError, KvDtype, StepBuffers, StepLimits};
+use garrison_model::{Adapter, AdapterBank, KvCache, Model, Workspace};
 
 use super::graph::{Graphs, pad};
 use super::{Execute, StepOutput};
@@ -20,6 +20,7 @@ pub struct LocalExecutor<B: Capture> {
     device: Arc<B>,
     model: Model<B>,
     memory: Memory<B>,
+    adapters: AdapterBank<B>,
     graphs: Graphs<B::Graph>,
     /// A padded copy of the batch, for recorded steps.
     padded: Batch,
@@ -54,10 +55,12 @@ impl<B: Capture> LocalExecutor<B> {
             workspace: Workspace::new(&*device, model.spec(), limits)?,
             kv: KvCache::new(&*device, model.spec(), config.n_blocks, kv_dtype)?,
         };
-        let graphs = Graphs::record(buckets, |bucket| memory.record(&device, &model, bucket))?;
+        let adapters = AdapterBank::new(&*device, model.spec(), config.adapter_slots, Adapter::MAX_RANK)?;
+        let buckets = with_adapters(buckets, &adapters);
+        let graphs = Graphs::record(buckets, |bucket| memory.record(&device, &model, &adapters, bucket))?;
         let logits = vec![0.0; model.spec().vocab];
         let (padded, sampler) = (Batch::default(), Sampler::default());
-        Ok(LocalExecutor { device, model, memory, graphs, padded, logits, sampler })
+        Ok(LocalExecutor { device, model, memory, adapters, graphs, padded, logits, sampler })
     }
 
     /// The model.
@@ -77,23 +80,40 @@ fn with_padding(limits: StepLimits, buckets: &[Bucket]) -> StepLimits {
     }
 }
 
+/// Where there are slots for adapters, each bucket is recorded with and without them.
+fn with_adapters<B: Capture>(buckets: Vec<Bucket>, bank: &AdapterBank<B>) -> Vec<Bucket> {
+    let kinds: &[Adapters] =
+        if bank.slots() == 0 { &[Adapters::Absent] } else { &[Adapters::Absent, Adapters::Present] };
+    let each = |bucket| kinds.iter().map(move |&adapters| Bucket { adapters, ..bucket });
+    buckets.into_iter().flat_map(each).collect()
+}
+
 impl<B: Capture> Memory<B> {
     /// Warms a bucket up, so that whatever is done once is done, and records it. Everything it
     /// writes goes to the null block.
-    fn record(&mut self, device: &B, model: &Model<B>, bucket: Bucket) -> Result<B::Graph, DeviceError> {
+    fn record(
+        &mut self,
+        device: &B,
+        model: &Model<B>,
+        adapters: &AdapterBank<B>,
+        bucket: Bucket,
+    ) -> Result<B::Graph, DeviceError> {
         let Memory { step, workspace, kv } = self;
         let mut batch = Batch::default();
         pad(&mut batch, bucket);
         step.write(device, &batch)?;
-        model.forward(device, step, workspace, kv)?;
+        step.shape.adapters = bucket.adapters;
+        model.forward(device, step, adapters, workspace, kv)?;
         device.synchronize()?;
-        device.capture(|| model.forward(device, step, workspace, kv))
+        device.capture(|| model.forward(device, step, adapters, workspace, kv))
     }
 }
 
 impl<B: Capture> Execute for LocalExecutor<B> {
     fn step(&mut self, batch: &Batch) -> Result<StepOutput, DeviceError> {
         let begun = Instant::now();
+        let empty = batch.adapters.iter().find(|&&slot| slot != 0 && !self.adapters.holds(slot));
+        assert!(empty.is_none(), "a batch names adapter slot {empty:?}, which holds none");
         let Memory { step, workspace, kv } = &mut self.memory;
         match self.graphs.hit(batch) {
             Some((bucket, graph)) => {
@@ -106,7 +126,7 @@ impl<B: Capture> Execute for LocalExecutor<B> {
             }
             None => {
                 step.write(&*self.device, batch)?;
-                self.model.forward(&self.device, step, workspace, kv)?;
+                self.model.forward(&self.device, step, &self.adapters, workspace, kv)?;
             }
         }
         let mut samples = Vec::with_capacity(batch.samples.len());
@@ -119,5 +139,13 @@ impl<B: Capture> Execute for LocalExecutor<B> {
             self.device.synchronize()?;
         }
         Ok(StepOutput { samples, seconds: begun.elapsed().as_secs_f64() })
+    }
+
+    fn load_adapter(&mut self, slot: u32, adapter: &Adapter) -> Result<(), DeviceError> {
+        self.adapters.fill(&self.device, slot, adapter)
+    }
+
+    fn clear_adapter(&mut self, slot: u32) {
+        self.adapters.clear(&self.device, slot);
     }
 }

@@ -6,6 +6,7 @@ mod local;
 mod scripted;
 
 use garrison_device::{Batch, DeviceError, Sampled};
+use garrison_model::Adapter;
 
 pub use local::LocalExecutor;
 pub use scripted::{ScriptControl, ScriptedExecutor};
@@ -17,6 +18,16 @@ pub trait Execute: Send {
     /// # Errors
     /// If the device fails; its KV cache is then taken to be lost.
     fn step(&mut self, batch: &Batch) -> Result<StepOutput, DeviceError>;
+
+    /// Puts an adapter into a slot, 1 to `adapter_slots`, in place of what was there. What the KV cache
+    /// holds was computed with what was there before.
+    ///
+    /// # Errors
+    /// If the device has no room for it; the slot is then empty, and steps go on.
+    fn load_adapter(&mut self, slot: u32, adapter: &Adapter) -> Result<(), DeviceError>;
+
+    /// Empties a slot. A batch that names an empty slot is a bug and asserts.
+    fn clear_adapter(&mut self, slot: u32);
 }
 
 /// A smaller model that guesses what the large one will say, with the same token ids.

@@ -3,12 +3,15 @@
 //! It keeps a KV cache of its own that stores tokens instead of keys and values, and reads each
 //! sequence's past back through its block table. So a wrong slot, a block freed too early or a
 //! token not computed again changes the text, as it would with a model; and every batch is checked
-//! to be well formed. Logits are a pure function of the past, and the real sampler draws from them.
+//! to be well formed. Logits are a pure function of the past and of the sequence's adapter, and the
+//! real sampler draws from them. Each cached token remembers the adapter it was computed with, so
+//! that a block shared between two adapters is found out.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use garrison_device::{BLOCK_SIZE, Batch, DeviceError, StepLimits};
+use garrison_model::Adapter;
 
 use super::check::check;
 use super::{Execute, StepOutput};
@@ -24,8 +27,10 @@ pub struct ScriptedExecutor {
     limits: StepLimits,
     n_blocks: usize,
     vocab: usize,
-    /// `[n_blocks * BLOCK_SIZE]` the token and position stored in each slot.
-    cache: Vec<(u32, u32)>,
+    /// `[n_blocks * BLOCK_SIZE]`
+    cache: Vec<Cell>,
+    /// `[adapter_slots]` digests of the adapters, slot 1 first.
+    adapters: Vec<Option<u64>>,
     sampler: Sampler,
     control: ScriptControl,
 }
@@ -56,8 +61,17 @@ struct Control {
 /// Steps remembered in the log.
 const LOG: usize = 10_000;
 
+/// What a slot of the KV cache holds.
+#[derive(Clone, Copy)]
+struct Cell {
+    token: u32,
+    position: u32,
+    /// Digest of the adapter it was computed with.
+    adapter: Option<u64>,
+}
+
 /// A slot that was never written.
-const EMPTY: (u32, u32) = (u32::MAX, u32::MAX);
+const EMPTY: Cell = Cell { token: u32::MAX, position: u32::MAX, adapter: None };
 
 impl ScriptedExecutor {
     /// Logits that look random and depend on every token so far.
@@ -96,6 +110,7 @@ impl ScriptedExecutor {
             n_blocks: config.n_blocks,
             vocab: config.vocab,
             cache: vec![EMPTY; config.n_blocks * BLOCK_SIZE],
+            adapters: vec![None; config.adapter_slots],
             sampler: Sampler::default(),
             control: ScriptControl::default(),
         }
@@ -106,14 +121,34 @@ impl ScriptedExecutor {
         self.control.clone()
     }
 
+    /// The digest of the adapter in a slot that a batch names.
+    fn adapter(&self, slot: u32) -> Option<u64> {
+        let index = (slot as usize).checked_sub(1)?;
+        let digest = self.adapters.get(index).copied().flatten();
+        assert!(digest.is_some(), "a batch names adapter slot {slot}, which holds none");
+        digest
+    }
+
+    /// Where an adapter's digest is kept.
+    fn slot_mut(&mut self, slot: u32) -> &mut Option<u64> {
+        let n = self.adapters.len();
+        assert!(slot > 0 && slot as usize <= n, "adapter slot {slot} is not one of 1 to {n}");
+        &mut self.adapters[slot as usize - 1]
+    }
+
     /// The tokens of sequence `seq` of the batch, read back from the cache.
     fn past(&self, batch: &Batch, seq: usize) -> Vec<u32> {
+        let adapter = self.adapter(batch.adapters[seq]);
         let table = &batch.blocks[batch.block_start[seq] as usize..batch.block_start[seq + 1] as usize];
         let read = |position: usize| {
             let slot = table[position / BLOCK_SIZE] as usize * BLOCK_SIZE + position % BLOCK_SIZE;
-            let (token, stored) = self.cache[slot];
-            assert_eq!(stored as usize, position, "slot {slot} of sequence {seq} holds another position");
-            token
+            let cell = self.cache[slot];
+            assert_eq!(
+                cell.position as usize, position,
+                "slot {slot} of sequence {seq} holds another position"
+            );
+            assert_eq!(cell.adapter, adapter, "slot {slot} of sequence {seq} is another adapter's");
+            cell.token
         };
         (0..batch.kv_len[seq] as usize).map(read).collect()
     }
@@ -123,8 +158,11 @@ impl Execute for ScriptedExecutor {
     fn step(&mut self, batch: &Batch) -> Result<StepOutput, DeviceError> {
         check(batch, &self.limits, self.n_blocks, self.vocab);
         self.control.begin(batch)?;
-        for ((&slot, &token), &position) in batch.slots.iter().zip(&batch.tokens).zip(&batch.positions) {
-            self.cache[slot as usize] = (token, position);
+        let adapters = batch.token_adapters();
+        let tokens = batch.slots.iter().zip(&batch.tokens).zip(&batch.positions).zip(&adapters);
+        for (((&slot, &token), &position), &adapter) in tokens {
+            let adapter = self.adapter(adapter);
+            self.cache[slot as usize] = Cell { token, position, adapter };
         }
         let mut output = StepOutput { samples: Vec::new(), seconds: self.control.cost(batch.tokens.len()) };
         let mut logits = vec![0.0; self.vocab];
@@ -134,10 +172,29 @@ impl Execute for ScriptedExecutor {
             while let Some(row) = samples.next_if(|s| s.row < batch.q_start[seq + 1]) {
                 logits.fill(0.0);
                 (self.script)(&past[..row.position as usize], &mut logits);
+                adapt(self.adapter(batch.adapters[seq]), &mut logits);
                 output.samples.push(self.sampler.sample(&mut logits, row));
             }
         }
         Ok(output)
+    }
+
+    fn load_adapter(&mut self, slot: u32, adapter: &Adapter) -> Result<(), DeviceError> {
+        *self.slot_mut(slot) = Some(adapter.digest());
+        Ok(())
+    }
+
+    fn clear_adapter(&mut self, slot: u32) {
+        *self.slot_mut(slot) = None;
+    }
+}
+
+/// What an adapter does: to each logit something that looks random, -4 to 4.
+fn adapt(adapter: Option<u64>, logits: &mut [f32]) {
+    let Some(digest) = adapter else { return };
+    for (id, logit) in logits.iter_mut().enumerate() {
+        let bits = mix(digest ^ (id as u64).wrapping_mul(0xD6E8_FEB8_6659_FD93)) >> 40;
+        *logit += bits as f32 / (1u32 << 24) as f32 * 8.0 - 4.0;
     }
 }
 

@@ -69,6 +69,7 @@ pub(super) fn config() -> EngineConfig {
         vocab: VOCAB,
         prefix_cache: true,
         prompt_lookup: false,
+        adapter_slots: 0,
         max_stall: None,
     }
 }

@@ -4,8 +4,9 @@
 
 use garrison_device::{AttentionShape, Ops, RopeShape, StepBuffers};
 
+use crate::lora::Rows;
 use crate::workspace::Scratch;
-use crate::{ModelSpec, Rope, Workspace};
+use crate::{ModelSpec, Rope, Target, Workspace};
 
 /// Weights of one layer's attention. Rows of `q`, `k` and `v` are heads times `head_dim`.
 pub(crate) struct Attention<W> {
@@ -52,13 +53,17 @@ pub(crate) fn attend<B: Ops>(
     spec: &ModelSpec,
     layer: &Attention<B::Weight>,
     step: &StepBuffers<B>,
+    rows: &Rows<'_, B>,
     ws: &mut Workspace<B>,
     kv: &mut B::KvLayer,
 ) {
-    let tokens = step.shape.tokens;
+    let tokens = rows.count;
     let Workspace { angles, hidden, attended, scratch: Scratch { normed, q, k, v, .. }, .. } = ws;
     device.rms_norm(normed, hidden, &layer.norm, tokens, spec.norm_eps);
     device.matmul_group(&mut [(q, &layer.q), (k, &layer.k), (v, &layer.v)], normed, tokens);
+    rows.adapt(device, Target::Q, q, normed);
+    rows.adapt(device, Target::K, k, normed);
+    rows.adapt(device, Target::V, v, normed);
 
     if let BiasWeights::Qkv { q: q_bias, k: k_bias, v: v_bias } = &layer.bias {
         device.add_bias(q, q_bias, tokens);
@@ -83,18 +88,19 @@ pub(crate) fn attend<B: Ops>(
     device.attention(attended, q, kv, step, &shape);
 }
 
-/// Adds the output projection of `attended` to the first `rows` rows of `hidden`.
+/// Adds the output projection of `attended` to the rows of `hidden`.
 pub(crate) fn project<B: Ops>(
     device: &B,
     spec: &ModelSpec,
     layer: &Attention<B::Weight>,
+    rows: &Rows<'_, B>,
     attended: &B::Buffer,
     scratch: &mut Scratch<B>,
     hidden: &mut B::Buffer,
-    rows: usize,
 ) {
-    device.matmul(&mut scratch.delta, attended, &layer.output, rows);
-    device.add(hidden, &scratch.delta, rows * spec.hidden);
+    device.matmul(&mut scratch.delta, attended, &layer.output, rows.count);
+    rows.adapt(device, Target::Output, &mut scratch.delta, attended);
+    device.add(hidden, &scratch.delta, rows.count * spec.hidden);
 }
 
 fn rope_shape(rope: &Rope, n_heads: usize, head_dim: usize) -> RopeShape {

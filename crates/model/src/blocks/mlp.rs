@@ -2,8 +2,9 @@
 
 use garrison_device::Ops;
 
-use crate::ModelSpec;
+use crate::lora::Rows;
 use crate::workspace::Scratch;
+use crate::{ModelSpec, Target};
 
 /// Weights of one layer's feed-forward block.
 pub(crate) struct Mlp<W> {
@@ -17,19 +18,23 @@ pub(crate) struct Mlp<W> {
     pub(crate) down: W,
 }
 
-/// Adds `down(silu(gate(norm(x))) * up(norm(x)))` to the first `rows` rows of `hidden`.
+/// Adds `down(silu(gate(norm(x))) * up(norm(x)))` to the rows of `hidden`.
 pub(crate) fn feed_forward<B: Ops>(
     device: &B,
     spec: &ModelSpec,
     layer: &Mlp<B::Weight>,
+    rows: &Rows<'_, B>,
     scratch: &mut Scratch<B>,
     hidden: &mut B::Buffer,
-    rows: usize,
 ) {
+    let count = rows.count;
     let Scratch { normed, delta, gate, up, activated, .. } = scratch;
-    device.rms_norm(normed, hidden, &layer.norm, rows, spec.norm_eps);
-    device.matmul_group(&mut [(gate, &layer.gate), (up, &layer.up)], normed, rows);
-    device.silu_mul(activated, gate, up, rows * spec.ffn_hidden);
-    device.matmul(delta, activated, &layer.down, rows);
-    device.add(hidden, delta, rows * spec.hidden);
+    device.rms_norm(normed, hidden, &layer.norm, count, spec.norm_eps);
+    device.matmul_group(&mut [(gate, &layer.gate), (up, &layer.up)], normed, count);
+    rows.adapt(device, Target::Gate, gate, normed);
+    rows.adapt(device, Target::Up, up, normed);
+    device.silu_mul(activated, gate, up, count * spec.ffn_hidden);
+    device.matmul(delta, activated, &layer.down, count);
+    rows.adapt(device, Target::Down, delta, activated);
+    device.add(hidden, delta, count * spec.hidden);
 }

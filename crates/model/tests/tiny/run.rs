@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use garrison_device::{BLOCK_SIZE, Batch, KvDtype, Ops, SampleRow, StepBuffers, StepLimits, Want};
 use garrison_gguf::Source;
-use garrison_model::{KvCache, Model, Workspace};
+use garrison_model::{Adapter, AdapterBank, KvCache, Model, Workspace};
 
 pub const LIMITS: StepLimits = StepLimits { tokens: 96, seqs: 8, rows: 96, blocks: 64 };
 const BLOCKS: usize = 40;
@@ -15,6 +15,7 @@ pub struct Runner<B: Ops> {
     step: StepBuffers<B>,
     ws: Workspace<B>,
     kv: KvCache<B>,
+    pub bank: AdapterBank<B>,
 }
 
 /// A sequence's share of a step.
@@ -45,14 +46,29 @@ impl<B: Ops> Runner<B> {
         let step = StepBuffers::new(&device, LIMITS).unwrap();
         let ws = Workspace::new(&device, model.spec(), LIMITS).unwrap();
         let kv = KvCache::new(&device, model.spec(), BLOCKS, dtype).unwrap();
-        Runner { model, device, step, ws, kv }
+        Runner { model, device, step, ws, kv, bank: AdapterBank::none() }
+    }
+
+    /// The same with these adapters in slots 1 and on.
+    pub fn with_adapters(mut self, adapters: &[&Adapter]) -> Runner<B> {
+        let spec = self.model.spec();
+        self.bank = AdapterBank::new(&self.device, spec, adapters.len(), Adapter::MAX_RANK).unwrap();
+        for (slot, adapter) in (1..).zip(adapters) {
+            self.bank.fill(&self.device, slot, adapter).unwrap();
+        }
+        self
     }
 
     /// One step; returns the wanted rows' logits in order.
     pub fn step(&mut self, parts: &[Part]) -> Vec<Vec<f32>> {
+        self.step_adapted(parts, &vec![0; parts.len()])
+    }
+
+    /// One step in which each part goes through the adapter in its slot.
+    pub fn step_adapted(&mut self, parts: &[Part], slots: &[u32]) -> Vec<Vec<f32>> {
         let mut batch = Batch::default();
-        for part in parts {
-            let first = batch.push_sequence(part.tokens, part.kv_len as u32, part.table, 0);
+        for (part, &slot) in parts.iter().zip(slots) {
+            let first = batch.push_sequence(part.tokens, part.kv_len as u32, part.table, slot);
             let end = first + part.tokens.len() as u32;
             let rows = match part.wanted {
                 Wanted::All => first..end,
@@ -62,7 +78,7 @@ impl<B: Ops> Runner<B> {
             batch.samples.extend(rows.map(sample_row));
         }
         self.step.write(&self.device, &batch).unwrap();
-        self.model.forward(&self.device, &self.step, &mut self.ws, &mut self.kv).unwrap();
+        self.model.forward(&self.device, &self.step, &self.bank, &mut self.ws, &mut self.kv).unwrap();
         let vocab = self.model.spec().vocab;
         let mut logits = vec![0f32; batch.samples.len() * vocab];
         if !logits.is_empty() {
@@ -73,11 +89,22 @@ impl<B: Ops> Runner<B> {
 
     /// Logits after every token of one sequence, run in chunks of these sizes.
     pub fn chunked(&mut self, tokens: &[u32], table: &[u32], chunks: &[usize]) -> Vec<Vec<f32>> {
+        self.chunked_adapted(tokens, table, chunks, 0)
+    }
+
+    /// [`Runner::chunked`] through the adapter in a slot.
+    pub fn chunked_adapted(
+        &mut self,
+        tokens: &[u32],
+        table: &[u32],
+        chunks: &[usize],
+        slot: u32,
+    ) -> Vec<Vec<f32>> {
         assert_eq!(chunks.iter().sum::<usize>(), tokens.len());
         let (mut at, mut logits) = (0, Vec::new());
         for n in chunks {
             let part = Part { tokens: &tokens[at..at + n], kv_len: at + n, table, wanted: Wanted::All };
-            logits.extend(self.step(&[part]));
+            logits.extend(self.step_adapted(&[part], &[slot]));
             at += n;
         }
         logits

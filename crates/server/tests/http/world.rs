@@ -90,6 +90,7 @@ pub(crate) fn engine_config() -> EngineConfig {
         vocab: VOCAB,
         prefix_cache: true,
         prompt_lookup: true,
+        adapter_slots: 0,
         max_stall: None,
     }
 }

@@ -8,7 +8,7 @@ use super::matmul::activations;
 use super::{assert_same_bits, buffer, poisoned, results, vector, weight};
 use crate::random::{Random, blocks};
 
-/// Checks that products, norms and attention give each row the same bits alone, in any chunk and
+/// Checks that products, adapters, norms and attention give each row the same bits alone, in any chunk and
 /// beside others.
 ///
 /// # Panics
@@ -17,6 +17,7 @@ pub fn check_batch_invariance<B: Ops>(device: &B) {
     for ty in TensorType::ALL {
         check_matmul(device, ty);
     }
+    super::lora::check_rows(device);
     check_rms_norm(device);
     for shape in shapes() {
         for dtype in DTYPES {

@@ -10,6 +10,7 @@
 
 mod attention;
 mod invariance;
+mod lora;
 mod matmul;
 mod rope;
 mod rows;
@@ -18,6 +19,7 @@ use garrison_device::{Device, Ops, WeightView};
 use garrison_device_cpu::CpuDevice;
 use garrison_types::TensorType;
 pub use invariance::check_batch_invariance;
+pub use lora::check_lora_against_f64;
 pub use matmul::check_matmul_against_f64;
 
 /// How far a candidate may be from the reference.
@@ -28,7 +30,7 @@ pub struct Bounds {
     pub rows: f32,
     /// Attention, likewise.
     pub attention: f32,
-    /// Products with F32, F16 and BF16 weights: normalized squared error.
+    /// Products with F32, F16 and BF16 weights, and what adapters add: normalized squared error.
     pub product: f64,
     /// Products with quantized weights, likewise.
     pub quantized_product: f64,
@@ -63,6 +65,7 @@ fn visit_all(visitor: &mut impl Visitor) {
     rows::visit(visitor);
     rope::visit(visitor);
     matmul::visit(visitor);
+    lora::visit(visitor);
     attention::visit(visitor);
 }
 
