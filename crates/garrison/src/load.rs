@@ -58,16 +58,16 @@ pub(crate) fn load(entry: &ModelEntry, settings: &EngineSettings) -> Result<Load
         .flatten()
         .map(|parts| KvCache::<CpuDevice>::bytes_per_block(parts.model.spec(), settings.kv_dtype) as u64);
     let config = engine_config(name, target.model.spec(), bytes_per_block.sum(), settings)?;
-    let execute = |model: Model<CpuDevice>| {
-        let config = EngineConfig { vocab: model.spec().vocab, ..config };
+    let execute = |model: Model<CpuDevice>, adapter_slots| {
+        let config = EngineConfig { vocab: model.spec().vocab, adapter_slots, ..config };
         LocalExecutor::new(Arc::clone(&device), model, &config, settings.kv_dtype).map_err(|e| refuse(&e))
     };
     let tokenizer = Arc::new(target.tokenizer);
-    let executor = Box::new(execute(target.model)?);
+    let executor = Box::new(execute(target.model, config.adapter_slots)?);
     let engine = match draft {
         Some(draft) => {
             let (vocab, context) = (draft.model.spec().vocab, draft.model.spec().context_length);
-            let model = DraftModel { executor: Box::new(execute(draft.model)?), vocab, context };
+            let model = DraftModel { executor: Box::new(execute(draft.model, 0)?), vocab, context };
             Engine::start_with_draft(executor, model, Arc::clone(&tokenizer), config)
         }
         None => Engine::start(executor, Arc::clone(&tokenizer), config),

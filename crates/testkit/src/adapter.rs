@@ -1,8 +1,11 @@
 //! Random adapters, as large in effect as trained ones.
 
-use garrison_model::{Adapter, LowRank, ModelSpec, Target};
+use std::sync::LazyLock;
 
-use crate::Random;
+use garrison_gguf::Source;
+use garrison_model::{Adapter, LowRank, ModelSpec, ModelSummary, Target};
+
+use crate::{Random, TinyModel, tiny_gguf};
 
 /// An adapter of one rank on these targets of every layer: the same for the same seed. It moves each
 /// output by about a quarter of what a weight of the usual size makes of it.
@@ -20,4 +23,16 @@ pub fn adapter(spec: &ModelSpec, rank: usize, targets: &[Target], seed: u64) -> 
     };
     let all = (0..spec.n_layers).flat_map(|layer| targets.iter().map(move |&target| (layer, target)));
     Adapter::from_parts(spec, all.map(|(layer, target)| part(layer, target))).unwrap()
+}
+
+/// A small adapter for executors that look at nothing but its digest: another for each seed.
+///
+/// # Panics
+/// If it cannot be made: a bug.
+pub fn tiny_adapter(seed: u64) -> Adapter {
+    static SPEC: LazyLock<ModelSpec> = LazyLock::new(|| {
+        let source = Source::parse(tiny_gguf(&TinyModel::default())).unwrap();
+        ModelSummary::read(&source).unwrap().spec
+    });
+    adapter(&SPEC, 1, &[Target::Q], seed)
 }

@@ -11,6 +11,6 @@ pub mod conformance;
 mod random;
 mod tiny;
 
-pub use adapter::adapter;
+pub use adapter::{adapter, tiny_adapter};
 pub use random::{Random, blocks};
 pub use tiny::{Family, TinyModel, tiny_gguf};

@@ -47,6 +47,8 @@ struct Control {
     begun: u64,
     /// Steps that will fail, the next one first.
     failures: usize,
+    /// Adapters that will find no room, the next one first.
+    adapter_failures: usize,
     /// Whether the next step panics.
     panics: bool,
     /// What steps say of their time, see [`ScriptControl::set_cost`].
@@ -180,6 +182,8 @@ impl Execute for ScriptedExecutor {
     }
 
     fn load_adapter(&mut self, slot: u32, adapter: &Adapter) -> Result<(), DeviceError> {
+        *self.slot_mut(slot) = None;
+        self.control.find_room()?;
         *self.slot_mut(slot) = Some(adapter.digest());
         Ok(())
     }
@@ -202,6 +206,11 @@ impl ScriptControl {
     /// The next `n` steps fail.
     pub fn fail_next(&self, n: usize) {
         self.lock().failures = n;
+    }
+
+    /// The next `n` adapters find no room.
+    pub fn fail_adapters(&self, n: usize) {
+        self.lock().adapter_failures = n;
     }
 
     /// The next step panics.
@@ -255,6 +264,16 @@ impl ScriptControl {
     fn lock(&self) -> MutexGuard<'_, Control> {
         // A panic inside a step was asked for; the state is still sound.
         self.inner.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room for an adapter, unless there is to be none.
+    fn find_room(&self) -> Result<(), DeviceError> {
+        let mut control = self.lock();
+        if control.adapter_failures == 0 {
+            return Ok(());
+        }
+        control.adapter_failures -= 1;
+        Err(DeviceError::OutOfMemory { device: "scripted".into(), what: "an adapter".into(), bytes: 1 })
     }
 
     /// Notes the step, and does to it what was asked for.

@@ -21,7 +21,12 @@ pub(super) struct Cached {
 
 impl Cached {
     pub(super) fn new(salt: Arc<str>, adapter: u64) -> Cached {
-        Cached { prefix: Prefix::Start { salt: Arc::clone(&salt), adapter }, salt, blocks: 0, prompt_tokens: 0 }
+        Cached {
+            prefix: Prefix::Start { salt: Arc::clone(&salt), adapter },
+            salt,
+            blocks: 0,
+            prompt_tokens: 0,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The engine on the scripted executor, which checks every batch, step by step or on its thread.
 
+mod adapters;
 mod drafting;
 mod policies;
 mod prefix;

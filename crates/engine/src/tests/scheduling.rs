@@ -1,8 +1,9 @@
+use garrison_testkit::tiny_adapter;
 use garrison_types::{FinishReason, Sampling};
 use proptest::prelude::*;
 
 use super::rig::*;
-use crate::{EngineConfig, Event, Failure, Request, Stream, SubmitError};
+use crate::{AdapterHandle, EngineConfig, Event, Failure, Request, Stream, SubmitError};
 
 #[test]
 fn sequences_join_and_leave_a_running_batch() {
@@ -246,6 +247,11 @@ pub(super) fn any_request() -> impl Strategy<Value = Request> {
     )
 }
 
+/// None, and three that are the same in every engine.
+fn adapters(rig: &Rig) -> [Option<AdapterHandle>; 4] {
+    std::array::from_fn(|i| (i > 0).then(|| rig.engine.add_adapter(tiny_adapter(i as u64)).unwrap()))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
@@ -254,49 +260,59 @@ proptest! {
     /// checks the pool and the order, the executor each batch).
     #[test]
     fn a_request_gets_the_same_answer_in_any_company(
-        requests in proptest::collection::vec((any_request(), 0usize..6), 1..17),
+        requests in proptest::collection::vec((any_request(), 0usize..6, 0usize..4), 1..17),
+        adapter_slots in 1usize..4,
         max_seqs in 1usize..17,
         max_batch_tokens in prop_oneof![1usize..6, 6usize..200],
         n_blocks in 8usize..40,
         (prefix_cache, prompt_lookup, drafted) in any::<(bool, bool, bool)>(),
     ) {
         let config =
-            EngineConfig { max_seqs, max_batch_tokens, n_blocks, prefix_cache, prompt_lookup, ..config() };
+            EngineConfig { max_seqs, max_batch_tokens, n_blocks, prefix_cache, prompt_lookup, adapter_slots, ..config() };
         let mut rig = if drafted { Rig::drafted(config) } else { Rig::repeating(config) };
         let mut streams = Vec::new();
-        for (request, steps_before) in &requests {
+        let adapters = adapters(&rig);
+        for (request, steps_before, adapter) in &requests {
             for _ in 0..*steps_before {
                 rig.step();
             }
-            streams.push(rig.engine.submit(request.clone()));
+            streams.push(rig.engine.submit(Request { adapter: adapters[*adapter].clone(), ..request.clone() }));
         }
         rig.run();
-        for ((request, _), stream) in requests.iter().zip(streams) {
+        for ((request, _, adapter), stream) in requests.iter().zip(streams) {
             let Ok(mut stream) = stream else {
                 prop_assert!(request.prompt.len() + 1 > config.sequence_limit());
                 continue;
             };
             let plain = EngineConfig { prefix_cache: false, prompt_lookup: false, ..super::rig::config() };
-            let alone = Rig::repeating(EngineConfig { context: config.sequence_limit(), ..plain });
-            prop_assert_eq!(Answer::read(&mut stream), { alone }.answer(request.clone()));
+            let mut alone =
+                Rig::repeating(EngineConfig { context: config.sequence_limit(), adapter_slots: 1, ..plain });
+            let request = Request { adapter: self::adapters(&alone)[*adapter].clone(), ..request.clone() };
+            prop_assert_eq!(Answer::read(&mut stream), alone.answer(request));
         }
     }
 
     /// With clients leaving and steps failing at random, nothing leaks and nothing hangs.
     #[test]
     fn cancellations_and_failures_leave_nothing_behind(
-        script in proptest::collection::vec((0u8..6, any_request()), 1..60),
+        script in proptest::collection::vec((0u8..7, any_request(), 0usize..4), 1..60),
         max_batch_tokens in 1usize..40,
         n_blocks in 8usize..30,
     ) {
-        let lookup = EngineConfig { prompt_lookup: true, ..config() };
+        let lookup = EngineConfig { prompt_lookup: true, adapter_slots: 2, ..config() };
         let mut rig = Rig::drafted(EngineConfig { max_seqs: 4, max_batch_tokens, n_blocks, ..lookup });
         let mut streams: Vec<Stream> = Vec::new();
-        for (action, request) in script {
+        let adapters = adapters(&rig);
+        for (action, request, adapter) in script {
             match action {
-                0 | 1 => streams.extend(rig.engine.submit(request).ok()),
+                0 | 1 => {
+                    let request = Request { adapter: adapters[adapter].clone(), ..request };
+                    streams.extend(rig.engine.submit(request).ok());
+                }
                 2 if !streams.is_empty() => drop(streams.swap_remove(streams.len() / 2)),
                 3 => rig.control.fail_next(1),
+                4 => rig.control.fail_adapters(1),
+                5 if adapter == 0 => rig.draft.fail_next(1),
                 _ => rig.step(),
             }
         }
@@ -304,7 +320,8 @@ proptest! {
         rig.run();
         for stream in &mut streams {
             let last = Answer::read(stream).events.pop();
-            prop_assert!(matches!(last, Some(Event::Finished(_) | Event::Failed(Failure::Device(_)))), "{last:?}");
+            let failed = matches!(last, Some(Event::Failed(Failure::Device(_) | Failure::Adapter(_))));
+            prop_assert!(failed || matches!(last, Some(Event::Finished(_))), "{last:?}");
         }
         let stats = rig.engine.stats();
         prop_assert_eq!((stats.running, stats.waiting, stats.in_flight, stats.kv_blocks_used), (0, 0, 0, 0));
