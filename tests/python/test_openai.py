@@ -1,6 +1,7 @@
 """The stock OpenAI client against the bundled model: what an application relies on."""
 
 import concurrent.futures
+import datetime
 import enum
 import json
 import math
@@ -9,6 +10,7 @@ import time
 import typing
 import urllib.error
 import urllib.request
+import uuid
 
 import openai
 import pydantic
@@ -175,8 +177,8 @@ def test_answers_follow_a_choice_a_regex_and_a_grammar(client, model):
     assert outputs(grammar='start: "a" ("b" | "cd") "!"') in ("ab!", "acd!")
     assert is_ticket(outputs(json=TICKET))
     with pytest.raises(openai.BadRequestError) as caught:
-        outputs(json={"type": "array", "uniqueItems": True})
-    assert caught.value.param == "structured_outputs.json" and "uniqueItems" in str(caught.value)
+        outputs(json={"type": "array", "uniqeItems": True})
+    assert caught.value.param == "structured_outputs.json" and "uniqeItems" in str(caught.value)
 
 
 class Zone(enum.Enum):
@@ -200,6 +202,43 @@ def test_the_clients_own_parsing_of_schemas_and_tools(client, model):
         answer = client.chat.completions.parse(tools=tools, tool_choice="required", seed=seed, **options)
         (call,) = answer.choices[0].message.tool_calls
         assert isinstance(call.function.parsed_arguments, Plan)
+
+
+class Visit(pydantic.BaseModel):
+    """Pydantic writes `uniqueItems` for sets and formats for dates and identifiers."""
+
+    zones: set[Zone] = pydantic.Field(min_length=2, max_length=2)
+    day: datetime.date
+    ticket: uuid.UUID
+
+
+def test_what_a_grammar_cannot_enforce_is_validated(client, model):
+    options = {"model": model, "messages": QUESTION, "temperature": 1, "max_tokens": 600, "response_format": Visit}
+    seen = set()
+    for seed in range(12):
+        try:
+            answer = client.chat.completions.parse(seed=seed, **options)
+        except openai.LengthFinishReasonError as error:
+            answer = error.completion
+            assert answer.choices[0].message.content == "" or answer.structured_output["attempts"] <= 4
+        else:
+            said = answer.choices[0].message
+            assert isinstance(said.parsed, Visit) and len(json.loads(said.content)["zones"]) == 2
+        enforced = answer.structured_output
+        assert "uniqueItems" in enforced["validated"] and "format" in enforced["grammar"]
+        seen.add((answer.choices[0].finish_reason, enforced["attempts"]))
+    assert any(reason == "stop" for reason, _ in seen), seen
+    assert any(attempts > 1 for _, attempts in seen), seen
+
+
+def test_a_stream_of_what_is_validated_is_the_same(client, model):
+    schema = {"type": "array", "items": {"enum": ["leak", "valve"]}, "minItems": 2, "maxItems": 2, "uniqueItems": True}
+    form = {"type": "json_schema", "json_schema": {"name": "tags", "schema": schema}}
+    whole = ask(client, model, response_format=form, temperature=1, seed=2, max_tokens=300)
+    chunks = list(ask(client, model, response_format=form, temperature=1, seed=2, max_tokens=300, stream=True))
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == whole.choices[0].message.content
+    assert chunks[-1].choices[0].finish_reason == whole.choices[0].finish_reason
+    assert chunks[-1].structured_output == whole.structured_output
 
 
 def tool(name, **properties):

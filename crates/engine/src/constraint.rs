@@ -55,6 +55,26 @@ pub enum Grammar {
 #[error("{0}")]
 pub struct GrammarError(String);
 
+impl GrammarError {
+    /// Of the part of a schema that a pointer leads to.
+    pub(crate) fn at(pointer: &str, reason: &str) -> GrammarError {
+        let line = reason.lines().next().unwrap_or_default();
+        GrammarError(format!("{}: {}", shortened(pointer), shortened(line)))
+    }
+
+    pub(crate) fn too_large(bytes: usize, most: usize) -> GrammarError {
+        GrammarError(format!("it has {bytes} bytes; at most {most} are taken"))
+    }
+
+    /// Whether no text at all can follow the grammar.
+    pub(crate) fn is_unsatisfiable(&self) -> bool {
+        self.0.contains("nsatisfiable") || self.0 == NOTHING
+    }
+}
+
+/// What is said of a grammar without a text.
+const NOTHING: &str = "there is nothing that it can match";
+
 /// Compiles grammars for one vocabulary.
 pub(crate) struct Grammars {
     factory: ParserFactory,
@@ -101,13 +121,7 @@ impl Grammars {
     /// A grammar at its beginning. Takes time: milliseconds, for large schemas more.
     pub(crate) fn compile(&self, grammar: &Grammar) -> Result<Constraint, GrammarError> {
         check_size(grammar)?;
-        let compile = || self.factory.create_parser(to_llguidance(grammar)?).map_err(refused);
-        let parser = std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().stack_size(COMPILER_STACK).spawn_scoped(scope, compile);
-            let thread =
-                thread.map_err(|e| GrammarError(format!("there is no thread to compile it on: {e}")))?;
-            thread.join().unwrap_or_else(|_| Err(GrammarError("its compiler failed".into())))
-        })?;
+        let parser = on_large_stack(|| self.factory.create_parser(to_llguidance(grammar)?).map_err(refused))?;
         let mask = Arc::from([]);
         let mut constraint = Constraint {
             matcher: Matcher::new(Ok(parser)),
@@ -125,6 +139,17 @@ impl Grammars {
     }
 }
 
+/// Runs what recurses as deep as a grammar nests on a thread that has the room.
+pub(crate) fn on_large_stack<T: Send>(
+    work: impl FnOnce() -> Result<T, GrammarError> + Send,
+) -> Result<T, GrammarError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(COMPILER_STACK).spawn_scoped(scope, work);
+        let thread = thread.map_err(|e| GrammarError(format!("there is no thread to compile it on: {e}")))?;
+        thread.join().unwrap_or_else(|_| Err(GrammarError("its compiler failed".into())))
+    })
+}
+
 fn check_size(grammar: &Grammar) -> Result<(), GrammarError> {
     let (bytes, most) = match grammar {
         Grammar::JsonObject => (0, MAX_BYTES),
@@ -134,7 +159,7 @@ fn check_size(grammar: &Grammar) -> Result<(), GrammarError> {
         Grammar::Lark(text) => (text.len(), MAX_LARK_BYTES),
     };
     if bytes > most {
-        return Err(GrammarError(format!("it has {bytes} bytes; at most {most} are taken")));
+        return Err(GrammarError::too_large(bytes, most));
     }
     Ok(())
 }
@@ -144,7 +169,7 @@ fn check_size(grammar: &Grammar) -> Result<(), GrammarError> {
 fn refused(error: impl fmt::Display) -> GrammarError {
     let text = error.to_string();
     if text.contains("NoExtensionBias") {
-        return GrammarError("there is nothing that it can match".into());
+        return GrammarError(NOTHING.into());
     }
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = shortened(lines.next().unwrap_or("it is not understood"));

@@ -18,6 +18,7 @@ use crate::adapters::AdapterHandle;
 use crate::constraint::{Constraint, Grammar, GrammarError, Grammars};
 use crate::executor::{DraftModel, Execute};
 use crate::places::{Place, Places};
+use crate::schema::{self, Given, SchemaParts};
 use crate::sequence::{Admission, Sequence};
 use crate::stats::{Counters, Stats};
 use crate::worker::{Command, Worker};
@@ -147,6 +148,20 @@ impl Engine {
         }
         let number = self.shared.adapters.fetch_add(1, Ordering::Relaxed) + 1;
         Ok(AdapterHandle::new(number, adapter, Arc::clone(&self.shared)))
+    }
+
+    /// Makes what answers to these schemas must follow, and what they must be checked with when they
+    /// are complete. `assemble` makes one grammar of the copies that grammars can enforce. Takes time
+    /// like [`Engine::compile`].
+    ///
+    /// # Errors
+    /// If a schema is malformed or too large, or has what neither a grammar nor the check can enforce.
+    pub fn compile_schemas(
+        &self,
+        schemas: &[Given<'_>],
+        assemble: impl Fn(&[SchemaParts]) -> Grammar,
+    ) -> Result<(Constraint, Vec<SchemaParts>), GrammarError> {
+        schema::split_until(schemas, |parts| self.compile(&assemble(parts)))
     }
 
     /// Hands a request over, or says at once why not. Never blocks.

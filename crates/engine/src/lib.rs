@@ -31,6 +31,7 @@ mod executor;
 mod kv;
 mod places;
 mod sampler;
+mod schema;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -44,5 +45,6 @@ pub use request::{
     Event, Failure, Finish, Request, ScoredToken, SpecialTokens, SubmitError, TokenEvent, TokenScores,
 };
 pub use sampler::Sampler;
+pub use schema::{Enforced, Given, SchemaCheck, SchemaParts, UnknownKeywords};
 pub use stats::Stats;
 pub use stream::Stream;

@@ -2,9 +2,10 @@
 //!
 //! One request may start many sequences (prompts times `n`). [`Generation`] hands their events out
 //! as they come, whichever sequence they are of, and takes several at once when the client was
-//! slow, so that it catches up with fewer, larger events. Nothing is buffered here: what a client
-//! has not taken stays in the engine's bounded streams, and dropping a generation drops those,
-//! which stops its sequences within one step.
+//! slow, so that it catches up with fewer, larger events. Nothing is buffered here, but for answers
+//! that are checked first ([`Attempts`]), at most `max_tokens` of each: what a client has not taken
+//! stays in the engine's bounded streams, and dropping a generation drops those, which stops its
+//! sequences within one step.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,12 +13,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use garrison_engine::{Event, Finish, ScoredToken, Stream, TokenEvent};
+use garrison_engine::{Enforced, Event, Finish, ScoredToken, Stream, TokenEvent};
 use garrison_types::{Timings, Usage};
 
+use crate::attempts::{Attempts, Verdict};
 use crate::error::ApiError;
 use crate::metrics::ModelMetrics;
 use crate::record::Record;
+use crate::structured::Rules;
 
 /// Tokens that one piece holds at most, so that a client that was away gets events of sane size.
 const MAX_PIECE_TOKENS: usize = 64;
@@ -63,13 +66,23 @@ impl Piece {
 }
 
 /// What a whole request took, over all its sequences.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Totals {
     /// Each prompt counts once, however many choices it has.
     pub(crate) usage: Usage,
     /// Tokens are summed; times are those of the sequence that was first (`ttft_ms`) or took
     /// longest.
     pub(crate) timings: Timings,
+    /// There if the answer follows a schema.
+    pub(crate) structured_output: Option<StructuredOutput>,
+}
+
+/// How a schema was enforced.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StructuredOutput {
+    pub(crate) enforced: Enforced,
+    /// Of the choice that took the most.
+    pub(crate) attempts: u32,
 }
 
 impl Totals {
@@ -104,6 +117,8 @@ pub(crate) struct Generation {
     finished: usize,
     totals: Totals,
     meter: Meter,
+    /// There if complete answers are checked before anything of them is shown.
+    attempts: Option<Attempts>,
 }
 
 impl Generation {
@@ -111,7 +126,19 @@ impl Generation {
         let choices = streams.len();
         let pending = streams.into_iter().enumerate().map(|(choice, stream)| next(choice, stream)).collect();
         let totals = Totals::default();
-        Generation { pending, choices, choices_per_prompt, finished: 0, totals, meter }
+        Generation { pending, choices, choices_per_prompt, finished: 0, totals, meter, attempts: None }
+    }
+
+    /// The same of answers that follow schemas.
+    pub(crate) fn following(
+        mut self,
+        rules: Arc<Rules>,
+        attempts: impl FnOnce(Arc<Rules>) -> Option<Attempts>,
+    ) -> Generation {
+        self.totals.structured_output =
+            Some(StructuredOutput { enforced: rules.enforced.clone(), attempts: 1 });
+        self.attempts = attempts(rules);
+        self
     }
 
     /// How many choices there are.
@@ -121,35 +148,71 @@ impl Generation {
 
     /// What some choice gained; `None` once all have ended.
     pub(crate) async fn next(&mut self) -> Option<Result<(usize, Piece), ApiError>> {
-        let (choice, mut stream, first) = self.pending.next().await?;
+        loop {
+            let (choice, stream, event) = self.pending.next().await?;
+            let gained = match self.gather(choice, stream, event) {
+                Ok(piece) => self.judge(choice, piece).await,
+                Err(error) => Err(error),
+            };
+            match gained {
+                Ok(None) => {}
+                Ok(Some(piece)) => {
+                    self.note_end(choice, &piece);
+                    return Some(Ok((choice, piece)));
+                }
+                Err(error) => {
+                    // One lost sequence is a lost answer; the others stop.
+                    self.pending.clear();
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+
+    /// Takes what is there of a stream, and waits for the rest of it.
+    fn gather(&mut self, choice: usize, mut stream: Stream, first: Option<Event>) -> Result<Piece, ApiError> {
         let mut piece = Piece::default();
         let mut event = first;
         while let Some(received) = event {
-            if let Err(error) = piece.take(received) {
-                // One lost sequence is a lost answer; the others stop.
-                self.pending.clear();
-                return Some(Err(error));
-            }
+            piece.take(received)?;
             let full = piece.finish.is_some() || piece.tokens.len() >= MAX_PIECE_TOKENS;
             event = if full { None } else { stream.try_recv() };
         }
         self.meter.tokens(choice, piece.tokens.len());
-        match &piece.finish {
-            Some(finish) => {
-                self.finished += 1;
-                self.totals.add(choice, self.choices_per_prompt, finish);
-                if self.finished == self.choices {
-                    self.meter.complete();
-                }
-            }
-            None => self.pending.push(next(choice, stream)),
+        if piece.finish.is_none() {
+            self.pending.push(next(choice, stream));
         }
-        Some(Ok((choice, piece)))
+        Ok(piece)
+    }
+
+    /// What can be shown of what a choice gained.
+    async fn judge(&mut self, choice: usize, piece: Piece) -> Result<Option<Piece>, ApiError> {
+        let Some(attempts) = &mut self.attempts else { return Ok(Some(piece)) };
+        match attempts.take(choice, piece).await? {
+            Verdict::Show(piece) => Ok(Some(piece)),
+            Verdict::Wait => Ok(None),
+            Verdict::Again(stream) => {
+                self.pending.push(next(choice, stream));
+                Ok(None)
+            }
+        }
+    }
+
+    fn note_end(&mut self, choice: usize, piece: &Piece) {
+        let Some(finish) = &piece.finish else { return };
+        self.finished += 1;
+        self.totals.add(choice, self.choices_per_prompt, finish);
+        if let (Some(output), Some(attempts)) = (&mut self.totals.structured_output, &self.attempts) {
+            output.attempts = attempts.most();
+        }
+        if self.finished == self.choices {
+            self.meter.complete();
+        }
     }
 
     /// What it took, once every choice has ended.
     pub(crate) fn totals(&self) -> Option<Totals> {
-        (self.finished == self.choices).then_some(self.totals)
+        (self.finished == self.choices).then(|| self.totals.clone())
     }
 }
 

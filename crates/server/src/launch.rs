@@ -7,6 +7,7 @@ use garrison_engine::Request;
 use garrison_types::Sampling;
 
 use crate::app::Entry;
+use crate::attempts::Attempts;
 use crate::error::ApiError;
 use crate::generation::{Generation, Meter};
 use crate::params::Params;
@@ -14,7 +15,7 @@ use crate::record::Record;
 
 /// What to run: `n` sequences for each prompt.
 pub(crate) struct Launch<'a> {
-    pub(crate) entry: &'a Entry,
+    pub(crate) entry: &'a Arc<Entry>,
     pub(crate) record: &'a Arc<Record>,
     pub(crate) params: &'a Params,
     /// `[prompts]` token ids.
@@ -44,12 +45,17 @@ impl Launch<'_> {
             return Err(ApiError::bad_field("n", message));
         }
         let engine = &self.entry.model.engine;
-        let constraint = self.params.structure.as_ref().map(|s| s.compile(engine)).transpose()?;
-        let mut streams = Vec::with_capacity(choices);
+        let compiled = self.params.structure.as_ref().map(|s| s.compile(engine)).transpose()?;
+        let rules = compiled.as_ref().and_then(|compiled| compiled.rules.clone());
+        let checked = rules.as_ref().is_some_and(|rules| rules.need_checking());
+        let (mut streams, mut requests) = (Vec::with_capacity(choices), Vec::new());
         for prompt in self.prompts {
             for choice in 0..self.params.n {
-                let request =
-                    Request { constraint: constraint.clone(), ..self.request(prompt, choice, streams.len()) };
+                let constraint = compiled.as_ref().map(|compiled| compiled.constraint.clone());
+                let request = Request { constraint, ..self.request(prompt, choice, streams.len()) };
+                if checked {
+                    requests.push(request.clone());
+                }
                 let submitted = engine.submit(request);
                 streams.push(submitted.map_err(|error| ApiError::from_submit(&error, self.prompt_param))?);
             }
@@ -57,7 +63,13 @@ impl Launch<'_> {
         let prompt_tokens: usize = self.prompts.iter().map(Vec::len).sum();
         self.record.set_prompt_tokens(u32::try_from(prompt_tokens).unwrap_or(u32::MAX));
         let meter = Meter::new(Arc::clone(&self.entry.metrics), Arc::clone(self.record), choices);
-        Ok(Generation::new(streams, self.params.n as usize, meter))
+        let generation = Generation::new(streams, self.params.n as usize, meter);
+        Ok(match rules {
+            None => generation,
+            Some(rules) => generation.following(rules, |rules| {
+                checked.then(|| Attempts::new(Arc::clone(self.entry), rules, requests))
+            }),
+        })
     }
 
     fn request(&self, prompt: &[u32], choice: u32, index: usize) -> Request {

@@ -37,6 +37,7 @@ mod info;
 mod tokenize;
 
 mod answer;
+mod attempts;
 mod generation;
 mod launch;
 mod replay;

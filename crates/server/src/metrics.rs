@@ -60,7 +60,7 @@ impl Histogram {
     }
 }
 
-/// Latencies of one model's requests.
+/// What the server counts of one model's requests.
 pub(crate) struct ModelMetrics {
     /// From a request's arrival to its first token.
     pub(crate) ttft: Histogram,
@@ -69,6 +69,10 @@ pub(crate) struct ModelMetrics {
     pub(crate) itl: Histogram,
     /// From a request's arrival to the end of its last choice.
     pub(crate) e2e: Histogram,
+    /// Complete answers that were not what their schema says, and were drawn again.
+    pub(crate) structured_output_retries: AtomicU64,
+    /// Choices that no attempt made valid.
+    pub(crate) structured_output_failures: AtomicU64,
 }
 
 impl ModelMetrics {
@@ -77,6 +81,8 @@ impl ModelMetrics {
             ttft: Histogram::new(&TTFT_BOUNDS),
             itl: Histogram::new(&ITL_BOUNDS),
             e2e: Histogram::new(&E2E_BOUNDS),
+            structured_output_retries: AtomicU64::new(0),
+            structured_output_failures: AtomicU64::new(0),
         }
     }
 }
@@ -157,6 +163,22 @@ const LATENCIES: [Latency; 3] = [
     ("garrison:e2e_request_latency_seconds", "From arrival to the last token.", |m| &m.e2e),
 ];
 
+/// One of a model's counters: its name, explanation and place.
+type Count = (&'static str, &'static str, fn(&ModelMetrics) -> &AtomicU64);
+
+const COUNTS: [Count; 2] = [
+    (
+        "garrison:structured_output_retries_total",
+        "Complete answers that their schema's validator refused and that were drawn again.",
+        |m| &m.structured_output_retries,
+    ),
+    (
+        "garrison:structured_output_failures_total",
+        "Choices that ended without an answer that their schema's validator accepts.",
+        |m| &m.structured_output_failures,
+    ),
+];
+
 /// The whole page: what each model's engine counted, its latencies, and the answers.
 pub(crate) fn render(models: &[(&str, Stats, &ModelMetrics)], http: &HttpMetrics) -> String {
     let mut out = String::with_capacity(16 << 10);
@@ -173,6 +195,12 @@ pub(crate) fn render(models: &[(&str, Stats, &ModelMetrics)], http: &HttpMetrics
         for (reason, count) in [("stop", stats.finished_stop), ("length", stats.finished_length)] {
             let label = format!("{label},finished_reason=\"{reason}\"");
             line(&mut out, "garrison:request_success_total", &label, count);
+        }
+    }
+    for (name, help, count) in COUNTS {
+        head(&mut out, name, "counter", help);
+        for ((_, _, metrics), label) in models.iter().zip(&labels) {
+            line(&mut out, name, label, count(metrics).load(Relaxed));
         }
     }
     for (name, help, histogram) in LATENCIES {

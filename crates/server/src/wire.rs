@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use garrison_engine::{Finish, ScoredToken, TokenScores};
+use garrison_engine::{Enforced, Finish, ScoredToken, TokenScores};
 use garrison_tokenizer::Tokenizer;
 use garrison_types::{FinishReason, Timings, Usage};
 use serde::Serialize;
 use serde::ser::SerializeMap;
 use serde_json::Value;
 
-use crate::generation::Totals;
+use crate::generation::{StructuredOutput, Totals};
 
 /// Told apart from every other build by name and version: results may differ between them.
 pub(crate) const FINGERPRINT: &str = concat!("garrison-", env!("CARGO_PKG_VERSION"));
@@ -73,9 +73,30 @@ pub(crate) struct Envelope<'a, C> {
     usage: Option<Option<UsageJson>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timings: Option<Timings>,
+    /// Garrison's own: beside `timings` of an answer that follows a schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    structured_output: Option<StructuredOutputJson<'a>>,
     /// vLLM's, where the endpoint has them beside the choices.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     extra: Option<Extra>,
+}
+
+/// Which keywords of the schema were enforced how.
+#[derive(Serialize)]
+struct StructuredOutputJson<'a> {
+    /// While the answer was written.
+    grammar: &'a BTreeSet<String>,
+    /// When it was complete.
+    validated: &'a BTreeSet<String>,
+    /// How often it was drawn.
+    attempts: u32,
+}
+
+impl<'a> From<&'a StructuredOutput> for StructuredOutputJson<'a> {
+    fn from(output: &'a StructuredOutput) -> Self {
+        let Enforced { grammar, validated } = &output.enforced;
+        StructuredOutputJson { grammar, validated, attempts: output.attempts }
+    }
 }
 
 /// What vLLM puts beside a chat answer's choices.
@@ -100,7 +121,7 @@ impl Common {
             UsageInChunks::Absent => None,
             UsageInChunks::Null => Some(None),
         };
-        self.json(object, choices, usage, closing.map(|totals| totals.timings), extra)
+        self.json(object, choices, usage, closing, extra)
     }
 
     /// A whole answer, or the last chunk, which has no choices.
@@ -111,7 +132,7 @@ impl Common {
         totals: &Totals,
         extra: Option<Extra>,
     ) -> String {
-        self.json(object, choices, Some(Some((&totals.usage).into())), Some(totals.timings), extra)
+        self.json(object, choices, Some(Some((&totals.usage).into())), Some(totals), extra)
     }
 
     fn json<C: Serialize>(
@@ -119,7 +140,7 @@ impl Common {
         object: &str,
         choices: Vec<C>,
         usage: Option<Option<UsageJson>>,
-        timings: Option<Timings>,
+        closing: Option<&Totals>,
         extra: Option<Extra>,
     ) -> String {
         let envelope = Envelope {
@@ -130,7 +151,8 @@ impl Common {
             system_fingerprint: FINGERPRINT,
             choices,
             usage,
-            timings,
+            timings: closing.map(|totals| totals.timings),
+            structured_output: closing.and_then(|totals| totals.structured_output.as_ref()).map(Into::into),
             extra,
         };
         to_json(&envelope)

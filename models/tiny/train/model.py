@@ -4,6 +4,7 @@ Rotary embedding turns neighbouring pairs (2i, 2i+1), which is the layout GGUF's
 architecture expects, so the weights are exported as they are, without a permutation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Config:
-    """The shape of a model. Widths are multiples of 256, the block size of the k-quants."""
+    """The shape of a model. The widths of `tiny` are multiples of 256, the block size of the k-quants."""
 
     name: str
     vocab: int = 1280
@@ -32,8 +33,10 @@ class Config:
         return self.hidden // self.heads
 
 
-# `draft` is the small sibling for speculative decoding: the same tokenizer, about a quarter of the size.
-PRESETS = {"tiny": Config("garrison-tiny"), "draft": Config("garrison-draft", ffn=256, layers=1)}
+# `draft` is the small sibling for speculative decoding: the same tokenizer, less than a quarter of the size. Copying
+# takes two layers, and every further one would cost a draft more time than it saves.
+PRESETS = {"tiny": Config("garrison-tiny"),
+           "draft": Config("garrison-tiny-draft", hidden=128, ffn=256, layers=2, heads=2, kv_heads=1)}
 
 
 class Norm(nn.Module):
@@ -141,18 +144,23 @@ class Llama(nn.Module):
         """Scores of every token of the vocabulary."""
         return hidden @ self.token_embd.weight.T
 
-    @torch.no_grad()
     def greedy(self, ids: list[int], limit: int, stop: set[int]) -> list[int]:
-        """The most likely continuation, token by token, without the stop token."""
+        """The most likely continuation, without the stop token."""
+        out = self.generate(ids, limit, stop, lambda logits: int(logits.argmax()))
+        return out[:-1] if out and out[-1] in stop else out
+
+    @torch.no_grad()
+    def generate(self, ids: list[int], limit: int, stop: set[int], pick: Callable[[Tensor], int]) -> list[int]:
+        """A continuation, token by token, up to and with the stop token; `pick` chooses from the logits [vocab]."""
         cache: list[list] = [[] for _ in self.blk]
         out: list[int] = []
         step, start = torch.tensor([ids]), 0
         while len(out) < limit and start + step.shape[1] <= self.c.context:
             h = self.hidden(step, cache, start)
             start += step.shape[1]
-            token = int(self.logits(h[0, -1]).argmax())
+            token = pick(self.logits(h[0, -1]))
+            out.append(token)
             if token in stop:
                 break
-            out.append(token)
             step = torch.tensor([[token]])
         return out

@@ -23,7 +23,7 @@ from model import Llama
 
 @torch.no_grad()
 def plant_copying(model: Llama, seed: int = 5) -> None:
-    """Overwrites the second key/value group of layers 0 and 1 (heads 2 and 3) with the circuit."""
+    """Overwrites the first two heads of the last key/value group of layers 0 and 1 with the circuit."""
     c, g = model.c, torch.Generator().manual_seed(seed)
     d, half = c.head_dim, c.head_dim // 2
     e = model.token_embd.weight
@@ -32,11 +32,12 @@ def plant_copying(model: Llama, seed: int = 5) -> None:
     size = float(body.norm(dim=1).mean())
     e.copy_(body + 0.6 * size * u)
 
-    basis = torch.randn(c.hidden, 1 + 4 * 48, generator=g)
+    space = min(48, (c.hidden - 1) // 4)
+    basis = torch.randn(c.hidden, 1 + 3 * space + max(space, d - space), generator=g)
     basis[:, 0] = u
     basis = torch.linalg.qr(basis).Q[:, 1:].T.contiguous()  # orthonormal and orthogonal to u
-    b, c1, c2, rest = basis.split(48)
-    full = torch.cat((b, rest))[:d] if d > 48 else b[:d]  # D and V of layer 0: token identity
+    b, c1, c2, rest = basis.split([space, space, space, len(basis) - 3 * space])
+    full = torch.cat((b, rest))[:d]  # D and V of layer 0: token identity
 
     freq = c.rope_base ** (-torch.arange(0, d, 2, dtype=torch.float32) / d)
     group = c.heads // c.kv_heads
@@ -55,24 +56,26 @@ def plant_copying(model: Llama, seed: int = 5) -> None:
     key = pairs(torch.stack((torch.ones(half), torch.zeros(half)), 1) * quick)
     layer.attn_k.weight[kv] = key[:, None] * unit
     layer.attn_v.weight[kv] = full / layer.attn_norm.weight / width
-    for h, back, space in ((first, 1, c1), (second, 2, c2)):
+    for h, back, marks in ((first, 1, c1), (second, 2, c2)):
         # The rotation turns a query at t against a key at t - back by `back` angles; undo it.
         turned = pairs(torch.stack((torch.cos(freq * back), -torch.sin(freq * back)), 1) * quick)
         layer.attn_q.weight[head(h)] = turned[:, None] * unit
         out = torch.zeros(c.hidden, d)
-        out[:, :48] = space.T * size * width / 8
+        out[:, :space] = marks.T * size * width / 8
         layer.attn_output.weight[:, head(h)] = out
 
     # Layer 1: find the position whose marks equal the current token and the one before it.
     layer = model.blk[1]
     slow = torch.arange(d)[d - 40:]
     one, two = slow[:20], slow[20:]
+    start = min(20, space - 20)
+    other = slice(start, start + 20)
     norm = layer.attn_norm.weight
     strength = 2.4
     k, q1, q2 = torch.zeros(d, c.hidden), torch.zeros(d, c.hidden), torch.zeros(d, c.hidden)
-    k[one], k[two] = c1[:20] / norm, c2[20:40] / norm
+    k[one], k[two] = c1[:20] / norm, c2[other] / norm
     q1[one] = b[:20] / norm
-    q2[one], q2[two] = b[:20] / norm, c1[20:40] / norm
+    q2[one], q2[two] = b[:20] / norm, c1[other] / norm
     layer.attn_k.weight[kv] = k * strength
     layer.attn_q.weight[head(first)] = q1 * strength
     layer.attn_q.weight[head(second)] = q2 * strength

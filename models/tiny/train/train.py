@@ -7,6 +7,10 @@ warms up, stays, and falls to zero over the last part (the schedule needs no dec
 length up front: a run can be resumed with more steps before it decays). The loss counts the
 assistant's tokens; at the start the others count a little, since names that come back in a
 passage are practice in copying, too.
+
+With `--teacher` the loss is the distance (Kullback-Leibler) to what the teacher expects at every
+token instead of the token itself. A draft for speculative decoding is trained so: what counts for
+it is not to be right but to say what its target says, mistakes and doubts included.
 """
 
 import argparse
@@ -14,14 +18,17 @@ import json
 import random
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from torch import Tensor
 
 import evalset
 import vocab
+from acceptance import acceptance, continuations
 from conversations import EARLY, LATE, conversation
 from model import PRESETS, Llama
 from plant import plant_copying
@@ -30,12 +37,12 @@ PROMPT_WEIGHT = 0.1
 
 
 def encode(tokenizer, messages: list[dict]) -> tuple[list[int], list[float]]:
-    """Token ids of a conversation and the weight of each token as a target."""
+    """Token ids of a conversation and the weight of each token as a target; `counts: False` makes an answer a given."""
     ids, weights = [], []
     for i, message in enumerate(messages):
         text = vocab.render([message], False)
         body = tokenizer.encode(text[len("<|begin_of_text|>") if i else 0:], add_special_tokens=False).ids
-        said = message["role"] == "assistant"
+        said = message["role"] == "assistant" and message.get("counts", True)
         head = 4 if said else len(body)  # header tokens are given, never asked for
         ids += body
         weights += [PROMPT_WEIGHT] * head + [1.0] * (len(body) - head)
@@ -45,15 +52,15 @@ def encode(tokenizer, messages: list[dict]) -> tuple[list[int], list[float]]:
 class Batches:
     """An endless stream of batches of similar length, the same for the same seed."""
 
-    def __init__(self, tokenizer, seed: int, budget: int, context: int):
-        self.tokenizer, self.budget, self.context = tokenizer, budget, context
+    def __init__(self, tokenizer, seed: int, budget: int, context: int, source: Callable[..., list[dict]] = conversation):
+        self.tokenizer, self.budget, self.context, self.source = tokenizer, budget, context, source
         self.rng = random.Random(seed)
         self.ready: list[list] = []
 
     def _refill(self, mix: dict[str, int], short: bool) -> None:
         pool = []
         while len(pool) < 1500:
-            item = encode(self.tokenizer, conversation(self.rng, mix, 0.0 if short else 0.03))
+            item = encode(self.tokenizer, self.source(self.rng, mix, 0.0 if short else 0.03))
             if len(item[0]) <= (200 if short else self.context):
                 pool.append(item)
         pool.sort(key=lambda item: len(item[0]))
@@ -102,6 +109,25 @@ def rate(step: int, args) -> float:
     return args.lr * min(1.0, (step + 1) / args.warmup) * fall
 
 
+def load_teacher(path: Path | None) -> Llama | None:
+    """The model of a checkpoint, for its answers only."""
+    if path is None:
+        return None
+    saved = torch.load(path)
+    teacher = Llama(PRESETS[saved["preset"]])
+    teacher.load_state_dict(saved["model"])
+    return teacher.eval().requires_grad_(False)
+
+
+def distance(logits: Tensor, targets: Tensor, teacher: Llama | None, ids: Tensor, keep: Tensor) -> Tensor:
+    """The loss of every kept row: against the next token or, with a teacher, against its distribution."""
+    if teacher is None:
+        return F.cross_entropy(logits, targets[keep], reduction="none")
+    with torch.no_grad():
+        wanted = teacher.logits(teacher.hidden(ids, keep=keep)).log_softmax(-1)
+    return F.kl_div(logits.log_softmax(-1), wanted, reduction="none", log_target=True).sum(-1)
+
+
 def share_gradients(model: Llama, workers: int) -> None:
     """Averages the gradients of all workers, in one exchange per step."""
     if workers > 1:
@@ -137,6 +163,8 @@ def work(rank: int, args) -> None:
         optimizer.load_state_dict(saved["optimizer"])
         first = saved["step"]
     dev = evalset.build("dev", seed=4711)
+    teacher = load_teacher(args.teacher)
+    told = continuations(teacher, tokenizer, dev) if teacher and rank == 0 else []
     # A resumed run draws new data instead of repeating what it has seen.
     batches = Batches(tokenizer, args.seed * 1_000_000 + first * 10 + rank, args.tokens // args.workers, model.c.context)
     log = (lambda text: print(text, flush=True)) if rank == 0 else (lambda text: None)
@@ -152,7 +180,7 @@ def work(rank: int, args) -> None:
             weight = (weight == 1.0).float()
         keep = weight > 0
         hidden = model.hidden(ids, keep=keep)
-        loss = F.cross_entropy(model.logits(hidden), targets[keep], reduction="none")
+        loss = distance(model.logits(hidden), targets, teacher, ids, keep)
         w = weight[keep]
         asked = loss[w == 1.0].mean()
         loss = (loss * w).sum() / w.sum()
@@ -174,6 +202,8 @@ def work(rank: int, args) -> None:
             (args.out / "checkpoint.tmp").rename(args.out / "checkpoint.pt")
             kinds, overall = accuracy(model, tokenizer, dev, show=1)
             log(f"dev {overall:.3f} " + json.dumps({k: round(v, 3) for k, v in kinds.items()}))
+            if teacher:
+                log("accepted " + json.dumps({k: [round(v, 3) for v in shares] for k, shares in acceptance(model, teacher, told).items()}))
             if min(kinds.values()) >= 0.98 and step + 1 < args.steps:
                 log("every kind is at 98%: this is a good place to let the rate decay")
     log(f"done in {(time.time() - began) / 60:.1f} min")
@@ -194,6 +224,7 @@ def main() -> None:
     parse.add_argument("--seed", type=int, default=1)
     parse.add_argument("--save-every", type=int, default=1000)
     parse.add_argument("--out", type=Path, required=True, help="folder for checkpoints and log")
+    parse.add_argument("--teacher", type=Path, help="checkpoint of a model whose distribution is learned instead of the text")
     parse.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     args = parse.parse_args()
 

@@ -1,9 +1,10 @@
-"""Shows that nothing of the held-out set is in the training text.
+"""Shows that nothing of the held-out sets is in the training text.
 
     python verify.py [conversations]
 
 Draws training conversations from the seeds of the committed run and looks for every question,
-ticket and looked-up value of eval.jsonl among them (bare numbers, as in "42 people", left out).
+ticket and looked-up value of both eval.jsonl among them (bare numbers, as in "42 people", left out).
+A part of them are those of the adapters.
 """
 
 import json
@@ -11,9 +12,14 @@ import random
 import re
 import sys
 
+import playful
 import vocab
+from adapters import bare_tickets
 from conversations import EARLY, LATE, conversation
 from grammar import normalise
+from passages import NOT_SAID
+
+SOURCES = [lambda rng: conversation(rng, EARLY), lambda rng: conversation(rng, LATE), playful.conversation, bare_tickets]
 
 
 def stands_alone(value: str, text: str) -> bool:
@@ -25,18 +31,19 @@ def stands_alone(value: str, text: str) -> bool:
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     asked, told = set(), set()
-    for line in (vocab.TINY / "eval.jsonl").open():
+    for line in [*(vocab.TINY / "eval.jsonl").open(), *(vocab.TINY / "adapters/eval.jsonl").open()]:
         case = json.loads(line)
         if case["kind"].startswith(("passage", "note")):
-            if "contains" in case["expect"] and not case["expect"]["contains"].isdigit():
-                told.add(case["expect"]["contains"])
+            text = case["expect"].get("contains", NOT_SAID)
+            if text != NOT_SAID and not text.isdigit():
+                told.add(text)
         else:
             asked.add(normalise(case["messages"][-1]["content"]))
     found = set()
     for rank in (0, 1):
         rng = random.Random(1_000_000 + rank)
         for i in range(count // 2):
-            for message in conversation(rng, EARLY if i % 2 else LATE):
+            for message in SOURCES[i % len(SOURCES)](rng):
                 text = normalise(message["content"])
                 if message["role"] == "user" and text in asked:
                     found.add(text)

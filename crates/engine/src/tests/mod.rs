@@ -6,6 +6,7 @@ mod policies;
 mod prefix;
 mod rig;
 mod scheduling;
+mod schemas;
 mod speculation;
 mod streams;
 mod structured;

@@ -2,9 +2,10 @@
 //!
 //! The conversation is written by the model's own template, whose markup becomes control tokens
 //! and whose messages never do. Tools are rendered into the prompt, calls are read from the answer
-//! ([`calls`]) as it comes, and a call that a client demands is enforced by a grammar ([`tools`]).
+//! ([`calls`]) as it comes, and a call that a client demands is enforced by a grammar ([`demand`]).
 
 mod calls;
+pub(crate) mod demand;
 mod messages;
 mod parse;
 pub(crate) mod prompt;

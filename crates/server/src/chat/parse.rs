@@ -23,13 +23,13 @@ impl ChatRequest {
         let defaults = ParamDefaults { sampling: &model.sampling, vocab: model.vocab() };
         let mut params = Params::read(fields, &defaults)?;
         let tools = Tools::read(fields, model)?;
-        if let Some(grammar) = tools.grammar() {
+        if let Some(demand) = tools.demand() {
             if params.structure.is_some() {
                 let message =
                     "tool_choice and response_format both say what the answer must be; send one of them";
                 return Err(ApiError::bad_field("tool_choice", message));
             }
-            params.structure = Some(Structure::new(grammar, "tools"));
+            params.structure = Some(Structure::of_calls(demand));
         }
         if tools.need_control_tokens() {
             params.special_tokens = SpecialTokens::Show;

@@ -1,9 +1,9 @@
 //! The tools of a request: shown to the model, and called or not.
 
-use garrison_engine::Grammar;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::calls::{CallReader, Syntax};
+use super::demand::{Demand, Function};
 use crate::error::ApiError;
 use crate::fields::{Fields, object, wrong_kind};
 use crate::model::ServedModel;
@@ -78,30 +78,12 @@ impl Tools {
         Some(CallReader::new(self.syntax?, names()))
     }
 
-    /// What an answer must be, if it must be a call.
-    pub(crate) fn grammar(&self) -> Option<Grammar> {
-        if !self.is_forced() {
-            return None;
-        }
-        let syntax = self.forced_syntax();
-        let mut defs = Map::new();
-        let callable = self.listed.iter().enumerate().filter(|(_, tool)| self.may_be_called(tool));
-        let calls: Vec<Value> = callable.map(|(i, tool)| call_schema(i, tool, syntax, &mut defs)).collect();
-        let call = json!({ "anyOf": calls, "$defs": defs });
-        Some(match syntax {
-            Syntax::Hermes => {
-                let more = if self.parallel { "(\"\\n\" call)*" } else { "" };
-                Grammar::Lark(format!(
-                    "start: call {more}\ncall: \"<tool_call>\\n\" %json {call} \"\\n</tool_call>\""
-                ))
-            }
-            Syntax::Mistral => {
-                let most = if self.parallel { 16 } else { 1 };
-                Grammar::JsonSchema(json!({
-                    "type": "array", "items": { "anyOf": calls }, "minItems": 1, "maxItems": most, "$defs": defs,
-                }))
-            }
-            Syntax::Llama => Grammar::JsonSchema(call),
+    /// What must be called, if something must.
+    pub(crate) fn demand(&self) -> Option<Demand> {
+        self.is_forced().then(|| Demand {
+            syntax: self.forced_syntax(),
+            parallel: self.parallel,
+            functions: self.listed.iter().filter(|tool| self.may_be_called(tool)).map(Function::of).collect(),
         })
     }
 
@@ -160,48 +142,5 @@ fn choice(fields: &Fields<'_>) -> Result<Choice, ApiError> {
             None => Err(ApiError::bad_field("tool_choice", format!("tool_choice must be {WANTED}"))),
         },
         Some(other) => Err(wrong_kind("tool_choice", WANTED, other)),
-    }
-}
-
-/// What a call of tool `i` looks like. Its own definitions go to `defs`, the document's.
-fn call_schema(i: usize, tool: &Value, syntax: Syntax, defs: &mut Map<String, Value>) -> Value {
-    let function = &tool["function"];
-    let mut parameters = match &function["parameters"] {
-        Value::Null => json!({ "type": "object" }),
-        given => given.clone(),
-    };
-    move_references(&mut parameters, i);
-    for keyword in ["$defs", "definitions"] {
-        if let Some(Value::Object(own)) = parameters.as_object_mut().and_then(|p| p.remove(keyword)) {
-            defs.extend(own.into_iter().map(|(name, schema)| (format!("{i}.{name}"), schema)));
-        }
-    }
-    let arguments = syntax.arguments();
-    json!({
-        "type": "object",
-        "properties": { "name": { "const": function["name"] }, arguments: parameters },
-        "required": ["name", arguments],
-        "additionalProperties": false,
-    })
-}
-
-/// Points references to a tool's own definitions to where [`call_schema`] puts them.
-fn move_references(schema: &mut Value, i: usize) {
-    match schema {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                if key == "$ref"
-                    && let Value::String(target) = value
-                    && let Some(name) =
-                        target.strip_prefix("#/$defs/").or_else(|| target.strip_prefix("#/definitions/"))
-                {
-                    *target = format!("#/$defs/{i}.{name}");
-                } else {
-                    move_references(value, i);
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| move_references(item, i)),
-        _ => {}
     }
 }

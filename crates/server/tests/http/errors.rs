@@ -49,7 +49,7 @@ fn a_wrong_field_is_named() {
         (
             CHAT,
             json!({"messages": user, "response_format": {"type": "json_schema", "json_schema": {
-                "name": "x", "schema": {"type": "array", "uniqueItems": true}}}}),
+                "name": "x", "schema": {"type": "array", "uniqeItems": true}}}}),
             "response_format.json_schema.schema",
         ),
         (TEXT, json!({"prompt": "a", "structured_outputs": {}}), "structured_outputs"),
@@ -83,7 +83,7 @@ fn a_wrong_field_is_named() {
         (
             CHAT,
             json!({"messages": user, "tool_choice": "required", "tools": [{"type": "function", "function": {
-                "name": "f", "parameters": {"type": "object", "not": {}}}}]}),
+                "name": "f", "parameters": {"type": "strnig"}}}]}),
             "tools",
         ),
         (CHAT, json!({"messages": user, "modalities": ["audio"]}), "modalities"),

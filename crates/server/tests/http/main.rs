@@ -13,3 +13,4 @@ mod errors;
 mod info;
 mod logs;
 mod replay;
+mod structured;

@@ -69,6 +69,20 @@ fn script(tokens: &[u32]) -> u32 {
     ANSWER.as_bytes().get(tokens.len() - begin).map_or(EOS, |b| byte(*b))
 }
 
+/// What a wavering model says; see [`World::wavering`].
+pub(crate) const WAVERING: &str = "[1,1]";
+
+fn waver(tokens: &[u32], logits: &mut [f32]) {
+    logits.fill(-40.0);
+    let begin = tokens.iter().rposition(|token| *token == byte(b'>')).map_or(0, |at| at + 1);
+    let said = tokens.len() - begin;
+    let next = WAVERING.as_bytes().get(said).map_or(EOS, |b| byte(*b));
+    logits[next as usize] = 40.0;
+    if said == 3 && !tokens.contains(&byte(b'!')) {
+        logits[byte(b'2') as usize] = 39.6;
+    }
+}
+
 /// A running server. Dropping it shuts it down.
 pub(crate) struct World {
     pub(crate) address: SocketAddr,
@@ -101,8 +115,18 @@ impl World {
     }
 
     pub(crate) fn with(config: ServerConfig, engine: EngineConfig) -> World {
+        World::of(config, engine, ScriptedExecutor::following(&engine, script))
+    }
+
+    /// The answer is `WAVERING`, with a `2` instead of its last `1` somewhat less probable. If the
+    /// prompt holds a `!`, it is not probable at all.
+    pub(crate) fn wavering(config: ServerConfig) -> World {
+        let engine = engine_config();
+        World::of(config, engine, ScriptedExecutor::new(&engine, waver))
+    }
+
+    fn of(config: ServerConfig, engine: EngineConfig, executor: ScriptedExecutor) -> World {
         let tokenizer = Arc::new(Tokenizer::new(&vocabulary()).unwrap());
-        let executor = ScriptedExecutor::following(&engine, script);
         let control = executor.control();
         let model = ServedModel {
             name: "tiny".into(),

@@ -1,0 +1,185 @@
+//! Answers that are checked when they are complete, and given again if they are not what they must be.
+//!
+//! A grammar does not enforce every keyword of JSON Schema. An answer to a schema with others is held
+//! back until its validator has seen all of it. One that is invalid is drawn again, within what is left
+//! of the request's `max_tokens` and [`MAX_ATTEMPTS`] in all, the prompt taken from the prefix cache.
+//! Greedy draws would say the same again, so a retry draws hotter and with a seed of its own, made of
+//! the request's: a request with a seed stays repeatable. To tell the model what was wrong instead would
+//! need a turn that templates do not have, and plain completions cannot say it at all.
+//!
+//! If no attempt was valid the answer ends with `length`, as one does that ran out of tokens, and
+//! nothing of it is shown: a client that does not look at `finish_reason` must not take a well-formed
+//! document for a valid one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use garrison_engine::{Finish, Request, Stream};
+use garrison_types::{FinishReason, Sampling, StopConditions};
+
+use crate::app::Entry;
+use crate::error::ApiError;
+use crate::generation::Piece;
+use crate::structured::Rules;
+
+/// How often a choice is drawn at most.
+pub(crate) const MAX_ATTEMPTS: u32 = 4;
+/// Retries draw at this temperature at least, each next one hotter by [`HOTTER`].
+const RETRY_TEMPERATURE: f32 = 0.7;
+const HOTTER: f32 = 0.15;
+/// Retries draw from this much of the distribution at least, whatever narrows it.
+const RETRY_TOP_P: f32 = 0.9;
+const RETRY_TOP_K: u32 = 20;
+const RETRY_MIN_P: f32 = 0.05;
+
+/// The choices of one request while they are not known to be valid.
+pub(crate) struct Attempts {
+    entry: Arc<Entry>,
+    rules: Arc<Rules>,
+    /// `[choices]`.
+    choices: Vec<Choice>,
+}
+
+struct Choice {
+    /// As it was first submitted.
+    request: Request,
+    /// What the present attempt has said.
+    held: Piece,
+    attempts: u32,
+    /// What the attempts before took, all together.
+    earlier: Option<Finish>,
+}
+
+/// What becomes of a choice.
+pub(crate) enum Verdict {
+    /// There is more to come before it can be judged.
+    Wait,
+    /// It is drawn again.
+    Again(Stream),
+    /// This is it.
+    Show(Piece),
+}
+
+impl Attempts {
+    /// For `requests` that were just submitted, in the order of their choices.
+    pub(crate) fn new(entry: Arc<Entry>, rules: Arc<Rules>, requests: Vec<Request>) -> Attempts {
+        let choice = |request| Choice { request, held: Piece::default(), attempts: 1, earlier: None };
+        Attempts { entry, rules, choices: requests.into_iter().map(choice).collect() }
+    }
+
+    /// Attempts of the choice that took the most.
+    pub(crate) fn most(&self) -> u32 {
+        self.choices.iter().map(|choice| choice.attempts).max().unwrap_or(1)
+    }
+
+    /// Takes what a choice gained.
+    pub(crate) async fn take(&mut self, choice: usize, piece: Piece) -> Result<Verdict, ApiError> {
+        let choice = &mut self.choices[choice];
+        choice.held.absorb(piece);
+        let Some(finish) = &choice.held.finish else { return Ok(Verdict::Wait) };
+        // The token limit and the client's own stop strings end an answer as they always do.
+        let is_complete = finish.reason == FinishReason::Stop { matched: None };
+        if !is_complete || accepts(&self.rules, &choice.held.text).await {
+            return Ok(Verdict::Show(choice.show()));
+        }
+        let metrics = &self.entry.metrics;
+        match choice.again() {
+            Some(request) => {
+                metrics.structured_output_retries.fetch_add(1, Relaxed);
+                let submitted = self.entry.model.engine.submit(request);
+                submitted.map(Verdict::Again).map_err(|error| ApiError::from_submit(&error, "messages"))
+            }
+            None => {
+                metrics.structured_output_failures.fetch_add(1, Relaxed);
+                Ok(Verdict::Show(choice.show_nothing()))
+            }
+        }
+    }
+}
+
+/// Whether a complete answer is valid. A check that fails accepts nothing.
+async fn accepts(rules: &Arc<Rules>, text: &str) -> bool {
+    let (rules, text) = (Arc::clone(rules), text.to_owned());
+    tokio::task::spawn_blocking(move || rules.accept(&text)).await.unwrap_or(false)
+}
+
+impl Choice {
+    /// What is held, with what every attempt took.
+    fn show(&mut self) -> Piece {
+        let mut piece = std::mem::take(&mut self.held);
+        piece.finish = piece.finish.map(|finish| together(self.earlier.take(), finish));
+        piece
+    }
+
+    /// The end of a choice that no attempt made valid.
+    fn show_nothing(&mut self) -> Piece {
+        let finish = self.earlier.take().map(|earlier| Finish { reason: FinishReason::Length, ..earlier });
+        Piece { prompt: self.held.prompt.take(), finish, ..Piece::default() }
+    }
+
+    /// Forgets what is held, and asks again if the request's budget allows.
+    fn again(&mut self) -> Option<Request> {
+        let finish = self.held.finish.take()?;
+        let finish = together(self.earlier.take(), finish);
+        let spent = self.earlier.insert(finish).usage.completion_tokens;
+        let left = self.request.stop.max_tokens.saturating_sub(spent);
+        if left == 0 || self.attempts >= MAX_ATTEMPTS {
+            return None;
+        }
+        // The prompt's scores stay; there is one prompt.
+        self.held = Piece { prompt: self.held.prompt.take(), ..Piece::default() };
+        let sampling = hotter(&self.request.sampling, self.attempts);
+        self.attempts += 1;
+        Some(Request {
+            id: format!("{}-{}", self.request.id, self.attempts),
+            sampling,
+            stop: StopConditions { max_tokens: left, ..self.request.stop.clone() },
+            prompt_logprobs: None,
+            ..self.request.clone()
+        })
+    }
+}
+
+/// How the `retry`th retry draws, from 1.
+fn hotter(first: &Sampling, retry: u32) -> Sampling {
+    let temperature = RETRY_TEMPERATURE + HOTTER * (retry - 1) as f32;
+    Sampling {
+        temperature: first.temperature.max(temperature),
+        top_k: if first.top_k == 0 { 0 } else { first.top_k.max(RETRY_TOP_K) },
+        top_p: first.top_p.max(RETRY_TOP_P),
+        min_p: first.min_p.min(RETRY_MIN_P),
+        // Weyl's sequence (the golden ratio's): far from the seeds of other choices, which count up.
+        seed: first.seed.wrapping_add(u64::from(retry).wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+        ..first.clone()
+    }
+}
+
+/// The end of a choice, and what all its attempts took. The prompt is that of the first.
+fn together(earlier: Option<Finish>, last: Finish) -> Finish {
+    let Some(first) = earlier else { return last };
+    let mut all = Finish { reason: last.reason, text: last.text, ..first };
+    all.usage.completion_tokens += last.usage.completion_tokens;
+    all.timings.generated_tokens += last.timings.generated_tokens;
+    // Its retries' prompts are part of the time that the answer took.
+    all.timings.generation_ms += last.timings.prompt_ms + last.timings.generation_ms;
+    all.timings.draft_tokens += last.timings.draft_tokens;
+    all.timings.accepted_tokens += last.timings.accepted_tokens;
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_differ_and_repeat() {
+        let greedy =
+            Sampling { temperature: 0.0, top_k: 1, top_p: 0.1, min_p: 1.0, seed: 7, ..Sampling::default() };
+        let (one, two) = (hotter(&greedy, 1), hotter(&greedy, 2));
+        assert!(one.temperature >= 0.7 && two.temperature > one.temperature);
+        assert!(one.seed != two.seed && one.seed != greedy.seed && one == hotter(&greedy, 1));
+        assert_eq!((one.top_k, one.top_p, one.min_p), (20, 0.9, 0.05));
+        let hot = Sampling { temperature: 1.5, top_k: 0, ..Sampling::default() };
+        assert_eq!((hotter(&hot, 3).temperature, hotter(&hot, 3).top_k), (1.5, 0));
+    }
+}

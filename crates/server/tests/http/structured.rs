@@ -1,0 +1,207 @@
+//! Answers to schemas that a grammar enforces only in part.
+
+use serde_json::{Value, json};
+
+use crate::client::*;
+use crate::world::*;
+use garrison_server::ServerConfig;
+
+const CHAT: &str = "/v1/chat/completions";
+const TEXT: &str = "/v1/completions";
+
+/// Two numbers, which must differ.
+fn pair() -> Value {
+    json!({"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2, "uniqueItems": true})
+}
+
+fn ask(prompt: &str, extra: &Value) -> Value {
+    let mut body = json!({
+        "messages": [{"role": "user", "content": prompt}], "temperature": 0, "max_tokens": 100,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "pair", "schema": pair()}},
+    });
+    for (key, value) in extra.as_object().unwrap() {
+        body[key] = value.clone();
+    }
+    body
+}
+
+/// A seed whose second attempt is valid.
+fn seed_of_two_attempts(world: &World) -> u64 {
+    let attempts = |seed: &u64| {
+        let answer = post(world, CHAT, &ask("x", &json!({ "seed": seed }))).ok();
+        answer["structured_output"]["attempts"] == 2
+    };
+    (0..50).find(attempts).expect("a third of all draws are valid")
+}
+
+#[test]
+fn an_invalid_answer_is_drawn_again() {
+    let world = World::wavering(ServerConfig::default());
+    let seed = seed_of_two_attempts(&world);
+    let (retries, failures) =
+        ("garrison:structured_output_retries_total", "garrison:structured_output_failures_total");
+    let before = (world.metric(retries), world.metric(failures));
+    let answer = post(&world, CHAT, &ask("x", &json!({ "seed": seed, "logprobs": true }))).ok();
+    let choice = &answer["choices"][0];
+    assert_eq!((&choice["message"]["content"], &choice["finish_reason"]), (&json!("[1,2]"), &json!("stop")));
+    assert_eq!(
+        answer["structured_output"],
+        json!({"grammar": ["items", "maxItems", "minItems", "type"], "validated": ["uniqueItems"], "attempts": 2})
+    );
+    // Five tokens each; one attempt is shown.
+    assert_eq!(
+        (&answer["usage"]["completion_tokens"], &answer["timings"]["generated_tokens"]),
+        (&json!(10), &json!(10))
+    );
+    assert_eq!(choice["logprobs"]["content"].as_array().unwrap().len(), 5);
+    assert_eq!((world.metric(retries), world.metric(failures)), (before.0 + 1.0, before.1));
+    assert_eq!(
+        post(&world, CHAT, &ask("x", &json!({ "seed": seed }))).ok()["choices"][0]["message"],
+        choice["message"]
+    );
+
+    for usage in [false, true] {
+        let options = json!({"seed": seed, "stream": true, "stream_options": {"include_usage": usage}});
+        let events = post(&world, CHAT, &ask("x", &options)).events();
+        assert_eq!(events.last().unwrap().data, "[DONE]");
+        let chunks: Vec<Value> = events[..events.len() - 1].iter().map(Event::json).collect();
+        let said: String =
+            chunks.iter().filter_map(|c| c["choices"][0]["delta"]["content"].as_str()).collect();
+        assert_eq!(said, "[1,2]", "nothing of the first attempt");
+        let last = chunks.last().unwrap();
+        assert_eq!(last["structured_output"]["attempts"], 2, "{last}");
+        assert!(chunks.iter().any(|c| c["choices"][0]["finish_reason"] == "stop"));
+    }
+}
+
+#[test]
+fn what_is_never_valid_never_ends_with_stop() {
+    let world = World::wavering(ServerConfig::default());
+    let answer = post(&world, CHAT, &ask("!", &json!({"n": 2, "logprobs": true}))).ok();
+    for choice in answer["choices"].as_array().unwrap() {
+        assert_eq!((&choice["message"]["content"], &choice["finish_reason"]), (&json!(""), &json!("length")));
+        assert_eq!(choice["logprobs"]["content"], json!([]));
+    }
+    assert_eq!(answer["structured_output"]["attempts"], 4);
+    assert_eq!(answer["usage"]["completion_tokens"], 2 * 4 * 5);
+    assert_eq!(world.metric("garrison:structured_output_failures_total"), 2.0);
+    assert_eq!(world.metric("garrison:structured_output_retries_total"), 6.0);
+    let events = post(&world, CHAT, &ask("!", &json!({"stream": true}))).events();
+    let chunks: Vec<Value> = events[..events.len() - 1].iter().map(Event::json).collect();
+    assert!(chunks.iter().all(|c| c["choices"][0]["delta"]["content"].as_str().is_none_or(str::is_empty)));
+    assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], "length");
+}
+
+#[test]
+fn all_attempts_share_one_budget() {
+    let world = World::wavering(ServerConfig::default());
+    // One attempt takes five tokens, so the third is cut off.
+    let answer = post(&world, CHAT, &ask("!", &json!({"max_tokens": 14}))).ok();
+    assert_eq!(answer["usage"]["completion_tokens"], 14);
+    assert_eq!(
+        (&answer["structured_output"]["attempts"], &answer["choices"][0]["finish_reason"]),
+        (&json!(3), &json!("length"))
+    );
+    assert_eq!(answer["choices"][0]["message"]["content"], "[1,1", "what was cut off is shown as always");
+    let answer = post(&world, CHAT, &ask("!", &json!({"max_tokens": 5}))).ok();
+    assert_eq!(
+        (&answer["usage"]["completion_tokens"], &answer["choices"][0]["finish_reason"]),
+        (&json!(5), &json!("length"))
+    );
+    assert_eq!(answer["choices"][0]["message"]["content"], "");
+}
+
+#[test]
+fn completions_and_choices_are_checked_each() {
+    let world = World::wavering(ServerConfig::default());
+    let body = json!({
+        "prompt": ["x>", "!>"], "n": 4, "temperature": 1, "seed": 5, "max_tokens": 100, "echo": true,
+        "structured_outputs": {"json": pair()},
+    });
+    let answer = post(&world, TEXT, &body).ok();
+    let mut valid = 0;
+    for (i, choice) in answer["choices"].as_array().unwrap().iter().enumerate() {
+        let prompt = if i < 4 { "x>" } else { "!>" };
+        let stopped = choice["finish_reason"] == "stop";
+        let text = if stopped { "[1,2]" } else { "" };
+        assert_eq!(choice["text"], format!("{prompt}{text}"), "{choice}");
+        valid += usize::from(stopped);
+    }
+    assert!((1..=4).contains(&valid), "{valid} of the first four");
+}
+
+#[test]
+fn a_deadline_and_a_client_that_leaves_end_the_attempts() {
+    let mut config = ServerConfig::default();
+    config.times.request = Some(std::time::Duration::from_millis(300));
+    let world = World::wavering(config);
+    world.control.set_delay(std::time::Duration::from_millis(30));
+    post(&world, CHAT, &ask("!", &json!({}))).error(504);
+    let mut leaver = Connection::open(&world);
+    leaver.post(CHAT, &[], &ask("!", &json!({"stream": true})).to_string());
+    leaver.head();
+    drop(leaver);
+    world.wait_for_metric("garrison:sequences_in_flight", 0.0);
+    assert_eq!(world.metric("garrison:structured_output_failures_total"), 0.0);
+}
+
+#[test]
+fn a_schema_that_a_grammar_enforces_streams_as_it_is_written() {
+    let world = World::wavering(ServerConfig::default());
+    let mut schema = pair();
+    schema.as_object_mut().unwrap().remove("uniqueItems");
+    let format = json!({"type": "json_schema", "json_schema": {"name": "pair", "schema": schema}});
+    let answer = post(&world, CHAT, &ask("x", &json!({ "response_format": format }))).ok();
+    assert_eq!(answer["structured_output"]["validated"], json!([]));
+    assert_eq!(answer["choices"][0]["message"]["content"], WAVERING);
+    let plain = post(&world, CHAT, &ask("x", &json!({"response_format": null}))).ok();
+    assert_eq!(plain.get("structured_output"), None);
+}
+
+#[test]
+fn arguments_of_demanded_calls_are_checked() {
+    // The model says what the grammar leaves it: its favourites are not in it.
+    let world = World::new();
+    let call = |parameters: Value, strict: Value| {
+        json!({
+            "messages": [{"role": "user", "content": "x"}], "tool_choice": "required", "max_tokens": 400,
+            "temperature": 1, "seed": 3,
+            "tools": [{"type": "function", "function": {"name": "pick", "strict": strict, "parameters": parameters}}],
+        })
+    };
+    let parameters = json!({
+        "type": "object", "additionalProperties": false, "required": ["a", "b"], "$defs": {"n": {"enum": [1, 2]}},
+        "properties": {"a": {"$ref": "#/$defs/n"}, "b": {"$ref": "#/properties/a"}}, "not": {"properties": {"b": {"const": 2}}},
+    });
+    let answer = post(&world, CHAT, &call(parameters.clone(), json!(true))).ok();
+    let choice = &answer["choices"][0];
+    assert_eq!(answer["structured_output"]["validated"], json!(["not"]));
+    if choice["finish_reason"] == "tool_calls" {
+        let arguments = choice["message"]["tool_calls"][0]["function"]["arguments"].as_str().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(arguments).unwrap()["b"], 1, "{arguments}");
+    } else {
+        assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("length"), &json!("")));
+    }
+    // What no keyword is concerns only who is strict.
+    let mut odd = parameters;
+    odd["properties"]["a"]["minLenght"] = json!(1);
+    post(&world, CHAT, &call(odd.clone(), Value::Null)).ok();
+    let error = post(&world, CHAT, &call(odd, json!(true))).error(400);
+    assert_eq!(error["param"], "tools");
+    assert!(error["message"].as_str().unwrap().contains("#/properties/a: minLenght"), "{error}");
+}
+
+#[test]
+fn what_nobody_enforces_is_named() {
+    let world = World::new();
+    for (schema, wanted) in [
+        (json!({"type": "array", "uniqeItems": true}), "uniqeItems"),
+        (json!({"type": "string", "format": "colour"}), "colour"),
+        (json!({"$ref": "https://example.org/schema"}), "example.org"),
+    ] {
+        let body = ask("x", &json!({"response_format": null, "structured_outputs": {"json": schema}}));
+        let error = post(&world, CHAT, &body).error(400);
+        assert_eq!(error["param"], "structured_outputs.json");
+        assert!(error["message"].as_str().unwrap().contains(wanted), "{error}");
+    }
+}
