@@ -37,6 +37,7 @@ mod stop;
 mod tests;
 
 pub use adapters::AdapterHandle;
+pub use garrison_model::{Adapter, AdapterError};
 pub use config::{ConfigError, EngineConfig};
 pub use constraint::{Constraint, Grammar, GrammarError};
 pub use engine::Engine;

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::{OriginalUri, State};
 use axum::http::Method;
 use axum::routing::{get, post};
+use garrison_engine::AdapterHandle;
 use tokio::sync::Semaphore;
 
 use crate::body::BodyReader;
@@ -17,7 +18,7 @@ use crate::metrics::{HttpMetrics, ModelMetrics};
 use crate::model::ServedModel;
 use crate::record::Record;
 use crate::replay::Replays;
-use crate::{chat, completions, gate, info, tokenize};
+use crate::{adapters, chat, completions, gate, info, tokenize};
 
 /// Everything requests share.
 pub(crate) struct App {
@@ -38,15 +39,36 @@ pub(crate) struct Entry {
     pub(crate) metrics: Arc<ModelMetrics>,
 }
 
+/// What a request is answered with.
+pub(crate) struct Chosen<'a> {
+    pub(crate) entry: &'a Arc<Entry>,
+    /// Its name, and what that stands for now.
+    adapter: Option<(String, AdapterHandle)>,
+}
+
+impl Chosen<'_> {
+    /// As clients write it.
+    pub(crate) fn name(&self) -> &str {
+        self.adapter.as_ref().map_or(&self.entry.model.name, |(name, _)| name)
+    }
+
+    /// The adapter, if it is not the model alone.
+    pub(crate) fn adapter(&self) -> Option<&AdapterHandle> {
+        self.adapter.as_ref().map(|(_, handle)| handle)
+    }
+}
+
 /// Paths that answer without a key: they say nothing about anyone's requests.
 pub(crate) const OPEN_ROUTES: [&str; 3] = ["/health", "/ready", "/version"];
 
 /// Every path served, as logs and metrics name them.
-pub(crate) const ROUTES: [&str; 11] = [
+pub(crate) const ROUTES: [&str; 13] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/models",
     "/v1/models/{id}",
+    "/v1/load_lora_adapter",
+    "/v1/unload_lora_adapter",
     "/tokenize",
     "/detokenize",
     "/tokenizer_info",
@@ -78,14 +100,25 @@ impl App {
         record.arrived().checked_add(self.config.times.request?)
     }
 
-    /// The model a request names; the first one if it names none, as vLLM has it.
-    pub(crate) fn model(&self, name: Option<&str>) -> Result<&Arc<Entry>, ApiError> {
+    /// The model or adapter a request names; the first model if it names none, as vLLM has it.
+    pub(crate) fn model(&self, name: Option<&str>) -> Result<Chosen<'_>, ApiError> {
+        let plain = |entry| Chosen { entry, adapter: None };
+        let adapted = |name: &str| {
+            self.models.iter().find_map(|entry| {
+                Some(Chosen { entry, adapter: Some((name.to_owned(), entry.model.adapters.find(name)?.handle)) })
+            })
+        };
         let found = match name {
-            None => self.models.first(),
-            Some(name) => self.models.iter().find(|entry| entry.model.name == name),
+            None => self.models.first().map(plain),
+            Some(name) => {
+                let model = self.models.iter().find(|entry| entry.model.name == name);
+                model.map(plain).or_else(|| adapted(name))
+            }
         };
         found.ok_or_else(|| {
-            let known: Vec<&str> = self.models.iter().map(|entry| entry.model.name.as_str()).collect();
+            let adapters = self.models.iter().flat_map(|entry| entry.model.adapters.names());
+            let models = self.models.iter().map(|entry| entry.model.name.clone());
+            let known: Vec<String> = models.chain(adapters).collect();
             let asked: String = name.unwrap_or_default().chars().take(100).collect();
             ApiError::no_model(&asked, &known)
         })
@@ -100,6 +133,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/models", get(info::models))
         // Names of models may have slashes, as on Hugging Face.
         .route("/v1/models/{*id}", get(info::model))
+        .route("/v1/load_lora_adapter", post(adapters::load))
+        .route("/v1/unload_lora_adapter", post(adapters::unload))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
         .route("/tokenizer_info", get(tokenize::tokenizer_info))

@@ -19,6 +19,8 @@ const MAX_KEY_BYTES: usize = 512;
 #[derive(Clone, Default)]
 pub struct ApiKeys {
     digests: Vec<[u8; 32]>,
+    /// `[keys]` whether it is an owner's.
+    owners: Vec<bool>,
 }
 
 /// Never shows a digest, let alone a key.
@@ -49,14 +51,25 @@ pub enum ApiKeysError {
 
 /// Which key a request came with; everyone is the same caller on a server without keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Caller(u32);
+pub(crate) struct Caller {
+    index: u32,
+    is_owner: bool,
+}
 
 impl Caller {
     /// The key's place in the file.
     pub(crate) fn index(self) -> u32 {
-        self.0
+        self.index
+    }
+
+    /// Fails unless the caller may change what is served.
+    pub(crate) fn check_owner(self) -> Result<(), ApiError> {
+        if self.is_owner { Ok(()) } else { Err(ApiError::not_owner()) }
     }
 }
+
+/// Before an owner's key in the file.
+const OWNER: &str = "owner ";
 
 impl ApiKeys {
     /// No keys: everyone may ask.
@@ -64,29 +77,33 @@ impl ApiKeys {
         ApiKeys::default()
     }
 
-    /// Reads one key per line; blank lines and lines that start with `#` are skipped.
+    /// Reads one key per line; blank lines and lines that start with `#` are skipped. `owner KEY` is a
+    /// key that may also change what is served.
     ///
     /// # Errors
     /// If there is no key, too many, or a line that cannot be sent in a header.
     pub fn parse(text: &str) -> Result<ApiKeys, ApiKeysError> {
-        let mut digests = Vec::new();
+        let (mut digests, mut owners) = (Vec::new(), Vec::new());
         for (index, line) in text.lines().enumerate() {
             let key = line.trim();
             if key.is_empty() || key.starts_with('#') {
                 continue;
             }
-            if key.len() > MAX_KEY_BYTES || !key.bytes().all(|b| b.is_ascii_graphic()) {
+            let owned = key.strip_prefix(OWNER).map(str::trim_start);
+            let key = owned.unwrap_or(key);
+            if key.is_empty() || key.len() > MAX_KEY_BYTES || !key.bytes().all(|b| b.is_ascii_graphic()) {
                 return Err(ApiKeysError::NotAKey { line: index + 1 });
             }
             if digests.len() == MAX_KEYS {
                 return Err(ApiKeysError::TooMany);
             }
             digests.push(Sha256::digest(key.as_bytes()).into());
+            owners.push(owned.is_some());
         }
         if digests.is_empty() {
             return Err(ApiKeysError::Empty);
         }
-        Ok(ApiKeys { digests })
+        Ok(ApiKeys { digests, owners })
     }
 
     /// How many there are.
@@ -102,7 +119,7 @@ impl ApiKeys {
     /// Who sent a request with these headers.
     pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         if self.digests.is_empty() {
-            return Ok(Caller(0));
+            return Ok(Caller { index: 0, is_owner: true });
         }
         let presented = bearer(headers).ok_or_else(|| {
             ApiError::unauthorized("this server needs an API key; send it as \"Authorization: Bearer <key>\"")
@@ -116,7 +133,8 @@ impl ApiKeys {
             found |= same;
         }
         if bool::from(found) {
-            Ok(Caller(index))
+            let is_owner = self.owners.get(index as usize).copied().unwrap_or(false);
+            Ok(Caller { index, is_owner })
         } else {
             Err(ApiError::unauthorized("this API key is not known to the server"))
         }
@@ -143,13 +161,23 @@ mod tests {
     fn a_file_has_one_key_per_line() {
         let keys = ApiKeys::parse("# ours\n\n  sk-one  \nsk-two\n").unwrap();
         assert_eq!(keys.len(), 2);
-        assert_eq!(keys.caller(&with("Bearer sk-one")), Ok(Caller(0)));
-        assert_eq!(keys.caller(&with("bearer sk-two")), Ok(Caller(1)));
+        assert_eq!(keys.caller(&with("Bearer sk-one")), Ok(Caller { index: 0, is_owner: false }));
+        assert_eq!(keys.caller(&with("bearer sk-two")), Ok(Caller { index: 1, is_owner: false }));
         for wrong in ["Bearer sk-on", "Bearer sk-onee", "Bearer # ours", "Bearer ", "Basic sk-one", "sk-one"]
         {
             assert!(keys.caller(&with(wrong)).is_err(), "{wrong}");
         }
         assert!(keys.caller(&HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn an_owners_key_says_so() {
+        let keys = ApiKeys::parse("sk-one\nowner   sk-two\n").unwrap();
+        assert_eq!(keys.caller(&with("Bearer sk-two")), Ok(Caller { index: 1, is_owner: true }));
+        assert!(keys.caller(&with("Bearer sk-one")).unwrap().check_owner().is_err());
+        assert!(ApiKeys::none().caller(&HeaderMap::new()).unwrap().check_owner().is_ok());
+        assert_eq!(ApiKeys::parse("owner a b").unwrap_err(), ApiKeysError::NotAKey { line: 1 });
+        assert_eq!(keys.caller(&with("Bearer owner sk-two")).is_err(), true);
     }
 
     #[test]

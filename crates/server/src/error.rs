@@ -80,6 +80,20 @@ impl ApiError {
         ApiError::new(StatusCode::FORBIDDEN, "permission_error", message).code("origin_not_allowed")
     }
 
+    /// 403: the key may ask, but not change what is served.
+    pub(crate) fn not_owner() -> ApiError {
+        let message = "this needs an owner's key: one that is written \"owner KEY\" in the API keys file";
+        ApiError::new(StatusCode::FORBIDDEN, "permission_error", message).code("owner_key_required")
+    }
+
+    /// 404: there is no such adapter.
+    pub(crate) fn no_adapter(name: &str) -> ApiError {
+        let name: String = name.chars().take(100).collect();
+        let message = format!("there is no adapter \"{name}\" here; GET /v1/models lists what there is");
+        let error = ApiError::new(StatusCode::NOT_FOUND, "not_found_error", message).code("adapter_not_found");
+        ApiError { param: Some("lora_name".into()), ..error }
+    }
+
     /// 404: there is no such path.
     pub(crate) fn no_route(path: &str) -> ApiError {
         let message =
@@ -88,7 +102,7 @@ impl ApiError {
     }
 
     /// 404: there is no such model; `known` is what there is.
-    pub(crate) fn no_model(asked: &str, known: &[&str]) -> ApiError {
+    pub(crate) fn no_model(asked: &str, known: &[String]) -> ApiError {
         let message =
             format!("the model \"{asked}\" does not exist here; this server has: {}", known.join(", "));
         let error = ApiError::new(StatusCode::NOT_FOUND, "not_found_error", message).code("model_not_found");
@@ -210,6 +224,7 @@ impl ApiError {
         let message = error.to_string();
         match error {
             SubmitError::ContextLengthExceeded { .. } => ApiError::context_length(param, message),
+            SubmitError::ForeignAdapter => ApiError::bad_field("model", message),
             SubmitError::EmptyPrompt | SubmitError::UnknownToken { .. } => {
                 ApiError::bad_field(param, message)
             }
@@ -225,6 +240,7 @@ impl ApiError {
 impl From<&Failure> for ApiError {
     fn from(failure: &Failure) -> ApiError {
         match failure {
+            Failure::Adapter(_) => ApiError::internal(failure.to_string()).code("adapter_failed"),
             Failure::Device(_) => ApiError::internal(failure.to_string()).code("device_failed"),
             Failure::ShuttingDown => ApiError::draining(),
             // The client's grammar, so not the server's error: the same again would fail again.
@@ -261,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_missing_model_lists_what_there_is() {
-        let error = ApiError::no_model("gpt-4", &["tiny", "llama"]);
+        let error = ApiError::no_model("gpt-4", &["tiny".into(), "llama".into()]);
         assert!(error.to_json().contains("this server has: tiny, llama"), "{}", error.to_json());
     }
 }

@@ -7,19 +7,29 @@ use axum::response::{IntoResponse, Response};
 use garrison_engine::SubmitError;
 use serde_json::{Value, json};
 
+use crate::adapters::Named;
 use crate::app::{App, Entry, Shared};
 use crate::error::ApiError;
 use crate::metrics::render;
 
 /// `GET /v1/models`.
 pub(crate) async fn models(State(app): Shared) -> Json<Value> {
-    let data: Vec<Value> = app.models.iter().map(|entry| describe(entry)).collect();
+    let mut data = Vec::new();
+    for entry in &app.models {
+        data.push(describe(entry));
+        data.extend(entry.model.adapters.all().iter().map(|(name, named)| describe_adapter(entry, name, named)));
+    }
     Json(json!({ "object": "list", "data": data }))
 }
 
 /// `GET /v1/models/{id}`.
 pub(crate) async fn model(State(app): Shared, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    Ok(Json(describe(app.model(Some(&id))?)))
+    let chosen = app.model(Some(&id))?;
+    let named = chosen.entry.model.adapters.find(&id).filter(|_| chosen.adapter().is_some());
+    Ok(Json(match named {
+        Some(named) => describe_adapter(chosen.entry, &id, &named),
+        None => describe(chosen.entry),
+    }))
 }
 
 fn describe(entry: &Entry) -> Value {
@@ -32,6 +42,15 @@ fn describe(entry: &Entry) -> Value {
         "parent": null,
         "max_model_len": entry.model.context(),
     })
+}
+
+/// An adapter is a model whose parent is what it was made for.
+fn describe_adapter(entry: &Entry, name: &str, named: &Named) -> Value {
+    let mut card = describe(entry);
+    card["id"] = json!(name);
+    card["created"] = json!(named.created);
+    card["parent"] = json!(entry.model.name);
+    card
 }
 
 /// `GET /health`: the process is alive.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use garrison_engine::Request;
+use garrison_engine::{AdapterHandle, Request};
 use garrison_types::Sampling;
 
 use crate::app::Entry;
@@ -16,6 +16,8 @@ use crate::record::Record;
 /// What to run: `n` sequences for each prompt.
 pub(crate) struct Launch<'a> {
     pub(crate) entry: &'a Arc<Entry>,
+    /// Computed with, besides the model.
+    pub(crate) adapter: Option<&'a AdapterHandle>,
     pub(crate) record: &'a Arc<Record>,
     pub(crate) params: &'a Params,
     /// `[prompts]` token ids.
@@ -86,6 +88,7 @@ impl Launch<'_> {
             stop: self.params.stop_for(max_tokens),
             logprobs: self.logprobs,
             prompt_logprobs: self.prompt_logprobs,
+            adapter: self.adapter.cloned(),
             constraint: None,
             special_tokens: self.params.special_tokens,
             cache_salt: self.params.cache_salt.clone(),

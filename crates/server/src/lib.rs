@@ -30,6 +30,7 @@ mod fields;
 mod params;
 mod structured;
 
+mod adapters;
 mod chat;
 mod check;
 mod completions;
@@ -55,6 +56,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use adapters::{Adapters, OpenAdapter};
 pub use auth::{ApiKeys, ApiKeysError};
 pub use check::{Endpoint, check_body};
 pub use config::{Limits, ServerConfig, Times};

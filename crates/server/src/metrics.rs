@@ -118,7 +118,7 @@ fn escape(value: &str) -> String {
 /// One metric of the engine: its name, kind, explanation and value.
 type EngineMetric = (&'static str, &'static str, &'static str, fn(&Stats) -> f64);
 
-const ENGINE_METRICS: [EngineMetric; 16] = [
+const ENGINE_METRICS: [EngineMetric; 17] = [
     ("garrison:num_requests_running", "gauge", "Sequences in the running batch.", |s| s.running as f64),
     ("garrison:num_requests_waiting", "gauge", "Sequences that wait for admission.", |s| s.waiting as f64),
     ("garrison:kv_cache_usage", "gauge", "Part of the KV cache in use, 0 to 1.", Stats::kv_usage),
@@ -126,6 +126,9 @@ const ENGINE_METRICS: [EngineMetric; 16] = [
     ("garrison:generation_tokens_total", "counter", "Tokens generated.", |s| s.generation_tokens as f64),
     ("garrison:num_preemptions_total", "counter", "Sequences computed again for lack of blocks.", |s| {
         s.preemptions as f64
+    }),
+    ("garrison:lora_swaps_total", "counter", "Adapters put into slots of the device.", |s| {
+        s.adapter_swaps as f64
     }),
     (
         "garrison:prefix_cache_queries_total",

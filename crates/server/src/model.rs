@@ -6,6 +6,8 @@ use garrison_engine::Engine;
 use garrison_tokenizer::{ChatTemplate, Tokenizer};
 use garrison_types::Sampling;
 
+use crate::adapters::Adapters;
+
 /// A model that the server answers for.
 pub struct ServedModel {
     /// What clients write in `model`.
@@ -18,6 +20,8 @@ pub struct ServedModel {
     pub template: Option<ChatTemplate>,
     /// When it was made or loaded, in seconds since 1970.
     pub created: u64,
+    /// Its adapters, which clients ask for by their names.
+    pub adapters: Adapters,
     /// Used for what a request leaves out; its seed is not used.
     pub sampling: Sampling,
 }

@@ -64,7 +64,7 @@ pub(crate) async fn detokenize(State(app): Shared, body: Body) -> Result<Json<Va
 
 /// `GET /tokenizer_info`: of the first model.
 pub(crate) async fn tokenizer_info(State(app): Shared) -> Result<Json<Value>, ApiError> {
-    let model = &app.model(None)?.model;
+    let model = &app.model(None)?.entry.model;
     let text = |token: u32| model.tokenizer.token_text(token);
     Ok(Json(json!({
         "model": model.name,
@@ -88,8 +88,8 @@ async fn on_body(
     let value = blocking(app, move |app| {
         let value = parse(&received.bytes)?;
         let fields = Fields::root(&value)?;
-        let entry = app.model(fields.string("model")?)?;
-        work(&fields, &entry.model)
+        let chosen = app.model(fields.string("model")?)?;
+        work(&fields, &chosen.entry.model)
     })
     .await?;
     Ok(Json(value))

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use garrison_engine::{Engine, EngineConfig, ScriptedExecutor};
 use garrison_gguf::Source;
-use garrison_server::{Endpoint, ServedModel, check_body};
+use garrison_server::{Adapters, Endpoint, ServedModel, check_body};
 use garrison_tokenizer::{ChatTemplate, Tokenizer};
 use garrison_types::Sampling;
 
@@ -30,7 +30,7 @@ static MODEL: LazyLock<ServedModel> = LazyLock::new(|| {
     };
     let executor = Box::new(ScriptedExecutor::hashing(&config));
     let engine = Engine::start(executor, Arc::clone(&tokenizer), config).expect("the engine starts");
-    ServedModel { name: "m".into(), engine, tokenizer, template, created: 0, sampling: Sampling::default() }
+    ServedModel { name: "m".into(), engine, tokenizer, template, created: 0, adapters: Adapters::none(), sampling: Sampling::default() }
 });
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -45,12 +45,14 @@ pub(crate) async fn create(
 fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, ApiError> {
     let value = parse(body)?;
     let fields = Fields::root(&value)?;
-    let entry = app.model(fields.string("model")?)?;
-    record.set_model(&entry.model.name);
+    let chosen = app.model(fields.string("model")?)?;
+    let entry = chosen.entry;
+    record.set_model(chosen.name());
     let (request, prompt) = read(&fields, &entry.model)?;
     let prompts = [prompt];
     let launch = Launch {
         entry,
+        adapter: chosen.adapter(),
         record,
         params: &request.params,
         prompts: &prompts,
@@ -63,7 +65,7 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
     let generation = launch.start(app.config.limits.sequences)?;
     let delivery = request.params.delivery;
     let [prompt] = prompts;
-    Ok(produce(generation, ChatFormat::new(request, prompt, &entry.model), delivery))
+    Ok(produce(generation, ChatFormat::new(request, prompt, chosen.name(), &entry.model), delivery))
 }
 
 /// What a body asks for, and its prompt's tokens.

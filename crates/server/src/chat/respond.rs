@@ -209,7 +209,7 @@ impl Scored {
 }
 
 impl ChatFormat {
-    pub(super) fn new(request: ChatRequest, prompt: Vec<u32>, model: &ServedModel) -> ChatFormat {
+    pub(super) fn new(request: ChatRequest, prompt: Vec<u32>, name: &str, model: &ServedModel) -> ChatFormat {
         let usage_in_chunks = match request.params.delivery {
             Delivery::Stream(StreamUsage::Include) => UsageInChunks::Null,
             _ => UsageInChunks::Absent,
@@ -217,7 +217,7 @@ impl ChatFormat {
         let common = Common {
             id: format!("chatcmpl-{}", ids::random_hex()),
             created: now(),
-            model: model.name.clone(),
+            model: name.to_owned(),
             tokenizer: model.tokenizer.clone(),
             stop_token_ids: request.params.stop_token_ids().to_vec(),
             usage_in_chunks,

@@ -42,11 +42,13 @@ pub(crate) async fn create(
 fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, ApiError> {
     let value = parse(body)?;
     let fields = Fields::root(&value)?;
-    let entry = app.model(fields.string("model")?)?;
-    record.set_model(&entry.model.name);
+    let chosen = app.model(fields.string("model")?)?;
+    let entry = chosen.entry;
+    record.set_model(chosen.name());
     let request = CompletionRequest::read(&fields, &entry.model, app.config.limits.sequences)?;
     let launch = Launch {
         entry,
+        adapter: chosen.adapter(),
         record,
         params: &request.params,
         prompts: &request.prompts.tokens,
@@ -58,5 +60,5 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
     };
     let generation = launch.start(app.config.limits.sequences)?;
     let delivery = request.params.delivery;
-    Ok(produce(generation, CompletionFormat::new(request, &entry.model), delivery))
+    Ok(produce(generation, CompletionFormat::new(request, chosen.name(), &entry.model), delivery))
 }

@@ -61,7 +61,7 @@ struct Logprobs {
 }
 
 impl CompletionFormat {
-    pub(super) fn new(request: CompletionRequest, model: &ServedModel) -> CompletionFormat {
+    pub(super) fn new(request: CompletionRequest, name: &str, model: &ServedModel) -> CompletionFormat {
         let choices = request.prompts.tokens.len() * request.params.n as usize;
         let usage_in_chunks = match request.params.delivery {
             Delivery::Stream(StreamUsage::Include) => UsageInChunks::Null,
@@ -70,7 +70,7 @@ impl CompletionFormat {
         let common = Common {
             id: format!("cmpl-{}", ids::random_hex()),
             created: now(),
-            model: model.name.clone(),
+            model: name.to_owned(),
             tokenizer: model.tokenizer.clone(),
             stop_token_ids: request.params.stop_token_ids().to_vec(),
             usage_in_chunks,

@@ -134,6 +134,7 @@ impl World {
             tokenizer,
             template: Some(ChatTemplate::new(TEMPLATE).unwrap()),
             created: 1_700_000_000,
+            adapters: adapters(),
             sampling: Sampling::default(),
         };
         let (shutdown, stop) = oneshot::channel();
