@@ -37,11 +37,11 @@ mod stop;
 mod tests;
 
 pub use adapters::AdapterHandle;
-pub use garrison_model::{Adapter, AdapterError};
 pub use config::{ConfigError, EngineConfig};
 pub use constraint::{Constraint, Grammar, GrammarError};
 pub use engine::Engine;
 pub use executor::{DraftModel, Execute, LocalExecutor, ScriptControl, ScriptedExecutor, StepOutput};
+pub use garrison_model::{Adapter, AdapterError};
 pub use request::{
     Event, Failure, Finish, Request, ScoredToken, SpecialTokens, SubmitError, TokenEvent, TokenScores,
 };

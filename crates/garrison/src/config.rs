@@ -3,6 +3,7 @@
 //! Flags win over the file, the file over the defaults. Unknown keys are errors: a misspelt limit
 //! that is silently ignored is worse than a server that does not start.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -51,6 +52,9 @@ pub(crate) struct EngineSettings {
     pub(crate) prefix_cache: bool,
     pub(crate) prompt_lookup: bool,
     pub(crate) max_stall: Option<Duration>,
+    pub(crate) adapter_slots: usize,
+    /// Where clients may load adapters from.
+    pub(crate) adapter_dirs: Vec<PathBuf>,
 }
 
 /// Where to compute.
@@ -71,6 +75,15 @@ pub(crate) struct ModelEntry {
     pub(crate) quantize: Option<Mix>,
     /// A smaller model that guesses what it will say.
     pub(crate) draft: Option<DraftEntry>,
+    /// LoRA adapters by the names that clients ask for.
+    pub(crate) adapters: BTreeMap<String, PathBuf>,
+}
+
+impl ModelEntry {
+    /// A model with nothing besides.
+    pub(crate) fn new(name: String, model: ModelRef, quantize: Option<Mix>) -> ModelEntry {
+        ModelEntry { name, model, quantize, draft: None, adapters: BTreeMap::new() }
+    }
 }
 
 /// A draft model.
@@ -140,6 +153,8 @@ struct EngineSection {
     prefix_cache: Option<bool>,
     prompt_lookup: Option<bool>,
     max_stall_ms: Option<u32>,
+    adapter_slots: Option<usize>,
+    adapter_dirs: Option<Vec<PathBuf>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -149,6 +164,8 @@ struct ModelSection {
     source: String,
     quantize: Option<String>,
     draft: Option<String>,
+    #[serde(default)]
+    adapters: BTreeMap<String, PathBuf>,
 }
 
 impl Config {
@@ -172,6 +189,10 @@ impl Config {
             engine.max_waiting_per_key = engine.max_waiting.div_ceil(2);
         }
         let models = resolve_models(flags, &file.model)?;
+        let adapters = models.iter().any(|m| !m.adapters.is_empty()) || !engine.adapter_dirs.is_empty();
+        if file.engine.adapter_slots.is_none() && !adapters {
+            engine.adapter_slots = 0;
+        }
         Ok(Config { server, engine, models })
     }
 }
@@ -215,6 +236,13 @@ impl EngineSettings {
             max_waiting_per_key: file.max_waiting_per_key.unwrap_or(max_waiting),
             prefix_cache: file.prefix_cache.unwrap_or(true),
             prompt_lookup: file.prompt_lookup.unwrap_or(true),
+            adapter_slots: match file.adapter_slots.unwrap_or(16) {
+                slots if slots <= 256 => slots,
+                slots => {
+                    return Err(Fault::usage(format!("adapter_slots is {slots}; it can be at most 256")));
+                }
+            },
+            adapter_dirs: file.adapter_dirs.clone().unwrap_or_default(),
             max_stall: match file.max_stall_ms.unwrap_or(250) {
                 0 => None,
                 ms => Some(Duration::from_millis(ms.into())),
@@ -264,16 +292,21 @@ fn resolve_models(flags: &ServeFlags, file: &[ModelSection]) -> Result<Vec<Model
             let name = section.name.clone().unwrap_or_else(|| model.name(&section.source));
             let own = section.quantize.as_deref().map(parse_mix).transpose()?;
             let draft = section.draft.as_deref().map(DraftEntry::parse).transpose()?;
-            entries.push(ModelEntry { name, model, quantize: quantize.or(own), draft });
+            entries.push(ModelEntry {
+                name,
+                model,
+                quantize: quantize.or(own),
+                draft,
+                adapters: section.adapters.clone(),
+            });
         }
     }
     for text in &flags.model {
         let model = ModelRef::parse(text)?;
-        entries.push(ModelEntry { name: model.name(text), model, quantize, draft: None });
+        entries.push(ModelEntry::new(model.name(text), model, quantize));
     }
     if entries.is_empty() {
-        let name = TINY.name.to_owned();
-        entries.push(ModelEntry { name, model: ModelRef::Bundled(&TINY), quantize, draft: None });
+        entries.push(ModelEntry::new(TINY.name.to_owned(), ModelRef::Bundled(&TINY), quantize));
     }
     if let Some(text) = &flags.draft_model {
         let [entry] = &mut entries[..] else {
@@ -282,11 +315,22 @@ fn resolve_models(flags: &ServeFlags, file: &[ModelSection]) -> Result<Vec<Model
         };
         entry.draft = Some(DraftEntry::parse(text)?);
     }
-    for (i, entry) in entries.iter().enumerate() {
-        if entries[..i].iter().any(|other| other.name == entry.name) {
+    for text in &flags.adapter {
+        let [entry] = &mut entries[..] else {
+            let message = "--adapter is for one model; with several, say `adapters` in garrison.toml";
+            return Err(Fault::usage(message));
+        };
+        let (name, path) =
+            text.split_once('=')
+                .filter(|(name, path)| !name.is_empty() && !path.is_empty())
+                .ok_or_else(|| Fault::usage(format!("--adapter \"{text}\" should be NAME=PATH")))?;
+        entry.adapters.insert(name.to_owned(), path.into());
+    }
+    let mut names = BTreeSet::new();
+    for name in entries.iter().flat_map(|e| std::iter::once(&e.name).chain(e.adapters.keys())) {
+        if !names.insert(name) {
             return Err(Fault::usage(format!(
-                "two models are called \"{}\"; give them different names in garrison.toml",
-                entry.name
+                "two models or adapters are called \"{name}\"; give them different names in garrison.toml"
             )));
         }
     }

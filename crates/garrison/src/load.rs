@@ -27,6 +27,8 @@ pub(crate) struct Loaded {
     pub(crate) chat_template: Option<String>,
     /// What computes it, e.g. `cpu`.
     pub(crate) device: String,
+    /// What adapters have to fit.
+    pub(crate) spec: ModelSpec,
 }
 
 /// Threads to compute with.
@@ -62,7 +64,7 @@ pub(crate) fn load(entry: &ModelEntry, settings: &EngineSettings) -> Result<Load
         let config = EngineConfig { vocab: model.spec().vocab, adapter_slots, ..config };
         LocalExecutor::new(Arc::clone(&device), model, &config, settings.kv_dtype).map_err(|e| refuse(&e))
     };
-    let tokenizer = Arc::new(target.tokenizer);
+    let (tokenizer, spec) = (Arc::new(target.tokenizer), target.model.spec().clone());
     let executor = Box::new(execute(target.model, config.adapter_slots)?);
     let engine = match draft {
         Some(draft) => {
@@ -82,7 +84,7 @@ pub(crate) fn load(entry: &ModelEntry, settings: &EngineSettings) -> Result<Load
         seconds = started.elapsed().as_secs_f64(),
         "loaded"
     );
-    Ok(Loaded { engine, tokenizer, chat_template: target.chat_template, device: device.name() })
+    Ok(Loaded { engine, tokenizer, chat_template: target.chat_template, device: device.name(), spec })
 }
 
 /// A model in memory.
@@ -191,7 +193,7 @@ fn engine_config(
         vocab: spec.vocab,
         prefix_cache: settings.prefix_cache,
         prompt_lookup: settings.prompt_lookup,
-        adapter_slots: 0,
+        adapter_slots: settings.adapter_slots,
         max_stall: settings.max_stall,
     })
 }

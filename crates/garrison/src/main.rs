@@ -2,6 +2,7 @@
 //! server, a chat, or a file. The only place that picks a backend.
 #![forbid(unsafe_code)]
 
+mod adapters;
 mod chat;
 mod config;
 mod error;

@@ -11,7 +11,8 @@ use garrison_tokenizer::ChatTemplate;
 use garrison_types::Sampling;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Config, ServerSettings};
+use crate::adapters;
+use crate::config::{Config, EngineSettings, ModelEntry, ServerSettings};
 use crate::error::Fault;
 use crate::flags::ServeFlags;
 use crate::load::{self, Loaded};
@@ -29,7 +30,7 @@ pub(crate) fn run(flags: &ServeFlags) -> Result<(), Fault> {
     for entry in &config.models {
         let loaded = load::load(entry, &config.engine)?;
         device.clone_from(&loaded.device);
-        models.push(serve_model(&entry.name, loaded)?);
+        models.push(serve_model(entry, &config.engine, loaded)?);
     }
     if config.models.iter().any(|m| m.model == ModelRef::Bundled(&TINY)) {
         tracing::info!(
@@ -100,7 +101,9 @@ fn read_keys(path: &Path) -> Result<ApiKeys, Fault> {
     ApiKeys::parse(&text).map_err(|e| refuse(&e))
 }
 
-fn serve_model(name: &str, loaded: Loaded) -> Result<ServedModel, Fault> {
+fn serve_model(entry: &ModelEntry, settings: &EngineSettings, loaded: Loaded) -> Result<ServedModel, Fault> {
+    let name = &entry.name;
+    let adapters = adapters::load(entry, settings, &loaded)?;
     let template = loaded
         .chat_template
         .map(|source| ChatTemplate::new(&source))
@@ -108,7 +111,8 @@ fn serve_model(name: &str, loaded: Loaded) -> Result<ServedModel, Fault> {
         .map_err(|e| Fault::usage(format!("model {name}: its chat template cannot be used: {e}")))?;
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     Ok(ServedModel {
-        name: name.to_owned(),
+        name: name.clone(),
+        adapters,
         engine: loaded.engine,
         tokenizer: loaded.tokenizer,
         template,

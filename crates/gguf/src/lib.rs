@@ -1,4 +1,5 @@
-//! Model files: GGUF in and out, safetensors folders in, quantization between them.
+//! Model files: GGUF in and out, safetensors folders in, quantization between them; and
+//! adapters of either form.
 //!
 //! The crate ends where a tensor is a name, a shape and bytes. What the names mean to a forward
 //! pass is `model`'s business, what the tokens mean is `tokenizer`'s. Deliberately absent:
@@ -6,6 +7,7 @@
 
 #![deny(unsafe_code)]
 
+mod adapter;
 #[allow(unsafe_code)] // mapping files; nothing else here needs it
 mod bytes;
 mod convert;
@@ -22,6 +24,8 @@ pub mod synth;
 mod vocabulary;
 mod writer;
 
+pub use adapter::{AdapterPair, AdapterSource, HeadOrder};
+pub use convert::interleave;
 pub use error::{Error, Result};
 pub use gguf::{Gguf, TensorInfo, TensorView};
 pub use metadata::{Array, Metadata, Value};

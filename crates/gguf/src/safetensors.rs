@@ -52,17 +52,22 @@ impl SafetensorsFolder {
     /// # Errors
     /// If a file is missing or malformed, or the index leads out of the folder.
     pub fn open(path: &Path) -> Result<SafetensorsFolder> {
-        let config = path.join("config.json");
+        SafetensorsFolder::open_as(path, "config.json", &shard_names(path)?)
+    }
+
+    /// Opens a folder whose configuration and weights have these names.
+    pub(crate) fn open_as(path: &Path, config: &str, shards: &[String]) -> Result<SafetensorsFolder> {
+        let config = path.join(config);
         let config = parse_json(&config, &read_side_file(&config)?)?;
         let mut folder =
             SafetensorsFolder { path: path.to_owned(), config, files: Vec::new(), tensors: BTreeMap::new() };
-        for name in shard_names(path)? {
+        for name in shards {
             folder.add_shard(&path.join(name))?;
         }
         Ok(folder)
     }
 
-    /// `config.json`.
+    /// `config.json`, or what stands in its place.
     pub fn config(&self) -> &Value {
         &self.config
     }

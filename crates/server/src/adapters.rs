@@ -138,14 +138,20 @@ pub(crate) async fn unload(
 fn required<'a>(fields: &Fields<'a>, name: &str, most: usize) -> Result<&'a str, ApiError> {
     let text = fields.short_string(name, most)?.unwrap_or_default();
     let visible = !text.is_empty() && !text.contains(char::is_control);
-    if visible { Ok(text) } else { Err(ApiError::bad_field(name, format!("{name} must be a text that is not empty"))) }
+    if visible {
+        Ok(text)
+    } else {
+        Err(ApiError::bad_field(name, format!("{name} must be a text that is not empty")))
+    }
 }
 
 /// The model that an adapter is for.
 fn parent<'a>(app: &'a App, fields: &Fields<'_>) -> Result<&'a Entry, ApiError> {
     match (fields.string("model")?, &app.models[..]) {
         (None, [only]) => Ok(only),
-        (None, _) => Err(ApiError::bad_field("model", "model must say which of the models the adapter is for")),
+        (None, _) => {
+            Err(ApiError::bad_field("model", "model must say which of the models the adapter is for"))
+        }
         (Some(name), _) => {
             let chosen = app.model(Some(name))?;
             match chosen.adapter() {
@@ -160,7 +166,9 @@ fn parent<'a>(app: &'a App, fields: &Fields<'_>) -> Result<&'a Entry, ApiError> 
 fn add(app: &App, entry: &Entry, name: &str, path: &str, taken: Taken) -> Result<(), ApiError> {
     let adapters = &entry.model.adapters;
     check_name(app, entry, name, taken)?;
-    let refuse = |reason: String| ApiError::bad_field("lora_path", format!("the adapter {name} cannot be loaded: {reason}"));
+    let refuse = |reason: String| {
+        ApiError::bad_field("lora_path", format!("the adapter {name} cannot be loaded: {reason}"))
+    };
     let adapter = (adapters.open)(path).map_err(refuse)?;
     let bytes = adapter.bytes();
     let handle = entry.model.engine.add_adapter(adapter).map_err(|e| refuse(e.to_string()))?;
@@ -175,7 +183,11 @@ fn add(app: &App, entry: &Entry, name: &str, path: &str, taken: Taken) -> Result
         return Err(refuse(format!("{MAX_ADAPTERS} are loaded already; unload one first")));
     }
     if held.saturating_add(bytes) > MAX_BYTES {
-        return Err(refuse(format!("with {} others it would take over {} GiB", named.len(), MAX_BYTES >> 30)));
+        return Err(refuse(format!(
+            "with {} others it would take over {} GiB",
+            named.len(),
+            MAX_BYTES >> 30
+        )));
     }
     named.insert(name.to_owned(), Named::now(handle));
     Ok(())

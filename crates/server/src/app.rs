@@ -105,7 +105,10 @@ impl App {
         let plain = |entry| Chosen { entry, adapter: None };
         let adapted = |name: &str| {
             self.models.iter().find_map(|entry| {
-                Some(Chosen { entry, adapter: Some((name.to_owned(), entry.model.adapters.find(name)?.handle)) })
+                Some(Chosen {
+                    entry,
+                    adapter: Some((name.to_owned(), entry.model.adapters.find(name)?.handle)),
+                })
             })
         };
         let found = match name {

@@ -90,7 +90,8 @@ impl ApiError {
     pub(crate) fn no_adapter(name: &str) -> ApiError {
         let name: String = name.chars().take(100).collect();
         let message = format!("there is no adapter \"{name}\" here; GET /v1/models lists what there is");
-        let error = ApiError::new(StatusCode::NOT_FOUND, "not_found_error", message).code("adapter_not_found");
+        let error =
+            ApiError::new(StatusCode::NOT_FOUND, "not_found_error", message).code("adapter_not_found");
         ApiError { param: Some("lora_name".into()), ..error }
     }
 

@@ -17,7 +17,9 @@ pub(crate) async fn models(State(app): Shared) -> Json<Value> {
     let mut data = Vec::new();
     for entry in &app.models {
         data.push(describe(entry));
-        data.extend(entry.model.adapters.all().iter().map(|(name, named)| describe_adapter(entry, name, named)));
+        data.extend(
+            entry.model.adapters.all().iter().map(|(name, named)| describe_adapter(entry, name, named)),
+        );
     }
     Json(json!({ "object": "list", "data": data }))
 }

@@ -309,3 +309,76 @@ fn mix(x: u64) -> u64 {
     let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     x ^ (x >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use garrison_device::{SampleRow, Want};
+    use garrison_model::Target;
+    use garrison_types::Sampling;
+
+    use super::*;
+
+    /// Adapters that differ in one value.
+    fn adapter(value: f32) -> Adapter {
+        let source = garrison_testkit::tiny_gguf(&garrison_testkit::TinyModel::default());
+        let source = garrison_gguf::Source::parse(source).unwrap();
+        let spec = garrison_model::ModelSpec::read(&source).unwrap();
+        let (n, k) = Target::Q.shape(&spec);
+        let part = garrison_model::LowRank { rank: 1, a: vec![value; k], b: vec![1.0; n], scale: 1.0 };
+        Adapter::from_parts(&spec, [(0, Target::Q, part)]).unwrap()
+    }
+
+    fn executor() -> ScriptedExecutor {
+        ScriptedExecutor::hashing(&EngineConfig { adapter_slots: 2, ..crate::tests::rig::config() })
+    }
+
+    /// The last of `tokens` in block 1, through the adapter in `slot`.
+    fn step(executor: &mut ScriptedExecutor, tokens: &[u32], cached: usize, slot: u32) -> u32 {
+        let mut batch = Batch::default();
+        let row = batch.push_sequence(&tokens[cached..], tokens.len() as u32, &[1], slot);
+        batch.samples.push(SampleRow {
+            row: row + (tokens.len() - cached) as u32 - 1,
+            want: Want::Sample,
+            sampling: Arc::new(Sampling::greedy()),
+            position: tokens.len() as u32,
+            seen: Arc::default(),
+            banned: Arc::default(),
+            mask: None,
+            logprobs: None,
+        });
+        executor.step(&batch).unwrap().samples[0].token
+    }
+
+    #[test]
+    fn an_adapter_changes_what_is_said() {
+        let mut executor = executor();
+        executor.load_adapter(1, &adapter(1.0)).unwrap();
+        executor.load_adapter(2, &adapter(2.0)).unwrap();
+        let said = [0, 1, 2].map(|slot| step(&mut executor, &[5, 6], 0, slot));
+        assert!(said[0] != said[1] && said[1] != said[2] && said[0] != said[2], "{said:?}");
+        executor.load_adapter(2, &adapter(1.0)).unwrap();
+        assert_eq!(
+            step(&mut executor, &[5, 6], 0, 2),
+            said[1],
+            "it is the adapter that counts, not the slot"
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "is another adapter's")]
+    fn what_another_adapter_cached_is_found_out() {
+        let mut executor = executor();
+        executor.load_adapter(1, &adapter(1.0)).unwrap();
+        step(&mut executor, &[5, 6], 0, 0);
+        step(&mut executor, &[5, 6, 7], 2, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "a batch names adapter slot 1, which holds none")]
+    fn an_empty_slot_is_found_out() {
+        let mut executor = executor();
+        executor.load_adapter(1, &adapter(1.0)).unwrap();
+        executor.clear_adapter(1);
+        step(&mut executor, &[5, 6], 0, 1);
+    }
+}

@@ -30,9 +30,9 @@ impl Local {
         let text = model.unwrap_or(TINY.name);
         let model = ModelRef::parse(text)?;
         let name = model.name(text);
-        let settings = EngineSettings { max_seqs: 1, ..EngineSettings::from_flags(flags)? };
+        let settings = EngineSettings { max_seqs: 1, adapter_slots: 0, ..EngineSettings::from_flags(flags)? };
         let quantize = flags.quantize.as_deref().map(parse_mix).transpose()?;
-        let entry = ModelEntry { name: name.clone(), model, quantize, draft: None };
+        let entry = ModelEntry::new(name.clone(), model, quantize);
         let loaded = load::load(&entry, &settings)?;
         let source = loaded.chat_template.ok_or_else(|| {
             Fault::usage(format!(

@@ -7,6 +7,8 @@ mod config;
 mod names;
 mod tokenizer;
 
+pub(crate) use names::{LINEAR_LAYERS, layer_weight};
+
 use std::borrow::Cow;
 use std::path::Path;
 
@@ -132,18 +134,18 @@ impl Converted {
     }
 }
 
-/// Reorders the rows of a query or key projection.
+/// Reorders the rows of a query or key projection, or of what is added to one.
 ///
 /// Hugging Face rotates value `j` of a head with value `j + head_dim / 2`; GGUF's Llama rotates
 /// neighbours. So row `2j + s` of a head is what was row `j + s * head_dim / 2`.
-fn interleave(data: &[u8], n_rows: usize, n_heads: usize) -> Vec<u8> {
-    let row_bytes = data.len() / n_rows;
+pub fn interleave<T: Copy>(data: &[T], n_rows: usize, n_heads: usize) -> Vec<T> {
+    let row_len = data.len() / n_rows;
     let head_dim = n_rows / n_heads;
     let mut out = Vec::with_capacity(data.len());
-    for head in data.chunks_exact(head_dim * row_bytes) {
+    for head in data.chunks_exact(head_dim * row_len) {
         for row in 0..head_dim {
             let from = row / 2 + (row % 2) * (head_dim / 2);
-            out.extend_from_slice(&head[from * row_bytes..][..row_bytes]);
+            out.extend_from_slice(&head[from * row_len..][..row_len]);
         }
     }
     out

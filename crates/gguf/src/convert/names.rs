@@ -33,13 +33,40 @@ pub(super) fn map(source: &str, config: &Config) -> Mapped {
         _ if source.ends_with(".rotary_emb.inv_freq") => return Mapped::Unused,
         _ => {}
     }
-    let Some((layer, part)) = source.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'))
-    else {
+    let Some((layer, gguf, kind)) = in_layer(source) else { return Mapped::Unknown };
+    if layer >= config.n_layers || !matches!(kind, "weight" | "bias") {
         return Mapped::Unknown;
+    }
+    let rows = match (config.family, gguf) {
+        (Family::Llama, "attn_q") => Rows::Interleaved { n_heads: config.n_heads },
+        (Family::Llama, "attn_k") => Rows::Interleaved { n_heads: config.n_kv_heads },
+        _ => Rows::AsStored,
     };
-    let (Ok(layer), Some((module, kind))) = (layer.parse::<usize>(), part.rsplit_once('.')) else {
-        return Mapped::Unknown;
-    };
+    Mapped::To { name: format!("blk.{layer}.{gguf}.{kind}"), rows }
+}
+
+/// The linear layers of a transformer block.
+pub(crate) const LINEAR_LAYERS: [&str; 7] = [
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+];
+
+/// GGUF's name of a linear layer's weight, if it is one of a transformer block.
+pub(crate) fn layer_weight(source: &str) -> Option<String> {
+    let (layer, gguf, kind) = in_layer(source)?;
+    let is_linear = LINEAR_LAYERS.iter().any(|part| source.ends_with(&format!(".{part}.weight")));
+    is_linear.then(|| format!("blk.{layer}.{gguf}.{kind}"))
+}
+
+/// The layer, GGUF's name of the module in it, and `weight` or `bias`.
+fn in_layer(source: &str) -> Option<(usize, &'static str, &str)> {
+    let (layer, part) = source.strip_prefix("model.layers.")?.split_once('.')?;
+    let (module, kind) = part.rsplit_once('.')?;
     let gguf = match module {
         "input_layernorm" => "attn_norm",
         "self_attn.q_proj" => "attn_q",
@@ -52,15 +79,7 @@ pub(super) fn map(source: &str, config: &Config) -> Mapped {
         "mlp.gate_proj" => "ffn_gate",
         "mlp.up_proj" => "ffn_up",
         "mlp.down_proj" => "ffn_down",
-        _ => return Mapped::Unknown,
+        _ => return None,
     };
-    if layer >= config.n_layers || !matches!(kind, "weight" | "bias") {
-        return Mapped::Unknown;
-    }
-    let rows = match (config.family, gguf) {
-        (Family::Llama, "attn_q") => Rows::Interleaved { n_heads: config.n_heads },
-        (Family::Llama, "attn_k") => Rows::Interleaved { n_heads: config.n_kv_heads },
-        _ => Rows::AsStored,
-    };
-    Mapped::To { name: format!("blk.{layer}.{gguf}.{kind}"), rows }
+    Some((layer.parse().ok()?, gguf, kind))
 }

@@ -205,13 +205,13 @@ pub enum AdapterError {
     },
     /// Made for a model of another size.
     #[error(
-        "tensor \"{tensor}\" has shape {found:?}, where this model needs {expected}; the adapter was made for another model"
+        "tensor \"{tensor}\" has shape {found:?} where this model needs {expected:?}; the adapter was made for another model"
     )]
     Shape {
         /// The tensor, as the file names it.
         tensor: String,
-        /// What the model needs.
-        expected: String,
+        /// What the model needs, outermost dimension first.
+        expected: Vec<usize>,
         /// What the file has.
         found: Vec<usize>,
     },

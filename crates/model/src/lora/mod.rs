@@ -6,6 +6,7 @@
 
 mod adapter;
 mod bank;
+mod read;
 
 pub use adapter::{Adapter, AdapterError, LowRank, Target};
 pub use bank::AdapterBank;
