@@ -134,13 +134,15 @@ const PADDING_TOKENS: usize = 256;
 fn check_draft(draft: &Tokenizer, target: &Tokenizer) -> Result<(), String> {
     let (own, wanted) = (draft.vocab_size(), target.vocab_size());
     if own.abs_diff(wanted) > PADDING_TOKENS {
-        return Err(format!("its tokenizer has {own} tokens and not {wanted}; both need the same tokenizer"));
+        return Err(format!(
+            "its tokenizer has {own} tokens and not {wanted}; a draft model needs the same tokenizer"
+        ));
     }
     let text = |t: &Tokenizer, id| t.token_text(id);
     for id in 0..own.min(wanted) as u32 {
         if draft.token_bytes(id) != target.token_bytes(id) || draft.is_control(id) != target.is_control(id) {
             return Err(format!(
-                "token {id} is {:?} to its tokenizer and not {:?}; both need the same tokenizer",
+                "token {id} is {:?} to its tokenizer and not {:?}; a draft model needs the same tokenizer",
                 text(draft, id),
                 text(target, id)
             ));

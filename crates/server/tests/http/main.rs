@@ -6,6 +6,7 @@
 mod client;
 mod world;
 
+mod adapters;
 mod chat;
 mod completions;
 mod edges;

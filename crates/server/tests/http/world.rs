@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use garrison_engine::{Engine, EngineConfig, ScriptControl, ScriptedExecutor};
-use garrison_server::{Drained, ServedModel, Server, ServerConfig};
+use garrison_server::{Adapters, Drained, ServedModel, Server, ServerConfig};
+use garrison_testkit::tiny_adapter;
 use garrison_tokenizer::{ChatTemplate, Tokenizer};
 use garrison_types::{Sampling, TokenKind, Vocabulary, VocabularyModel};
 use tokio::sync::oneshot;
@@ -109,6 +110,14 @@ pub(crate) fn engine_config() -> EngineConfig {
     }
 }
 
+fn adapters() -> Adapters {
+    let open = |path: &str| match path {
+        "a" | "b" | "c" => Ok(tiny_adapter(path.as_bytes()[0].into())),
+        _ => Err("it is not there".into()),
+    };
+    Adapters::new([], Box::new(open))
+}
+
 impl World {
     pub(crate) fn new() -> World {
         World::with(ServerConfig::default(), engine_config())
@@ -123,6 +132,12 @@ impl World {
     pub(crate) fn wavering(config: ServerConfig) -> World {
         let engine = engine_config();
         World::of(config, engine, ScriptedExecutor::new(&engine, waver))
+    }
+
+    /// Answers that look random and differ from adapter to adapter; `a`, `b` and `c` are paths of some.
+    pub(crate) fn adapted(config: ServerConfig) -> World {
+        let engine = EngineConfig { adapter_slots: 2, ..engine_config() };
+        World::of(config, engine, ScriptedExecutor::hashing(&engine))
     }
 
     fn of(config: ServerConfig, engine: EngineConfig, executor: ScriptedExecutor) -> World {
