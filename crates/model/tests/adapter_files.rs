@@ -18,6 +18,8 @@ use tiny::Tiny;
 /// Name, type, shape, bytes.
 type Tensor = (String, Dtype, Vec<usize>, Vec<u8>);
 
+type GgufTensors = Vec<(TensorInfo, Vec<u8>)>;
+
 fn spec() -> ModelSpec {
     ModelSpec::read(&Tiny::llama().source(1)).unwrap()
 }
@@ -171,7 +173,7 @@ fn layers_may_be_left_out() {
 }
 
 /// A GGUF file of the same adapter, as llama.cpp's converter would write it.
-fn gguf(spec: &ModelSpec, adapter: &Adapter) -> (Metadata, Vec<(TensorInfo, Vec<u8>)>) {
+fn gguf(spec: &ModelSpec, adapter: &Adapter) -> (Metadata, GgufTensors) {
     let mut metadata = Metadata::new();
     metadata.insert("general.type", "adapter");
     metadata.insert("general.architecture", spec.architecture.name());
@@ -403,7 +405,7 @@ fn folders_and_files_that_are_no_adapters() {
          to adapter_model.safetensors"
     );
     let adapter = Peft::new(&spec, &[Target::Q, Target::V]).open(&spec).unwrap();
-    let said = |change: &dyn Fn(&mut Metadata, &mut Vec<(TensorInfo, Vec<u8>)>)| {
+    let said = |change: &dyn Fn(&mut Metadata, &mut GgufTensors)| {
         let (mut metadata, mut tensors) = gguf(&spec, &adapter);
         change(&mut metadata, &mut tensors);
         open_bytes(&encode(&metadata, &tensors).unwrap(), &spec).unwrap_err()

@@ -13,6 +13,8 @@ use garrison_model::{Adapter, AdapterBank, LowRank, ModelSpec, Target};
 use tiny::run::{Part, Runner, Wanted, table};
 use tiny::{Random, Tiny};
 
+type Parts = Vec<(usize, Target, LowRank)>;
+
 const TOKENS: usize = 40;
 
 fn cpu() -> CpuDevice {
@@ -192,7 +194,7 @@ fn a_digest_follows_from_every_part() {
     assert_eq!(all(1).digest(), all(1).digest());
     let parts = || all(1).parts().map(|(l, t, p)| (l, t, p.clone())).collect::<Vec<_>>();
     let mut digests = vec![all(1).digest(), all(2).digest()];
-    let mut changed = |change: &dyn Fn(&mut Vec<(usize, Target, LowRank)>)| {
+    let mut changed = |change: &dyn Fn(&mut Parts)| {
         let mut parts = parts();
         change(&mut parts);
         digests.push(Adapter::from_parts(&spec, parts).unwrap().digest());

@@ -329,7 +329,19 @@ mod tests {
     }
 
     fn executor() -> ScriptedExecutor {
-        ScriptedExecutor::hashing(&EngineConfig { adapter_slots: 2, ..crate::tests::rig::config() })
+        ScriptedExecutor::hashing(&EngineConfig {
+            max_seqs: 1,
+            max_batch_tokens: 16,
+            n_blocks: 2,
+            context: 16,
+            max_waiting: 1,
+            max_waiting_per_client: 1,
+            vocab: 300,
+            prefix_cache: true,
+            max_stall: None,
+            prompt_lookup: false,
+            adapter_slots: 2,
+        })
     }
 
     /// The last of `tokens` in block 1, through the adapter in `slot`.
