@@ -10,6 +10,7 @@
 
 use garrison_device::{LoraShape, LoraView};
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use crate::memory::Lines;
 use crate::simd::LANES;
@@ -86,21 +87,19 @@ impl LoraWeight {
             b: Lines::zeroed(b_len)?,
             pair_len: a_len / rank.div_ceil(PAIR),
         };
-        let factor = 2f32.powi(a_shift);
-        for (row, values) in a.chunks_exact(shape.k).enumerate() {
-            let pair = &mut weight.a.get_mut()[row / PAIR * weight.pair_len..][..weight.pair_len];
+        let mut row = Converted::new(shape.k.max(LANES * rank));
+        for (i, values) in a.chunks_exact(shape.k).enumerate() {
+            let pair = &mut weight.a.get_mut()[i / PAIR * weight.pair_len..][..weight.pair_len];
             let chunks = pair.chunks_exact_mut(PAIR * LANES);
-            for (chunk, values) in chunks.zip(values.chunks(LANES)) {
-                let to = &mut chunk[row % PAIR * LANES..][..values.len()];
-                to.iter_mut().zip(values).for_each(|(to, x)| *to = f16::from_f32(x * factor));
+            for (chunk, values) in chunks.zip(row.convert(values, a_shift).chunks(LANES)) {
+                chunk[i % PAIR * LANES..][..values.len()].copy_from_slice(values);
             }
         }
-        let factor = 2f32.powi(b_shift);
         let panels = weight.b.get_mut().chunks_exact_mut(rank * LANES);
         for (panel, outputs) in panels.zip(b.chunks(LANES * rank)) {
-            for (lane, values) in outputs.chunks_exact(rank).enumerate() {
+            for (lane, values) in row.convert(outputs, b_shift).chunks_exact(rank).enumerate() {
                 let to = panel[lane..].iter_mut().step_by(LANES);
-                to.zip(values).for_each(|(to, x)| *to = f16::from_f32(x * factor));
+                to.zip(values).for_each(|(to, x)| *to = *x);
             }
         }
         Some(weight)
@@ -120,6 +119,29 @@ impl LoraWeight {
     /// What makes 16 outputs of the ranks' sums, `[rank]`.
     pub(crate) fn panel(&self, i: usize) -> &[[f16; LANES]] {
         &self.b.get().as_chunks::<LANES>().0[i * self.rank..][..self.rank]
+    }
+}
+
+/// Room to convert a row at a time: many values at once are several times faster than one by one,
+/// and everybody waits for a slot to be filled.
+struct Converted {
+    scaled: Vec<f32>,
+    halves: Vec<f16>,
+}
+
+impl Converted {
+    fn new(len: usize) -> Converted {
+        Converted { scaled: Vec::with_capacity(len), halves: vec![f16::ZERO; len] }
+    }
+
+    /// `values * 2^shift`.
+    fn convert(&mut self, values: &[f32], shift: i32) -> &[f16] {
+        let factor = 2f32.powi(shift);
+        self.scaled.clear();
+        self.scaled.extend(values.iter().map(|x| x * factor));
+        let halves = &mut self.halves[..values.len()];
+        halves.convert_from_f32_slice(&self.scaled);
+        halves
     }
 }
 
