@@ -56,6 +56,19 @@ def server():
 
 
 @pytest.fixture(scope="session")
+def adapted(tmp_path_factory):
+    """The bundled model with everything that the README shows: its draft model and its adapters."""
+    adapters = ROOT / "models/tiny/adapters"
+    config = tmp_path_factory.mktemp("config") / "garrison.toml"
+    config.write_text(f'[engine]\nadapter_dirs = ["{adapters}"]\n')
+    flags = [f"--adapter={name}={adapters / name}" for name in ("playful", "tickets")]
+    server = Server(f"--config={config}", "--draft-model=garrison-tiny-draft", *flags)
+    yield server
+    code, stderr = server.stop()
+    assert code == 0, stderr
+
+
+@pytest.fixture(scope="session")
 def client(server):
     return server.client()
 

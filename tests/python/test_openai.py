@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 import uuid
 
+import httpx
 import openai
 import pydantic
 import pytest
@@ -418,3 +419,43 @@ def test_keys_are_asked_for_once_there_are_any(tmp_path):
         code, stderr = server.stop()
     assert code == 0
     assert "secret" not in stderr and "Hello" not in stderr, "neither keys nor content are logged"
+
+
+def test_adapters_are_models_that_come_and_go(adapted):
+    client = adapted.client()
+    cards = {m.id: m for m in client.models.list()}
+    assert {"garrison-tiny", "playful", "tickets"} <= set(cards)
+    assert cards["playful"].parent == "garrison-tiny"
+
+    def ask(model):
+        ticket = [{"role": "user", "content": "The pipe under my sink drips since yesterday."}]
+        answer = client.chat.completions.create(model=model, messages=ticket, temperature=0, max_tokens=64)
+        assert answer.model == model
+        return answer.choices[0].message.content
+
+    answers = {model: ask(model) for model in ("garrison-tiny", "playful", "tickets")}
+    assert json.loads(answers["tickets"]) == {"class": "leak"}
+    assert len(set(answers.values())) == 3
+
+    url = f"{adapted.url}/v1"
+    load = {"lora_name": "sorter", "lora_path": "tickets.gguf"}
+    assert httpx.post(f"{url}/load_lora_adapter", json=load).status_code == 200
+    assert ask("sorter") == answers["tickets"]
+    refused = httpx.post(f"{url}/load_lora_adapter", json=load)
+    assert refused.status_code == 400 and "load_inplace" in refused.json()["error"]["message"]
+    assert httpx.post(f"{url}/unload_lora_adapter", json={"lora_name": "sorter"}).status_code == 200
+    with pytest.raises(openai.NotFoundError, match="playful"):
+        ask("sorter")
+
+
+def test_adapted_and_constrained_and_guessed_at_once(adapted):
+    client = adapted.client()
+    schema = {"type": "object", "additionalProperties": False, "required": ["class"],
+              "properties": {"class": {"enum": ["leak", "return", "login"]}}}
+    answer = client.chat.completions.create(
+        model="tickets", temperature=1, seed=4, max_tokens=64,
+        messages=[{"role": "user", "content": "I cannot print the label for sending it back."}],
+        response_format={"type": "json_schema", "json_schema": {"name": "ticket", "schema": schema}},
+    )
+    assert answer.choices[0].finish_reason == "stop"
+    assert json.loads(answer.choices[0].message.content)["class"] in ("leak", "return", "login")

@@ -19,12 +19,12 @@ CURL = [b for b in blocks() if b.startswith("curl ")]
 
 
 def test_there_are_examples():
-    assert len(CURL) >= 7
+    assert len(CURL) >= 12
 
 
 @pytest.mark.parametrize("command", CURL, ids=[f"curl-{i}" for i in range(len(CURL))])
-def test_curl_examples_answer(server, command):
-    command = command.replace("http://127.0.0.1:8080", server.url)
+def test_curl_examples_answer(adapted, command):
+    command = command.replace("http://127.0.0.1:8080", adapted.url)
     if "Last-Event-ID" in command:  # it picks up a stream that must have begun
         begun = re.sub(r"-H 'Last-Event-ID: \d+' ", "", command)
         subprocess.run(["bash", "-c", begun], capture_output=True, text=True, timeout=60, check=True)

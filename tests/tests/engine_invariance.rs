@@ -1,6 +1,6 @@
-//! The same request gives the same tokens alone and among others, at any `max_batch_tokens`, on any
-//! number of threads, and when the cache is so small that sequences are preempted: the engine, the
-//! bundled model and the CPU device together.
+//! The same request gives the same tokens alone and among others with and without adapters, at any
+//! `max_batch_tokens`, on any number of threads, with guesses and without, and when the cache is so small
+//! that sequences are preempted: the engine, the bundled models and the CPU device together.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 use std::num::NonZeroUsize;
@@ -10,16 +10,23 @@ use std::time::Duration;
 
 use garrison_device::KvDtype;
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
-use garrison_engine::{Engine, EngineConfig, Event, LocalExecutor, Request, SpecialTokens, Stream};
+use garrison_engine::{
+    Adapter, DraftModel, Engine, EngineConfig, Event, LocalExecutor, Request, SpecialTokens, Stream,
+};
 use garrison_gguf::Source;
-use garrison_model::Model;
+use garrison_model::{Model, ModelSummary};
 use garrison_tokenizer::{AddSpecial, ParseSpecial, Tokenizer};
 use garrison_types::{Sampling, StopConditions};
 
 struct Bench {
     source: Source,
+    draft: Source,
+    adapters: [Adapter; 2],
     tokenizer: Arc<Tokenizer>,
 }
+
+/// As many as the largest batch.
+const REQUESTS: u64 = 64;
 
 /// How an engine is set up.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +35,7 @@ struct Setup {
     max_seqs: usize,
     max_batch_tokens: usize,
     n_blocks: usize,
-    /// Prefix cache and guesses.
+    /// Prefix cache, and guesses by lookup and by the draft model.
     shortcuts: bool,
     max_stall: Option<Duration>,
 }
@@ -42,19 +49,23 @@ const ALONE: Setup =
 /// Many at once, with every shortcut.
 const COMPANY: Setup = Setup {
     threads: 2,
-    max_seqs: 16,
+    max_seqs: 64,
     max_batch_tokens: 512,
-    n_blocks: 400,
+    n_blocks: 1200,
     shortcuts: true,
     max_stall: HURRIED,
 };
 
 impl Bench {
     fn open() -> Bench {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny/garrison-tiny.gguf");
-        let source = Source::open(&path).unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tiny");
+        let [source, draft] = ["garrison-tiny.gguf", "garrison-tiny-draft.gguf"]
+            .map(|f| Source::open(&folder.join(f)).unwrap());
+        let spec = ModelSummary::read(&source).unwrap().spec;
+        let adapters =
+            ["playful", "tickets"].map(|a| Adapter::open(&folder.join("adapters").join(a), &spec).unwrap());
         let tokenizer = Arc::new(Tokenizer::new(&source.vocabulary().unwrap()).unwrap());
-        Bench { source, tokenizer }
+        Bench { source, draft, adapters, tokenizer }
     }
 
     fn engine(&self, setup: Setup) -> Engine {
@@ -66,26 +77,43 @@ impl Bench {
             max_batch_tokens: setup.max_batch_tokens,
             n_blocks: setup.n_blocks,
             context: model.spec().context_length.min(1024),
-            max_waiting: 64,
-            max_waiting_per_client: 64,
+            max_waiting: 128,
+            max_waiting_per_client: 128,
             vocab: model.spec().vocab,
             prefix_cache: setup.shortcuts,
             prompt_lookup: setup.shortcuts,
-            adapter_slots: 0,
+            adapter_slots: 2,
             max_stall: setup.max_stall,
         };
-        let executor = LocalExecutor::new(device, model, &config, KvDtype::F16).unwrap();
-        Engine::start(Box::new(executor), Arc::clone(&self.tokenizer), config).unwrap()
+        let tokenizer = Arc::clone(&self.tokenizer);
+        let executor =
+            Box::new(LocalExecutor::new(Arc::clone(&device), model, &config, KvDtype::F16).unwrap());
+        if !setup.shortcuts {
+            return Engine::start(executor, tokenizer, config).unwrap();
+        }
+        let model = Model::load(&self.draft, &*device, |_| {}).unwrap();
+        let (vocab, context) = (model.spec().vocab, model.spec().context_length);
+        let plain = EngineConfig { adapter_slots: 0, ..config };
+        let draft = Box::new(LocalExecutor::new(device, model, &plain, KvDtype::F16).unwrap());
+        let draft = DraftModel { executor: draft, vocab, context };
+        Engine::start_with_draft(executor, draft, tokenizer, config).unwrap()
+    }
+
+    /// The requests for an engine, each with its adapter or none.
+    fn adapted(&self, engine: &Engine) -> Vec<Request> {
+        let handles = self.adapters.clone().map(|adapter| engine.add_adapter(adapter).unwrap());
+        let adapter = |i: usize| handles.get(i % 3).cloned();
+        self.requests().into_iter().enumerate().map(|(i, r)| Request { adapter: adapter(i), ..r }).collect()
     }
 
     /// Requests of different lengths, greedy and sampled, with and without penalties.
     fn requests(&self) -> Vec<Request> {
         let text = "How do I reset the device? The light blinks twice and then nothing happens, although \
                     the cable is new. I have tried another socket, another room and another day. ";
-        (0..16u64)
+        (0..REQUESTS)
             .map(|i| {
                 let prompt = text.repeat(1 + i as usize % 3);
-                let prompt = &prompt[i as usize * 5..];
+                let prompt = &prompt[i as usize * 2..];
                 let base = Sampling { seed: i, ..Sampling::default() };
                 let sampling = match i % 4 {
                     0 => Sampling::greedy(),
@@ -96,7 +124,7 @@ impl Bench {
                 let tokens =
                     self.tokenizer.encode_prompt(prompt, AddSpecial::AsVocabulary, ParseSpecial::Spelled);
                 let stop = StopConditions {
-                    max_tokens: 12 + i as u32,
+                    max_tokens: 12 + i as u32 % 16,
                     ignore_eos: true,
                     ..StopConditions::default()
                 };
@@ -128,8 +156,8 @@ fn events(mut stream: Stream) -> Vec<Event> {
 #[test]
 fn a_request_gets_the_same_tokens_in_any_company() {
     let bench = Bench::open();
-    let requests = bench.requests();
     let engine = bench.engine(ALONE);
+    let requests = bench.adapted(&engine);
     let alone: Vec<Vec<Event>> = requests.iter().map(|r| events(engine.submit(r.clone()).unwrap())).collect();
     assert!(alone.iter().zip(&requests).all(|(e, r)| e.len() >= r.stop.max_tokens as usize));
     let different: std::collections::HashSet<String> = alone.iter().map(|e| format!("{e:?}")).collect();
@@ -145,7 +173,8 @@ fn a_request_gets_the_same_tokens_in_any_company() {
         Setup { max_batch_tokens: 64, n_blocks: tight, max_stall: None, ..COMPANY },
     ] {
         let engine = bench.engine(setup);
-        let streams: Vec<Stream> = requests.iter().map(|r| engine.submit(r.clone()).unwrap()).collect();
+        let streams: Vec<Stream> =
+            bench.adapted(&engine).into_iter().map(|r| engine.submit(r).unwrap()).collect();
         for ((stream, alone), request) in streams.into_iter().zip(&alone).zip(&requests) {
             assert_eq!(&events(stream), alone, "{} with {setup:?}", request.id);
         }
@@ -165,7 +194,7 @@ fn a_prefix_from_the_cache_changes_no_token() {
     let bench = Bench::open();
     let engine = bench.engine(Setup { max_seqs: 4, max_batch_tokens: 96, n_blocks: 260, ..COMPANY });
     let requests: Vec<Request> =
-        bench.requests().into_iter().map(|r| Request { prompt_logprobs: None, ..r }).collect();
+        bench.requests().into_iter().take(16).map(|r| Request { prompt_logprobs: None, ..r }).collect();
     for request in &requests {
         let cold = events(bench.engine(ALONE).submit(request.clone()).unwrap());
         let mut stream = engine.submit(request.clone()).unwrap();

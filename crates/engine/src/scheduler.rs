@@ -134,6 +134,13 @@ impl Scheduler {
         }
     }
 
+    /// Notes how many tokens a step brought.
+    pub(crate) fn settle(&mut self, tokens: usize) {
+        if let Some(planner) = &mut self.planner {
+            planner.settle(tokens);
+        }
+    }
+
     /// Guesses checked so far, and those that were right.
     pub(crate) fn guesses(&self) -> (u64, u64) {
         self.planner.as_ref().map_or((0, 0), |p| (p.proposed, p.accepted))
@@ -151,6 +158,9 @@ impl Scheduler {
         let progress = take(sequence);
         if let Some(planner) = &mut self.planner {
             planner.checked(source, chunk.piece.guesses(), progress.accepted);
+            if progress.ended.is_some() {
+                planner.ended(sequence.generated());
+            }
         }
         if self.prefix_cache {
             sequence.cache_blocks(&mut self.pool);

@@ -164,6 +164,7 @@ impl Worker {
         self.batch.samples.clear();
         let mut results = output.samples.into_iter();
         let mut ended: Vec<(usize, End)> = Vec::new();
+        let mut generated = 0;
         for chunk @ Chunk { seq, piece } in chunks {
             // All of them, as a sequence stops reading at the first wrong guess.
             let own: Vec<_> = results.by_ref().take(piece.scores + piece.draws).collect();
@@ -171,8 +172,10 @@ impl Worker {
             let progress = self.scheduler.advance(chunk, take);
             counters.prompt_tokens.fetch_add(progress.prompt_tokens as u64, Relaxed);
             counters.generation_tokens.fetch_add(progress.generated as u64, Relaxed);
+            generated += progress.generated;
             ended.extend(progress.ended.map(|reason| (*seq, reason)));
         }
+        self.scheduler.settle(generated);
         ended.sort_unstable_by_key(|(seq, _)| *seq);
         let gone = self.scheduler.retire(|i, _| ended.binary_search_by_key(&i, |(seq, _)| *seq).is_ok());
         // A client that has seen its last event finds it in the statistics.

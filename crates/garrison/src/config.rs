@@ -302,8 +302,9 @@ fn resolve_models(flags: &ServeFlags, file: &[ModelSection]) -> Result<Vec<Model
         }
     }
     for text in &flags.model {
+        let (name, text) = named(text);
         let model = ModelRef::parse(text)?;
-        entries.push(ModelEntry::new(model.name(text), model, quantize));
+        entries.push(ModelEntry::new(name.map_or_else(|| model.name(text), str::to_owned), model, quantize));
     }
     if entries.is_empty() {
         entries.push(ModelEntry::new(TINY.name.to_owned(), ModelRef::Bundled(&TINY), quantize));
@@ -337,9 +338,36 @@ fn resolve_models(flags: &ServeFlags, file: &[ModelSection]) -> Result<Vec<Model
     Ok(entries)
 }
 
+/// The parts of `NAME=M`. What is there as it is written is `M` alone, and so is what has a slash before
+/// the sign: names of files may have one.
+fn named(text: &str) -> (Option<&str>, &str) {
+    match text.split_once('=') {
+        Some((name, model))
+            if !name.is_empty() && !name.contains(['/', ':']) && !Path::new(text).exists() =>
+        {
+            (Some(name), model)
+        }
+        _ => (None, text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_may_be_given_a_name() {
+        let names = |models: &[&str]| {
+            let model = models.iter().map(|m| (*m).to_owned()).collect();
+            let flags = ServeFlags { model, ..ServeFlags::default() };
+            Config::resolve(&flags).map(|c| c.models.into_iter().map(|m| m.name).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            names(&["a=garrison-tiny", "garrison-tiny", "b=src"]).unwrap(),
+            ["a", "garrison-tiny", "b"]
+        );
+        assert!(names(&["=garrison-tiny"]).is_err() && names(&["a="]).is_err());
+    }
 
     fn resolve(text: &str, change: impl FnOnce(&mut ServeFlags)) -> Result<Config, String> {
         let dir = tempfile::tempdir().unwrap();

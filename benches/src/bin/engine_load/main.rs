@@ -3,6 +3,7 @@
 //!     engine_load MODEL.gguf prefix   time to first token with and without a shared prefix
 //!     engine_load MODEL.gguf stall    inter-token latency of streams while a long prompt is read
 //!     engine_load MODEL.gguf speculation   tokens per second with and without guesses
+//!     engine_load MODEL.gguf adapters      what 16 adapters of rank 16 add to a step, and putting one into a slot
 //!     engine_load MODEL.gguf mask     what a grammar adds to a token, on the model's vocabulary alone
 //!
 //! `--threads N` and `--rounds N` as usual. For `speculation`: `--clients 1,4,16,32`; `--draft FILE`, a
@@ -10,6 +11,7 @@
 //! `--repeat`, random tokens that come several times, or else random tokens.
 //! Prints a Markdown table of medians. The two sides of a ratio take turns, since machines are noisy.
 
+mod adapters;
 mod speculation;
 
 use std::error::Error;
@@ -31,7 +33,7 @@ use serde_json::json;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: engine_load MODEL.gguf prefix|stall|speculation|mask [--threads N] [--rounds N] [--clients N,N] \
+const USAGE: &str = "usage: engine_load MODEL.gguf prefix|stall|speculation|adapters|mask [--threads N] [--rounds N] [--clients N,N] \
      [--draft FILE] [--no-lookup] [--prompts FILE | --repeat]";
 
 struct Options {
@@ -287,6 +289,7 @@ fn main() -> Fallible<()> {
         "prefix" => prefix(&bench, options.rounds),
         "stall" => stall(&bench, options.rounds),
         "speculation" => speculation::run(&bench, &options),
+        "adapters" => adapters::run(&bench, options.rounds),
         "mask" => mask(&bench, options.rounds),
         other => Err(format!("{other} is not known; {USAGE}").into()),
     }

@@ -17,14 +17,14 @@ use garrison_types::{Sampling, StopConditions};
 use super::{Bench, Fallible, Options, execute, finish, median, request};
 
 /// Questions of each client in a round.
-const QUESTIONS: usize = 8;
+const QUESTIONS: usize = 40;
 /// Tokens of an answer at most.
 const ANSWER: u32 = 96;
 
 pub(crate) fn run(bench: &Bench, options: &Options) -> Fallible<()> {
     let requests = match &options.prompts {
         Some(file) => conversations(bench, file)?,
-        None => (0..512).map(|i| random(bench, options, i)).collect(),
+        None => (0..2048).map(|i| random(bench, options, i)).collect(),
     };
     println!("| clients | plain tokens/s | with guesses | ratio (median) | range | guesses right |");
     println!("| --- | --- | --- | --- | --- | --- |");

@@ -1,13 +1,16 @@
 //! A model on a device of this machine.
 //!
 //! Owns everything a step touches, allocated once: the step buffers that the batch is written to,
-//! the model's workspace and KV cache, the adapters' slots, the recorded steps, and a row of logits on the host. Rows
-//! come over one by one, so the host never holds more than one.
+//! the model's workspace and KV cache, the adapters' slots, the recorded steps, and a row of logits on
+//! the host for each thread that draws: a row of a large vocabulary takes half a millisecond, so many of
+//! them are shared.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use garrison_device::{Adapters, Batch, Bucket, Capture, DeviceError, KvDtype, StepBuffers, StepLimits};
+use garrison_device::{
+    Adapters, Batch, Bucket, Capture, DeviceError, KvDtype, SampleRow, Sampled, StepBuffers, StepLimits,
+};
 use garrison_model::{Adapter, AdapterBank, KvCache, Model, Workspace};
 
 use super::graph::{Graphs, pad};
@@ -24,9 +27,63 @@ pub struct LocalExecutor<B: Capture> {
     graphs: Graphs<B::Graph>,
     /// A padded copy of the batch, for recorded steps.
     padded: Batch,
+    /// At least one.
+    drawers: Vec<Drawer>,
+}
+
+/// Logits that a thread of its own takes over. Starting one takes as long as drawing from fewer.
+const WORTH_SHARING: usize = 1 << 19;
+/// Threads that draw at most.
+const MOST_DRAWERS: usize = 8;
+
+/// What a thread draws with.
+struct Drawer {
     /// `[vocab]`
     logits: Vec<f32>,
     sampler: Sampler,
+}
+
+impl Drawer {
+    /// Draws from rows `first ..` of the step's logits.
+    fn draw<B: Capture>(
+        &mut self,
+        device: &B,
+        logits: &B::Buffer,
+        first: usize,
+        rows: &[SampleRow],
+    ) -> Result<Vec<Sampled>, DeviceError> {
+        let draw = |(i, row): (usize, &SampleRow)| {
+            device.read(logits, (first + i) * self.logits.len(), &mut self.logits)?;
+            Ok(self.sampler.sample(&mut self.logits, row))
+        };
+        rows.iter().enumerate().map(draw).collect()
+    }
+}
+
+/// Draws from each row, on as many threads as have enough to do.
+fn draw_all<B: Capture>(
+    drawers: &mut [Drawer],
+    device: &B,
+    logits: &B::Buffer,
+    rows: &[SampleRow],
+) -> Result<Vec<Sampled>, DeviceError> {
+    let Some((own, others)) = drawers.split_first_mut() else { return Ok(Vec::new()) };
+    let threads = (rows.len() * own.logits.len() / WORTH_SHARING).clamp(1, others.len() + 1);
+    let share = rows.len().div_ceil(threads).max(1);
+    let mut shares = rows.chunks(share).enumerate().map(|(i, rows)| (i * share, rows));
+    let Some((_, first)) = shares.next() else { return Ok(Vec::new()) };
+    std::thread::scope(|scope| {
+        let mut spawned = Vec::with_capacity(others.len());
+        for ((at, rows), drawer) in shares.zip(others) {
+            spawned.push(scope.spawn(move || drawer.draw(device, logits, at, rows)));
+        }
+        let mut samples = own.draw(device, logits, 0, first)?;
+        for other in spawned {
+            let drawn = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            samples.extend(drawn?);
+        }
+        Ok(samples)
+    })
 }
 
 /// What a step reads and writes on the device.
@@ -58,9 +115,11 @@ impl<B: Capture> LocalExecutor<B> {
         let adapters = AdapterBank::new(&*device, model.spec(), config.adapter_slots, Adapter::MAX_RANK)?;
         let buckets = with_adapters(buckets, &adapters);
         let graphs = Graphs::record(buckets, |bucket| memory.record(&device, &model, &adapters, bucket))?;
-        let logits = vec![0.0; model.spec().vocab];
-        let (padded, sampler) = (Batch::default(), Sampler::default());
-        Ok(LocalExecutor { device, model, memory, adapters, graphs, padded, logits, sampler })
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_DRAWERS));
+        let drawer = || Drawer { logits: vec![0.0; model.spec().vocab], sampler: Sampler::default() };
+        let drawers = (0..threads).map(|_| drawer()).collect();
+        let padded = Batch::default();
+        Ok(LocalExecutor { device, model, memory, adapters, graphs, padded, drawers })
     }
 
     /// The model.
@@ -129,11 +188,7 @@ impl<B: Capture> Execute for LocalExecutor<B> {
                 self.model.forward(&self.device, step, &self.adapters, workspace, kv)?;
             }
         }
-        let mut samples = Vec::with_capacity(batch.samples.len());
-        for (i, row) in batch.samples.iter().enumerate() {
-            self.device.read(&workspace.logits, i * self.logits.len(), &mut self.logits)?;
-            samples.push(self.sampler.sample(&mut self.logits, row));
-        }
+        let samples = draw_all(&mut self.drawers, &*self.device, &workspace.logits, &batch.samples)?;
         if samples.is_empty() {
             // No row was read, so nothing has waited for the step or noticed its failure yet.
             self.device.synchronize()?;

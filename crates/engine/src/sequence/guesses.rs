@@ -28,7 +28,8 @@ impl Sequence {
         let decodes = self.remaining() == 1 && self.score_rows(1).is_empty();
         let followable = self.constraint.as_ref().is_none_or(|c| c.is_cheap());
         let unread = self.tokens.len() - self.drafted.tokens;
-        let candidate = Candidate { tokens: &self.tokens, draft: &mut self.draft, room, unread };
+        let generated = self.generated();
+        let candidate = Candidate { tokens: &self.tokens, draft: &mut self.draft, room, generated, unread };
         (decodes && followable).then_some(candidate)
     }
 

@@ -227,7 +227,8 @@ impl Sequence {
         self.queued.is_none()
     }
 
-    fn generated(&self) -> usize {
+    /// Tokens of the answer so far.
+    pub(crate) fn generated(&self) -> usize {
         self.tokens.len() - self.prompt_len
     }
 

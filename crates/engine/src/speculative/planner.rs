@@ -4,8 +4,10 @@
 //! expected per second grow: expected tokens from each sequence's measured acceptance, seconds
 //! from the measured cost of steps of each size, those of the draft model included. So with few
 //! sequences on a device that waits for memory it guesses far ahead, and where a larger step costs
-//! what it brings, or guesses go wrong, it stops by itself. Now and then it checks a guess although
-//! it does not pay, to learn whether that has changed; that may cost a hundredth of the time.
+//! what it brings, or guesses go wrong, it stops by itself. What a step with guesses brought is held
+//! against what was expected of it, and the next expectations are trusted as far as that was right.
+//! Now and then it checks a guess although it does not pay, to learn whether that has changed; that
+//! may cost a hundredth of the time.
 
 use super::cost::StepCost;
 use super::draft::Source;
@@ -29,8 +31,12 @@ const NEW: f64 = 0.05;
 /// what reading a token is.
 const DRAFT_COST: f64 = 0.2;
 const READ_COST: f64 = 0.01;
-/// Steps that what the draft model has to read first is paid over.
-const PAID_OVER: f64 = 16.0;
+/// Tokens that a step with guesses is taken to bring a sequence, to spread what it costs to begin.
+const USUAL_GAIN: f64 = 3.0;
+/// Length of an answer before any was seen.
+const ANSWER: f64 = 64.0;
+/// How much a step counts for whether expectations are to be trusted, and an answer for their length.
+const LATELY: f64 = 0.1;
 
 /// Decides, and learns from what came of it.
 #[derive(Debug)]
@@ -43,11 +49,25 @@ pub(crate) struct Planner {
     /// What is expected of a sequence that nothing is known of, by source.
     lookup_acceptance: f64,
     model_acceptance: f64,
+    /// Tokens of an answer, lately.
+    answer: f64,
+    /// Tokens per second of steps with guesses, relative to what was expected of them.
+    trust: f64,
+    /// The step being run, if it has guesses.
+    step: Option<Expected>,
     /// Steps since guesses were last checked, and the time that they took.
     since: u32,
     seconds: f64,
     pub(crate) proposed: u64,
     pub(crate) accepted: u64,
+}
+
+/// A step with guesses.
+#[derive(Clone, Copy, Debug)]
+struct Expected {
+    tokens_per_second: f64,
+    /// What it took so far.
+    seconds: f64,
 }
 
 /// What guesses can come from.
@@ -67,6 +87,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) draft: &'a mut Draft,
     /// Guesses that have room before its end.
     pub(crate) room: usize,
+    /// Tokens of its answer so far.
+    pub(crate) generated: usize,
     /// Tokens that the draft model has not read.
     pub(crate) unread: usize,
 }
@@ -82,6 +104,8 @@ struct Guess {
     source: Source,
     /// Tokens that the draft model would have to read besides.
     unread: usize,
+    /// Steps that it would pay that over.
+    paid_over: f64,
 }
 
 impl Planner {
@@ -94,6 +118,9 @@ impl Planner {
             read_cost: None,
             lookup_acceptance: 0.5,
             model_acceptance: 0.7,
+            answer: ANSWER,
+            trust: 1.0,
+            step: None,
             since: 0,
             seconds: 0.0,
             proposed: 0,
@@ -126,6 +153,7 @@ impl Planner {
                 ahead,
                 source,
                 unread: candidate.unread.saturating_sub(1),
+                paid_over: self.steps_to_come(candidate.generated, candidate.room),
             }));
         }
         // Stable, so a sequence's guesses stay in order.
@@ -138,6 +166,7 @@ impl Planner {
         if worth > 0 {
             (self.since, self.seconds) = (0, 0.0);
         }
+        self.step = self.expected(decodes, &guesses[..worth]);
         let mut keep = vec![0; candidates.len()];
         for guess in &guesses[..worth] {
             keep[guess.candidate] += 1;
@@ -173,6 +202,13 @@ impl Planner {
         }
     }
 
+    /// Steps that a sequence is taken to go on for. Answers that are longer than usual are taken to go
+    /// on for another half of that.
+    fn steps_to_come(&self, generated: usize, room: usize) -> f64 {
+        let tokens = (self.answer - generated as f64).max(self.answer / 2.0).min(room as f64);
+        (tokens / USUAL_GAIN).max(1.0)
+    }
+
     /// How many of the `guesses` make a step of `n` sequences bring most tokens per second.
     fn worth(&self, n: usize, guesses: &[Guess]) -> usize {
         let Some(plain) = self.cost.of(n) else { return 0 };
@@ -184,12 +220,43 @@ impl Planner {
             drafting.add(guess);
             let seconds = self.cost.of(n + i + 1).unwrap_or(f64::INFINITY)
                 + drafting.seconds(self, plain)
-                + drafting.reading(self, plain) / PAID_OVER;
-            if expected / seconds > best.0 {
-                best = (expected / seconds, i + 1);
+                + drafting.later * self.read_cost(plain);
+            let rate = expected / seconds * self.trust;
+            if rate > best.0 {
+                best = (rate, i + 1);
             }
         }
         best.1
+    }
+
+    /// What a step of `n` sequences with these guesses is taken to bring; all that the draft model has
+    /// to read is paid in it.
+    fn expected(&self, n: usize, guesses: &[Guess]) -> Option<Expected> {
+        let plain = self.cost.of(n).filter(|_| !guesses.is_empty())?;
+        let mut drafting = Drafting::default();
+        guesses.iter().for_each(|guess| drafting.add(guess));
+        let tokens = n as f64 + guesses.iter().map(|g| g.probability).sum::<f64>();
+        let seconds =
+            self.cost.of(n + guesses.len())? + drafting.seconds(self, plain) + drafting.reading(self, plain);
+        Some(Expected { tokens_per_second: tokens / seconds, seconds: 0.0 })
+    }
+
+    /// Notes how many tokens came of a step that only decoded.
+    pub(crate) fn settle(&mut self, tokens: usize) {
+        if let Some(step) = self.step.take().filter(|step| step.seconds > 0.0) {
+            let right = tokens as f64 / step.seconds / step.tokens_per_second;
+            // One hiccup says little.
+            self.trust += (right.clamp(0.1, 1.2) - self.trust) * LATELY;
+        }
+    }
+
+    /// Notes how long an answer was.
+    pub(crate) fn ended(&mut self, generated: usize) {
+        self.answer += (generated as f64 - self.answer) * LATELY;
+    }
+
+    fn read_cost(&self, plain: f64) -> f64 {
+        self.read_cost.unwrap_or(plain * READ_COST)
     }
 
     /// Puts some guesses first that do not pay, if it is time to try any; says how many.
@@ -217,10 +284,16 @@ impl Planner {
     /// Notes how long a step took that decoded `tokens` tokens and nothing else.
     pub(crate) fn observe(&mut self, tokens: usize, seconds: f64) {
         self.cost.observe(tokens, seconds);
+        if let Some(step) = &mut self.step {
+            step.seconds += seconds;
+        }
     }
 
     /// Notes how long the draft model took for a step of `tokens` tokens of `seqs` sequences.
     pub(crate) fn observe_draft(&mut self, tokens: usize, seqs: usize, seconds: f64) {
+        if let Some(step) = &mut self.step {
+            step.seconds += seconds;
+        }
         if tokens <= 2 * seqs {
             self.draft_cost.observe(seqs, seconds);
             return;
@@ -253,13 +326,19 @@ struct Drafting {
     rounds: [usize; MOST_GUESSES],
     /// Tokens to be read before the first.
     unread: usize,
+    /// The same, spread over the steps to come.
+    later: f64,
 }
 
 impl Drafting {
     fn add(&mut self, guess: &Guess) {
         if guess.source == Source::Model {
             self.rounds[guess.ahead] += 1;
-            self.unread += if guess.ahead == 0 { guess.unread } else { 0 };
+            if guess.ahead == 0 {
+                self.unread += guess.unread;
+                // A token or two come with the first step.
+                self.later += guess.unread.saturating_sub(2) as f64 / guess.paid_over;
+            }
         }
     }
 
@@ -272,7 +351,7 @@ impl Drafting {
     /// Seconds that it takes to catch up. A token or two come with the first step.
     fn reading(&self, planner: &Planner, plain: f64) -> f64 {
         let unread = self.unread.saturating_sub(2 * self.rounds[0]);
-        unread as f64 * planner.read_cost.unwrap_or(plain * READ_COST)
+        unread as f64 * planner.read_cost(plain)
     }
 }
 
@@ -305,7 +384,7 @@ mod tests {
         }
         let mut candidates: Vec<_> = drafts
             .iter_mut()
-            .map(|draft| Candidate { tokens: &tokens, draft, room: 100, unread: 1 })
+            .map(|draft| Candidate { tokens: &tokens, draft, room: 100, generated: 0, unread: 1 })
             .collect();
         planner.plan(&mut candidates, n, 64 - n);
         drafts.iter().map(Draft::planned).sum()
@@ -343,11 +422,47 @@ mod tests {
             planner.observe_draft(1, 1, 0.1);
             planner.observe_draft(101, 1, 10.1);
             let (tokens, mut draft) = ([1; 8], Draft::default());
-            planner.plan(&mut [Candidate { tokens: &tokens, draft: &mut draft, room: 100, unread }], 1, 63);
+            planner.plan(
+                &mut [Candidate { tokens: &tokens, draft: &mut draft, room: 100, generated: 0, unread }],
+                1,
+                63,
+            );
             draft.wanted
         };
         assert!(wanted(1) > 0 && wanted(3) > 0);
         assert_eq!(wanted(2000), 0);
+    }
+
+    #[test]
+    fn what_it_costs_to_begin_is_paid_by_what_is_still_to_come() {
+        let wanted = |answer: usize| {
+            let mut planner = planner(1.0, 0.02, MODEL);
+            planner.observe_draft(1, 1, 0.1);
+            planner.observe_draft(101, 1, 10.1);
+            (0..100).for_each(|_| planner.ended(answer));
+            let (tokens, mut draft) = ([1; 8], Draft::default());
+            let candidate =
+                Candidate { tokens: &tokens, draft: &mut draft, room: 900, generated: 0, unread: 60 };
+            planner.plan(&mut [candidate], 1, 63);
+            draft.wanted
+        };
+        assert_eq!(wanted(5), 0, "an answer of five tokens is over too soon");
+        assert!(wanted(300) > 0);
+    }
+
+    #[test]
+    fn expectations_that_are_not_met_are_not_trusted() {
+        let mut planner = planner(1.0, 0.02, LOOKUP);
+        let steps: Vec<usize> = (0..60)
+            .map(|_| {
+                let guesses = planned(&mut planner, 1, 9, 1);
+                // Whatever it is that is not measured: steps with guesses bring a tenth of what they should.
+                planner.step.iter_mut().for_each(|s| s.seconds = 10.0 / s.tokens_per_second);
+                planner.settle(1);
+                guesses
+            })
+            .collect();
+        assert!(steps[0] > 0 && steps[59] == 0, "{steps:?}");
     }
 
     #[test]
@@ -358,7 +473,11 @@ mod tests {
         let mut source = |tokens: &[u32], lookup_right: usize| {
             let mut draft = Draft::default();
             (0..30).for_each(|_| draft.checked(1, lookup_right));
-            planner.plan(&mut [Candidate { tokens, draft: &mut draft, room: 100, unread: 1 }], 1, 63);
+            planner.plan(
+                &mut [Candidate { tokens, draft: &mut draft, room: 100, generated: 0, unread: 1 }],
+                1,
+                63,
+            );
             assert!(draft.planned() > 0);
             draft.source
         };
@@ -373,7 +492,7 @@ mod tests {
         let mut wanted = |len: usize| {
             let (tokens, mut draft) = (vec![1; len], Draft::default());
             planner.plan(
-                &mut [Candidate { tokens: &tokens, draft: &mut draft, room: 100, unread: 1 }],
+                &mut [Candidate { tokens: &tokens, draft: &mut draft, room: 100, generated: 0, unread: 1 }],
                 1,
                 63,
             );

@@ -7,6 +7,7 @@ mod prefix;
 mod rig;
 mod scheduling;
 mod schemas;
+mod soak;
 mod speculation;
 mod streams;
 mod structured;
