@@ -5,8 +5,9 @@
 //!   replaced or taken away meanwhile; the adapter goes when the last who holds it does.
 //! - Each adapter has a number that no other ever gets. Slots and prefixes in the cache go by that
 //!   number, never by a name: so nothing that was computed with one adapter serves another.
-//! - A slot is filled between steps, in place of the adapter that was used longest ago among those
-//!   that no running sequence uses. Where all are in use, a sequence waits for one.
+//! - A slot is filled between steps, one before each step at most, in place of the adapter that was
+//!   used longest ago among those that no running sequence uses. Where all are in use, a sequence
+//!   waits, and the slot with the fewest users takes no more until it is empty.
 
 use std::fmt;
 use std::sync::Arc;
@@ -84,17 +85,27 @@ impl AdapterSlots {
         AdapterSlots { slots, uses: 0, to_fill: Vec::new(), swaps: 0 }
     }
 
-    /// The slot for one more sequence with `adapter`; `None` if all are in use by others. Slot 0 is
-    /// for no adapter.
-    pub(crate) fn find(&self, adapter: Option<&AdapterHandle>) -> Option<u32> {
+    /// The slot in which `adapter` stands; slot 0 is for no adapter.
+    pub(crate) fn holding(&self, adapter: Option<&AdapterHandle>) -> Option<u32> {
         let Some(adapter) = adapter else { return Some(0) };
-        let numbered = || self.slots.iter().zip(1u32..);
         let holds = |slot: &Slot| slot.holds.as_ref().is_some_and(|h| h.number() == adapter.number());
-        if let Some((_, number)) = numbered().find(|(slot, _)| holds(slot)) {
-            return Some(number);
+        self.slots.iter().zip(1..).find(|(slot, _)| holds(slot)).map(|(_, number)| number)
+    }
+
+    /// The slot for one more sequence with `adapter`. If there is none now, the slot that should be left
+    /// to become empty for it; or none, if it is only that one was filled for this step already:
+    /// everybody waits while a slot is filled.
+    pub(crate) fn find(&self, adapter: Option<&AdapterHandle>) -> Result<u32, Option<u32>> {
+        if let Some(number) = self.holding(adapter) {
+            return Ok(number);
         }
+        let numbered = || self.slots.iter().zip(1u32..);
         let idle = numbered().filter(|(slot, _)| slot.users == 0);
-        idle.min_by_key(|(slot, _)| (slot.holds.is_some(), slot.used)).map(|(_, number)| number)
+        match idle.min_by_key(|(slot, _)| (slot.holds.is_some(), slot.used)) {
+            Some((_, number)) if self.to_fill.is_empty() => Ok(number),
+            Some(_) => Err(None),
+            None => Err(numbered().min_by_key(|(slot, _)| slot.users).map(|(_, number)| number)),
+        }
     }
 
     /// Takes the slot that [`AdapterSlots::find`] found.

@@ -128,7 +128,7 @@ impl Grammars {
             text: Arc::clone(&self.text),
             mask,
             ahead: Vec::new(),
-            supposed: 0,
+            supposing: None,
             ends: Arc::clone(&self.ends),
             cost: Duration::ZERO,
         };
@@ -218,8 +218,9 @@ pub struct Constraint {
     mask: Arc<[u32]>,
     /// The same after each guess that was supposed.
     ahead: Vec<Arc<[u32]>>,
-    /// Guesses that the matcher has taken.
-    supposed: usize,
+    /// A copy of the matcher that has taken the guesses. Not every grammar can go back, and what goes
+    /// wrong with a guess is nothing to the answer.
+    supposing: Option<Matcher>,
     /// Tokens that end an answer.
     ends: Arc<[u32]>,
     /// Moving average of what its steps take.
@@ -272,14 +273,11 @@ impl Constraint {
         if !allows(self.mask_after(self.ahead.len()), guess) || self.ends.contains(&guess) {
             return false;
         }
-        if self.matcher.consume_token(guess).is_err() {
+        let matcher = self.supposing.get_or_insert_with(|| self.matcher.clone());
+        if matcher.consume_token(guess).is_err() || matcher.is_stopped() {
             return false;
         }
-        self.supposed += 1;
-        if self.matcher.is_stopped() {
-            return false;
-        }
-        let Ok(mut mask) = self.matcher.compute_mask() else { return false };
+        let Ok(mut mask) = matcher.compute_mask() else { return false };
         mask.and(&self.text);
         self.ahead.push(mask.as_slice().into());
         true
@@ -287,8 +285,7 @@ impl Constraint {
 
     /// Goes back to before the first guess. The masks stay until the next token.
     pub(crate) fn take_back(&mut self) {
-        // A failure shows with the next token.
-        let _ = self.matcher.rollback(std::mem::take(&mut self.supposed));
+        self.supposing = None;
     }
 
     /// Forgets what could follow guesses.

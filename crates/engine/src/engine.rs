@@ -150,6 +150,13 @@ impl Engine {
         Ok(AdapterHandle::new(number, adapter, Arc::clone(&self.shared)))
     }
 
+    /// Lets go of an adapter. What runs with it ends as it would have; then its memory is given back.
+    pub fn remove_adapter(&self, handle: AdapterHandle) {
+        drop(handle);
+        // An engine with nothing to do sleeps. If the channel is full, it is awake.
+        let _ = self.commands.try_send(Command::Wake);
+    }
+
     /// Makes what answers to these schemas must follow, and what they must be checked with when they
     /// are complete. `assemble` makes one grammar of the copies that grammars can enforce. Takes time
     /// like [`Engine::compile`].

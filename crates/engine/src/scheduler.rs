@@ -62,6 +62,14 @@ pub(crate) struct Lookups {
     pub(crate) hits: u64,
 }
 
+/// Who may be admitted before the sequence that goes next, when its adapter finds no slot.
+enum Passing {
+    /// It has one.
+    All,
+    /// Those whose adapters stand in slots, but for the one that is to become empty for it.
+    Resident { closed: Option<u32> },
+}
+
 /// What is left of a step's limits.
 struct Budget {
     tokens: usize,
@@ -314,15 +322,21 @@ impl Scheduler {
 
     /// Lets waiting sequences in while there is room for them.
     fn admit(&mut self, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
-        // Those whose adapter finds no slot are passed by those that need none, and only by them: the
-        // slots empty, and are not taken by others.
-        let mut without_adapter = false;
+        let mut passing = Passing::All;
         while budget.tokens > 0 && self.running.len() < self.limits.seqs {
-            let wanted = |s: &Sequence| !without_adapter || s.adapter().is_none();
+            let wanted = |s: &Sequence| match passing {
+                Passing::All => true,
+                Passing::Resident { closed } => {
+                    self.adapters.holding(s.adapter()).is_some_and(|slot| Some(slot) != closed)
+                }
+            };
             let Some(next) = self.waiting.peek(wanted) else { return };
-            let Some(slot) = self.adapters.find(next.adapter()) else {
-                without_adapter = true;
-                continue;
+            let slot = match self.adapters.find(next.adapter()) {
+                Ok(slot) => slot,
+                Err(closed) => {
+                    passing = Passing::Resident { closed };
+                    continue;
+                }
             };
             let spared = if self.running.is_empty() { 0 } else { self.watermark };
             let cached = next.find_cached(&self.pool);

@@ -85,7 +85,7 @@ impl Worker {
     fn take(&mut self, command: Command) {
         match command {
             Command::Submit(sequence) => self.scheduler.enqueue(*sequence),
-            Command::Wake => {}
+            Command::Wake => self.clear_unloaded(),
         }
     }
 
@@ -116,12 +116,17 @@ impl Worker {
         self.publish();
     }
 
-    /// Puts adapters into their slots for the step that was scheduled. False if that did not work for
-    /// some sequences, which are ended: what was scheduled is void.
-    fn fill_adapters(&mut self) -> bool {
+    /// Gives the memory back of adapters that nobody can ask for any more.
+    fn clear_unloaded(&mut self) {
         for slot in self.scheduler.unloaded_adapters() {
             self.executor.clear_adapter(slot);
         }
+    }
+
+    /// Puts adapters into their slots for the step that was scheduled. False if that did not work for
+    /// some sequences, which are ended: what was scheduled is void.
+    fn fill_adapters(&mut self) -> bool {
+        self.clear_unloaded();
         let mut lost = Vec::new();
         for (slot, handle) in self.scheduler.adapters_to_fill() {
             if let Err(error) = self.executor.load_adapter(slot, handle.adapter()) {

@@ -1,7 +1,7 @@
 //! Where LoRA adapters come from: those that the owner names at the start, from anywhere, and those
 //! that clients load while the server runs, from the owner's adapter folders only.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use garrison_engine::Adapter;
 use garrison_model::ModelSpec;
@@ -51,5 +51,9 @@ fn open(folders: &[PathBuf], path: &str, spec: &ModelSpec) -> Result<Adapter, St
     };
     let found: Option<PathBuf> = candidates.filter_map(inside).next();
     let found = found.ok_or("there is no such adapter in the server's adapter folders")?;
-    Adapter::open(Path::new(&found), spec).map_err(|e| e.to_string())
+    Adapter::open(&found, spec).map_err(|e| {
+        tracing::warn!(path = %found.display(), %e, "an adapter cannot be loaded");
+        // The client knows it by the path that it sent.
+        e.to_string().replace(&*found.to_string_lossy(), path)
+    })
 }

@@ -325,7 +325,9 @@ fn resolve_models(flags: &ServeFlags, file: &[ModelSection]) -> Result<Vec<Model
             text.split_once('=')
                 .filter(|(name, path)| !name.is_empty() && !path.is_empty())
                 .ok_or_else(|| Fault::usage(format!("--adapter \"{text}\" should be NAME=PATH")))?;
-        entry.adapters.insert(name.to_owned(), path.into());
+        if entry.adapters.insert(name.to_owned(), path.into()).is_some() {
+            return Err(Fault::usage(format!("--adapter {name} is given twice; give them different names")));
+        }
     }
     let mut names = BTreeSet::new();
     for name in entries.iter().flat_map(|e| std::iter::once(&e.name).chain(e.adapters.keys())) {

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::io::Read;
 use std::ops::{Deref, Range};
 use std::path::Path;
 
@@ -42,6 +43,23 @@ impl Bytes {
         // Only a hint; a kernel that refuses it reads just as correctly.
         let _ = map.advise(Advice::Sequential);
         Ok(Bytes::Mapped(map))
+    }
+
+    /// Reads a file of at most `most` bytes into memory: for files that others may change meanwhile.
+    pub(crate) fn read(path: &Path, most: u64) -> Result<Bytes> {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        let stat = file.metadata().map_err(Error::io("open", path))?;
+        let refuse = |reason: &str| Err(Error::malformed(path.display().to_string(), reason));
+        if !stat.is_file() {
+            return refuse("it is not a regular file");
+        }
+        let mut bytes = Vec::new();
+        let read = file.take(most + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+        match read as u64 {
+            0 => refuse("it is empty"),
+            n if n > most => refuse(&format!("it is larger than {} MiB", most >> 20)),
+            _ => Ok(Bytes::Held(bytes.into())),
+        }
     }
 
     /// Lets the kernel drop a range's pages from this process. Reading them again is correct, and

@@ -122,6 +122,13 @@ impl Gguf {
         assemble(vec![(Bytes::Held(bytes), header)], LABEL)
     }
 
+    /// Reads a file that is in memory already.
+    pub(crate) fn of(bytes: Bytes, path: &Path) -> Result<Gguf> {
+        let label = path.display().to_string();
+        let header = header::parse(&bytes).map_err(|reason| Error::malformed(&label, reason))?;
+        assemble(vec![(bytes, header)], &label)
+    }
+
     /// GGUF version, 2 or 3.
     pub fn version(&self) -> u32 {
         self.version

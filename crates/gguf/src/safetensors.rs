@@ -52,17 +52,23 @@ impl SafetensorsFolder {
     /// # Errors
     /// If a file is missing or malformed, or the index leads out of the folder.
     pub fn open(path: &Path) -> Result<SafetensorsFolder> {
-        SafetensorsFolder::open_as(path, "config.json", &shard_names(path)?)
+        SafetensorsFolder::open_as(path, "config.json", &shard_names(path)?, Bytes::map)
     }
 
     /// Opens a folder whose configuration and weights have these names.
-    pub(crate) fn open_as(path: &Path, config: &str, shards: &[String]) -> Result<SafetensorsFolder> {
+    pub(crate) fn open_as(
+        path: &Path,
+        config: &str,
+        shards: &[String],
+        open: impl Fn(&Path) -> Result<Bytes>,
+    ) -> Result<SafetensorsFolder> {
         let config = path.join(config);
         let config = parse_json(&config, &read_side_file(&config)?)?;
         let mut folder =
             SafetensorsFolder { path: path.to_owned(), config, files: Vec::new(), tensors: BTreeMap::new() };
         for name in shards {
-            folder.add_shard(&path.join(name))?;
+            let path = path.join(name);
+            folder.add_shard(&path, open(&path)?)?;
         }
         Ok(folder)
     }
@@ -120,9 +126,8 @@ impl SafetensorsFolder {
         self.side_file(name)?.map(|bytes| parse_json(&self.path.join(name), &bytes)).transpose()
     }
 
-    fn add_shard(&mut self, path: &Path) -> Result<()> {
+    fn add_shard(&mut self, path: &Path, bytes: Bytes) -> Result<()> {
         let label = path.display().to_string();
-        let bytes = Bytes::map(path)?;
         let (header_len, header) =
             SafeTensors::read_metadata(&bytes).map_err(|e| Error::malformed(&label, e.to_string()))?;
         // The header is preceded by its length, 8 bytes; offsets count from its end.

@@ -1,9 +1,9 @@
 //! LoRA adapters by name, and vLLM's endpoints to load and unload them while requests run.
 //!
 //! Key decision: a name stands for a handle of the engine's, and a request takes the handle when it
-//! arrives. Loading and unloading only change what the name stands for from then on: nothing waits
-//! for them and they wait for nothing. Files are read on a thread that may block, and a file that
-//! cannot be used changes nothing.
+//! arrives. Loading and unloading only change what the name stands for from then on: no request waits
+//! for them and they wait for none. Files are read one at a time, on a thread of their own, and a file
+//! that cannot be used changes nothing.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -14,7 +14,7 @@ use axum::body::Body;
 use axum::extract::State;
 use garrison_engine::{Adapter, AdapterHandle};
 
-use crate::answer::blocking;
+use crate::answer::blocking_on;
 use crate::app::{App, Entry, Shared};
 use crate::error::ApiError;
 use crate::fields::{Fields, parse};
@@ -105,7 +105,7 @@ pub(crate) async fn load(
 ) -> Result<String, ApiError> {
     passed.caller.check_owner()?;
     let received = app.bodies.read(body).await?;
-    blocking(&app, move |app| {
+    blocking_on(&app.loader, &app, move |app| {
         let value = parse(&received.bytes)?;
         let fields = Fields::root(&value)?;
         let name = required(&fields, "lora_name", MAX_NAME)?;
@@ -129,8 +129,12 @@ pub(crate) async fn unload(
     let received = app.bodies.read(body).await?;
     let value = parse(&received.bytes)?;
     let name = required(&Fields::root(&value)?, "lora_name", MAX_NAME)?;
-    let removed = app.models.iter().find_map(|entry| entry.model.adapters.write().remove(name));
-    removed.ok_or_else(|| ApiError::no_adapter(name))?;
+    let removed = app.models.iter().find_map(|entry| {
+        let named = entry.model.adapters.write().remove(name)?;
+        Some((entry, named))
+    });
+    let (entry, named) = removed.ok_or_else(|| ApiError::no_adapter(name))?;
+    entry.model.engine.remove_adapter(named.handle);
     tracing::info!(target: "garrison::adapters", name, "unloaded an adapter");
     Ok(format!("Success: LoRA adapter '{name}' removed successfully."))
 }
@@ -173,7 +177,6 @@ fn add(app: &App, entry: &Entry, name: &str, path: &str, taken: Taken) -> Result
     let bytes = adapter.bytes();
     let handle = entry.model.engine.add_adapter(adapter).map_err(|e| refuse(e.to_string()))?;
     let mut named = adapters.write();
-    // Somebody else may have taken the name while the file was read.
     let others = named.iter().filter(|(other, _)| *other != name);
     let held: usize = others.map(|(_, n)| n.handle.adapter().bytes()).sum();
     if taken == Taken::Refuse && named.contains_key(name) {
@@ -189,7 +192,10 @@ fn add(app: &App, entry: &Entry, name: &str, path: &str, taken: Taken) -> Result
             MAX_BYTES >> 30
         )));
     }
-    named.insert(name.to_owned(), Named::now(handle));
+    if let Some(before) = named.insert(name.to_owned(), Named::now(handle)) {
+        drop(named);
+        entry.model.engine.remove_adapter(before.handle);
+    }
     Ok(())
 }
 

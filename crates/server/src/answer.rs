@@ -13,6 +13,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 
 use crate::app::App;
 use crate::body::Received;
@@ -170,8 +171,17 @@ pub(crate) async fn blocking<T: Send + 'static>(
     app: &Arc<App>,
     work: impl FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
+    blocking_on(&app.workers, app, work).await
+}
+
+/// The same, with a place among those who do other work.
+pub(crate) async fn blocking_on<T: Send + 'static>(
+    places: &Arc<Semaphore>,
+    app: &Arc<App>,
+    work: impl FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
     let closed = |_| ApiError::draining();
-    let permit = Arc::clone(&app.workers).acquire_owned().await.map_err(closed)?;
+    let permit = Arc::clone(places).acquire_owned().await.map_err(closed)?;
     let app = Arc::clone(app);
     let task = tokio::task::spawn_blocking(move || {
         // Held until the work is done, also if its client has gone away meanwhile.

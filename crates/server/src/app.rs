@@ -28,6 +28,8 @@ pub(crate) struct App {
     pub(crate) bodies: BodyReader,
     /// Bounds the prompts that are worked on at one time.
     pub(crate) workers: Arc<Semaphore>,
+    /// One adapter is loaded at a time, so two cannot get the same name.
+    pub(crate) loader: Arc<Semaphore>,
     pub(crate) replays: Arc<Replays>,
     pub(crate) drain: Drain,
     pub(crate) http: HttpMetrics,
@@ -87,6 +89,7 @@ impl App {
         App {
             bodies: BodyReader::new(&config.limits, &config.times),
             workers: Arc::new(Semaphore::new(config.limits.prompt_workers.max(1))),
+            loader: Arc::new(Semaphore::new(1)),
             replays: Replays::new(&config.limits, &config.times),
             drain: Drain::new(),
             http: HttpMetrics::default(),

@@ -90,7 +90,8 @@ impl ApiKeys {
                 continue;
             }
             let owned = key.strip_prefix(OWNER).map(str::trim_start);
-            let key = owned.unwrap_or(key);
+            // `owner` alone is an owner whose key is missing.
+            let key = if key == OWNER.trim_end() { "" } else { owned.unwrap_or(key) };
             if key.is_empty() || key.len() > MAX_KEY_BYTES || !key.bytes().all(|b| b.is_ascii_graphic()) {
                 return Err(ApiKeysError::NotAKey { line: index + 1 });
             }
@@ -176,6 +177,7 @@ mod tests {
         assert_eq!(keys.caller(&with("Bearer sk-two")), Ok(Caller { index: 1, is_owner: true }));
         assert!(keys.caller(&with("Bearer sk-one")).unwrap().check_owner().is_err());
         assert!(ApiKeys::none().caller(&HeaderMap::new()).unwrap().check_owner().is_ok());
+        assert_eq!(ApiKeys::parse("owner ").unwrap_err(), ApiKeysError::NotAKey { line: 1 });
         assert_eq!(ApiKeys::parse("owner a b").unwrap_err(), ApiKeysError::NotAKey { line: 1 });
         assert_eq!(keys.caller(&with("Bearer owner sk-two")).is_err(), true);
     }

@@ -118,11 +118,12 @@ fn more_adapters_than_slots_take_turns_and_those_without_pass() {
 #[test]
 fn those_that_pass_do_not_keep_a_slot_from_who_waits_for_it() {
     let mut rig = Rig::hashing(with_slots(1));
-    let mut first = rig.submit(adapted(&rig, 1, request(prompt(10, 1), 20)));
+    let adapter = add(&rig, 1);
+    let of_first = Request { adapter: Some(adapter.clone()), ..request(prompt(10, 1), 20) };
+    let mut first = rig.submit(of_first);
     rig.step();
     let mut waits = rig.submit(adapted(&rig, 2, request(prompt(10, 1), 5)));
     // More of the first adapter, which is there, must not come before.
-    let adapter = add(&rig, 3);
     let mut later: Vec<_> = (0..5)
         .map(|_| rig.submit(Request { adapter: Some(adapter.clone()), ..request(prompt(10, 1), 5) }))
         .collect();
@@ -135,6 +136,39 @@ fn those_that_pass_do_not_keep_a_slot_from_who_waits_for_it() {
     assert!(std::iter::from_fn(|| waits.try_recv()).any(|e| matches!(e, Event::Finished(_))));
     rig.run();
     assert!(later.iter_mut().all(|s| Answer::read(s).finish().usage.completion_tokens == 5));
+}
+
+#[test]
+fn who_waits_for_a_slot_closes_one_and_no_other() {
+    let mut rig = Rig::hashing(with_slots(2));
+    let [busy, idle] = [1, 2].map(|seed| add(&rig, seed));
+    let with = |adapter: &AdapterHandle, tokens| Request {
+        adapter: Some(adapter.clone()),
+        ..request(prompt(10, 1), tokens)
+    };
+    let long = [&busy, &busy, &idle].map(|adapter| rig.submit(with(adapter, 60)));
+    for _ in 0..4 {
+        rig.step();
+    }
+    let _waits = rig.submit(adapted(&rig, 3, request(prompt(10, 1), 5)));
+    let [mut passes, mut stays] = [&busy, &idle].map(|adapter| rig.submit(with(adapter, 5)));
+    for _ in 0..6 {
+        rig.step();
+    }
+    assert!(passes.try_recv().is_some(), "the slot with two users stays open");
+    assert!(stays.try_recv().is_none(), "the one with a single user is to become empty");
+    drop(long);
+}
+
+#[test]
+fn one_slot_is_filled_for_a_step() {
+    let mut rig = Rig::hashing(with_slots(4));
+    let _streams: Vec<_> =
+        (1..=4).map(|seed| rig.submit(adapted(&rig, seed, request(prompt(10, 1), 60)))).collect();
+    for step in 1..=4 {
+        rig.step();
+        assert_eq!(rig.engine.stats().adapter_swaps, step);
+    }
 }
 
 #[test]

@@ -102,6 +102,9 @@ fn a_grammar_is_followed_through_guesses() {
     let grammars = [
         Grammar::JsonObject,
         Grammar::Regex("([a-f]{3}[0-9]){2,40}".into()),
+        // Such lexemes cannot be taken back.
+        Grammar::Lark("start: x\nx[max_tokens=70]: /[a-z0-9]+/".into()),
+        Grammar::Lark("start: x \"!\"\nx[stop=\"q\"]: /[a-p]{5,60}/".into()),
         Grammar::JsonSchema(
             serde_json::json!({"type": "array", "items": {"enum": ["ab", 17, true]}, "maxItems": 9}),
         ),

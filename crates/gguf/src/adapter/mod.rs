@@ -12,6 +12,7 @@ use std::path::Path;
 
 use garrison_types::quant::dequantize_row;
 
+use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::gguf::{Gguf, TensorInfo};
 use crate::safetensors::SafetensorsFolder;
@@ -59,6 +60,15 @@ pub enum HeadOrder {
     HuggingFace,
 }
 
+/// Bytes of an adapter's file at most.
+const MOST_BYTES: u64 = 4 << 30;
+
+/// Adapters are read while the server runs, and somebody may be writing them: a mapped file that is cut
+/// off would end the process.
+fn read(path: &Path) -> Result<Bytes> {
+    Bytes::read(path, MOST_BYTES)
+}
+
 impl AdapterSource {
     /// Opens a folder with `adapter_config.json` and `adapter_model.safetensors`, or a GGUF file.
     ///
@@ -75,7 +85,7 @@ impl AdapterSource {
                 "an adapter's weights alone do not say how they are scaled; give the folder with adapter_config.json",
             ));
         }
-        let gguf = Gguf::open(path)?;
+        let gguf = Gguf::of(read(path)?, path)?;
         let pairs = ggml::pairs(&gguf, &path.display().to_string())?;
         Ok(AdapterSource { stored: Stored::Gguf(gguf), pairs })
     }

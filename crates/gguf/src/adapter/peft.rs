@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::{AdapterPair, Half, Halves};
+use super::{AdapterPair, Half, Halves, read};
 use crate::convert::layer_weight;
 use crate::error::{Error, Result};
 use crate::gguf::TensorInfo;
@@ -104,7 +104,7 @@ pub(super) fn open(path: &Path) -> Result<(SafetensorsFolder, Coverage, Vec<Adap
         );
         return Err(Error::malformed(path.display().to_string(), reason));
     }
-    let folder = SafetensorsFolder::open_as(path, CONFIG, &[WEIGHTS.to_owned()])?;
+    let folder = SafetensorsFolder::open_as(path, CONFIG, &[WEIGHTS.to_owned()], read)?;
     let label = path.join(CONFIG).display().to_string();
     let malformed = |reason: String| Error::malformed(label.clone(), reason);
     let bytes = folder.side_file(CONFIG)?.unwrap_or_default();
