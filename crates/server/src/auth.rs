@@ -179,7 +179,7 @@ mod tests {
         assert!(ApiKeys::none().caller(&HeaderMap::new()).unwrap().check_owner().is_ok());
         assert_eq!(ApiKeys::parse("owner ").unwrap_err(), ApiKeysError::NotAKey { line: 1 });
         assert_eq!(ApiKeys::parse("owner a b").unwrap_err(), ApiKeysError::NotAKey { line: 1 });
-        assert_eq!(keys.caller(&with("Bearer owner sk-two")).is_err(), true);
+        assert!(keys.caller(&with("Bearer owner sk-two")).is_err());
     }
 
     #[test]
