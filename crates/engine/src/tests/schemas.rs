@@ -245,6 +245,36 @@ fn large_and_deep_schemas_do_no_harm() {
         })
         .chain([("60".into(), json!({"type": "null"}))])
         .collect();
+    // The same on the way down: each level of the document doubles what is applied to the next.
+    let descending: serde_json::Map<String, Value> = (0..60)
+        .map(|i| {
+            let next = json!({ "$ref": format!("#/$defs/{}", i + 1) });
+            (format!("{i}"), json!({ "properties": { "x": { "anyOf": [next, next] } } }))
+        })
+        .chain([("60".into(), json!({"type": "null"}))])
+        .collect();
+    let document = (0..41).fold(json!(1), |inner, _| json!({ "x": inner }));
+    // In a circle of parts, and of scalars that nothing is remembered of.
+    let around = json!({ "$ref": "#/$defs/a" });
+    let wide = json!({ "anyOf": vec![json!({ "minimum": 2 }); 1000], "items": { "anyOf": vec![&around; 1000] } });
+    let clique: serde_json::Map<String, Value> = (0..13)
+        .map(|i| {
+            let all: Vec<Value> = (0..13).map(|j| json!({ "$ref": format!("#/$defs/{j}") })).collect();
+            (format!("{i}"), json!({ "anyOf": all }))
+        })
+        .collect();
+    let too_much = [
+        json!({ "const": document, "not": { "$ref": "#/$defs/0" }, "$defs": descending }),
+        json!({ "not": around, "$defs": { "a": wide } }),
+        json!({ "not": { "$ref": "#/$defs/0" }, "$defs": clique }),
+    ];
+    for schema in too_much {
+        let error = compile(&rig, &schema, UnknownKeywords::Refuse).unwrap_err().to_string();
+        assert!(error.contains("multiply") || error.contains("back to itself"), "{error}");
+    }
+    let tree = json!({ "type": "object", "not": { "required": ["z"] }, "additionalProperties": { "anyOf": [{ "$ref": "#" }, { "type": "null" }] } });
+    let (_, parts) = compile(&rig, &tree, UnknownKeywords::Refuse).unwrap();
+    assert!(!parts.check.unwrap().accepts(&json!({ "a": { "z": 1 } })), "circles through parts are well");
     let nested = (0..120).fold(json!({"type": "null"}), |inner, _| json!({ "not": inner }));
     for schema in [
         json!({ "not": { "$ref": "#/$defs/0" }, "$defs": chain }),
