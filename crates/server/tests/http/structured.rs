@@ -137,12 +137,36 @@ fn a_deadline_and_a_client_that_leaves_end_the_attempts() {
     let world = World::wavering(config);
     world.control.set_delay(std::time::Duration::from_millis(30));
     post(&world, CHAT, &ask("!", &json!({}))).error(504);
+    assert_eq!(world.metric("garrison:structured_output_failures_total"), 0.0);
+
+    // Without a deadline: nothing but the client's leaving ends these in time.
+    let world = World::wavering(ServerConfig::default());
+    world.control.set_delay(std::time::Duration::from_millis(100));
     let mut leaver = Connection::open(&world);
     leaver.post(CHAT, &[], &ask("!", &json!({"stream": true})).to_string());
     leaver.head();
     drop(leaver);
     world.wait_for_metric("garrison:sequences_in_flight", 0.0);
     assert_eq!(world.metric("garrison:structured_output_failures_total"), 0.0);
+}
+
+#[test]
+fn an_end_token_that_is_a_stop_token_ends_as_complete() {
+    let world = World::wavering(ServerConfig::default());
+    let ends = get(&world, "/tokenizer_info").ok()["eos_token_ids"].clone();
+    for kept in [false, true] {
+        let stop = json!({ "stop_token_ids": ends, "include_stop_str_in_output": kept });
+        let answer = post(&world, CHAT, &ask("!", &stop)).ok();
+        let choice = &answer["choices"][0];
+        assert_eq!(
+            (&choice["message"]["content"], &choice["finish_reason"], &answer["structured_output"]["attempts"]),
+            (&json!(""), &json!("length"), &json!(4))
+        );
+        let mut asked = stop;
+        asked["seed"] = json!(seed_of_two_attempts(&world));
+        let answer = post(&world, CHAT, &ask("x", &asked)).ok();
+        assert_eq!(answer["choices"][0]["finish_reason"], "stop", "{answer}");
+    }
 }
 
 #[test]
