@@ -303,6 +303,41 @@ fn large_and_deep_schemas_do_no_harm() {
     assert!(error.contains("bytes; at most"), "{error}");
 }
 
+#[test]
+fn all_schemas_of_a_request_share_their_bounds() {
+    let rig = Rig::hashing(config());
+    let many = |schema: &Value, n: usize| {
+        let schemas: Vec<Given<'_>> = (0..n)
+            .map(|i| Given { schema, unknown: UnknownKeywords::Ignore, place: format!("#/anyOf/{i}") })
+            .collect();
+        rig.engine.compile_schemas(&schemas, |parts| {
+            let grammars: Vec<&Value> = parts.iter().map(|part| &part.grammar).collect();
+            Grammar::JsonSchema(json!({ "anyOf": grammars }))
+        })
+    };
+    let half = json!({ "type": "null", "description": "d".repeat(150 << 10) });
+    assert!(many(&half, 1).is_ok());
+    let error = many(&half, 2).unwrap_err().to_string();
+    assert!(error.contains("bytes; at most"), "{error}");
+    let expression = json!({ "type": "string", "not": { "pattern": "a{2000}b" } });
+    assert!(many(&expression, 1).is_ok());
+    let error = many(&expression, 1000).unwrap_err().to_string();
+    assert!(error.contains("pattern"), "{error}");
+}
+
+#[test]
+fn definitions_of_a_clients_own_cost_no_more_than_others() {
+    let rig = Rig::hashing(config());
+    let mut schema: serde_json::Map<String, Value> =
+        (0..4000).map(|i| (format!("own{i}"), json!({ "a": { "type": "null" } }))).collect();
+    let all: Vec<Value> = (0..4000).map(|i| json!({ "$ref": format!("#/own{i}/a") })).collect();
+    schema.insert("not".into(), json!({ "allOf": all }));
+    let begun = std::time::Instant::now();
+    let (_, parts) = compile(&rig, &Value::Object(schema), UnknownKeywords::Refuse).unwrap();
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    assert_eq!(parts.grammar["own3999"], json!({ "a": { "type": "null" } }));
+}
+
 fn name() -> impl Strategy<Value = &'static str> + Clone {
     prop::sample::select(vec!["a", "b", "\u{e9}\"", "a.b"])
 }
