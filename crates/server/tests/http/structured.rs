@@ -1,5 +1,8 @@
 //! Answers to schemas that a grammar enforces only in part.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use garrison_engine::EngineConfig;
 use serde_json::{Value, json};
 
 use crate::client::*;
@@ -151,6 +154,42 @@ fn a_deadline_and_a_client_that_leaves_end_the_attempts() {
 }
 
 #[test]
+fn a_retry_that_finds_the_queue_full_waits() {
+    let engine = EngineConfig { max_seqs: 1, max_waiting: 2, ..engine_config() };
+    let world = World::wavering_within(ServerConfig::default(), engine);
+    world.control.set_delay(std::time::Duration::from_millis(10));
+    let (done, busy) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        // More than there are places, so that there is hardly ever a free one.
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let begun = std::time::Instant::now();
+                while !done.load(Relaxed) && begun.elapsed().as_secs_f32() < 1.5 {
+                    let answer = post(&world, TEXT, &json!({"prompt": "x>", "max_tokens": 3}));
+                    busy.fetch_add(usize::from(answer.status == 429), Relaxed);
+                }
+            });
+        }
+        let answer = loop {
+            let answer = post(&world, CHAT, &ask("!", &json!({"stream": true})));
+            if answer.status != 429 {
+                break answer;
+            }
+        };
+        done.store(true, Relaxed);
+        let events = answer.events();
+        let chunks: Vec<Value> = events[..events.len() - 1].iter().map(Event::json).collect();
+        let last = chunks.last().unwrap();
+        assert_eq!(
+            (&last["choices"][0]["finish_reason"], &last["structured_output"]["attempts"]),
+            (&json!("length"), &json!(4)),
+            "{last}"
+        );
+    });
+    assert!(busy.load(Relaxed) > 0, "the queue was never full");
+}
+
+#[test]
 fn an_end_token_that_is_a_stop_token_ends_as_complete() {
     let world = World::wavering(ServerConfig::default());
     let ends = get(&world, "/tokenizer_info").ok()["eos_token_ids"].clone();
@@ -159,7 +198,11 @@ fn an_end_token_that_is_a_stop_token_ends_as_complete() {
         let answer = post(&world, CHAT, &ask("!", &stop)).ok();
         let choice = &answer["choices"][0];
         assert_eq!(
-            (&choice["message"]["content"], &choice["finish_reason"], &answer["structured_output"]["attempts"]),
+            (
+                &choice["message"]["content"],
+                &choice["finish_reason"],
+                &answer["structured_output"]["attempts"]
+            ),
             (&json!(""), &json!("length"), &json!(4))
         );
         let mut asked = stop;
