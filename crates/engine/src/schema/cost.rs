@@ -106,7 +106,10 @@ impl<'a> Costs<'a> {
             Some(Some(cost)) => return Ok(*cost),
             // Such circles say nothing, and validators go through all the ways around them.
             Some(None) => {
-                return Err(GrammarError::at("#", "a reference in it leads back to itself for the same value"));
+                return Err(GrammarError::at(
+                    "#",
+                    "a reference in it leads back to itself for the same value",
+                ));
             }
             None => {}
         }

@@ -256,7 +256,8 @@ fn large_and_deep_schemas_do_no_harm() {
     let document = (0..41).fold(json!(1), |inner, _| json!({ "x": inner }));
     // In a circle of parts, and of scalars that nothing is remembered of.
     let around = json!({ "$ref": "#/$defs/a" });
-    let wide = json!({ "anyOf": vec![json!({ "minimum": 2 }); 1000], "items": { "anyOf": vec![&around; 1000] } });
+    let wide =
+        json!({ "anyOf": vec![json!({ "minimum": 2 }); 1000], "items": { "anyOf": vec![&around; 1000] } });
     let clique: serde_json::Map<String, Value> = (0..13)
         .map(|i| {
             let all: Vec<Value> = (0..13).map(|j| json!({ "$ref": format!("#/$defs/{j}") })).collect();
