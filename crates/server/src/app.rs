@@ -39,6 +39,14 @@ pub(crate) struct App {
 pub(crate) struct Entry {
     pub(crate) model: ServedModel,
     pub(crate) metrics: Arc<ModelMetrics>,
+    /// Bounds the answers that are checked at one time. Prompts do not wait for these, nor these for prompts.
+    pub(crate) checkers: Arc<Semaphore>,
+}
+
+impl Entry {
+    fn new(model: ServedModel, checkers: &Arc<Semaphore>) -> Entry {
+        Entry { model, metrics: Arc::new(ModelMetrics::new()), checkers: Arc::clone(checkers) }
+    }
 }
 
 /// What a request is answered with.
@@ -82,13 +90,12 @@ pub(crate) const ROUTES: [&str; 13] = [
 
 impl App {
     pub(crate) fn new(config: ServerConfig, models: Vec<ServedModel>) -> App {
-        let models = models
-            .into_iter()
-            .map(|model| Arc::new(Entry { model, metrics: Arc::new(ModelMetrics::new()) }))
-            .collect();
+        let workers = || Arc::new(Semaphore::new(config.limits.prompt_workers.max(1)));
+        let checkers = workers();
+        let models = models.into_iter().map(|model| Arc::new(Entry::new(model, &checkers))).collect();
         App {
             bodies: BodyReader::new(&config.limits, &config.times),
-            workers: Arc::new(Semaphore::new(config.limits.prompt_workers.max(1))),
+            workers: workers(),
             loader: Arc::new(Semaphore::new(1)),
             replays: Replays::new(&config.limits, &config.times),
             drain: Drain::new(),

@@ -14,8 +14,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use garrison_engine::{Finish, Request, Stream};
+use std::time::{Duration, Instant};
+
+use garrison_engine::{Finish, Request, Stream, SubmitError};
 use garrison_types::{FinishReason, Sampling, StopConditions};
+use tokio::sync::Semaphore;
 
 use crate::app::Entry;
 use crate::error::ApiError;
@@ -31,6 +34,10 @@ const HOTTER: f32 = 0.15;
 const RETRY_TOP_P: f32 = 0.9;
 const RETRY_TOP_K: u32 = 20;
 const RETRY_MIN_P: f32 = 0.05;
+/// How long a retry waits for a place in the queue, at most, and between two looks.
+const PATIENCE: Duration = Duration::from_secs(30);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The choices of one request while they are not known to be valid.
 pub(crate) struct Attempts {
@@ -76,31 +83,70 @@ impl Attempts {
     pub(crate) async fn take(&mut self, choice: usize, piece: Piece) -> Result<Verdict, ApiError> {
         let choice = &mut self.choices[choice];
         choice.held.absorb(piece);
-        let Some(finish) = &choice.held.finish else { return Ok(Verdict::Wait) };
+        if choice.held.finish.is_none() {
+            return Ok(Verdict::Wait);
+        }
         // The token limit and the client's own stop strings end an answer as they always do.
-        let is_complete = finish.reason == FinishReason::Stop { matched: None };
-        if !is_complete || accepts(&self.rules, &choice.held.text).await {
+        let ends = self.entry.model.tokenizer.eos();
+        let Some(text) = complete(&choice.held, ends) else { return Ok(Verdict::Show(choice.show())) };
+        if accepts(&self.entry.checkers, &self.rules, text).await {
             return Ok(Verdict::Show(choice.show()));
         }
         let metrics = &self.entry.metrics;
-        match choice.again() {
-            Some(request) => {
-                metrics.structured_output_retries.fetch_add(1, Relaxed);
-                let submitted = self.entry.model.engine.submit(request);
-                submitted.map(Verdict::Again).map_err(|error| ApiError::from_submit(&error, "messages"))
-            }
-            None => {
-                metrics.structured_output_failures.fetch_add(1, Relaxed);
-                Ok(Verdict::Show(choice.show_nothing()))
-            }
+        if let Some(request) = choice.again()
+            && let Some(stream) = submit(&self.entry, request).await?
+        {
+            metrics.structured_output_retries.fetch_add(1, Relaxed);
+            return Ok(Verdict::Again(stream));
         }
+        metrics.structured_output_failures.fetch_add(1, Relaxed);
+        Ok(Verdict::Show(choice.show_nothing()))
+    }
+}
+
+/// The text of an answer that ended of itself, by one of the tokens `ends` or where its grammar does. A
+/// client may name such a token as a stop of its own: that ends no less.
+fn complete<'a>(held: &'a Piece, ends: &[u32]) -> Option<&'a str> {
+    match &held.finish.as_ref()?.reason {
+        FinishReason::Stop { matched: None } => Some(&held.text),
+        FinishReason::Stop { matched: Some(text) } => {
+            let last = held.tokens.last()?.token;
+            // It is part of the answer if the client wants it there.
+            ends.contains(&last).then(|| held.text.strip_suffix(text.as_str()).unwrap_or(&held.text))
+        }
+        _ => None,
     }
 }
 
 /// Whether a complete answer is valid. A check that fails accepts nothing.
-async fn accepts(rules: &Arc<Rules>, text: &str) -> bool {
+async fn accepts(checkers: &Arc<Semaphore>, rules: &Arc<Rules>, text: &str) -> bool {
     let (rules, text) = (Arc::clone(rules), text.to_owned());
-    tokio::task::spawn_blocking(move || rules.accept(&text)).await.unwrap_or(false)
+    let Ok(permit) = Arc::clone(checkers).acquire_owned().await else { return false };
+    let check = move || {
+        // Held until the check is done, also if its client has gone away meanwhile.
+        let _permit = permit;
+        rules.accept(&text)
+    };
+    tokio::task::spawn_blocking(check).await.unwrap_or(false)
+}
+
+/// Submits a retry. While the queue is full it waits: the request was accepted long ago, and its other
+/// choices go on meanwhile. `None` if there is no place in time.
+async fn submit(entry: &Entry, request: Request) -> Result<Option<Stream>, ApiError> {
+    let end = Instant::now() + PATIENCE;
+    let end = request.deadline.map_or(end, |deadline| deadline.min(end));
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        match entry.model.engine.submit(request.clone()) {
+            Ok(stream) => return Ok(Some(stream)),
+            Err(SubmitError::QueueFull { .. }) if Instant::now() + pause < end => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            Err(SubmitError::QueueFull { .. }) => return Ok(None),
+            Err(error) => return Err(ApiError::from_submit(&error, "messages")),
+        }
+    }
 }
 
 impl Choice {

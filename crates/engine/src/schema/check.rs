@@ -3,14 +3,25 @@
 use std::fmt;
 
 use jsonschema::{PatternOptions, Validator};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::cost;
-use super::split::Split;
+use super::split::{Split, objects_of};
 use crate::constraint::{GrammarError, on_large_stack};
 
-/// Bytes of one compiled expression at most.
+/// Bytes of one compiled expression at most, and of all those of a request.
 const PATTERN_BYTES: usize = 1 << 20;
+const ALL_PATTERNS_BYTES: usize = 16 << 20;
+
+/// Bytes that each expression in these schemas may have when it is compiled.
+pub(super) fn pattern_bytes<'a>(schemas: impl Iterator<Item = &'a Value>) -> usize {
+    let in_fields = |fields: &Map<String, Value>| {
+        let named = fields.get("patternProperties").and_then(Value::as_object);
+        usize::from(fields.contains_key("pattern")) + named.map_or(0, Map::len)
+    };
+    let patterns: usize = schemas.flat_map(objects_of).map(in_fields).sum();
+    PATTERN_BYTES.min(ALL_PATTERNS_BYTES / patterns.max(1))
+}
 
 /// A schema's validator. It fetches nothing, asserts formats, and matches expressions in linear time.
 pub struct SchemaCheck {
@@ -24,9 +35,13 @@ impl fmt::Debug for SchemaCheck {
 }
 
 impl SchemaCheck {
-    /// For the schema as the client sent it.
-    pub(super) fn new(schema: &Value, split: &Split) -> Result<SchemaCheck, GrammarError> {
-        let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
+    /// For the schema as the client sent it, with expressions of at most `pattern_bytes` each.
+    pub(super) fn new(
+        schema: &Value,
+        split: &Split,
+        pattern_bytes: usize,
+    ) -> Result<SchemaCheck, GrammarError> {
+        let patterns = PatternOptions::regex().size_limit(pattern_bytes).dfa_size_limit(pattern_bytes);
         let build = || {
             cost::check(schema, split.addressed)?;
             jsonschema::options()

@@ -26,7 +26,7 @@ pub use check::SchemaCheck;
 use crate::constraint::GrammarError;
 use split::Splitter;
 
-/// Bytes of a schema at most.
+/// Bytes of all the schemas of a request at most.
 const MAX_BYTES: usize = 256 << 10;
 
 /// What becomes of keywords that no draft has, or only another one.
@@ -115,9 +115,14 @@ pub(crate) fn split_until<T>(
     schemas: &[Given<'_>],
     compile: impl Fn(&[SchemaParts]) -> Result<T, GrammarError>,
 ) -> Result<(T, Vec<SchemaParts>), GrammarError> {
+    let bytes = schemas.iter().map(|given| given.schema.to_string().len()).sum();
+    if bytes > MAX_BYTES {
+        return Err(GrammarError::too_large(bytes, MAX_BYTES));
+    }
+    let pattern_bytes = check::pattern_bytes(schemas.iter().map(|given| given.schema));
     let attempt = |loosened: &BTreeSet<Loosening>| {
         let parts: Vec<SchemaParts> =
-            schemas.iter().map(|given| split(given, loosened)).collect::<Result<_, _>>()?;
+            schemas.iter().map(|given| split(given, loosened, pattern_bytes)).collect::<Result<_, _>>()?;
         Ok::<_, GrammarError>((compile(&parts), parts))
     };
     let (first, parts) = attempt(&BTreeSet::new())?;
@@ -125,6 +130,8 @@ pub(crate) fn split_until<T>(
         Ok(compiled) => return Ok((compiled, parts)),
         // Allowing more than the schema does, it still finds nothing.
         Err(error) if error.is_unsatisfiable() => return Err(error),
+        // Each further attempt would cost as much.
+        Err(error) if is_too_large(&error) => return Err(error),
         Err(error) => error,
     };
     let in_use = |l: &Loosening| {
@@ -142,15 +149,21 @@ pub(crate) fn split_until<T>(
     Err(error)
 }
 
-fn split(given: &Given<'_>, loosened: &BTreeSet<Loosening>) -> Result<SchemaParts, GrammarError> {
-    let bytes = given.schema.to_string().len();
-    if bytes > MAX_BYTES {
-        return Err(GrammarError::too_large(bytes, MAX_BYTES));
-    }
+fn split(
+    given: &Given<'_>,
+    loosened: &BTreeSet<Loosening>,
+    pattern_bytes: usize,
+) -> Result<SchemaParts, GrammarError> {
     let split = Splitter::run(given, loosened)?;
     let check = match split.enforced.validated.is_empty() {
         true => None,
-        false => Some(Arc::new(SchemaCheck::new(given.schema, &split)?)),
+        false => Some(Arc::new(SchemaCheck::new(given.schema, &split, pattern_bytes)?)),
     };
     Ok(SchemaParts { grammar: split.grammar, enforced: split.enforced, check })
+}
+
+/// Whether the grammar, rather than something in it, was refused.
+fn is_too_large(error: &GrammarError) -> bool {
+    // As `GrammarError::too_large` says it.
+    error.to_string().ends_with("are taken")
 }

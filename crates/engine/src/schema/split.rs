@@ -1,6 +1,6 @@
 //! The walk that makes the grammar's copy of a schema and notes what is missing in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jsonschema::Draft;
 use serde_json::{Map, Value, json};
@@ -11,6 +11,9 @@ use crate::constraint::GrammarError;
 
 /// Whole numbers beyond this are not exact in llguidance, which reads numbers as `f64`.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+/// Schemas that are read at most. No schema of the size that is taken has as many, but references into
+/// parts of what others refer to have these read again.
+const MAX_READ: usize = 256 << 10;
 
 /// What can tell `unevaluatedProperties` and `unevaluatedItems` that something was evaluated elsewhere.
 const IN_PLACE: [&str; 9] =
@@ -34,13 +37,15 @@ pub(super) struct Splitter<'a> {
     declared: bool,
     /// Turned out to be of an older draft than supposed.
     older: bool,
-    /// Every `$ref` in it, wherever.
-    references: Vec<&'a str>,
+    /// Every `$ref` in it that is a pointer, wherever, by the name that it begins with.
+    references: BTreeMap<&'a str, BTreeSet<&'a str>>,
     addressed: bool,
     /// Names of the keywords and properties down to where the walk is.
     path: Vec<String>,
     /// Levels of keywords that the grammar's copy does not have.
     outside: usize,
+    /// Schemas read so far.
+    read: usize,
     enforced: Enforced,
 }
 
@@ -66,9 +71,13 @@ impl<'a> Splitter<'a> {
     }
 
     fn new(given: &'a Given<'a>, loosened: &'a BTreeSet<Loosening>, draft: Draft, declared: bool) -> Self {
-        let (mut references, mut addressed) = (Vec::new(), false);
+        let mut references: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let mut addressed = false;
         for fields in objects_of(given.schema) {
-            references.extend(fields.get("$ref").and_then(Value::as_str));
+            let reference = fields.get("$ref").and_then(Value::as_str);
+            if let Some((key, _)) = reference.and_then(|r| r.strip_prefix("#/")?.split_once('/')) {
+                references.entry(key).or_default().extend(reference);
+            }
             let id = fields.get(if draft == Draft::Draft4 { "id" } else { "$id" });
             let of_root = given.schema.as_object().is_some_and(|root| std::ptr::eq(root, fields));
             addressed |= !of_root && id.is_some_and(Value::is_string);
@@ -83,6 +92,7 @@ impl<'a> Splitter<'a> {
             addressed,
             path: Vec::new(),
             outside: 0,
+            read: 0,
             enforced: Enforced::default(),
         }
     }
@@ -116,6 +126,10 @@ impl<'a> Splitter<'a> {
     }
 
     fn schema(&mut self, schema: &'a Value) -> Result<Value, GrammarError> {
+        self.read += 1;
+        if self.read > MAX_READ {
+            return Err(GrammarError::at("#", "its references lead into each other too often"));
+        }
         match schema {
             Value::Bool(_) => Ok(schema.clone()),
             Value::Object(fields) => {
@@ -186,9 +200,10 @@ impl<'a> Splitter<'a> {
 
     fn unknown(&mut self, key: &str, out: &mut Map<String, Value>) -> Result<(), GrammarError> {
         // A place of the client's own for definitions, as OpenAPI's `components`.
-        let prefix = format!("#/{key}/");
-        if self.path.is_empty() && self.references.iter().any(|r| r.starts_with(&prefix)) {
-            return self.container(key, out);
+        if self.path.is_empty()
+            && let Some(targets) = self.references.remove(key)
+        {
+            return self.container(key, &targets, out);
         }
         match self.given.unknown {
             UnknownKeywords::Ignore => Ok(()),
@@ -204,20 +219,23 @@ impl<'a> Splitter<'a> {
     }
 
     /// Keeps what references lead to.
-    fn container(&mut self, key: &str, out: &mut Map<String, Value>) -> Result<(), GrammarError> {
+    fn container(
+        &mut self,
+        key: &str,
+        targets: &BTreeSet<&str>,
+        out: &mut Map<String, Value>,
+    ) -> Result<(), GrammarError> {
         let root: &'a Value = self.given.schema;
-        let prefix = format!("#/{key}/");
-        let mut copy = root.clone();
-        let targets: BTreeSet<&str> =
-            self.references.iter().copied().filter(|r| r.starts_with(&prefix)).collect();
+        let mut copy = root[key].clone();
         for target in targets {
             let Some(schema) = root.pointer(&target[1..]) else { continue };
             let schema = self.inside(&target[2..], |s| s.schema(schema))?;
-            if let Some(place) = copy.pointer_mut(&target[1..]) {
+            let below = &target["#/".len() + key.len()..];
+            if let Some(place) = copy.pointer_mut(below) {
                 *place = schema;
             }
         }
-        out.insert(key.to_owned(), copy[key].take());
+        out.insert(key.to_owned(), copy);
         Ok(())
     }
 
@@ -358,7 +376,7 @@ fn also(out: &mut Map<String, Value>, condition: Value) {
 }
 
 /// Every object in a value, itself included.
-fn objects_of(value: &Value) -> Vec<&Map<String, Value>> {
+pub(super) fn objects_of(value: &Value) -> Vec<&Map<String, Value>> {
     let (mut found, mut left) = (Vec::new(), vec![value]);
     while let Some(value) = left.pop() {
         match value {

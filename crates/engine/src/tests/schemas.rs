@@ -245,6 +245,37 @@ fn large_and_deep_schemas_do_no_harm() {
         })
         .chain([("60".into(), json!({"type": "null"}))])
         .collect();
+    // The same on the way down: each level of the document doubles what is applied to the next.
+    let descending: serde_json::Map<String, Value> = (0..60)
+        .map(|i| {
+            let next = json!({ "$ref": format!("#/$defs/{}", i + 1) });
+            (format!("{i}"), json!({ "properties": { "x": { "anyOf": [next, next] } } }))
+        })
+        .chain([("60".into(), json!({"type": "null"}))])
+        .collect();
+    let document = (0..41).fold(json!(1), |inner, _| json!({ "x": inner }));
+    // In a circle of parts, and of scalars that nothing is remembered of.
+    let around = json!({ "$ref": "#/$defs/a" });
+    let wide =
+        json!({ "anyOf": vec![json!({ "minimum": 2 }); 1000], "items": { "anyOf": vec![&around; 1000] } });
+    let clique: serde_json::Map<String, Value> = (0..13)
+        .map(|i| {
+            let all: Vec<Value> = (0..13).map(|j| json!({ "$ref": format!("#/$defs/{j}") })).collect();
+            (format!("{i}"), json!({ "anyOf": all }))
+        })
+        .collect();
+    let too_much = [
+        json!({ "const": document, "not": { "$ref": "#/$defs/0" }, "$defs": descending }),
+        json!({ "not": around, "$defs": { "a": wide } }),
+        json!({ "not": { "$ref": "#/$defs/0" }, "$defs": clique }),
+    ];
+    for schema in too_much {
+        let error = compile(&rig, &schema, UnknownKeywords::Refuse).unwrap_err().to_string();
+        assert!(error.contains("multiply") || error.contains("back to itself"), "{error}");
+    }
+    let tree = json!({ "type": "object", "not": { "required": ["z"] }, "additionalProperties": { "anyOf": [{ "$ref": "#" }, { "type": "null" }] } });
+    let (_, parts) = compile(&rig, &tree, UnknownKeywords::Refuse).unwrap();
+    assert!(!parts.check.unwrap().accepts(&json!({ "a": { "z": 1 } })), "circles through parts are well");
     let nested = (0..120).fold(json!({"type": "null"}), |inner, _| json!({ "not": inner }));
     for schema in [
         json!({ "not": { "$ref": "#/$defs/0" }, "$defs": chain }),
@@ -271,6 +302,41 @@ fn large_and_deep_schemas_do_no_harm() {
     let large = json!({ "enum": (0..100_000).collect::<Vec<_>>(), "not": {} });
     let error = compile(&rig, &large, UnknownKeywords::Refuse).unwrap_err().to_string();
     assert!(error.contains("bytes; at most"), "{error}");
+}
+
+#[test]
+fn all_schemas_of_a_request_share_their_bounds() {
+    let rig = Rig::hashing(config());
+    let many = |schema: &Value, n: usize| {
+        let schemas: Vec<Given<'_>> = (0..n)
+            .map(|i| Given { schema, unknown: UnknownKeywords::Ignore, place: format!("#/anyOf/{i}") })
+            .collect();
+        rig.engine.compile_schemas(&schemas, |parts| {
+            let grammars: Vec<&Value> = parts.iter().map(|part| &part.grammar).collect();
+            Grammar::JsonSchema(json!({ "anyOf": grammars }))
+        })
+    };
+    let half = json!({ "type": "null", "description": "d".repeat(150 << 10) });
+    assert!(many(&half, 1).is_ok());
+    let error = many(&half, 2).unwrap_err().to_string();
+    assert!(error.contains("bytes; at most"), "{error}");
+    let expression = json!({ "type": "string", "not": { "pattern": "a{2000}b" } });
+    assert!(many(&expression, 1).is_ok());
+    let error = many(&expression, 1000).unwrap_err().to_string();
+    assert!(error.contains("pattern"), "{error}");
+}
+
+#[test]
+fn definitions_of_a_clients_own_cost_no_more_than_others() {
+    let rig = Rig::hashing(config());
+    let mut schema: serde_json::Map<String, Value> =
+        (0..4000).map(|i| (format!("own{i}"), json!({ "a": { "type": "null" } }))).collect();
+    let all: Vec<Value> = (0..4000).map(|i| json!({ "$ref": format!("#/own{i}/a") })).collect();
+    schema.insert("not".into(), json!({ "allOf": all }));
+    let begun = std::time::Instant::now();
+    let (_, parts) = compile(&rig, &Value::Object(schema), UnknownKeywords::Refuse).unwrap();
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    assert_eq!(parts.grammar["own3999"], json!({ "a": { "type": "null" } }));
 }
 
 fn name() -> impl Strategy<Value = &'static str> + Clone {

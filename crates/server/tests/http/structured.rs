@@ -1,5 +1,8 @@
 //! Answers to schemas that a grammar enforces only in part.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use garrison_engine::EngineConfig;
 use serde_json::{Value, json};
 
 use crate::client::*;
@@ -137,12 +140,79 @@ fn a_deadline_and_a_client_that_leaves_end_the_attempts() {
     let world = World::wavering(config);
     world.control.set_delay(std::time::Duration::from_millis(30));
     post(&world, CHAT, &ask("!", &json!({}))).error(504);
+    assert_eq!(world.metric("garrison:structured_output_failures_total"), 0.0);
+
+    // Without a deadline: nothing but the client's leaving ends these in time.
+    let world = World::wavering(ServerConfig::default());
+    world.control.set_delay(std::time::Duration::from_millis(100));
     let mut leaver = Connection::open(&world);
     leaver.post(CHAT, &[], &ask("!", &json!({"stream": true})).to_string());
     leaver.head();
     drop(leaver);
     world.wait_for_metric("garrison:sequences_in_flight", 0.0);
     assert_eq!(world.metric("garrison:structured_output_failures_total"), 0.0);
+}
+
+#[test]
+fn a_retry_that_finds_the_queue_full_waits() {
+    let engine = EngineConfig { max_seqs: 1, max_waiting: 2, ..engine_config() };
+    let world = World::wavering_within(ServerConfig::default(), engine);
+    world.control.set_delay(std::time::Duration::from_millis(10));
+    let (done, busy) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        // More than there are places, so that there is hardly ever a free one.
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let begun = std::time::Instant::now();
+                while !done.load(Relaxed) && begun.elapsed().as_secs_f32() < 1.5 {
+                    let answer = post(&world, TEXT, &json!({"prompt": "x>", "max_tokens": 3}));
+                    busy.fetch_add(usize::from(answer.status == 429), Relaxed);
+                }
+            });
+        }
+        let answer = loop {
+            let answer = post(&world, CHAT, &ask("!", &json!({"stream": true})));
+            if answer.status != 429 {
+                break answer;
+            }
+        };
+        done.store(true, Relaxed);
+        let events = answer.events();
+        let chunks: Vec<Value> = events[..events.len() - 1].iter().map(Event::json).collect();
+        let last = chunks.last().unwrap();
+        assert_eq!(
+            (&last["choices"][0]["finish_reason"], &last["structured_output"]["attempts"]),
+            (&json!("length"), &json!(4)),
+            "{last}"
+        );
+    });
+    assert!(busy.load(Relaxed) > 0, "the queue was never full");
+}
+
+#[test]
+fn an_end_token_that_is_a_stop_token_ends_as_complete() {
+    let world = World::wavering(ServerConfig::default());
+    let ends = get(&world, "/tokenizer_info").ok()["eos_token_ids"].clone();
+    let stops = |text: &str, kept: bool, not: &Value| {
+        // More digits could always follow, so that only an end token ends a number.
+        let schema = json!({ "type": "integer", "minimum": -999_999, "maximum": -1, "not": not });
+        let format = json!({ "type": "json_schema", "json_schema": { "name": "n", "schema": schema } });
+        let stop = json!({
+            "stop_token_ids": ends, "include_stop_str_in_output": kept, "response_format": format,
+        });
+        let answer = post(&world, CHAT, &ask(text, &stop)).ok();
+        (answer["choices"][0].clone(), answer["structured_output"]["attempts"].clone())
+    };
+    for kept in [false, true] {
+        let (choice, attempts) = stops("!", kept, &json!({ "type": "integer" }));
+        assert_eq!(
+            (&choice["message"]["content"], &choice["finish_reason"], attempts),
+            (&json!(""), &json!("length"), json!(4))
+        );
+        let (choice, attempts) = stops("!", kept, &json!({ "type": "string" }));
+        assert_eq!((&choice["finish_reason"], attempts), (&json!("stop"), json!(1)), "{choice}");
+        assert!(!choice["stop_reason"].is_null(), "{choice}");
+    }
 }
 
 #[test]

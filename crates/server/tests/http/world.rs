@@ -130,7 +130,11 @@ impl World {
     /// The answer is `WAVERING`, with a `2` instead of its last `1` somewhat less probable. If the
     /// prompt holds a `!`, it is not probable at all.
     pub(crate) fn wavering(config: ServerConfig) -> World {
-        let engine = engine_config();
+        World::wavering_within(config, engine_config())
+    }
+
+    /// The same with other limits.
+    pub(crate) fn wavering_within(config: ServerConfig, engine: EngineConfig) -> World {
         World::of(config, engine, ScriptedExecutor::new(&engine, waver))
     }
 
