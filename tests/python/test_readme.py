@@ -19,7 +19,7 @@ CURL = [b for b in blocks() if b.startswith("curl ")]
 
 
 def test_there_are_examples():
-    assert len(CURL) >= 12
+    assert len(CURL) >= 11
 
 
 @pytest.mark.parametrize("command", CURL, ids=[f"curl-{i}" for i in range(len(CURL))])

@@ -18,7 +18,7 @@ SECONDS = float(os.environ.get("GARRISON_SOAK_SECONDS", "10"))
 CLIENTS = 12
 ADAPTERS = ROOT / "models/tiny/adapters"
 # A cache for a few sequences only, so that they push each other out.
-FLAGS = ["--max-seqs=8", "--kv-cache-gib=0.004", "--draft-model=garrison-tiny-draft"]
+FLAGS = ["--max-seqs=8", "--kv-cache-gib=0.0018", "--draft-model=garrison-tiny-draft"]
 SCHEMA = {"type": "array", "items": {"enum": ["leak", "pipe", "valve"]}, "maxItems": 3, "uniqueItems": True}
 
 
