@@ -235,7 +235,7 @@ async def read_vocab(server: Server) -> int:
 def make_servers(options: argparse.Namespace) -> list[Server]:
     threads, clients = str(options.threads), str(options.clients)
     ours = [options.garrison, "serve", "--model", options.model, "--threads", threads,
-            "--max-seqs", clients, "--context", str(options.context)]
+            "--max-seqs", clients, "--context", str(options.context), *shlex.split(options.garrison_args)]
     theirs = [options.llama_server, "--model", options.model, "--threads", threads, "--threads-batch", threads,
               "--parallel", clients, "--ctx-size", str(options.clients * options.context), "--cont-batching",
               "--no-cache-prompt", "--cache-ram", "0", *shlex.split(options.llama_args)]
@@ -305,6 +305,7 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=640, help="tokens of prompt and answer, for each client")
     parser.add_argument("--kv", choices=["split", "unified", "both"], default="both", help="of llama.cpp")
     parser.add_argument("--llama-args", default="", help="further ones, such as '--batch-size 512'")
+    parser.add_argument("--garrison-args", default="", help="further ones, such as '--config garrison.toml'")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json")
     options = parser.parse_args()
