@@ -65,8 +65,8 @@ pub(crate) struct AdapterSlots {
     slots: Vec<Slot>,
     /// Counts uses.
     uses: u64,
-    /// Slots to be filled before the next step.
-    to_fill: Vec<u32>,
+    /// The slot to be filled before the next step.
+    to_fill: Option<u32>,
     swaps: u64,
 }
 
@@ -82,7 +82,7 @@ struct Slot {
 impl AdapterSlots {
     pub(crate) fn new(slots: usize) -> AdapterSlots {
         let slots = (0..slots).map(|_| Slot::default()).collect();
-        AdapterSlots { slots, uses: 0, to_fill: Vec::new(), swaps: 0 }
+        AdapterSlots { slots, uses: 0, to_fill: None, swaps: 0 }
     }
 
     /// The slot in which `adapter` stands; slot 0 is for no adapter.
@@ -102,7 +102,7 @@ impl AdapterSlots {
         let numbered = || self.slots.iter().zip(1u32..);
         let idle = numbered().filter(|(slot, _)| slot.users == 0);
         match idle.min_by_key(|(slot, _)| (slot.holds.is_some(), slot.used)) {
-            Some((_, number)) if self.to_fill.is_empty() => Ok(number),
+            Some((_, number)) if self.to_fill.is_none() => Ok(number),
             Some(_) => Err(None),
             None => Err(numbered().min_by_key(|(slot, _)| slot.users).map(|(_, number)| number)),
         }
@@ -110,43 +110,46 @@ impl AdapterSlots {
 
     /// Takes the slot that [`AdapterSlots::find`] found.
     pub(crate) fn take(&mut self, number: u32, adapter: Option<&AdapterHandle>) {
-        let (Some(slot), Some(adapter)) = (self.slots.get_mut((number as usize).wrapping_sub(1)), adapter)
-        else {
-            return;
-        };
         self.uses += 1;
-        (slot.users, slot.used) = (slot.users + 1, self.uses);
+        let uses = self.uses;
+        let (Some(slot), Some(adapter)) = (self.slot_mut(number), adapter) else { return };
+        (slot.users, slot.used) = (slot.users + 1, uses);
         if slot.holds.as_ref().is_none_or(|h| h.number() != adapter.number()) {
             slot.holds = Some(adapter.clone());
             self.swaps += 1;
-            self.to_fill.push(number);
+            self.to_fill = Some(number);
         }
     }
 
     /// A sequence that used slot `number` does not any more.
     pub(crate) fn release(&mut self, number: u32) {
-        if let Some(slot) = self.slots.get_mut((number as usize).wrapping_sub(1)) {
+        if let Some(slot) = self.slot_mut(number) {
             debug_assert!(slot.users > 0, "slot {number} is released but not in use");
             slot.users = slot.users.saturating_sub(1);
         }
     }
 
-    /// Slots to be filled now, and with what.
-    pub(crate) fn take_fills(&mut self) -> Vec<(u32, AdapterHandle)> {
-        let fill = |number: u32| Some((number, self.slots.get(number as usize - 1)?.holds.clone()?));
-        std::mem::take(&mut self.to_fill).into_iter().filter_map(fill).collect()
+    /// The slot to be filled now, and with what.
+    pub(crate) fn take_fill(&mut self) -> Option<(u32, AdapterHandle)> {
+        let number = self.to_fill.take()?;
+        Some((number, self.slot_mut(number)?.holds.clone()?))
+    }
+
+    /// Slot `number`; there is none for no adapter.
+    fn slot_mut(&mut self, number: u32) -> Option<&mut Slot> {
+        self.slots.get_mut((number as usize).checked_sub(1)?)
     }
 
     /// Forgets what is in slot `number`.
     pub(crate) fn forget(&mut self, number: u32) {
-        if let Some(slot) = self.slots.get_mut((number as usize).wrapping_sub(1)) {
+        if let Some(slot) = self.slot_mut(number) {
             slot.holds = None;
         }
     }
 
     /// Forgets what is in every slot: the device has lost it. No sequence may use any.
     pub(crate) fn forget_all(&mut self) {
-        self.to_fill.clear();
+        self.to_fill = None;
         for slot in &mut self.slots {
             slot.holds = None;
         }

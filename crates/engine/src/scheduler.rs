@@ -367,9 +367,9 @@ impl Scheduler {
         }
     }
 
-    /// Slots to be filled before the step that was scheduled, and with what.
-    pub(crate) fn adapters_to_fill(&mut self) -> Vec<(u32, AdapterHandle)> {
-        self.adapters.take_fills()
+    /// The slot to be filled before the step that was scheduled, and with what.
+    pub(crate) fn adapter_to_fill(&mut self) -> Option<(u32, AdapterHandle)> {
+        self.adapters.take_fill()
     }
 
     /// Slots whose adapters nobody can ask for any more: they are empty now.

@@ -95,7 +95,7 @@ impl Worker {
         self.shared.counters.cancelled.fetch_add(cancelled as u64, Relaxed);
         self.give_up_late();
         let mut chunks = self.scheduler.schedule();
-        while !self.fill_adapters() {
+        while !self.fill_adapter() {
             chunks = self.scheduler.schedule();
         }
         if let Some(drafter) = &mut self.drafter
@@ -123,26 +123,15 @@ impl Worker {
         }
     }
 
-    /// Puts adapters into their slots for the step that was scheduled. False if that did not work for
-    /// some sequences, which are ended: what was scheduled is void.
-    fn fill_adapters(&mut self) -> bool {
+    /// Puts an adapter into its slot, if the step that was scheduled needs one that is not there. False
+    /// if that did not work: its sequences are ended, and what was scheduled is void.
+    fn fill_adapter(&mut self) -> bool {
         self.clear_unloaded();
-        let mut lost = Vec::new();
-        for (slot, handle) in self.scheduler.adapters_to_fill() {
-            if let Err(error) = self.executor.load_adapter(slot, handle.adapter()) {
-                tracing::error!(slot, %error, "an adapter could not be put into its slot");
-                let failed = self.scheduler.lose_adapter(slot);
-                lost.extend(failed.into_iter().map(|sequence| (sequence, error.to_string())));
-            }
-        }
-        if lost.is_empty() {
-            return true;
-        }
-        self.shared.counters.failed.fetch_add(lost.len() as u64, Relaxed);
-        self.publish();
-        for (sequence, reason) in lost {
-            sequence.emit(Event::Failed(Failure::Adapter(reason)));
-        }
+        let Some((slot, handle)) = self.scheduler.adapter_to_fill() else { return true };
+        let Err(error) = self.executor.load_adapter(slot, handle.adapter()) else { return true };
+        tracing::error!(slot, %error, "an adapter could not be put into its slot");
+        let lost = self.scheduler.lose_adapter(slot);
+        self.fail(lost, &Failure::Adapter(error.to_string()));
         false
     }
 
@@ -214,10 +203,15 @@ impl Worker {
     fn fail_running(&mut self, error: &DeviceError) {
         let lost = self.scheduler.lose_running();
         tracing::error!(sequences = lost.len(), %error, "a step failed");
+        self.fail(lost, &Failure::Device(error.to_string()));
+    }
+
+    /// Ends sequences that are lost.
+    fn fail(&self, lost: Vec<Sequence>, failure: &Failure) {
         self.shared.counters.failed.fetch_add(lost.len() as u64, Relaxed);
         self.publish();
         for sequence in lost {
-            sequence.emit(Event::Failed(Failure::Device(error.to_string())));
+            sequence.emit(Event::Failed(failure.clone()));
         }
     }
 

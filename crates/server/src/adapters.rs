@@ -16,6 +16,7 @@ use garrison_engine::{Adapter, AdapterHandle};
 
 use crate::answer::blocking_on;
 use crate::app::{App, Entry, Shared};
+use crate::body::Received;
 use crate::error::ApiError;
 use crate::fields::{Fields, parse};
 use crate::gate::Passed;
@@ -103,8 +104,7 @@ pub(crate) async fn load(
     Extension(passed): Extension<Passed>,
     body: Body,
 ) -> Result<String, ApiError> {
-    passed.caller.check_owner()?;
-    let received = app.bodies.read(body).await?;
+    let received = owners_body(&app, &passed, body).await?;
     blocking_on(&app.loader, &app, move |app| {
         let value = parse(&received.bytes)?;
         let fields = Fields::root(&value)?;
@@ -125,8 +125,7 @@ pub(crate) async fn unload(
     Extension(passed): Extension<Passed>,
     body: Body,
 ) -> Result<String, ApiError> {
-    passed.caller.check_owner()?;
-    let received = app.bodies.read(body).await?;
+    let received = owners_body(&app, &passed, body).await?;
     let value = parse(&received.bytes)?;
     let name = required(&Fields::root(&value)?, "lora_name", MAX_NAME)?;
     let removed = app.models.iter().find_map(|entry| {
@@ -137,6 +136,12 @@ pub(crate) async fn unload(
     entry.model.engine.remove_adapter(named.handle);
     tracing::info!(target: "garrison::adapters", name, "unloaded an adapter");
     Ok(format!("Success: LoRA adapter '{name}' removed successfully."))
+}
+
+/// A body, if it is an owner's.
+async fn owners_body(app: &App, passed: &Passed, body: Body) -> Result<Received, ApiError> {
+    passed.caller.check_owner()?;
+    app.bodies.read(body).await
 }
 
 fn required<'a>(fields: &Fields<'a>, name: &str, most: usize) -> Result<&'a str, ApiError> {

@@ -21,17 +21,7 @@ fn right_guesses_save_steps_and_change_no_token() {
 #[test]
 fn sampled_answers_are_the_same_with_everything_on() {
     for seed in 0..8 {
-        let sampling = Sampling {
-            seed,
-            temperature: 0.7,
-            repetition_penalty: 1.05,
-            frequency_penalty: 0.02,
-            logit_bias: vec![(70, 1.0)],
-            ..Sampling::default()
-        };
-        let mut r = Request { sampling, logprobs: Some(1), ..request(prompt(9, seed as u32), 80) };
-        r.stop.min_tokens = 60;
-        r.stop.token_ids = vec![61, 64];
+        let r = with_everything(seed);
         for lookup in [false, true] {
             let mut rig = Rig::drafted(EngineConfig { prompt_lookup: lookup, ..config() });
             let guessed = rig.answer(r.clone());

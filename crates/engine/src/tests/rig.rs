@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use garrison_tokenizer::Tokenizer;
-use garrison_types::{StopConditions, TokenKind, Vocabulary, VocabularyModel};
+use garrison_types::{Sampling, StopConditions, TokenKind, Vocabulary, VocabularyModel};
 
 use crate::worker::Worker;
 use crate::{
@@ -77,6 +77,22 @@ pub(super) fn config() -> EngineConfig {
 pub(super) fn request(prompt: impl Into<Vec<u32>>, max_tokens: u32) -> Request {
     let stop = StopConditions { max_tokens, ignore_eos: true, ..StopConditions::default() };
     Request::new("test", prompt.into(), stop)
+}
+
+/// A sampled request with penalties, biases, log-probabilities and bans.
+pub(super) fn with_everything(seed: u64) -> Request {
+    let sampling = Sampling {
+        seed,
+        temperature: 0.7,
+        repetition_penalty: 1.05,
+        frequency_penalty: 0.02,
+        logit_bias: vec![(70, 1.0)],
+        ..Sampling::default()
+    };
+    let mut r = Request { sampling, logprobs: Some(1), ..request(prompt(9, seed as u32), 80) };
+    r.stop.min_tokens = 60;
+    r.stop.token_ids = vec![61, 64];
+    r
 }
 
 /// `n` prompt tokens that depend on `seed`.

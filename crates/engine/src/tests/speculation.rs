@@ -1,5 +1,3 @@
-use garrison_types::Sampling;
-
 use super::rig::*;
 use crate::{EngineConfig, Request};
 
@@ -42,17 +40,7 @@ fn the_report_says_what_was_guessed() {
 #[test]
 fn sampled_answers_are_the_same_with_everything_on() {
     for seed in 0..8 {
-        let sampling = Sampling {
-            seed,
-            temperature: 0.7,
-            repetition_penalty: 1.05,
-            frequency_penalty: 0.02,
-            logit_bias: vec![(70, 1.0)],
-            ..Sampling::default()
-        };
-        let mut r = Request { sampling, logprobs: Some(1), ..request(prompt(9, seed as u32), 80) };
-        r.stop.min_tokens = 60;
-        r.stop.token_ids = vec![61, 64];
+        let r = with_everything(seed);
         let mut rig = eager(guessing());
         let guessed = rig.answer(r.clone());
         assert!(rig.engine.stats().spec_accepted_tokens > 0, "seed {seed} must guess");
