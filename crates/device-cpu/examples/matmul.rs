@@ -1,9 +1,10 @@
 //! How fast products are, and against what the machine could do.
 //!
-//!     cargo run --release -p garrison-device-cpu --example matmul -- [threads] [types | llama]
+//!     cargo run --release -p garrison-device-cpu --example matmul -- [threads] [types | rows | llama]
 //!
 //! `types` prints one line per tensor type: one row (bound by reading the weights) and 512 rows
-//! (bound by multiplying). `llama` runs the products of a 1.2-billion-parameter Llama 3.2 in
+//! (bound by multiplying). `rows` prints products a second by the
+//! number of rows, from cache. `llama` runs the products of a 1.2-billion-parameter Llama 3.2 in
 //! Q4_K_M. Each figure is the best of several repetitions, since others may use the machine.
 
 use std::hint::black_box;
@@ -29,8 +30,9 @@ fn main() -> Result<(), Failure> {
     println!("{threads} threads, {:?}; reads {bandwidth:.1} GB/s", options.isa);
     match mode.as_str() {
         "types" => TensorType::ALL.into_iter().try_for_each(|ty| one_type(&device, ty, bandwidth)),
+        "rows" => TensorType::ALL.into_iter().try_for_each(|ty| by_rows(&device, ty)),
         "llama" => llama(&device, bandwidth),
-        _ => Err(format!("mode \"{mode}\" is neither types nor llama").into()),
+        _ => Err(format!("mode \"{mode}\" is neither types, rows nor llama").into()),
     }
 }
 
@@ -87,6 +89,23 @@ fn one_type(device: &CpuDevice, ty: TensorType, bandwidth: f64) -> Result<(), Fa
         100.0 * rate / bandwidth,
         2.0 * (rows * n * k) as f64 / many / 1e9
     );
+    Ok(())
+}
+
+/// Products a second by the number of rows, with a weight that stays in the cache.
+fn by_rows(device: &CpuDevice, ty: TensorType) -> Result<(), Failure> {
+    let (n, k, most) = (1024, 1024, 512);
+    let (w, _) = weight(device, ty, n, k)?;
+    let mut x = device.alloc::<f32>(most * k)?;
+    let mut dst = device.alloc::<f32>(most * n)?;
+    let values: Vec<f32> = (0..most * k).map(|i| (i as f32 * 0.7).sin()).collect();
+    device.write(&mut x, &values)?;
+    print!("{ty:>7}");
+    for rows in [1, 2, 3, 4, 5, 6, 8, 16, 64, most] {
+        let seconds = best_of(2000 / rows, || device.matmul(&mut dst, &x, &w, rows));
+        print!("  {rows}: {:6.1}", 1e-3 * (n * k) as f64 / (seconds * 1e6) * rows as f64);
+    }
+    println!("  GMAC/s");
     Ok(())
 }
 

@@ -4,8 +4,10 @@
 //! in blocks of 256 (its Q8_K), one per 32, rounded to f16, for weights in blocks of 32 (its
 //! Q8_0). Rounding is to nearest, ties to even, so that every instruction set gets the same bits.
 //!
-//! Blocks lie block-major, `[k / len, rows, len]`: the columns of a register tile are neighbours,
-//! at constant distances, and a tile's share of one block is a single run of memory.
+//! Rows are taken in turns of as many as stay in the L2 cache. Those of a turn lie block-major,
+//! `[k / len, turn, len]`: the columns of a register tile are neighbours, at constant distances, a
+//! tile's share of one block is a single run of memory, and so is the turn. (Were all rows one turn, a
+//! prompt's blocks would be a power of two apart and evict each other.)
 
 use half::f16;
 
@@ -16,6 +18,18 @@ use super::Shared;
 /// Sums of a block of 256: 16 of runs of 16, then 8 of runs of 32.
 pub(super) const SUMS: usize = 24;
 
+/// Bytes of activations that are gone through for each panel before the next panel's turn: they
+/// should stay in the L2 cache, along with the panels of the stripe.
+const TURN_BYTES: usize = 192 << 10;
+
+/// Rows of a turn, at most: their unfinished sums should stay in the L1 cache.
+pub(super) const MAX_TURN: usize = 128;
+
+/// Rows of `k` values of `bytes` bytes that make a turn; whole tiles of four.
+pub(super) fn turn(k: usize, bytes: usize) -> usize {
+    (TURN_BYTES / (k * bytes).max(1)).clamp(4, MAX_TURN).next_multiple_of(4)
+}
+
 /// Rows that one task quantizes.
 const TASK_ROWS: usize = 16;
 
@@ -24,14 +38,25 @@ pub(super) struct Quantized {
     len: usize,
     rows: usize,
     k: usize,
-    /// `[k / len, rows, len]`
+    /// `[turns, k / len, turn, len]`, see [`Quantized::place`].
     pub(super) q: Vec<i8>,
-    /// `[k / len, rows]`
+    /// `[turns, k / len, turn]`
     pub(super) d: Vec<f32>,
-    /// `[k / 256, rows, SUMS]`, for `len` 256.
+    /// `[turns, k / 32, turn, 32]`, for `len` 32 where asked for: each four as `0, 2, 1, 3`.
+    pub(super) wide: Vec<i16>,
+    /// `[turns, k / 256, turn, SUMS]`, for `len` 256.
     pub(super) run_sums: Vec<i16>,
-    /// `[k / 32, rows]`, for `len` 32.
+    /// `[turns, k / 32, turn]`, for `len` 32.
     pub(super) sums: Vec<i32>,
+}
+
+/// What products with a weight need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Bytes.
+    Bytes,
+    /// Bytes, and the same as i16.
+    Wide,
 }
 
 /// Where one block's results go.
@@ -43,12 +68,31 @@ pub(super) struct BlockOut<'a> {
 impl Quantized {
     /// An empty one for blocks of `len`, 32 or 256.
     pub(super) fn new(len: usize) -> Quantized {
-        Quantized { len, rows: 0, k: 0, q: Vec::new(), d: Vec::new(), run_sums: Vec::new(), sums: Vec::new() }
+        Quantized {
+            len,
+            rows: 0,
+            k: 0,
+            q: Vec::new(),
+            d: Vec::new(),
+            wide: Vec::new(),
+            run_sums: Vec::new(),
+            sums: Vec::new(),
+        }
     }
 
-    /// Rows held.
-    pub(super) fn rows(&self) -> usize {
-        self.rows
+    /// Values of a block.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Rows of a turn; the last may have fewer.
+    pub(super) fn turn(&self) -> usize {
+        turn(self.k, 1)
+    }
+
+    /// The number of block `b` of row `r` in memory.
+    pub(super) fn place(&self, b: usize, r: usize) -> usize {
+        place(self.rows, self.k / self.len, self.turn(), b, r)
     }
 
     /// Makes room for `rows` rows of `k` values. Allocates only beyond what was ever asked for.
@@ -64,18 +108,21 @@ impl Quantized {
     }
 
     /// Quantizes `x: [rows, k]`, `k` a multiple of `len`.
-    pub(super) fn fill(&mut self, pool: &Pool, isa: Isa, x: &[f32], rows: usize, k: usize) {
+    pub(super) fn fill(&mut self, pool: &Pool, isa: Isa, x: &[f32], rows: usize, k: usize, form: Form) {
         assert!(k.is_multiple_of(self.len), "rows of {k} values are not whole blocks of {}", self.len);
         self.reserve(rows, k);
+        if form == Form::Wide {
+            grow(&mut self.wide, rows * k);
+        }
         (self.rows, self.k) = (rows, k);
         let quantize = quantizer(isa);
         if rows <= TASK_ROWS {
             for r in 0..rows {
-                self.as_shared().fill_row(r, &x[r * k..][..k], quantize);
+                self.as_shared(form).fill_row(r, &x[r * k..][..k], quantize);
             }
             return;
         }
-        let shared = self.as_shared();
+        let shared = self.as_shared(form);
         pool.run(rows.div_ceil(TASK_ROWS), &|task| {
             for r in task * TASK_ROWS..rows.min((task + 1) * TASK_ROWS) {
                 shared.fill_row(r, &x[r * k..][..k], quantize);
@@ -83,16 +130,24 @@ impl Quantized {
         });
     }
 
-    fn as_shared(&mut self) -> SharedQuantized {
+    fn as_shared(&mut self, form: Form) -> SharedQuantized {
         SharedQuantized {
             len: self.len,
             rows: self.rows,
+            turn: self.turn(),
             q: Shared(self.q.as_mut_ptr()),
             d: Shared(self.d.as_mut_ptr()),
+            wide: (form == Form::Wide).then_some(Shared(self.wide.as_mut_ptr())),
             run_sums: Shared(self.run_sums.as_mut_ptr()),
             sums: Shared(self.sums.as_mut_ptr()),
         }
     }
+}
+
+/// The number in memory of block `b` of row `r`, of `rows` rows of `blocks` blocks in turns of `turn`.
+fn place(rows: usize, blocks: usize, turn: usize, b: usize, r: usize) -> usize {
+    let first = r / turn * turn;
+    first * blocks + b * turn.min(rows - first) + (r - first)
 }
 
 fn grow<T: Clone + Default>(v: &mut Vec<T>, len: usize) {
@@ -105,8 +160,10 @@ fn grow<T: Clone + Default>(v: &mut Vec<T>, len: usize) {
 struct SharedQuantized {
     len: usize,
     rows: usize,
+    turn: usize,
     q: Shared<i8>,
     d: Shared<f32>,
+    wide: Option<Shared<i16>>,
     run_sums: Shared<i16>,
     sums: Shared<i32>,
 }
@@ -114,8 +171,9 @@ struct SharedQuantized {
 impl SharedQuantized {
     /// Quantizes row `r`. Only one thread may do so for each row.
     fn fill_row(&self, r: usize, x: &[f32], quantize: Quantize) {
+        let blocks = x.len() / self.len;
         for (b, x) in x.chunks_exact(self.len).enumerate() {
-            let at = b * self.rows + r;
+            let at = place(self.rows, blocks, self.turn, b, r);
             // SAFETY: `reserve` made room for `rows` blocks at each of the row's `k / len`
             // places; block `at` belongs to this row alone, and one thread fills it.
             let (q, d) = unsafe {
@@ -123,7 +181,14 @@ impl SharedQuantized {
                 (q, &mut *self.d.0.add(at))
             };
             let mut quads = [0i32; 64];
-            quantize(x, BlockOut { q, d }, &mut quads);
+            quantize(x, BlockOut { q: &mut *q, d }, &mut quads);
+            if let Some(wide) = self.wide {
+                // SAFETY: as above, `len` of them per block.
+                let wide = unsafe { std::slice::from_raw_parts_mut(wide.0.add(at * self.len), self.len) };
+                for (wide, q) in wide.as_chunks_mut::<4>().0.iter_mut().zip(q.as_chunks::<4>().0) {
+                    *wide = [q[0], q[2], q[1], q[3]].map(i16::from);
+                }
+            }
             if self.len == 256 {
                 // SAFETY: as above, `SUMS` of them per block.
                 let sums = unsafe { &mut *self.run_sums.0.add(at * SUMS).cast::<[i16; SUMS]>() };
@@ -209,7 +274,7 @@ mod tests {
 
     fn quantized(isa: Isa, len: usize, x: &[f32], rows: usize) -> Quantized {
         let mut q = Quantized::new(len);
-        q.fill(&Pool::new(NonZeroUsize::MIN), isa, x, rows, x.len() / rows);
+        q.fill(&Pool::new(NonZeroUsize::MIN), isa, x, rows, x.len() / rows, Form::Wide);
         q
     }
 
@@ -248,6 +313,16 @@ mod tests {
                 assert!((back - v).abs() <= q.d[block] * 0.57, "{back} {v}");
             }
         }
+    }
+
+    #[test]
+    fn wide_values_are_the_same_in_another_order() {
+        let x: Vec<f32> = (0..512).map(|i| (i % 53) as f32 - 17.0).collect();
+        let q = quantized(Isa::Scalar, 32, &x, 2);
+        for (wide, q) in q.wide.chunks_exact(4).zip(q.q.chunks_exact(4)) {
+            assert_eq!(wide, [q[0], q[2], q[1], q[3]].map(i16::from));
+        }
+        assert_eq!(q.wide.len(), q.q.len());
     }
 
     #[test]

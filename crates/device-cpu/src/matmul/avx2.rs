@@ -89,6 +89,21 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn keep_pairs<const C: usize>(parts: &mut [[__m256i; 2]; C]) {
+        match parts.as_mut_slice() {
+            [[a, b], [c, d], [e, f], [g, h]] => keep_eight([a, b, c, d, e, f, g, h]),
+            [[a, b], [c, d], [e, f]] => keep_six([a, b, c, d, e, f]),
+            [[a, b], [c, d]] => keep_four([a, b, c, d]),
+            _ => {}
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn keep_int_pairs<const C: usize>(sums: &mut [[__m256i; 2]; C]) {
+        Self::keep_pairs(sums);
+    }
+
+    #[inline(always)]
     unsafe fn part_zero() -> __m256i {
         _mm256_setzero_si256()
     }
@@ -129,6 +144,18 @@ impl Simd for Avx2 {
     unsafe fn second(pairs: __m256i) -> __m256i {
         let high = _mm_set_epi8(15, 14, 15, 14, 11, 10, 11, 10, 7, 6, 7, 6, 3, 2, 3, 2);
         _mm256_shuffle_epi8(pairs, _mm256_broadcastsi128_si256(high))
+    }
+
+    #[inline(always)]
+    unsafe fn store_wide(v: __m256i, to: *mut u8, _stride: usize, at: usize) {
+        let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(v));
+        _mm256_storeu_si256(to.add(at).cast(), even);
+        _mm256_storeu_si256(to.add(at + 32).cast(), _mm256_srai_epi16::<8>(v));
+    }
+
+    #[inline(always)]
+    unsafe fn wide_pairs(rows: *const u8, at: usize) -> __m256i {
+        Self::load(rows, at)
     }
 
     #[inline(always)]
@@ -213,6 +240,57 @@ impl Simd for Avx2 {
             std::ptr::copy_nonoverlapping(all.as_ptr(), to, count);
         }
     }
+}
+
+/// Has eight vectors in registers at once.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn keep_eight([a, b, c, d, e, f, g, h]: [&mut __m256i; 8]) {
+    // SAFETY: no instructions.
+    std::arch::asm!(
+        "/* {} {} {} {} {} {} {} {} */",
+        inout(ymm_reg) * a,
+        inout(ymm_reg) * b,
+        inout(ymm_reg) * c,
+        inout(ymm_reg) * d,
+        inout(ymm_reg) * e,
+        inout(ymm_reg) * f,
+        inout(ymm_reg) * g,
+        inout(ymm_reg) * h,
+        options(pure, nomem, nostack, preserves_flags)
+    );
+}
+
+/// Has six vectors in registers at once.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn keep_six([a, b, c, d, e, f]: [&mut __m256i; 6]) {
+    // SAFETY: no instructions.
+    std::arch::asm!(
+        "/* {} {} {} {} {} {} */",
+        inout(ymm_reg) * a,
+        inout(ymm_reg) * b,
+        inout(ymm_reg) * c,
+        inout(ymm_reg) * d,
+        inout(ymm_reg) * e,
+        inout(ymm_reg) * f,
+        options(pure, nomem, nostack, preserves_flags)
+    );
+}
+
+/// Has four vectors in registers at once.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn keep_four([a, b, c, d]: [&mut __m256i; 4]) {
+    // SAFETY: no instructions.
+    std::arch::asm!(
+        "/* {} {} {} {} */",
+        inout(ymm_reg) * a,
+        inout(ymm_reg) * b,
+        inout(ymm_reg) * c,
+        inout(ymm_reg) * d,
+        options(pure, nomem, nostack, preserves_flags)
+    );
 }
 
 /// Quantizes a block, see `activations`.

@@ -142,6 +142,18 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn store_wide(v: __m512i, to: *mut u8, stride: usize, at: usize) {
+        let even = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(v));
+        Self::store_bytes(even, to, stride, at);
+        Self::store_bytes(_mm512_srai_epi16::<8>(v), to, stride, at + 32);
+    }
+
+    #[inline(always)]
+    unsafe fn wide_pairs(rows: TwoRows, at: usize) -> __m512i {
+        Self::load(rows, at)
+    }
+
+    #[inline(always)]
     unsafe fn dot_pairs(sum: __m512i, pairs: __m512i, x: *const i16) -> __m512i {
         let x = _mm512_set1_epi32(x.cast::<i32>().read_unaligned());
         _mm512_dpwssd_epi32(sum, pairs, x)

@@ -28,7 +28,7 @@ use garrison_types::TensorType;
 
 use crate::weight::Weight;
 use crate::{Isa, Pool};
-use activations::Quantized;
+use activations::{Form, Quantized};
 use kernel::{Columns, Stripe};
 use layout::layout;
 
@@ -112,8 +112,10 @@ pub(crate) fn matmul_group(
     }
     let Scratch { by_256, by_32 } = scratch;
     for (len, quantized) in [(256, &mut *by_256), (32, &mut *by_32)] {
-        if jobs.iter().any(|(_, w)| w.ty().block_len() == len) {
-            quantized.fill(pool, isa, x, rows, k);
+        let mut takers = jobs.iter().map(|(_, w)| w.ty()).filter(|ty| ty.block_len() == len).peekable();
+        if takers.peek().is_some() {
+            let form = if takers.any(|ty| wants_wide(isa, ty, rows)) { Form::Wide } else { Form::Bytes };
+            quantized.fill(pool, isa, x, rows, k, form);
         }
     }
 
@@ -129,6 +131,11 @@ pub(crate) fn matmul_group(
         }
         run_jobs(pool, isa, shared.iter().flatten(), rows);
     }
+}
+
+/// Whether a weight's kernel for several columns multiplies in 16 bits.
+fn wants_wide(isa: Isa, ty: TensorType, rows: usize) -> bool {
+    isa == Isa::Avx2 && rows > 1 && layout(ty).is_some_and(|l| kernel::is_wide(&l))
 }
 
 /// Weights that share a parallel region; larger groups take several.

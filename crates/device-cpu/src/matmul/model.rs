@@ -124,6 +124,19 @@ impl Simd for Model {
         pairs.map(|pair| i32::from(pair[1]))
     }
 
+    unsafe fn store_wide(v: Bytes, to: *mut u8, stride: usize, at: usize) {
+        for (row, bytes) in v.into_iter().enumerate() {
+            for (i, byte) in bytes.into_iter().enumerate() {
+                let at = stride * (row / 8) + at + 32 * (i % 2) + 4 * (row % 8) + 2 * (i / 2);
+                to.add(at).cast::<[u8; 2]>().write(i16::from(byte as i8).to_le_bytes());
+            }
+        }
+    }
+
+    unsafe fn wide_pairs(rows: TwoRows, at: usize) -> [[i16; 2]; 16] {
+        rows.read(at).map(|[a, b, c, d]: [u8; 4]| [i16::from_le_bytes([a, b]), i16::from_le_bytes([c, d])])
+    }
+
     unsafe fn dot_pairs(sum: [i32; 16], pairs: [[i16; 2]; 16], x: *const i16) -> [i32; 16] {
         let x = x.cast::<[i16; 2]>().read();
         from_fn(|row| sum[row] + (0..2).map(|i| i32::from(pairs[row][i]) * i32::from(x[i])).sum::<i32>())

@@ -21,7 +21,7 @@ pub(super) fn quantized(l: &Layout, s: &Stripe<'_>) {
         for (b, packed) in panel.chunks_exact(l.bytes).enumerate() {
             block.read(l, packed, r);
             for (m, acc) in sums.iter_mut().enumerate() {
-                *acc = add_block(l, &block, x, b * x.rows() + m, *acc);
+                *acc = add_block(l, &block, x, x.place(b, m), *acc);
             }
         }
         for (m, &sum) in sums.iter().enumerate() {

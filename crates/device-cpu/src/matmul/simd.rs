@@ -59,6 +59,17 @@ pub(super) trait Simd: Copy + 'static {
     /// Four activations for every row.
     unsafe fn quad(x: *const i8) -> Self::Quad;
 
+    /// Sees to it that all of them are in registers here. Without it the compiler takes long unrolled loops
+    /// column by column, to which end it puts everything else aside, and the loads and stores take longer
+    /// than the arithmetic.
+    unsafe fn keep<const C: usize>(_parts: &mut [Self::Part; C]) {}
+    /// [`Simd::keep`] for integer sums.
+    unsafe fn keep_ints<const C: usize>(_sums: &mut [Self::Int; C]) {}
+    /// [`Simd::keep`] for pairs.
+    unsafe fn keep_pairs<const C: usize>(_parts: &mut [[Self::Part; 2]; C]) {}
+    /// [`Simd::keep_ints`] for pairs.
+    unsafe fn keep_int_pairs<const C: usize>(_sums: &mut [[Self::Int; 2]; C]) {}
+
     /// 0.
     unsafe fn part_zero() -> Self::Part;
     /// `part + sum of 4 w * x`, `w` unsigned.
@@ -76,6 +87,11 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn first(pairs: Self::Pairs) -> Self::Scale;
     /// The second of each row's pair.
     unsafe fn second(pairs: Self::Pairs) -> Self::Scale;
+    /// Each byte of `v` as an i16, for [`Simd::wide_pairs`]: of each row's four the even ones at `at`, the
+    /// odd ones 32 bytes on.
+    unsafe fn store_wide(v: Self::Bytes, to: *mut u8, stride: usize, at: usize);
+    /// 16 i16 of each panel, two per row.
+    unsafe fn wide_pairs(rows: Self::Rows, at: usize) -> Self::Pairs;
     /// `sum + pair . (x[0], x[1])`, the same two for each row.
     unsafe fn dot_pairs(sum: Self::Int, pairs: Self::Pairs, x: *const i16) -> Self::Int;
 
@@ -151,6 +167,7 @@ impl<S: Simd> Simd for Two<S> {
         widen_scaled(sum: Int, part: Part, scale: Scale;) -> Int;
         widen(sum: Int, part: Part;) -> Int;
         pairs(rows: Rows; at: usize) -> Pairs;
+        wide_pairs(rows: Rows; at: usize) -> Pairs;
         first(pairs: Pairs;) -> Scale;
         second(pairs: Pairs;) -> Scale;
         dot_pairs(sum: Int, pairs: Pairs; x: *const i16) -> Int;
@@ -170,6 +187,16 @@ impl<S: Simd> Simd for Two<S> {
     }
 
     #[inline(always)]
+    unsafe fn keep<const C: usize>(parts: &mut [[S::Part; 2]; C]) {
+        S::keep_pairs(parts);
+    }
+
+    #[inline(always)]
+    unsafe fn keep_ints<const C: usize>(sums: &mut [[S::Int; 2]; C]) {
+        S::keep_int_pairs(sums);
+    }
+
+    #[inline(always)]
     unsafe fn rows(first: *const u8, stride: usize) -> Self::Rows {
         [S::rows(first, stride), S::rows(first.add(S::PANELS * stride), stride)]
     }
@@ -178,6 +205,12 @@ impl<S: Simd> Simd for Two<S> {
     unsafe fn store_bytes(v: Self::Bytes, to: *mut u8, stride: usize, at: usize) {
         S::store_bytes(v[0], to, stride, at);
         S::store_bytes(v[1], to.add(S::PANELS * stride), stride, at);
+    }
+
+    #[inline(always)]
+    unsafe fn store_wide(v: Self::Bytes, to: *mut u8, stride: usize, at: usize) {
+        S::store_wide(v[0], to, stride, at);
+        S::store_wide(v[1], to.add(S::PANELS * stride), stride, at);
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use garrison_device::WeightView;
 use garrison_types::TensorType;
 use garrison_types::quant::dequantize_row;
 
-use super::activations::Quantized;
+use super::activations::{Form, Quantized};
 use super::kernel::Columns;
 use super::{Job, Scratch, Shared, matmul_group};
 use crate::weight::Weight;
@@ -143,7 +143,7 @@ fn the_kernels_mean_the_same_in_the_way_of_avx512() {
             let w = packed(ty, n, k, &data, &pool);
             let mut quantized = Quantized::new(if ty.is_quantized() { ty.block_len() } else { 32 });
             let x_as_needed = if ty.is_quantized() {
-                quantized.fill(&pool, Isa::Scalar, &x, rows, k);
+                quantized.fill(&pool, Isa::Scalar, &x, rows, k, Form::Wide);
                 Columns::Int8(&quantized)
             } else {
                 Columns::Floats(&x)
@@ -254,10 +254,13 @@ fn extreme_codes_do_not_overflow() {
             }
             let w = packed(ty, 8, k, &data, &pool);
             for sign in [1.0, -1.0] {
-                let x = vec![sign; k];
-                let expected = product(&pool, Isa::Scalar, &w, &x, 1);
-                for isa in Isa::available() {
-                    assert_eq!(bits(&product(&pool, isa, &w, &x, 1)), bits(&expected), "{ty} {isa:?} {fill}");
+                let x = vec![sign; 4 * k];
+                for rows in [1, 4] {
+                    let expected = product(&pool, Isa::Scalar, &w, &x, rows);
+                    for isa in Isa::available() {
+                        let got = product(&pool, isa, &w, &x, rows);
+                        assert_eq!(bits(&got), bits(&expected), "{ty} {isa:?} {fill} M {rows}");
+                    }
                 }
             }
         }

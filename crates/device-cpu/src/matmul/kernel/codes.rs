@@ -1,0 +1,189 @@
+//! Codes and integer scales, taken apart to bytes.
+
+use garrison_types::TensorType;
+use garrison_types::quant::IQ4_CODEBOOK;
+
+use super::super::layout::{Layout, Meaning, QUAD, Scales, layout};
+use super::super::simd::Simd;
+
+/// A quantized type, known at compile time.
+pub(in super::super) trait Quant {
+    const TYPE: TensorType;
+    const LAYOUT: Layout = match layout(Self::TYPE) {
+        Some(layout) => layout,
+        None => unreachable!(),
+    };
+}
+
+macro_rules! quants {
+    ($($name:ident = $ty:ident,)*) => { $(
+        pub(in super::super) struct $name;
+        impl Quant for $name {
+            const TYPE: TensorType = TensorType::$ty;
+        }
+    )* };
+}
+
+quants! {
+    Q8_0 = Q8_0, Q4_0 = Q4_0, Q4_1 = Q4_1, Q5_0 = Q5_0, Q5_1 = Q5_1, Iq4Nl = IQ4_NL,
+    Q2K = Q2_K, Q3K = Q3_K, Q4K = Q4_K, Q5K = Q5_K, Q6K = Q6_K, Iq4Xs = IQ4_XS,
+}
+
+/// Where a kernel finds the codes of a block.
+pub(super) trait Codes<S: Simd>: Copy {
+    /// Quads `2 * j` and `2 * j + 1` of the 32 values number `g`, as bytes.
+    unsafe fn two_quads<Q: Quant>(self, g: usize, j: usize) -> (S::Bytes, S::Bytes);
+}
+
+/// In the planes of a packed block.
+#[derive(Clone, Copy)]
+pub(super) struct Packed<S: Simd>(pub(super) S::Rows);
+
+impl<S: Simd> Codes<S> for Packed<S> {
+    #[inline(always)]
+    unsafe fn two_quads<Q: Quant>(self, g: usize, j: usize) -> (S::Bytes, S::Bytes) {
+        two_quads::<S, Q>(self.0, g, j)
+    }
+}
+
+/// As bytes, quad after quad: see [`unpack`].
+#[derive(Clone, Copy)]
+pub(super) struct Unpacked<S: Simd>(pub(super) S::Rows);
+
+impl<S: Simd> Codes<S> for Unpacked<S> {
+    #[inline(always)]
+    unsafe fn two_quads<Q: Quant>(self, g: usize, j: usize) -> (S::Bytes, S::Bytes) {
+        let at = QUAD * (8 * g + 2 * j);
+        (S::load(self.0, at), S::load(self.0, at + QUAD))
+    }
+}
+
+/// Takes the codes of the 32 values number `g` apart, to `to` and `stride` bytes on for the next panel.
+#[inline(always)]
+pub(super) unsafe fn unpack<S: Simd, Q: Quant>(rows: S::Rows, g: usize, to: *mut u8, stride: usize) {
+    each!(J in [0, 1, 2, 3] {
+        let (w0, w1) = two_quads::<S, Q>(rows, g, J);
+        let at = QUAD * 2 * J;
+        S::store_bytes(w0, to, stride, at);
+        S::store_bytes(w1, to, stride, at + QUAD);
+    });
+}
+
+/// [`unpack`] for signed codes in a block of 32, to 16 bits: the even ones of each quad, then the odd ones.
+#[inline(always)]
+pub(super) unsafe fn unpack_wide<S: Simd, Q: Quant>(rows: S::Rows, to: *mut u8, stride: usize) {
+    each!(J in [0, 1, 2, 3] {
+        let (w0, w1) = two_quads::<S, Q>(rows, 0, J);
+        S::store_wide(w0, to, stride, 4 * QUAD * J);
+        S::store_wide(w1, to, stride, 4 * QUAD * J + 2 * QUAD);
+    });
+}
+
+/// Quads `2 * j` and `2 * j + 1` of the 32 values number `g`, as bytes.
+#[inline(always)]
+unsafe fn two_quads<S: Simd, Q: Quant>(rows: S::Rows, g: usize, j: usize) -> (S::Bytes, S::Bytes) {
+    let l = &Q::LAYOUT;
+    if let Some(at) = l.whole {
+        let at = at + QUAD * (8 * g + 2 * j);
+        return (S::load(rows, at), S::load(rows, at + QUAD));
+    }
+    let mut quads = None;
+    if let Some(at) = l.nibbles {
+        let v = S::load(rows, at + QUAD * (4 * g + j));
+        let (a, b) = (S::field(v, 0, 0, 15), S::field(v, 4, 0, 15));
+        if matches!(l.meaning, Meaning::Codebook) {
+            return (S::look_up(&IQ4_CODEBOOK, a), S::look_up(&IQ4_CODEBOOK, b));
+        }
+        quads = Some((a, b));
+    }
+    if let Some(at) = l.twos {
+        let v = S::load(rows, at + QUAD * (2 * g + j / 2));
+        let (from, to) = (4 * (j % 2) as u32, l.twos_shift());
+        quads = Some(merge::<S>(quads, S::field(v, from, to, 3), S::field(v, from + 2, to, 3)));
+    }
+    if let Some(at) = l.ones {
+        let v = S::load(rows, at + QUAD * g);
+        let (from, to) = (2 * j as u32, l.ones_shift());
+        quads = Some(merge::<S>(quads, S::field(v, from, to, 1), S::field(v, from + 1, to, 1)));
+    }
+    match quads {
+        Some(quads) => quads,
+        None => unreachable!("every quantized layout has a plane"),
+    }
+}
+
+#[inline(always)]
+unsafe fn merge<S: Simd>(
+    low: Option<(S::Bytes, S::Bytes)>,
+    a: S::Bytes,
+    b: S::Bytes,
+) -> (S::Bytes, S::Bytes) {
+    match low {
+        Some((low_a, low_b)) => (S::or(low_a, a), S::or(low_b, b)),
+        None => (a, b),
+    }
+}
+
+pub(super) const fn is_signed(l: &Layout) -> bool {
+    matches!(l.meaning, Meaning::Signed | Meaning::Codebook)
+}
+
+/// How far the sum of activations must be shifted before it is subtracted, if at all.
+pub(super) const fn offset<S: Simd>(l: &Layout) -> Option<u32> {
+    match l.meaning {
+        Meaning::Offset { shift } => Some(shift),
+        Meaning::Signed | Meaning::Codebook if S::SIGNED_OFFSET => Some(7),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn dot<S: Simd, Q: Quant>(part: S::Part, w: S::Bytes, x: S::Quad) -> S::Part {
+    if is_signed(&Q::LAYOUT) { S::dot_signed(part, w, x) } else { S::dot(part, w, x) }
+}
+
+/// Bytes per panel that unpacked scales and minimums take.
+const SCALE_STRIDE: usize = 256;
+
+/// Room for unpacked scales and minimums of two panels.
+#[repr(align(64))]
+pub(super) struct ScaleBytes([u8; 2 * SCALE_STRIDE]);
+
+impl ScaleBytes {
+    pub(super) fn new() -> ScaleBytes {
+        ScaleBytes([0; 2 * SCALE_STRIDE])
+    }
+}
+
+/// Unpacks the integer scales to signed bytes: where the scales are, and where what is multiplied
+/// with the sums of activations is (the minimums, or else the scales again).
+#[inline(always)]
+pub(super) unsafe fn unpack_scales<S: Simd, Q: Quant>(
+    rows: S::Rows,
+    out: &mut ScaleBytes,
+) -> (S::Rows, S::Rows) {
+    let to = out.0.as_mut_ptr();
+    let unpacked = S::rows(to, SCALE_STRIDE);
+    match Q::LAYOUT.scales {
+        Scales::None => unreachable!("blocks of 256 have scales"),
+        Scales::Bytes { at } => (S::ahead(rows, at), S::ahead(rows, at)),
+        Scales::Nibbles { at } => {
+            for i in 0..4 {
+                let v = S::load(rows, at + 32 * i);
+                S::store_bytes(S::field(v, 0, 0, 15), to, SCALE_STRIDE, 32 * i);
+                S::store_bytes(S::field(v, 4, 0, 15), to, SCALE_STRIDE, 128 + 32 * i);
+            }
+            (unpacked, S::ahead(unpacked, 128))
+        }
+        Scales::Six { at, bias } => {
+            let high = S::load(rows, at + 64);
+            each!(I in [0, 1, 2, 3] {
+                let low = S::load(rows, at + 32 * (I / 2));
+                let low = S::field(low, 4 * (I % 2) as u32, 0, 15);
+                let v = S::or(low, S::field(high, 2 * I as u32, 4, 3));
+                S::store_bytes(S::sub_bytes(v, bias), to, SCALE_STRIDE, 32 * I);
+            });
+            (unpacked, if Q::LAYOUT.runs() == 8 { S::ahead(unpacked, 64) } else { unpacked })
+        }
+    }
+}

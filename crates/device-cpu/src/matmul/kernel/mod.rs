@@ -1,0 +1,109 @@
+//! The vector kernels, written once over [`Simd`] and once per family of formats: a tile of some
+//! panels by some columns, and the stripe of tiles that is a task.
+//!
+//! Key decision: a single column takes codes apart in registers, as it goes; several columns find them
+//! taken apart, block after block, in a scratch that stays in the L1 cache ([`quantized`]). Taking them
+//! apart costs about as much as a product with one column.
+//!
+//! The order of float operations for one output element is fixed here and nowhere else: one fused
+//! multiply-add per block of weights (two where there are minimums), blocks ascending. It does not
+//! depend on the tile, so results are the same to the bit whatever else is computed with them.
+
+// SAFETY: everything here is inlined into the stripe functions of an instruction set, under
+// their conditions: see `simd`.
+#![allow(unsafe_op_in_unsafe_fn)]
+#![allow(clippy::needless_range_loop)] // a column indexes several arrays and an address at once
+
+/// Runs the body with `$j` as each of the constants: loops that the compiler must unroll, since
+/// the shifts depend on the index.
+macro_rules! each {
+    ($j:ident in [$($i:literal),*] $body:block) => { $( { const $j: usize = $i; $body } )* };
+}
+
+mod codes;
+mod floats;
+mod quantized;
+
+use std::ops::Range;
+
+use super::activations::{Quantized, turn};
+use super::layout::PANEL;
+use super::simd::Simd;
+
+pub(super) use codes::{Iq4Nl, Iq4Xs, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+pub(super) use floats::{Bf16, F16, F32, Floats};
+pub(super) use quantized::{Small, Super, is_wide};
+
+/// The activations of a call in the form a weight needs.
+#[derive(Clone, Copy)]
+pub(super) enum Columns<'a> {
+    /// `[rows, k]`
+    Floats(&'a [f32]),
+    Int8(&'a Quantized),
+}
+
+impl Columns<'_> {
+    /// Columns that are gone through for each panel before the next panel's turn.
+    fn turn(&self, k: usize) -> usize {
+        match self {
+            Columns::Floats(_) => turn(k, size_of::<f32>()),
+            Columns::Int8(x) => x.turn(),
+        }
+    }
+}
+
+/// A task: all rows of activations times some panels of a weight.
+pub(super) struct Stripe<'a> {
+    /// All panels of the weight.
+    pub(super) panels: &'a [u8],
+    /// Bytes of one.
+    pub(super) panel_bytes: usize,
+    /// The panels of this task.
+    pub(super) range: Range<usize>,
+    /// Rows of the weight.
+    pub(super) n: usize,
+    /// Values per row.
+    pub(super) k: usize,
+    /// Rows of activations.
+    pub(super) rows: usize,
+    /// The activations.
+    pub(super) x: Columns<'a>,
+    /// `[rows, n]`; this task alone writes the columns of its panels.
+    pub(super) dst: *mut f32,
+}
+
+/// A family of weight formats.
+pub(super) trait Format {
+    /// Computes the products of the panels at `rows`, the first of which is number `panel`, with some
+    /// columns.
+    unsafe fn panels<S: Simd>(s: &Stripe<'_>, rows: S::Rows, panel: usize, columns: Range<usize>);
+}
+
+/// Computes a stripe: for each block of columns, for each panel.
+#[inline(always)]
+pub(super) unsafe fn stripe<S: Simd, F: Format>(s: &Stripe<'_>) {
+    let columns = s.x.turn(s.k);
+    let mut block = 0;
+    while block < s.rows {
+        let end = s.rows.min(block + columns);
+        let mut panel = s.range.start;
+        while panel < s.range.end {
+            // Past the last panel the last is read again, and nothing is written.
+            let stride = if panel + 1 < s.range.end { s.panel_bytes } else { 0 };
+            let rows = S::rows(s.panels.as_ptr().add(panel * s.panel_bytes), stride);
+            F::panels::<S>(s, rows, panel, block..end);
+            panel += S::PANELS;
+        }
+        block = end;
+    }
+}
+
+impl Stripe<'_> {
+    /// Writes what came of column `c` and the panels from `panel` on.
+    #[inline(always)]
+    unsafe fn store<S: Simd>(&self, panel: usize, c: usize, value: S::Float) {
+        let end = self.n.min(self.range.end * PANEL);
+        let count = end.saturating_sub(panel * PANEL).min(S::PANELS * PANEL);
+        S::store(value, self.dst.add(c * self.n + panel * PANEL), count);
+    }
+}
