@@ -1,7 +1,8 @@
 //! Tokens per second with and without guesses.
 //!
 //! Clients ask one question after the other; both sides get the same questions and give the same
-//! answers. What is compared is the time for all of them.
+//! answers. Compared are the time for all of it, prompts included, and how fast a stream decodes: its
+//! tokens after the first by the time that they took.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,15 +27,18 @@ pub(crate) fn run(bench: &Bench, options: &Options) -> Fallible<()> {
         Some(file) => conversations(bench, file)?,
         None => (0..2048).map(|i| random(bench, options, i)).collect(),
     };
-    println!("| clients | plain tokens/s | with guesses | ratio (median) | range | guesses right |");
-    println!("| --- | --- | --- | --- | --- | --- |");
+    println!(
+        "| clients | plain tokens/s | with guesses | ratio (median) | range | decoding alone: plain | with \
+         guesses | ratio (median) | range | guesses right |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for &clients in &options.clients {
         let base = EngineConfig { prompt_lookup: false, prefix_cache: false, ..bench.config(clients) };
         let plain = bench.engine(base)?;
         let guessing = guessing(bench, options, base)?;
-        let (mut speeds, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
+        let (mut whole, mut decoding) = (Ratios::default(), Ratios::default());
         for round in 0..=options.rounds {
-            let mut pair = [0.0; 2];
+            let mut pair = [Speeds::default(); 2];
             // They take turns in who goes first.
             for side in [round % 2, 1 - round % 2] {
                 let engine = [&plain, &guessing][side];
@@ -42,24 +46,58 @@ pub(crate) fn run(bench: &Bench, options: &Options) -> Fallible<()> {
             }
             // The first round warms up, and lets the planner measure.
             if round > 0 {
-                speeds[0].push(pair[0]);
-                speeds[1].push(pair[1]);
-                ratios.push(pair[1] / pair[0]);
+                whole.add(pair.map(|p| p.whole));
+                decoding.add(pair.map(|p| p.decoding));
             }
         }
         let stats = guessing.stats();
-        let ratio = median(&mut ratios);
         println!(
-            "| {clients} | {:.1} | {:.1} | {ratio:.2} | {:.2} to {:.2} | {} of {} |",
-            median(&mut speeds[0]),
-            median(&mut speeds[1]),
-            ratios.first().unwrap_or(&f64::NAN),
-            ratios.last().unwrap_or(&f64::NAN),
+            "| {clients} | {} | {} | {} of {} |",
+            whole.columns(),
+            decoding.columns(),
             stats.spec_accepted_tokens,
             stats.spec_draft_tokens
         );
     }
     Ok(())
+}
+
+/// Tokens per second in a round.
+#[derive(Clone, Copy, Default)]
+struct Speeds {
+    /// Of all clients, from the first question to the last answer.
+    whole: f64,
+    /// Of a stream, after its first token.
+    decoding: f64,
+}
+
+/// Without guesses and with them, round by round.
+#[derive(Default)]
+struct Ratios {
+    speeds: [Vec<f64>; 2],
+    ratios: Vec<f64>,
+}
+
+impl Ratios {
+    fn add(&mut self, pair: [f64; 2]) {
+        self.speeds[0].push(pair[0]);
+        self.speeds[1].push(pair[1]);
+        self.ratios.push(pair[1] / pair[0]);
+    }
+
+    /// Medians and the range, as columns of a table.
+    fn columns(&mut self) -> String {
+        let [plain, guessing] = &mut self.speeds;
+        let ratio = median(&mut self.ratios);
+        let (least, most) = (self.ratios.first(), self.ratios.last());
+        format!(
+            "{:.1} | {:.1} | {ratio:.2} | {:.2} to {:.2}",
+            median(plain),
+            median(guessing),
+            least.unwrap_or(&f64::NAN),
+            most.unwrap_or(&f64::NAN)
+        )
+    }
 }
 
 /// An engine that guesses.
@@ -75,28 +113,33 @@ fn guessing(bench: &Bench, options: &Options, base: EngineConfig) -> Fallible<En
     Ok(Engine::start_with_draft(executor, draft, Arc::clone(&bench.tokenizer), config)?)
 }
 
-/// Tokens per second over all clients, from the first question to the last answer.
-fn serve(engine: &Engine, requests: &[Request], clients: usize, first: usize) -> Fallible<f64> {
+/// Answers the questions of a round.
+fn serve(engine: &Engine, requests: &[Request], clients: usize, first: usize) -> Fallible<Speeds> {
     let next = AtomicUsize::new(0);
-    let client = || -> Result<u32, String> {
-        let mut tokens = 0;
+    // Tokens, those after the first of an answer, and the seconds that the latter took.
+    let client = || -> Result<(f64, f64, f64), String> {
+        let mut sums = (0.0, 0.0, 0.0);
         loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
             if i >= clients * QUESTIONS {
-                return Ok(tokens);
+                return Ok(sums);
             }
             let request = requests[(first + i) % requests.len()].clone();
             let stream = engine.submit(request).map_err(|e| e.to_string())?;
-            tokens += finish(stream).map_err(|e| e.to_string())?.usage.completion_tokens;
+            let timings = finish(stream).map_err(|e| e.to_string())?.timings;
+            let tokens = f64::from(timings.generated_tokens);
+            sums = (sums.0 + tokens, sums.1 + tokens - 1.0, sums.2 + timings.generation_ms / 1e3);
         }
     };
     let begun = Instant::now();
-    let counts = thread::scope(|scope| {
+    let sums = thread::scope(|scope| {
         let threads: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
         threads.into_iter().map(|t| t.join().map_err(|_| "a client panicked")?.map_err(Into::into)).collect()
     });
-    let counts: Fallible<Vec<u32>> = counts;
-    Ok(f64::from(counts?.iter().sum::<u32>()) / begun.elapsed().as_secs_f64())
+    let seconds = begun.elapsed().as_secs_f64();
+    let sums: Fallible<Vec<(f64, f64, f64)>> = sums;
+    let (all, later, took) = sums?.iter().fold((0.0, 0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1, a.2 + b.2));
+    Ok(Speeds { whole: all / seconds, decoding: later / took })
 }
 
 fn random(bench: &Bench, options: &Options, i: usize) -> Request {

@@ -36,9 +36,13 @@ pub(crate) use layout::{PANEL, panel_bytes};
 pub(crate) use pack::pack_panel;
 pub(crate) use unpack::unpack_row;
 
-/// Bytes of weights that a task should at least read: below that, handing it out costs more than
-/// a thread with nothing to do.
+/// Bytes of weights that a task should at least read: below that, handing it out costs more than what
+/// one thread may be behind the others.
 const MIN_TASK_BYTES: usize = 64 << 10;
+
+/// Products of which each thread should at least compute so many: below that, handing them out costs more
+/// than a thread with nothing to do.
+const MIN_THREAD_PRODUCTS: usize = 256 << 10;
 
 /// Tasks per thread and call where weights are large enough: what one thread is behind, the
 /// others take over.
@@ -153,7 +157,8 @@ struct Job<'a> {
 /// Computes the jobs in one parallel region.
 fn run_jobs<'a>(pool: &Pool, isa: Isa, jobs: impl Iterator<Item = &'a Job<'a>> + Clone + Sync, rows: usize) {
     let bytes: usize = jobs.clone().map(|job| job.w.bytes()).sum();
-    let task_bytes = (bytes / (TASKS_PER_THREAD * pool.threads())).max(MIN_TASK_BYTES);
+    let products: usize = jobs.clone().map(|job| job.w.n() * job.w.k() * rows).sum();
+    let task_bytes = (bytes / task_count(bytes, products, pool.threads())).max(1);
     // Even, so that AVX-512 finds two panels each time.
     let per_task = |w: &Weight| (task_bytes / w.panel_bytes().max(1)).next_multiple_of(2).max(2);
     let tasks_of = |w: &Weight| w.n_panels().div_ceil(per_task(w));
@@ -168,6 +173,15 @@ fn run_jobs<'a>(pool: &Pool, isa: Isa, jobs: impl Iterator<Item = &'a Job<'a>> +
             task -= tasks_of(job.w);
         }
     });
+}
+
+/// Into how many tasks a call is cut: as many for each thread, so that none waits for another's last one.
+fn task_count(bytes: usize, products: usize, threads: usize) -> usize {
+    let worthwhile = (bytes / MIN_TASK_BYTES).max(threads.min(products / MIN_THREAD_PRODUCTS));
+    match worthwhile.min(TASKS_PER_THREAD * threads) {
+        few if few < threads => few.max(1),
+        many => many / threads * threads,
+    }
 }
 
 impl Job<'_> {
