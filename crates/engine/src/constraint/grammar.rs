@@ -91,7 +91,8 @@ impl Grammars {
     /// For rows of `vocab` logits of `tokenizer`'s tokens.
     pub(crate) fn new(tokenizer: &Tokenizer, vocab: usize) -> Result<Grammars, GrammarError> {
         let ends = tokenizer.eos();
-        let first_end = *ends.first().ok_or_else(|| GrammarError::Unavailable("the model has no end token".into()))?;
+        let first_end =
+            *ends.first().ok_or_else(|| GrammarError::Unavailable("the model has no end token".into()))?;
         let words: Vec<Vec<u8>> = (0..vocab as u32)
             .map(|id| match tokenizer.is_control(id) {
                 // What llguidance takes for markup: no text of a grammar can match it.
@@ -136,7 +137,8 @@ pub(crate) fn on_large_stack<T: Send>(
 ) -> Result<T, GrammarError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(COMPILER_STACK).spawn_scoped(scope, work);
-        let thread = thread.map_err(|e| GrammarError::Unavailable(format!("there is no thread to compile it on: {e}")))?;
+        let thread = thread
+            .map_err(|e| GrammarError::Unavailable(format!("there is no thread to compile it on: {e}")))?;
         thread.join().unwrap_or_else(|_| Err(GrammarError::Unavailable("its compiler failed".into())))
     })
 }

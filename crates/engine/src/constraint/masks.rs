@@ -19,7 +19,7 @@ use super::{GrammarError, Parser};
 /// Threads at most: masks that take longer than a step's forward pass on so many are rare.
 const MOST_THREADS: usize = 4;
 /// What the engine's thread makes itself of each step's masks, by what they are expected to take.
-const AT_ONCE: Duration = Duration::from_micros(50);
+const AT_ONCE: Duration = Duration::from_micros(100);
 
 /// Masks to be worked out.
 pub(super) struct Job {

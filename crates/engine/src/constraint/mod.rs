@@ -50,6 +50,11 @@ impl Constraint {
         let mask = parser.mask()?;
         Ok(Constraint { parser, mask, cost: begun.elapsed() })
     }
+
+    #[cfg(test)]
+    pub(crate) fn into_parser(self) -> Box<dyn Parser> {
+        self.parser
+    }
 }
 
 impl Clone for Constraint {
@@ -138,7 +143,8 @@ impl Follower {
         if self.mask.is_some() && guesses.is_empty() {
             return;
         }
-        let Place::Here(parser) = std::mem::replace(&mut self.parser, Place::Lost(GrammarError::ParserFailed))
+        let Place::Here(parser) =
+            std::mem::replace(&mut self.parser, Place::Lost(GrammarError::ParserFailed))
         else {
             debug_assert!(false, "a parser comes back before the next token is asked for");
             return;

@@ -196,7 +196,8 @@ impl<B: Capture> Execute for LocalExecutor<B> {
                 self.model.forward(&self.device, step, &self.adapters, workspace, kv)?;
             }
         }
-        let (samples, waited) = draw_all(&mut self.drawers, &*self.device, &workspace.logits, &batch.samples)?;
+        let (samples, waited) =
+            draw_all(&mut self.drawers, &*self.device, &workspace.logits, &batch.samples)?;
         if samples.is_empty() {
             // No row was read, so nothing has waited for the step or noticed its failure yet.
             self.device.synchronize()?;

@@ -56,7 +56,8 @@ impl Sampler {
             self.selection.draw(logits, sampling, u)
         };
         // With every logit at minus infinity any choice is as good; a ban still holds if it can.
-        let free = |t: &u32| !row.banned.contains(t) && row.mask.as_ref().is_none_or(|m| mask::allows(m.bits(), *t));
+        let free =
+            |t: &u32| !row.banned.contains(t) && row.mask.as_ref().is_none_or(|m| mask::allows(m.bits(), *t));
         let fallback = || (0..logits.len() as u32).find(free).unwrap_or(0);
         token.unwrap_or_else(fallback)
     }

@@ -458,7 +458,14 @@ mod tests {
             planner.observe_draft(101, 1, 10.1);
             let (tokens, mut draft) = ([1; 8], Draft::default());
             planner.plan(
-                &mut [Candidate { tokens: &tokens, draft: &mut draft, room: 100, generated: 0, unread, mask: 0.0 }],
+                &mut [Candidate {
+                    tokens: &tokens,
+                    draft: &mut draft,
+                    room: 100,
+                    generated: 0,
+                    unread,
+                    mask: 0.0,
+                }],
                 1,
                 63,
             );
@@ -476,8 +483,14 @@ mod tests {
             planner.observe_draft(101, 1, 10.1);
             (0..100).for_each(|_| planner.ended(answer));
             let (tokens, mut draft) = ([1; 8], Draft::default());
-            let candidate =
-                Candidate { tokens: &tokens, draft: &mut draft, room: 900, generated: 0, unread: 60, mask: 0.0 };
+            let candidate = Candidate {
+                tokens: &tokens,
+                draft: &mut draft,
+                room: 900,
+                generated: 0,
+                unread: 60,
+                mask: 0.0,
+            };
             planner.plan(&mut [candidate], 1, 63);
             draft.wanted
         };
@@ -494,6 +507,48 @@ mod tests {
                 // Whatever it is that is not measured: steps with guesses bring a tenth of what they should.
                 planner.step.iter_mut().for_each(|s| s.seconds = 10.0 / s.tokens_per_second);
                 planner.settle(1, MaskTimes::default());
+                guesses
+            })
+            .collect();
+        assert!(steps[0] > 0 && steps[59] == 0, "{steps:?}");
+    }
+
+    #[test]
+    fn what_the_masks_of_guesses_cost_counts() {
+        // Steps that wait for this part of what their masks take, a tenth of a step each.
+        let wanted = |waited: f64, right: usize, wrong: usize| {
+            let mut planner = planner(1.0, 0.02, LOOKUP);
+            for _ in 0..50 {
+                planner.observe_wait(0.1 * waited);
+                planner.settle(1, MaskTimes { made: 0.1, alone: 0.0 });
+            }
+            let (tokens, mut draft): (Vec<u32>, _) = ((0..8).chain(0..4).collect(), Draft::default());
+            (0..40).for_each(|round| draft.checked(1, usize::from(round % (right + wrong) < right)));
+            let candidate = Candidate {
+                tokens: &tokens,
+                draft: &mut draft,
+                room: 100,
+                generated: 0,
+                unread: 1,
+                mask: 0.5,
+            };
+            planner.plan(&mut [candidate], 1, 63);
+            draft.planned()
+        };
+        let (hidden, some, all) = (wanted(0.0, 3, 1), wanted(0.2, 3, 1), wanted(1.0, 3, 1));
+        assert!(hidden > some && some > all, "{hidden}, {some} and {all}");
+        assert_eq!(wanted(1.0, 1, 3), 0, "it costs half a step and is mostly wrong");
+        assert!(wanted(0.0, 1, 3) > 0);
+    }
+
+    #[test]
+    fn waits_for_masks_that_nobody_thought_of_are_not_trusted() {
+        let mut planner = planner(1.0, 0.02, LOOKUP);
+        let steps: Vec<usize> = (0..60)
+            .map(|_| {
+                let guesses = planned(&mut planner, 1, 9, 1);
+                planner.observe(1 + guesses, 1.0);
+                planner.settle(1 + guesses, MaskTimes { made: 0.0, alone: 10.0 });
                 guesses
             })
             .collect();
@@ -527,7 +582,14 @@ mod tests {
         let mut wanted = |len: usize| {
             let (tokens, mut draft) = (vec![1; len], Draft::default());
             planner.plan(
-                &mut [Candidate { tokens: &tokens, draft: &mut draft, room: 100, generated: 0, unread: 1, mask: 0.0 }],
+                &mut [Candidate {
+                    tokens: &tokens,
+                    draft: &mut draft,
+                    room: 100,
+                    generated: 0,
+                    unread: 1,
+                    mask: 0.0,
+                }],
                 1,
                 63,
             );
