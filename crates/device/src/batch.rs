@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use garrison_types::Sampling;
 
+use crate::Mask;
+
 /// One step's work. Sequence `s` owns the tokens `q_start[s] .. q_start[s + 1]`, which are the
 /// last ones of its `kv_len[s]` tokens so far.
 ///
@@ -46,9 +48,9 @@ pub struct SampleRow {
     pub seen: Arc<TokenCounts>,
     /// Tokens that cannot be chosen (end and stop tokens before `min_tokens`).
     pub banned: Arc<[u32]>,
-    /// `[vocab / 32]` bits of the tokens that can be chosen, the lowest bit of a word first; `None`
-    /// for all. Tokens beyond its end cannot.
-    pub mask: Option<Arc<[u32]>>,
+    /// The tokens that can be chosen, `None` for all. It may still be in the making while the batch
+    /// runs: only the draw waits for it.
+    pub mask: Option<Mask>,
     /// How many most probable tokens to report with their log-probabilities; `None` computes none.
     pub logprobs: Option<u32>,
 }

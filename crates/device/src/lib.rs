@@ -17,6 +17,7 @@ mod batch;
 mod error;
 mod kv;
 mod lora;
+mod mask;
 mod ops;
 mod step;
 
@@ -24,5 +25,6 @@ pub use batch::{Batch, SampleRow, Sampled, TokenCounts, TokenLogprobs, Want};
 pub use error::DeviceError;
 pub use kv::{BLOCK_SIZE, KvDtype, KvShape, NULL_BLOCK};
 pub use lora::{LoraShape, LoraView};
+pub use mask::{Mask, MaskMaker};
 pub use ops::{AttentionShape, Capture, Device, Element, Ops, RopePairing, RopeShape, WeightView};
 pub use step::{Adapters, Bucket, StepBuffers, StepLimits, StepShape};

@@ -23,6 +23,8 @@ use garrison_device::{BLOCK_SIZE, StepLimits};
 
 use crate::EngineConfig;
 use crate::adapters::{AdapterHandle, AdapterSlots};
+use crate::constraint::{MaskThreads, MaskTimes};
+use crate::executor::StepOutput;
 use crate::kv::{BlockPool, BlockTable};
 use crate::pace::Pace;
 use crate::sequence::{Piece, Progress, Sequence};
@@ -133,19 +135,24 @@ impl Scheduler {
     }
 
     /// Notes how long a step took.
-    pub(crate) fn observe(&mut self, chunks: &[Chunk], seconds: f64) {
+    pub(crate) fn observe(&mut self, chunks: &[Chunk], output: &StepOutput) {
         let tokens = chunks.iter().map(|c| c.piece.tokens).sum();
-        if chunks.iter().any(|c| c.piece.tokens != c.piece.draws) {
-            self.pace.observe(tokens, seconds);
-        } else if let Some(planner) = &mut self.planner {
-            planner.observe(tokens, seconds);
+        let reads = chunks.iter().any(|c| c.piece.tokens != c.piece.draws);
+        if reads {
+            self.pace.observe(tokens, output.seconds);
+        }
+        if let Some(planner) = &mut self.planner {
+            planner.observe_wait(output.waited);
+            if !reads {
+                planner.observe(tokens, output.seconds);
+            }
         }
     }
 
-    /// Notes how many tokens a step brought.
-    pub(crate) fn settle(&mut self, tokens: usize) {
+    /// Notes how many tokens a step brought, and what its masks took.
+    pub(crate) fn settle(&mut self, tokens: usize, masks: MaskTimes) {
         if let Some(planner) = &mut self.planner {
-            planner.settle(tokens);
+            planner.settle(tokens, masks);
         }
     }
 
@@ -243,19 +250,34 @@ impl Scheduler {
         self.running.iter_mut().for_each(Sequence::check_guesses);
     }
 
+    /// Has the masks made that a step draws with.
+    pub(crate) fn make_masks(&mut self, chunks: &[Chunk], threads: &mut MaskThreads) {
+        for Chunk { seq, piece } in chunks {
+            self.running[*seq].make_masks(piece, threads);
+        }
+    }
+
     /// Lets the draft model make the guesses that are planned; of those that it does not make, `chunks`
     /// is relieved. False if the draft model has failed and is not to be asked again.
-    pub(crate) fn draft(&mut self, drafter: &mut Drafter, chunks: &mut [Chunk]) -> bool {
+    pub(crate) fn draft(
+        &mut self,
+        drafter: &mut Drafter,
+        chunks: &mut [Chunk],
+        masks: &mut MaskThreads,
+    ) -> bool {
         let Some(planner) = &mut self.planner else { return true };
         let wanted: Vec<usize> =
             chunks.iter().map(|c| c.seq).filter(|&seq| self.running[seq].draft().wanted > 0).collect();
         if wanted.is_empty() {
             return true;
         }
-        let outcome = drafter.guess(&mut self.running, wanted, &mut self.pool);
+        let outcome = drafter.guess(&mut self.running, wanted, &mut self.pool, masks);
         match &outcome {
             Ok(steps) => {
-                steps.iter().for_each(|s| planner.observe_draft(s.tokens, s.seqs, s.seconds));
+                for step in steps {
+                    planner.observe_draft(step.tokens, step.seqs, step.seconds);
+                    planner.observe_wait(step.waited);
+                }
             }
             Err(error) => {
                 tracing::error!(%error, "the draft model failed; going on without it");

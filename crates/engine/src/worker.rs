@@ -9,6 +9,7 @@ use garrison_device::{Batch, DeviceError};
 use garrison_tokenizer::Tokenizer;
 use garrison_types::FinishReason;
 
+use crate::constraint::{MaskThreads, MaskTimes};
 use crate::engine::Shared;
 use crate::executor::{DraftModel, Execute, StepOutput};
 use crate::scheduler::{Chunk, Scheduler};
@@ -30,6 +31,7 @@ pub(crate) struct Worker {
     drafter: Option<Drafter>,
     tokenizer: Arc<Tokenizer>,
     pub(crate) scheduler: Scheduler,
+    masks: MaskThreads,
     batch: Batch,
     shared: Arc<Shared>,
     inbox: Receiver<Command>,
@@ -48,7 +50,8 @@ impl Worker {
         let drafter =
             draft.map(|d| Drafter::new(d, Arc::clone(&tokenizer), config.step_limits(), config.max_stall));
         shared.counters.kv_blocks_total.store(scheduler.blocks().1, Relaxed);
-        Worker { executor, drafter, tokenizer, scheduler, batch: Batch::default(), shared, inbox }
+        let masks = MaskThreads::new(config.concurrency());
+        Worker { executor, drafter, tokenizer, scheduler, masks, batch: Batch::default(), shared, inbox }
     }
 
     /// Works until told to stop.
@@ -98,8 +101,10 @@ impl Worker {
         while !self.fill_adapter() {
             chunks = self.scheduler.schedule();
         }
+        self.masks.begin_step();
+        self.scheduler.make_masks(&chunks, &mut self.masks);
         if let Some(drafter) = &mut self.drafter
-            && !self.scheduler.draft(drafter, &mut chunks)
+            && !self.scheduler.draft(drafter, &mut chunks, &mut self.masks)
         {
             self.drafter = None;
         }
@@ -107,7 +112,7 @@ impl Worker {
             batch::fill(&mut self.batch, self.scheduler.running(), &chunks);
             match self.executor.step(&self.batch) {
                 Ok(output) => {
-                    self.scheduler.observe(&chunks, output.seconds);
+                    self.scheduler.observe(&chunks, &output);
                     self.postprocess(&chunks, output);
                 }
                 Err(error) => self.fail_running(&error),
@@ -158,7 +163,7 @@ impl Worker {
         self.batch.samples.clear();
         let mut results = output.samples.into_iter();
         let mut ended: Vec<(usize, End)> = Vec::new();
-        let mut generated = 0;
+        let (mut generated, mut masks) = (0, MaskTimes::default());
         for chunk @ Chunk { seq, piece } in chunks {
             // All of them, as a sequence stops reading at the first wrong guess.
             let own: Vec<_> = results.by_ref().take(piece.scores + piece.draws).collect();
@@ -167,9 +172,10 @@ impl Worker {
             counters.prompt_tokens.fetch_add(progress.prompt_tokens as u64, Relaxed);
             counters.generation_tokens.fetch_add(progress.generated as u64, Relaxed);
             generated += progress.generated;
+            masks += progress.masks;
             ended.extend(progress.ended.map(|reason| (*seq, reason)));
         }
-        self.scheduler.settle(generated);
+        self.scheduler.settle(generated, masks);
         ended.sort_unstable_by_key(|(seq, _)| *seq);
         let gone = self.scheduler.retire(|i, _| ended.binary_search_by_key(&i, |(seq, _)| *seq).is_ok());
         // A client that has seen its last event finds it in the statistics.

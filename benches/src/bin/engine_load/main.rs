@@ -4,14 +4,15 @@
 //!     engine_load MODEL.gguf stall    inter-token latency of streams while a long prompt is read
 //!     engine_load MODEL.gguf speculation   tokens per second with and without guesses
 //!     engine_load MODEL.gguf adapters      what 16 adapters of rank 16 add to a step, and putting one into a slot
-//!     engine_load MODEL.gguf mask     what a grammar adds to a token, on the model's vocabulary alone
+//!     engine_load MODEL.gguf mask     what grammars add to a step, of the model and of logits that cost little
 //!
-//! `--threads N` and `--rounds N` as usual. For `speculation`: `--clients 1,4,16,32`; `--draft FILE`, a
+//! `--threads N` and `--rounds N` as usual; for `speculation` and `mask` `--clients 1,4,16,32`. For `speculation`: `--draft FILE`, a
 //! draft model; `--no-lookup`; and what is asked: `--prompts FILE`, lines of JSON with `messages`, or
 //! `--repeat`, random tokens that come several times, or else random tokens.
 //! Prints a Markdown table of medians. The two sides of a ratio take turns, since machines are noisy.
 
 mod adapters;
+mod mask;
 mod speculation;
 
 use std::error::Error;
@@ -22,14 +23,11 @@ use std::time::{Duration, Instant};
 
 use garrison_device::KvDtype;
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa, available_threads};
-use garrison_engine::{
-    Engine, EngineConfig, Event, Finish, Grammar, LocalExecutor, Request, ScriptedExecutor, Stream,
-};
+use garrison_engine::{Engine, EngineConfig, Event, Finish, LocalExecutor, Request, Stream};
 use garrison_gguf::Source;
 use garrison_model::Model;
 use garrison_tokenizer::Tokenizer;
 use garrison_types::{Sampling, StopConditions};
-use serde_json::json;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -243,45 +241,6 @@ fn stall(bench: &Bench, rounds: usize) -> Fallible<()> {
     Ok(())
 }
 
-/// Random answers with and without a grammar, from logits that cost little.
-fn mask(bench: &Bench, rounds: usize) -> Fallible<()> {
-    let string = json!({"type": "string"});
-    let item = json!({"type": "object", "required": ["name", "tags", "size"], "additionalProperties": false,
-        "properties": {"name": string, "tags": {"type": "array", "items": string}, "size": {"type": "number"}}});
-    let grammars = [
-        ("no grammar", None),
-        ("json_object", Some(Grammar::JsonObject)),
-        (
-            "schema: array of objects",
-            Some(Grammar::JsonSchema(json!({"type": "array", "items": item, "minItems": 50}))),
-        ),
-        ("regex: [a-z ]{1000}", Some(Grammar::Regex("[a-z ]{1000}".into()))),
-    ];
-    println!("| vocabulary of {} | compile ms | us a token | more than without |", bench.vocab);
-    println!("| --- | --- | --- | --- |");
-    let config = EngineConfig { prompt_lookup: false, ..bench.config(1) };
-    let engine =
-        Engine::start(Box::new(ScriptedExecutor::hashing(&config)), Arc::clone(&bench.tokenizer), config)?;
-    engine.compile(&Grammar::JsonObject)?; // builds what all grammars share
-    let mut plain = 0.0;
-    for (name, grammar) in grammars {
-        let (mut compile, mut each) = (Vec::new(), Vec::new());
-        for round in 0..rounds.max(1) {
-            let begun = Instant::now();
-            let constraint = grammar.as_ref().map(|g| engine.compile(g)).transpose()?;
-            compile.push(begun.elapsed().as_secs_f64() * 1e3);
-            let sampling = Sampling { seed: round as u64, ..Sampling::default() };
-            let asked = Request { constraint, ..request(bench.prompt(8, round), 300, sampling) };
-            let timings = finish(engine.submit(asked)?)?.timings;
-            each.push(timings.generation_ms * 1e3 / f64::from(timings.generated_tokens.max(2) - 1));
-        }
-        let us = median(&mut each);
-        plain = if grammar.is_none() { us } else { plain };
-        println!("| {name} | {:.2} | {us:.0} | {:.0} |", median(&mut compile), us - plain);
-    }
-    Ok(())
-}
-
 fn main() -> Fallible<()> {
     let options = options()?;
     let bench = Bench::open(&options)?;
@@ -290,7 +249,7 @@ fn main() -> Fallible<()> {
         "stall" => stall(&bench, options.rounds),
         "speculation" => speculation::run(&bench, &options),
         "adapters" => adapters::run(&bench, options.rounds),
-        "mask" => mask(&bench, options.rounds),
+        "mask" => mask::run(&bench, &options),
         other => Err(format!("{other} is not known; {USAGE}").into()),
     }
 }

@@ -6,7 +6,7 @@
 //! them are shared.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use garrison_device::{
     Adapters, Batch, Bucket, Capture, DeviceError, KvDtype, SampleRow, Sampled, StepBuffers, StepLimits,
@@ -14,7 +14,7 @@ use garrison_device::{
 use garrison_model::{Adapter, AdapterBank, KvCache, Model, Workspace};
 
 use super::graph::{Graphs, pad};
-use super::{Execute, StepOutput};
+use super::{Execute, StepOutput, await_mask};
 use crate::EngineConfig;
 use crate::sampler::Sampler;
 
@@ -44,45 +44,53 @@ struct Drawer {
 }
 
 impl Drawer {
-    /// Draws from rows `first ..` of the step's logits.
+    /// Draws from rows `first ..` of the step's logits; says how long that waited for masks.
     fn draw<B: Capture>(
         &mut self,
         device: &B,
         logits: &B::Buffer,
         first: usize,
         rows: &[SampleRow],
-    ) -> Result<Vec<Sampled>, DeviceError> {
+    ) -> Result<(Vec<Sampled>, Duration), DeviceError> {
+        let mut waited = Duration::ZERO;
         let draw = |(i, row): (usize, &SampleRow)| {
+            // The first read waits for the step. What a mask takes beyond that is a wait for the mask.
             device.read(logits, (first + i) * self.logits.len(), &mut self.logits)?;
+            waited += await_mask(row);
             Ok(self.sampler.sample(&mut self.logits, row))
         };
-        rows.iter().enumerate().map(draw).collect()
+        let samples = rows.iter().enumerate().map(draw).collect::<Result<_, DeviceError>>()?;
+        Ok((samples, waited))
     }
 }
 
-/// Draws from each row, on as many threads as have enough to do.
+/// Draws from each row, on as many threads as have enough to do; says how long the one that waited
+/// longest for masks did.
 fn draw_all<B: Capture>(
     drawers: &mut [Drawer],
     device: &B,
     logits: &B::Buffer,
     rows: &[SampleRow],
-) -> Result<Vec<Sampled>, DeviceError> {
-    let Some((own, others)) = drawers.split_first_mut() else { return Ok(Vec::new()) };
+) -> Result<(Vec<Sampled>, Duration), DeviceError> {
+    let nothing = (Vec::new(), Duration::ZERO);
+    let Some((own, others)) = drawers.split_first_mut() else { return Ok(nothing) };
     let threads = (rows.len() * own.logits.len() / WORTH_SHARING).clamp(1, others.len() + 1);
     let share = rows.len().div_ceil(threads).max(1);
     let mut shares = rows.chunks(share).enumerate().map(|(i, rows)| (i * share, rows));
-    let Some((_, first)) = shares.next() else { return Ok(Vec::new()) };
+    let Some((_, first)) = shares.next() else { return Ok(nothing) };
     std::thread::scope(|scope| {
         let mut spawned = Vec::with_capacity(others.len());
         for ((at, rows), drawer) in shares.zip(others) {
             spawned.push(scope.spawn(move || drawer.draw(device, logits, at, rows)));
         }
-        let mut samples = own.draw(device, logits, 0, first)?;
+        let (mut samples, mut waited) = own.draw(device, logits, 0, first)?;
         for other in spawned {
             let drawn = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            samples.extend(drawn?);
+            let (drawn, for_masks) = drawn?;
+            samples.extend(drawn);
+            waited = waited.max(for_masks);
         }
-        Ok(samples)
+        Ok((samples, waited))
     })
 }
 
@@ -188,12 +196,14 @@ impl<B: Capture> Execute for LocalExecutor<B> {
                 self.model.forward(&self.device, step, &self.adapters, workspace, kv)?;
             }
         }
-        let samples = draw_all(&mut self.drawers, &*self.device, &workspace.logits, &batch.samples)?;
+        let (samples, waited) =
+            draw_all(&mut self.drawers, &*self.device, &workspace.logits, &batch.samples)?;
         if samples.is_empty() {
             // No row was read, so nothing has waited for the step or noticed its failure yet.
             self.device.synchronize()?;
         }
-        Ok(StepOutput { samples, seconds: begun.elapsed().as_secs_f64() })
+        let seconds = begun.elapsed().saturating_sub(waited).as_secs_f64();
+        Ok(StepOutput { samples, seconds, waited: waited.as_secs_f64() })
     }
 
     fn load_adapter(&mut self, slot: u32, adapter: &Adapter) -> Result<(), DeviceError> {

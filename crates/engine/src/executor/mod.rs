@@ -5,7 +5,9 @@ mod graph;
 mod local;
 mod scripted;
 
-use garrison_device::{Batch, DeviceError, Sampled};
+use std::time::{Duration, Instant};
+
+use garrison_device::{Batch, DeviceError, SampleRow, Sampled};
 use garrison_model::Adapter;
 
 pub use local::LocalExecutor;
@@ -47,4 +49,18 @@ pub struct StepOutput {
     pub samples: Vec<Sampled>,
     /// How long it took, in seconds: what larger steps cost is learned from this.
     pub seconds: f64,
+    /// How long it waited for masks, in seconds; not in `seconds`.
+    pub waited: f64,
+}
+
+/// Waits for the mask of a row that is about to be drawn; says for how long.
+fn await_mask(row: &SampleRow) -> Duration {
+    match &row.mask {
+        Some(mask) if !mask.is_ready() => {
+            let begun = Instant::now();
+            mask.bits();
+            begun.elapsed()
+        }
+        _ => Duration::ZERO,
+    }
 }

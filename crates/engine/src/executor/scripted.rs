@@ -14,7 +14,7 @@ use garrison_device::{BLOCK_SIZE, Batch, DeviceError, StepLimits};
 use garrison_model::Adapter;
 
 use super::check::check;
-use super::{Execute, StepOutput};
+use super::{Execute, StepOutput, await_mask};
 use crate::EngineConfig;
 use crate::sampler::Sampler;
 
@@ -166,7 +166,8 @@ impl Execute for ScriptedExecutor {
             let adapter = self.adapter(adapter);
             self.cache[slot as usize] = Cell { token, position, adapter };
         }
-        let mut output = StepOutput { samples: Vec::new(), seconds: self.control.cost(batch.tokens.len()) };
+        let seconds = self.control.cost(batch.tokens.len());
+        let mut output = StepOutput { seconds, ..StepOutput::default() };
         let mut logits = vec![0.0; self.vocab];
         let mut samples = batch.samples.iter().peekable();
         for seq in 0..batch.n_seqs() {
@@ -175,6 +176,7 @@ impl Execute for ScriptedExecutor {
                 logits.fill(0.0);
                 (self.script)(&past[..row.position as usize], &mut logits);
                 adapt(self.adapter(batch.adapters[seq]), &mut logits);
+                output.waited += await_mask(row).as_secs_f64();
                 output.samples.push(self.sampler.sample(&mut logits, row));
             }
         }

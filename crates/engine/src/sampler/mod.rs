@@ -47,7 +47,7 @@ impl Sampler {
         let sampling = &row.sampling;
         penalties::apply(logits, sampling, &row.seen, &row.banned);
         if let Some(mask) = &row.mask {
-            mask::apply(logits, mask);
+            mask::apply(logits, mask.bits());
         }
         let token = if sampling.is_greedy() {
             numeric::argmax(logits)
@@ -56,7 +56,8 @@ impl Sampler {
             self.selection.draw(logits, sampling, u)
         };
         // With every logit at minus infinity any choice is as good; a ban still holds if it can.
-        let free = |t: &u32| !row.banned.contains(t) && row.mask.as_ref().is_none_or(|m| mask::allows(m, *t));
+        let free =
+            |t: &u32| !row.banned.contains(t) && row.mask.as_ref().is_none_or(|m| mask::allows(m.bits(), *t));
         let fallback = || (0..logits.len() as u32).find(free).unwrap_or(0);
         token.unwrap_or_else(fallback)
     }

@@ -117,7 +117,7 @@ pub(crate) fn split_until<T>(
 ) -> Result<(T, Vec<SchemaParts>), GrammarError> {
     let bytes = schemas.iter().map(|given| given.schema.to_string().len()).sum();
     if bytes > MAX_BYTES {
-        return Err(GrammarError::too_large(bytes, MAX_BYTES));
+        return Err(GrammarError::TooLarge { bytes, most: MAX_BYTES });
     }
     let pattern_bytes = check::pattern_bytes(schemas.iter().map(|given| given.schema));
     let attempt = |loosened: &BTreeSet<Loosening>| {
@@ -129,9 +129,9 @@ pub(crate) fn split_until<T>(
     let error = match first {
         Ok(compiled) => return Ok((compiled, parts)),
         // Allowing more than the schema does, it still finds nothing.
-        Err(error) if error.is_unsatisfiable() => return Err(error),
+        Err(error @ GrammarError::Unsatisfiable(_)) => return Err(error),
         // Each further attempt would cost as much.
-        Err(error) if is_too_large(&error) => return Err(error),
+        Err(error @ GrammarError::TooLarge { .. }) => return Err(error),
         Err(error) => error,
     };
     let in_use = |l: &Loosening| {
@@ -160,10 +160,4 @@ fn split(
         false => Some(Arc::new(SchemaCheck::new(given.schema, &split, pattern_bytes)?)),
     };
     Ok(SchemaParts { grammar: split.grammar, enforced: split.enforced, check })
-}
-
-/// Whether the grammar, rather than something in it, was refused.
-fn is_too_large(error: &GrammarError) -> bool {
-    // As `GrammarError::too_large` says it.
-    error.to_string().ends_with("are taken")
 }

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use garrison_device::{BLOCK_SIZE, Batch, SampleRow};
 use garrison_tokenizer::Tokenizer;
 
-use super::Sequence;
+use super::{Piece, Sequence};
+use crate::constraint::MaskThreads;
 use crate::kv::{BlockPool, BlockTable};
-use crate::sampler::mask::allows;
 use crate::speculative::{Candidate, Draft, Source};
 
 /// How much of a sequence the draft model has read. Its keys and values stand in the same blocks as
@@ -26,11 +26,11 @@ impl Sequence {
     pub(crate) fn candidate(&mut self) -> Option<Candidate<'_>> {
         let room = self.max_len.saturating_sub(self.tokens.len() + 1);
         let decodes = self.remaining() == 1 && self.score_rows(1).is_empty();
-        let followable = self.constraint.as_ref().is_none_or(|c| c.is_cheap());
         let unread = self.tokens.len() - self.drafted.tokens;
         let generated = self.generated();
-        let candidate = Candidate { tokens: &self.tokens, draft: &mut self.draft, room, generated, unread };
-        (decodes && followable).then_some(candidate)
+        let mask = self.constraint.as_ref().map_or(0.0, |c| c.cost().as_secs_f64());
+        let Sequence { tokens, draft, .. } = self;
+        decodes.then_some(Candidate { tokens, draft, room, generated, unread, mask })
     }
 
     /// Its guesses.
@@ -43,16 +43,21 @@ impl Sequence {
         self.draft.clear();
     }
 
-    /// Drops the guesses that its grammar rules out, and learns what can follow the others.
+    /// Drops the guesses that its grammar rules out.
     pub(crate) fn check_guesses(&mut self) {
         let Some(constraint) = &mut self.constraint else { return };
-        constraint.forget_guesses();
-        let followed = self.draft.tokens.iter().take_while(|&&t| constraint.suppose(t)).count();
-        // Whatever ends the answer is a fine guess, and the last one.
-        let last =
-            self.draft.tokens.get(followed).is_some_and(|&t| allows(constraint.mask_after(followed), t));
-        self.draft.tokens.truncate(followed + usize::from(last));
-        constraint.take_back();
+        if !self.draft.tokens.is_empty() {
+            self.draft.tokens.truncate(constraint.followable(&self.draft.tokens));
+        }
+    }
+
+    /// Has the masks made that a piece draws with. Those of the draft model's guesses come with the guesses.
+    pub(crate) fn make_masks(&mut self, piece: &Piece, threads: &mut MaskThreads) {
+        let Some(constraint) = &mut self.constraint else { return };
+        if piece.draws > 0 {
+            let made = piece.guesses().min(self.draft.tokens.len());
+            constraint.make_masks(&self.draft.tokens[..made], threads);
+        }
     }
 
     /// Takes the blocks that its guesses need. It has none if there are too few: a guess takes
@@ -131,7 +136,7 @@ impl Sequence {
     }
 
     /// Takes a guess of the draft model.
-    pub(crate) fn take_guess(&mut self, token: u32, tokenizer: &Tokenizer) {
+    pub(crate) fn take_guess(&mut self, token: u32, tokenizer: &Tokenizer, threads: &mut MaskThreads) {
         self.draft.wanted -= 1;
         // Its embedding may have more rows than the target's, and nothing else is there.
         if token as usize >= tokenizer.vocab_size() {
@@ -144,7 +149,7 @@ impl Sequence {
             self.draft.wanted = 0;
         }
         let Some(constraint) = &mut self.constraint else { return };
-        if !constraint.suppose(token) {
+        if !constraint.suppose(token, threads) {
             self.draft.wanted = 0;
         }
     }
@@ -152,9 +157,6 @@ impl Sequence {
     /// No more guesses are made in this step.
     pub(crate) fn end_guessing(&mut self) {
         self.draft.wanted = 0;
-        if let Some(constraint) = &mut self.constraint {
-            constraint.take_back();
-        }
     }
 
     /// Notes that `proposed` guesses after `known` tokens were checked, of which the first `accepted`

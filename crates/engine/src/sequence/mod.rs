@@ -19,7 +19,7 @@ use garrison_types::{Sampling, StopConditions};
 
 use crate::adapters::AdapterHandle;
 use crate::answer::Answer;
-use crate::constraint::Constraint;
+use crate::constraint::Follower;
 use crate::kv::BlockTable;
 use crate::places::Place;
 use crate::speculative::Draft;
@@ -55,7 +55,7 @@ pub(crate) struct Sequence {
     adapter: Option<AdapterHandle>,
     /// Where the adapter stands while the sequence runs; 0 is for none.
     slot: u32,
-    constraint: Option<Constraint>,
+    constraint: Option<Follower>,
     sampling: Arc<Sampling>,
     seen: Arc<TokenCounts>,
     stop: StopConditions,
@@ -138,7 +138,7 @@ impl Sequence {
             drafted: Drafted::default(),
             adapter,
             slot: 0,
-            constraint,
+            constraint: constraint.map(Follower::new),
             sampling: Arc::new(sampling),
             seen: Arc::new(seen),
             answer: Answer::new(&stop, special_tokens),

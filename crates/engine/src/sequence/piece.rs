@@ -97,7 +97,7 @@ impl Sequence {
             position: (self.tokens.len() + granted) as u32,
             seen: self.seen_with(granted),
             banned: self.banned_after(self.generated() + granted),
-            mask: self.constraint.as_ref().map(|c| Arc::clone(c.mask_after(granted))),
+            mask: self.constraint.as_ref().map(|c| c.mask_after(granted)),
             logprobs: self.logprobs,
         }
     }

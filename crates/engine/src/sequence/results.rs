@@ -7,7 +7,7 @@ use garrison_tokenizer::Tokenizer;
 use garrison_types::{FinishReason, Timings, Usage};
 
 use super::{Piece, Sequence, count, needs_output_counts};
-use crate::constraint::GrammarError;
+use crate::constraint::{Follower, GrammarError, MaskTimes};
 use crate::stop::Scan;
 use crate::{Event, Finish, ScoredToken, TokenEvent, TokenScores};
 
@@ -22,6 +22,8 @@ pub(crate) struct Progress {
     pub(crate) accepted: usize,
     /// Why the sequence ended, if it did.
     pub(crate) ended: Option<End>,
+    /// What its masks took.
+    pub(crate) masks: MaskTimes,
 }
 
 /// How a sequence ends.
@@ -57,6 +59,7 @@ impl Sequence {
             prompt_tokens: prompt.unwrap_or(0),
             generated: self.tokens.len() - before,
             accepted,
+            masks: self.constraint.as_mut().map(Follower::take_times).unwrap_or_default(),
             ended: drawn.or_else(|| scored_only.then_some(End::Finished(FinishReason::Length))),
         }
     }
@@ -71,10 +74,19 @@ impl Sequence {
     ) -> (Option<End>, usize) {
         let guesses = std::mem::take(&mut self.draft.tokens);
         let (mut ended, mut accepted, known) = (None, 0, self.tokens.len());
+        let masked = match &mut self.constraint {
+            Some(constraint) if piece.draws > 0 => constraint.end_step(),
+            _ => Ok(piece.guesses()),
+        };
+        let last = match masked {
+            Ok(guesses) => guesses.min(piece.guesses()),
+            // What was drawn without a mask is nothing.
+            Err(error) => return (Some(End::Failed(error)), 0),
+        };
         for (i, sampled) in drawn.enumerate() {
             let token = sampled.token;
             ended = self.accept(sampled, tokenizer);
-            if i == piece.guesses() || guesses[i] != token {
+            if i == last || guesses[i] != token {
                 break;
             }
             accepted += 1;
@@ -126,9 +138,6 @@ impl Sequence {
             constraint.accept(token)?;
             if constraint.is_complete() {
                 return Ok(Some(FinishReason::Stop { matched: None }));
-            }
-            if room {
-                constraint.prepare()?;
             }
         }
         Ok((!room).then_some(FinishReason::Length))

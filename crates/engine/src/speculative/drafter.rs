@@ -16,7 +16,8 @@ use std::time::Duration;
 use garrison_device::{Batch, DeviceError, StepLimits};
 use garrison_tokenizer::Tokenizer;
 
-use crate::executor::{DraftModel, Execute};
+use crate::constraint::MaskThreads;
+use crate::executor::{DraftModel, Execute, StepOutput};
 use crate::kv::BlockPool;
 use crate::pace::Pace;
 use crate::sequence::Sequence;
@@ -38,6 +39,8 @@ pub(crate) struct DraftStep {
     pub(crate) tokens: usize,
     pub(crate) seqs: usize,
     pub(crate) seconds: f64,
+    /// For masks, besides.
+    pub(crate) waited: f64,
 }
 
 impl Drafter {
@@ -60,10 +63,11 @@ impl Drafter {
         running: &mut [Sequence],
         mut seqs: Vec<usize>,
         pool: &mut BlockPool,
+        masks: &mut MaskThreads,
     ) -> Result<Vec<DraftStep>, DeviceError> {
         let all = seqs.clone();
         let mut steps = Vec::new();
-        steps.extend(self.read(running, &mut seqs)?);
+        steps.extend(self.read(running, &mut seqs, masks)?);
         for &seq in &all {
             running[seq].share_drafted(pool);
         }
@@ -74,7 +78,7 @@ impl Drafter {
             }
             self.batch.clear();
             seqs.iter().for_each(|&seq| running[seq].push_guess(&mut self.batch));
-            steps.push(self.step(running, &seqs)?);
+            steps.push(self.step(running, &seqs, masks)?);
         }
         for seq in all {
             running[seq].end_guessing();
@@ -88,6 +92,7 @@ impl Drafter {
         &mut self,
         running: &mut [Sequence],
         seqs: &mut Vec<usize>,
+        masks: &mut MaskThreads,
     ) -> Result<Option<DraftStep>, DeviceError> {
         self.batch.clear();
         let mut room = self.limits.tokens.min(self.pace.prompt_tokens(seqs.len()).saturating_add(seqs.len()));
@@ -110,7 +115,7 @@ impl Drafter {
             }
         }
         *seqs = ends;
-        let step = self.step(running, seqs)?;
+        let step = self.step(running, seqs, masks)?;
         if step.tokens > 2 * step.seqs {
             self.pace.observe(step.tokens, step.seconds);
         }
@@ -118,15 +123,20 @@ impl Drafter {
     }
 
     /// Runs the batch, whose rows are those of `seqs`, and hands the guesses out.
-    fn step(&mut self, running: &mut [Sequence], seqs: &[usize]) -> Result<DraftStep, DeviceError> {
+    fn step(
+        &mut self,
+        running: &mut [Sequence],
+        seqs: &[usize],
+        masks: &mut MaskThreads,
+    ) -> Result<DraftStep, DeviceError> {
         let output = self.executor.step(&self.batch)?;
         assert_eq!(output.samples.len(), seqs.len(), "one guess for each sequence");
-        let step =
-            DraftStep { tokens: self.batch.tokens.len(), seqs: self.batch.n_seqs(), seconds: output.seconds };
+        let StepOutput { samples, seconds, waited } = output;
+        let step = DraftStep { tokens: self.batch.tokens.len(), seqs: self.batch.n_seqs(), seconds, waited };
         // The rows hold on to the sequences' token counts.
         self.batch.samples.clear();
-        for (&seq, sampled) in seqs.iter().zip(output.samples) {
-            running[seq].take_guess(sampled.token, &self.tokenizer);
+        for (&seq, sampled) in seqs.iter().zip(samples) {
+            running[seq].take_guess(sampled.token, &self.tokenizer, masks);
         }
         Ok(step)
     }

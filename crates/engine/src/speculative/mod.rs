@@ -12,6 +12,7 @@ mod cost;
 mod draft;
 mod drafter;
 mod lookup;
+mod masks;
 mod planner;
 
 pub(crate) use draft::{Draft, Source};

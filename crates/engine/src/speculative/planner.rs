@@ -11,7 +11,9 @@
 
 use super::cost::StepCost;
 use super::draft::Source;
+use super::masks::MaskCost;
 use super::{Draft, lookup};
+use crate::constraint::MaskTimes;
 
 /// Guesses for one sequence in one step at most.
 pub(crate) const MOST_GUESSES: usize = 12;
@@ -46,6 +48,7 @@ pub(crate) struct Planner {
     draft_cost: StepCost,
     /// Seconds that the draft model takes to read a token of what it has missed.
     read_cost: Option<f64>,
+    mask_cost: MaskCost,
     /// What is expected of a sequence that nothing is known of, by source.
     lookup_acceptance: f64,
     model_acceptance: f64,
@@ -91,6 +94,17 @@ pub(crate) struct Candidate<'a> {
     pub(crate) generated: usize,
     /// Tokens that the draft model has not read.
     pub(crate) unread: usize,
+    /// Seconds that one of its masks takes; 0 without a grammar.
+    pub(crate) mask: f64,
+}
+
+/// The step that guesses are added to.
+#[derive(Clone, Copy)]
+struct Plain {
+    /// Tokens that it decodes.
+    decodes: usize,
+    /// Seconds that it waits for their masks.
+    masks: f64,
 }
 
 /// A guess that could be made.
@@ -104,6 +118,8 @@ struct Guess {
     source: Source,
     /// Tokens that the draft model would have to read besides.
     unread: usize,
+    /// Seconds that the step waits for the mask after it.
+    mask: f64,
     /// Steps that it would pay that over.
     paid_over: f64,
 }
@@ -116,6 +132,7 @@ impl Planner {
             cost: StepCost::new(tokens),
             draft_cost: StepCost::new(tokens),
             read_cost: None,
+            mask_cost: MaskCost::default(),
             lookup_acceptance: 0.5,
             model_acceptance: 0.7,
             answer: ANSWER,
@@ -142,6 +159,9 @@ impl Planner {
     /// besides; `spare` guesses fit into it. Those of the draft model are yet to be made.
     pub(crate) fn plan(&mut self, candidates: &mut [Candidate<'_>], decodes: usize, spare: usize) {
         let mut guesses: Vec<Guess> = Vec::new();
+        let waits = self.mask_cost.share();
+        let masks = candidates.iter().map(|c| c.mask).sum::<f64>() * waits;
+        let plain = Plain { decodes, masks };
         for (i, candidate) in candidates.iter_mut().enumerate() {
             candidate.draft.clear();
             let count = self.look(candidate);
@@ -153,20 +173,21 @@ impl Planner {
                 ahead,
                 source,
                 unread: candidate.unread.saturating_sub(1),
+                mask: candidate.mask * waits,
                 paid_over: self.steps_to_come(candidate.generated, candidate.room),
             }));
         }
         // Stable, so a sequence's guesses stay in order.
         guesses.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         guesses.truncate(spare);
-        let mut worth = self.worth(decodes, &guesses);
+        let mut worth = self.worth(plain, &guesses);
         if worth == 0 {
-            worth = self.probe(decodes, &mut guesses);
+            worth = self.probe(plain, &mut guesses);
         }
         if worth > 0 {
             (self.since, self.seconds) = (0, 0.0);
         }
-        self.step = self.expected(decodes, &guesses[..worth]);
+        self.step = self.expected(plain, &guesses[..worth]);
         let mut keep = vec![0; candidates.len()];
         for guess in &guesses[..worth] {
             keep[guess.candidate] += 1;
@@ -209,16 +230,18 @@ impl Planner {
         (tokens / USUAL_GAIN).max(1.0)
     }
 
-    /// How many of the `guesses` make a step of `n` sequences bring most tokens per second.
-    fn worth(&self, n: usize, guesses: &[Guess]) -> usize {
+    /// How many of the `guesses` make a step bring most tokens per second.
+    fn worth(&self, Plain { decodes: n, mut masks }: Plain, guesses: &[Guess]) -> usize {
         let Some(plain) = self.cost.of(n) else { return 0 };
-        let mut best = (n as f64 / plain * MARGIN, 0);
+        let mut best = (n as f64 / (plain + masks) * MARGIN, 0);
         let mut expected = n as f64;
         let mut drafting = Drafting::default();
         for (i, guess) in guesses.iter().enumerate() {
             expected += guess.probability;
             drafting.add(guess);
+            masks += guess.mask;
             let seconds = self.cost.of(n + i + 1).unwrap_or(f64::INFINITY)
+                + masks
                 + drafting.seconds(self, plain)
                 + drafting.later * self.read_cost(plain);
             let rate = expected / seconds * self.trust;
@@ -229,20 +252,23 @@ impl Planner {
         best.1
     }
 
-    /// What a step of `n` sequences with these guesses is taken to bring; all that the draft model has
-    /// to read is paid in it.
-    fn expected(&self, n: usize, guesses: &[Guess]) -> Option<Expected> {
+    /// What a step with these guesses is taken to bring; all that the draft model has to read is paid
+    /// in it.
+    fn expected(&self, Plain { decodes: n, masks }: Plain, guesses: &[Guess]) -> Option<Expected> {
         let plain = self.cost.of(n).filter(|_| !guesses.is_empty())?;
         let mut drafting = Drafting::default();
         guesses.iter().for_each(|guess| drafting.add(guess));
         let tokens = n as f64 + guesses.iter().map(|g| g.probability).sum::<f64>();
-        let seconds =
-            self.cost.of(n + guesses.len())? + drafting.seconds(self, plain) + drafting.reading(self, plain);
+        let masks = masks + guesses.iter().map(|g| g.mask).sum::<f64>();
+        let drafting = drafting.seconds(self, plain) + drafting.reading(self, plain);
+        let seconds = self.cost.of(n + guesses.len())? + masks + drafting;
         Some(Expected { tokens_per_second: tokens / seconds, seconds: 0.0 })
     }
 
-    /// Notes how many tokens came of a step that only decoded.
-    pub(crate) fn settle(&mut self, tokens: usize) {
+    /// Notes how many tokens came of a step, and what its masks took.
+    pub(crate) fn settle(&mut self, tokens: usize, masks: MaskTimes) {
+        self.observe_wait(masks.alone);
+        self.mask_cost.end_step(masks.made);
         if let Some(step) = self.step.take().filter(|step| step.seconds > 0.0) {
             let right = tokens as f64 / step.seconds / step.tokens_per_second;
             // One hiccup says little.
@@ -260,10 +286,10 @@ impl Planner {
     }
 
     /// Puts some guesses first that do not pay, if it is time to try any; says how many.
-    fn probe(&mut self, n: usize, guesses: &mut Vec<Guess>) -> usize {
+    fn probe(&mut self, Plain { decodes: n, masks }: Plain, guesses: &mut Vec<Guess>) -> usize {
         self.since += 1;
         let Some(plain) = self.cost.of(n) else { return 0 };
-        self.seconds += plain;
+        self.seconds += plain + masks;
         if self.since < PROBE_EVERY {
             return 0;
         }
@@ -277,13 +303,22 @@ impl Planner {
         let mut drafting = Drafting::default();
         guesses.iter().for_each(|guess| drafting.add(guess));
         let larger = self.cost.of(n + count).map_or(0.0, |seconds| (seconds - plain).max(0.0));
-        let extra = larger + drafting.seconds(self, plain) + drafting.reading(self, plain);
+        let masks: f64 = guesses.iter().map(|g| g.mask).sum();
+        let extra = larger + masks + drafting.seconds(self, plain) + drafting.reading(self, plain);
         if extra <= self.seconds * PROBE_SHARE { count } else { 0 }
     }
 
     /// Notes how long a step took that decoded `tokens` tokens and nothing else.
     pub(crate) fn observe(&mut self, tokens: usize, seconds: f64) {
         self.cost.observe(tokens, seconds);
+        if let Some(step) = &mut self.step {
+            step.seconds += seconds;
+        }
+    }
+
+    /// Notes how long the step waited for masks besides.
+    pub(crate) fn observe_wait(&mut self, seconds: f64) {
+        self.mask_cost.observe_wait(seconds);
         if let Some(step) = &mut self.step {
             step.seconds += seconds;
         }
@@ -384,7 +419,7 @@ mod tests {
         }
         let mut candidates: Vec<_> = drafts
             .iter_mut()
-            .map(|draft| Candidate { tokens: &tokens, draft, room: 100, generated: 0, unread: 1 })
+            .map(|draft| Candidate { tokens: &tokens, draft, room: 100, generated: 0, unread: 1, mask: 0.0 })
             .collect();
         planner.plan(&mut candidates, n, 64 - n);
         drafts.iter().map(Draft::planned).sum()
@@ -423,7 +458,14 @@ mod tests {
             planner.observe_draft(101, 1, 10.1);
             let (tokens, mut draft) = ([1; 8], Draft::default());
             planner.plan(
-                &mut [Candidate { tokens: &tokens, draft: &mut draft, room: 100, generated: 0, unread }],
+                &mut [Candidate {
+                    tokens: &tokens,
+                    draft: &mut draft,
+                    room: 100,
+                    generated: 0,
+                    unread,
+                    mask: 0.0,
+                }],
                 1,
                 63,
             );
@@ -441,8 +483,14 @@ mod tests {
             planner.observe_draft(101, 1, 10.1);
             (0..100).for_each(|_| planner.ended(answer));
             let (tokens, mut draft) = ([1; 8], Draft::default());
-            let candidate =
-                Candidate { tokens: &tokens, draft: &mut draft, room: 900, generated: 0, unread: 60 };
+            let candidate = Candidate {
+                tokens: &tokens,
+                draft: &mut draft,
+                room: 900,
+                generated: 0,
+                unread: 60,
+                mask: 0.0,
+            };
             planner.plan(&mut [candidate], 1, 63);
             draft.wanted
         };
@@ -458,7 +506,49 @@ mod tests {
                 let guesses = planned(&mut planner, 1, 9, 1);
                 // Whatever it is that is not measured: steps with guesses bring a tenth of what they should.
                 planner.step.iter_mut().for_each(|s| s.seconds = 10.0 / s.tokens_per_second);
-                planner.settle(1);
+                planner.settle(1, MaskTimes::default());
+                guesses
+            })
+            .collect();
+        assert!(steps[0] > 0 && steps[59] == 0, "{steps:?}");
+    }
+
+    #[test]
+    fn what_the_masks_of_guesses_cost_counts() {
+        // Steps that wait for this part of what their masks take, a tenth of a step each.
+        let wanted = |waited: f64, right: usize, wrong: usize| {
+            let mut planner = planner(1.0, 0.02, LOOKUP);
+            for _ in 0..50 {
+                planner.observe_wait(0.1 * waited);
+                planner.settle(1, MaskTimes { made: 0.1, alone: 0.0 });
+            }
+            let (tokens, mut draft): (Vec<u32>, _) = ((0..8).chain(0..4).collect(), Draft::default());
+            (0..40).for_each(|round| draft.checked(1, usize::from(round % (right + wrong) < right)));
+            let candidate = Candidate {
+                tokens: &tokens,
+                draft: &mut draft,
+                room: 100,
+                generated: 0,
+                unread: 1,
+                mask: 0.5,
+            };
+            planner.plan(&mut [candidate], 1, 63);
+            draft.planned()
+        };
+        let (hidden, some, all) = (wanted(0.0, 3, 1), wanted(0.2, 3, 1), wanted(1.0, 3, 1));
+        assert!(hidden > some && some > all, "{hidden}, {some} and {all}");
+        assert_eq!(wanted(1.0, 1, 3), 0, "it costs half a step and is mostly wrong");
+        assert!(wanted(0.0, 1, 3) > 0);
+    }
+
+    #[test]
+    fn waits_for_masks_that_nobody_thought_of_are_not_trusted() {
+        let mut planner = planner(1.0, 0.02, LOOKUP);
+        let steps: Vec<usize> = (0..60)
+            .map(|_| {
+                let guesses = planned(&mut planner, 1, 9, 1);
+                planner.observe(1 + guesses, 1.0);
+                planner.settle(1 + guesses, MaskTimes { made: 0.0, alone: 10.0 });
                 guesses
             })
             .collect();
@@ -474,7 +564,7 @@ mod tests {
             let mut draft = Draft::default();
             (0..30).for_each(|_| draft.checked(1, lookup_right));
             planner.plan(
-                &mut [Candidate { tokens, draft: &mut draft, room: 100, generated: 0, unread: 1 }],
+                &mut [Candidate { tokens, draft: &mut draft, room: 100, generated: 0, unread: 1, mask: 0.0 }],
                 1,
                 63,
             );
@@ -492,7 +582,14 @@ mod tests {
         let mut wanted = |len: usize| {
             let (tokens, mut draft) = (vec![1; len], Draft::default());
             planner.plan(
-                &mut [Candidate { tokens: &tokens, draft: &mut draft, room: 100, generated: 0, unread: 1 }],
+                &mut [Candidate {
+                    tokens: &tokens,
+                    draft: &mut draft,
+                    room: 100,
+                    generated: 0,
+                    unread: 1,
+                    mask: 0.0,
+                }],
                 1,
                 63,
             );

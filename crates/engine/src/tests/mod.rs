@@ -2,6 +2,7 @@
 
 mod adapters;
 mod drafting;
+mod masks;
 mod policies;
 mod prefix;
 mod rig;

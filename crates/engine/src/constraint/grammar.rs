@@ -1,13 +1,8 @@
-//! Answers that follow a grammar: JSON, a JSON schema, a regular expression, one of several texts,
-//! or a context-free grammar.
-//!
-//! The grammar is llguidance's (a lexer of derivatives and an Earley parser over the vocabulary's trie).
-//! Before each draw it says which tokens can follow; the sampler draws among those. So an answer is
-//! valid at every point, and it ends with "stop" only where the grammar may end.
+//! Grammars as clients give them, and llguidance's compiler for one vocabulary (a lexer of derivatives
+//! and an Earley parser over the vocabulary's trie).
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use garrison_tokenizer::Tokenizer;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
@@ -15,7 +10,8 @@ use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, SimpleVob, T
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 
-use crate::sampler::mask::allows;
+use super::Constraint;
+use super::parser::Guidance;
 
 /// White space between the parts of a document: enough to lay it out, and too little to get lost in.
 const JSON_SPACE: &str = r" |\n {0,32}|\n\t{0,8}";
@@ -29,11 +25,6 @@ const MAX_LARK_BYTES: usize = 32 << 10;
 const COMPILER_STACK: usize = 512 << 20;
 /// Bytes of a reason that clients are given at most.
 const MAX_REASON: usize = 140;
-/// What a token of one answer may cost on average, lately, before its grammar is given up: everybody
-/// waits for it. Usual are tens of microseconds.
-const PATIENCE: Duration = Duration::from_millis(30);
-/// Guesses are made for grammars whose masks take less.
-const CHEAP: Duration = Duration::from_millis(1);
 
 /// What an answer must be.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,44 +41,58 @@ pub enum Grammar {
     Lark(String),
 }
 
-/// Why a grammar cannot be used: what is wrong with it, in a sentence.
+/// Why a grammar cannot be used, or an answer cannot follow it any further.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct GrammarError(String);
+pub enum GrammarError {
+    /// It is malformed, or has what cannot be enforced.
+    #[error("{0}")]
+    Refused(String),
+    /// It is larger than anything that is compiled here.
+    #[error("it has {bytes} bytes; at most {most} are taken")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The most that is taken.
+        most: usize,
+    },
+    /// No text at all can follow it; says why, as far as that is known.
+    #[error("{0}")]
+    Unsatisfiable(String),
+    /// Its tokens take so long that everybody waits for them.
+    #[error("it takes too long to follow; make it less ambiguous")]
+    TooSlow,
+    /// Text can go on where this model has no token for it.
+    #[error("no token of this model can follow in it")]
+    NoToken,
+    /// The parser is gone.
+    #[error("its parser failed")]
+    ParserFailed,
+    /// The machine or the model has not what it takes.
+    #[error("{0}")]
+    Unavailable(String),
+}
 
 impl GrammarError {
     /// Of the part of a schema that a pointer leads to.
     pub(crate) fn at(pointer: &str, reason: &str) -> GrammarError {
         let line = reason.lines().next().unwrap_or_default();
-        GrammarError(format!("{}: {}", shortened(pointer), shortened(line)))
-    }
-
-    pub(crate) fn too_large(bytes: usize, most: usize) -> GrammarError {
-        GrammarError(format!("it has {bytes} bytes; at most {most} are taken"))
-    }
-
-    /// Whether no text at all can follow the grammar.
-    pub(crate) fn is_unsatisfiable(&self) -> bool {
-        self.0.contains("nsatisfiable") || self.0 == NOTHING
+        GrammarError::Refused(format!("{}: {}", shortened(pointer), shortened(line)))
     }
 }
-
-/// What is said of a grammar without a text.
-const NOTHING: &str = "there is nothing that it can match";
 
 /// Compiles grammars for one vocabulary.
 pub(crate) struct Grammars {
     factory: ParserFactory,
     /// Tokens that are text, and those that end it.
     text: Arc<SimpleVob>,
-    ends: Arc<[u32]>,
 }
 
 impl Grammars {
     /// For rows of `vocab` logits of `tokenizer`'s tokens.
     pub(crate) fn new(tokenizer: &Tokenizer, vocab: usize) -> Result<Grammars, GrammarError> {
         let ends = tokenizer.eos();
-        let first_end = *ends.first().ok_or_else(|| GrammarError("the model has no end token".into()))?;
+        let first_end =
+            *ends.first().ok_or_else(|| GrammarError::Unavailable("the model has no end token".into()))?;
         let words: Vec<Vec<u8>> = (0..vocab as u32)
             .map(|id| match tokenizer.is_control(id) {
                 // What llguidance takes for markup: no text of a grammar can match it.
@@ -115,27 +120,14 @@ impl Grammars {
         for id in (0..vocab as u32).filter(|id| !tokenizer.is_control(*id) || ends.contains(id)) {
             text.allow_token(id);
         }
-        Ok(Grammars { factory, text: Arc::new(text), ends: ends.into() })
+        Ok(Grammars { factory, text: Arc::new(text) })
     }
 
     /// A grammar at its beginning. Takes time: milliseconds, for large schemas more.
     pub(crate) fn compile(&self, grammar: &Grammar) -> Result<Constraint, GrammarError> {
         check_size(grammar)?;
         let parser = on_large_stack(|| self.factory.create_parser(to_llguidance(grammar)?).map_err(refused))?;
-        let mask = Arc::from([]);
-        let mut constraint = Constraint {
-            matcher: Matcher::new(Ok(parser)),
-            text: Arc::clone(&self.text),
-            mask,
-            ahead: Vec::new(),
-            supposing: None,
-            ends: Arc::clone(&self.ends),
-            cost: Duration::ZERO,
-        };
-        constraint.prepare()?;
-        // The first mask takes longer, and nobody waits for it here.
-        constraint.cost = Duration::ZERO;
-        Ok(constraint)
+        Constraint::new(Box::new(Guidance::new(Matcher::new(Ok(parser)), Arc::clone(&self.text))))
     }
 }
 
@@ -145,8 +137,9 @@ pub(crate) fn on_large_stack<T: Send>(
 ) -> Result<T, GrammarError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(COMPILER_STACK).spawn_scoped(scope, work);
-        let thread = thread.map_err(|e| GrammarError(format!("there is no thread to compile it on: {e}")))?;
-        thread.join().unwrap_or_else(|_| Err(GrammarError("its compiler failed".into())))
+        let thread = thread
+            .map_err(|e| GrammarError::Unavailable(format!("there is no thread to compile it on: {e}")))?;
+        thread.join().unwrap_or_else(|_| Err(GrammarError::Unavailable("its compiler failed".into())))
     })
 }
 
@@ -159,22 +152,26 @@ fn check_size(grammar: &Grammar) -> Result<(), GrammarError> {
         Grammar::Lark(text) => (text.len(), MAX_LARK_BYTES),
     };
     if bytes > most {
-        return Err(GrammarError::too_large(bytes, most));
+        return Err(GrammarError::TooLarge { bytes, most });
     }
     Ok(())
 }
 
 /// The library's words in one line that a client can read: the first says where, and of a regular
-/// expression a later one why.
-fn refused(error: impl fmt::Display) -> GrammarError {
+/// expression a later one why. What kind of error it is they alone tell; the library has no types for it.
+pub(super) fn refused(error: impl fmt::Display) -> GrammarError {
     let text = error.to_string();
     if text.contains("NoExtensionBias") {
-        return GrammarError(NOTHING.into());
+        return GrammarError::Unsatisfiable("there is nothing that it can match".into());
     }
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = shortened(lines.next().unwrap_or("it is not understood"));
     let why = lines.find_map(|line| line.strip_prefix("error: "));
-    GrammarError(why.map_or_else(|| first.clone(), |why| format!("{first} {}", shortened(why))))
+    let said = why.map_or_else(|| first.clone(), |why| format!("{first} {}", shortened(why)));
+    match said.contains("nsatisfiable") {
+        true => GrammarError::Unsatisfiable(said),
+        false => GrammarError::Refused(said),
+    }
 }
 
 fn shortened(text: &str) -> String {
@@ -198,7 +195,7 @@ fn to_llguidance(grammar: &Grammar) -> Result<TopLevelGrammar, GrammarError> {
         Grammar::Regex(regex) => TopLevelGrammar::from_regex(regex),
         Grammar::Choice(texts) => {
             if texts.is_empty() {
-                return Err(GrammarError("there is nothing to choose from".into()));
+                return Err(GrammarError::Refused("there is nothing to choose from".into()));
             }
             // JSON leaves the delete character as it is, Lark does not take it so.
             let quoted = |text: &String| json!(text).to_string().replace('\u{7f}', "\\u007f");
@@ -207,104 +204,4 @@ fn to_llguidance(grammar: &Grammar) -> Result<TopLevelGrammar, GrammarError> {
         }
         Grammar::Lark(text) => TopLevelGrammar::from_lark(text.clone()),
     })
-}
-
-/// A grammar, and how far an answer has come in it.
-#[derive(Clone)]
-pub struct Constraint {
-    matcher: Matcher,
-    text: Arc<SimpleVob>,
-    /// `[vocab / 32]` bits of the tokens that can follow, the lowest bit of a word first.
-    mask: Arc<[u32]>,
-    /// The same after each guess that was supposed.
-    ahead: Vec<Arc<[u32]>>,
-    /// A copy of the matcher that has taken the guesses. Not every grammar can go back, and what goes
-    /// wrong with a guess is nothing to the answer.
-    supposing: Option<Matcher>,
-    /// Tokens that end an answer.
-    ends: Arc<[u32]>,
-    /// Moving average of what its steps take.
-    cost: Duration,
-}
-
-impl fmt::Debug for Constraint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Constraint").field("ended", &self.matcher.is_stopped()).finish_non_exhaustive()
-    }
-}
-
-impl Constraint {
-    /// Goes on by a token that could follow. The mask is that of before until [`Constraint::prepare`].
-    pub(crate) fn accept(&mut self, token: u32) -> Result<(), GrammarError> {
-        self.forget_guesses();
-        self.timed(|c| c.matcher.consume_token(token).map_err(refused))
-    }
-
-    /// Works out which tokens can follow.
-    pub(crate) fn prepare(&mut self) -> Result<(), GrammarError> {
-        self.timed(|c| {
-            let mut mask = c.matcher.compute_mask_or_eos().map_err(refused)?;
-            mask.and(&c.text);
-            if mask.is_zero() {
-                return Err(GrammarError("no token of this model can follow in it".into()));
-            }
-            c.mask = mask.as_slice().into();
-            Ok(())
-        })
-    }
-
-    /// Gives up what takes so long that others notice: an ambiguous grammar costs more with each token.
-    fn timed<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, GrammarError>,
-    ) -> Result<T, GrammarError> {
-        let begun = Instant::now();
-        let done = work(self)?;
-        self.cost = (self.cost * 15 + begun.elapsed()) / 16;
-        if self.cost > PATIENCE {
-            return Err(GrammarError("it takes too long to follow; make it less ambiguous".into()));
-        }
-        Ok(done)
-    }
-
-    /// Takes the next guess for granted, until [`Constraint::take_back`]; says whether anything can
-    /// follow it. What can is [`Constraint::mask_after`].
-    pub(crate) fn suppose(&mut self, guess: u32) -> bool {
-        if !allows(self.mask_after(self.ahead.len()), guess) || self.ends.contains(&guess) {
-            return false;
-        }
-        let matcher = self.supposing.get_or_insert_with(|| self.matcher.clone());
-        if matcher.consume_token(guess).is_err() || matcher.is_stopped() {
-            return false;
-        }
-        let Ok(mut mask) = matcher.compute_mask() else { return false };
-        mask.and(&self.text);
-        self.ahead.push(mask.as_slice().into());
-        true
-    }
-
-    /// Goes back to before the first guess. The masks stay until the next token.
-    pub(crate) fn take_back(&mut self) {
-        self.supposing = None;
-    }
-
-    /// Forgets what could follow guesses.
-    pub(crate) fn forget_guesses(&mut self) {
-        self.ahead.clear();
-    }
-
-    /// The tokens that can follow the first `guesses` guesses, which were supposed.
-    pub(crate) fn mask_after(&self, guesses: usize) -> &Arc<[u32]> {
-        guesses.checked_sub(1).and_then(|last| self.ahead.get(last)).unwrap_or(&self.mask)
-    }
-
-    /// Whether its masks cost so little that those of guesses may be made, too.
-    pub(crate) fn is_cheap(&self) -> bool {
-        self.cost < CHEAP
-    }
-
-    /// Whether the answer is complete and nothing can follow.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.matcher.is_stopped() && !self.matcher.is_error()
-    }
 }

@@ -1,0 +1,95 @@
+//! What grammars add to a step: random answers with and without, from the model and from logits that
+//! cost little, so that nothing hides behind them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use garrison_engine::{Engine, EngineConfig, Grammar, Request, ScriptedExecutor};
+use garrison_types::Sampling;
+use serde_json::json;
+
+use super::{Bench, Fallible, Options, finish, median, request};
+
+/// Tokens of an answer.
+const ANSWER: u32 = 300;
+
+pub(crate) fn run(bench: &Bench, options: &Options) -> Fallible<()> {
+    println!(
+        "| clients | vocabulary of {} | compile ms | us a step of little | more than without | us a step of the model | \
+         more than without (median) | range |",
+        bench.vocab
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    for &clients in &options.clients {
+        let config = EngineConfig { prompt_lookup: false, ..bench.config(clients) };
+        let scripted = Box::new(ScriptedExecutor::hashing(&config));
+        let little = Engine::start(scripted, Arc::clone(&bench.tokenizer), config)?;
+        let model = bench.engine(config)?;
+        for engine in [&little, &model] {
+            engine.compile(&Grammar::JsonObject)?; // builds what all grammars share
+            step(engine, bench, clients, 0, None)?;
+        }
+        for (name, grammar) in grammars() {
+            let (mut compile, mut with, mut more) =
+                (Vec::new(), [Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+            for round in 0..options.rounds.max(1) {
+                for (side, engine) in [&little, &model].into_iter().enumerate() {
+                    let (plain, _) = step(engine, bench, clients, round, None)?;
+                    let (us, ms) = step(engine, bench, clients, round, Some(&grammar))?;
+                    compile.push(ms);
+                    with[side].push(us);
+                    more[side].push(us - plain);
+                }
+            }
+            let added = median(&mut more[1]);
+            println!(
+                "| {clients} | {name} | {:.2} | {:.0} | {:.0} | {:.0} | {added:.0} | {:.0} to {:.0} |",
+                median(&mut compile),
+                median(&mut with[0]),
+                median(&mut more[0]),
+                median(&mut with[1]),
+                more[1].first().unwrap_or(&f64::NAN),
+                more[1].last().unwrap_or(&f64::NAN),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn grammars() -> [(&'static str, Grammar); 3] {
+    let string = json!({"type": "string"});
+    let item = json!({"type": "object", "required": ["name", "tags", "size"], "additionalProperties": false,
+        "properties": {"name": string, "tags": {"type": "array", "items": string}, "size": {"type": "number"}}});
+    let items = json!({"type": "array", "items": item, "minItems": 50});
+    [
+        ("json_object", Grammar::JsonObject),
+        ("schema: array of objects", Grammar::JsonSchema(items)),
+        ("regex: [a-z ]{1000}", Grammar::Regex("[a-z ]{1000}".into())),
+    ]
+}
+
+/// Microseconds of a step in which each client gets a token, and milliseconds to compile the grammar.
+fn step(
+    engine: &Engine,
+    bench: &Bench,
+    clients: usize,
+    round: usize,
+    grammar: Option<&Grammar>,
+) -> Fallible<(f64, f64)> {
+    let begun = Instant::now();
+    let constraint = grammar.map(|g| engine.compile(g)).transpose()?;
+    let compile = begun.elapsed().as_secs_f64() * 1e3;
+    let ask = |client: usize| -> Fallible<_> {
+        let seed = round * clients + client;
+        let sampling = Sampling { seed: seed as u64, ..Sampling::default() };
+        let plain = request(bench.prompt(8, seed), ANSWER, sampling);
+        Ok(engine.submit(Request { constraint: constraint.clone(), ..plain })?)
+    };
+    let streams = (0..clients).map(ask).collect::<Fallible<Vec<_>>>()?;
+    let mut each = Vec::new();
+    for stream in streams {
+        let timings = finish(stream)?.timings;
+        each.push(timings.generation_ms * 1e3 / f64::from(timings.generated_tokens.max(2) - 1));
+    }
+    Ok((median(&mut each), compile))
+}
