@@ -149,10 +149,11 @@ impl Scheduler {
         }
     }
 
-    /// Notes how many tokens a step brought, and what its masks took.
-    pub(crate) fn settle(&mut self, tokens: usize, masks: MaskTimes) {
+    /// Notes how many tokens a step brought, what its masks took, and for how many seconds the engine
+    /// itself was busy with it.
+    pub(crate) fn settle(&mut self, tokens: usize, masks: MaskTimes, own: f64) {
         if let Some(planner) = &mut self.planner {
-            planner.settle(tokens, masks);
+            planner.settle(tokens, masks, own);
         }
     }
 

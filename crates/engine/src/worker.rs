@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use flume::Receiver;
 use garrison_device::{Batch, DeviceError};
@@ -94,6 +94,7 @@ impl Worker {
 
     /// One scheduler iteration.
     pub(crate) fn step(&mut self) {
+        let begun = Instant::now();
         let cancelled = self.scheduler.drop_cancelled();
         self.shared.counters.cancelled.fetch_add(cancelled as u64, Relaxed);
         self.give_up_late();
@@ -110,10 +111,15 @@ impl Worker {
         }
         if !chunks.is_empty() {
             batch::fill(&mut self.batch, self.scheduler.running(), &chunks);
-            match self.executor.step(&self.batch) {
+            let ran = Instant::now();
+            let output = self.executor.step(&self.batch);
+            let models = ran.elapsed() + self.drafter.as_mut().map_or(Duration::ZERO, Drafter::take_ran);
+            match output {
                 Ok(output) => {
                     self.scheduler.observe(&chunks, &output);
-                    self.postprocess(&chunks, output);
+                    let (generated, masks) = self.postprocess(&chunks, output);
+                    let own = begun.elapsed().saturating_sub(models).as_secs_f64() - masks.alone;
+                    self.scheduler.settle(generated, masks, own.max(0.0));
                 }
                 Err(error) => self.fail_running(&error),
             }
@@ -153,8 +159,9 @@ impl Worker {
         }
     }
 
-    /// Gives each sequence its results and lets those that ended go.
-    fn postprocess(&mut self, chunks: &[Chunk], output: StepOutput) {
+    /// Gives each sequence its results and lets those that ended go. Says how many tokens were generated,
+    /// and what masks took.
+    fn postprocess(&mut self, chunks: &[Chunk], output: StepOutput) -> (usize, MaskTimes) {
         assert_eq!(output.samples.len(), self.batch.samples.len(), "one result for each row asked for");
         let counters = &self.shared.counters;
         counters.steps.fetch_add(1, Relaxed);
@@ -175,7 +182,6 @@ impl Worker {
             masks += progress.masks;
             ended.extend(progress.ended.map(|reason| (*seq, reason)));
         }
-        self.scheduler.settle(generated, masks);
         ended.sort_unstable_by_key(|(seq, _)| *seq);
         let gone = self.scheduler.retire(|i, _| ended.binary_search_by_key(&i, |(seq, _)| *seq).is_ok());
         // A client that has seen its last event finds it in the statistics.
@@ -189,6 +195,7 @@ impl Worker {
                 }
             }
         }
+        (generated, masks)
     }
 
     fn finish(&self, sequence: &mut Sequence, reason: FinishReason) {

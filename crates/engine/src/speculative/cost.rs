@@ -11,21 +11,29 @@ const GUESSED_SLOPE: f64 = 0.1;
 pub(crate) struct StepCost {
     /// `[tokens + 1]` seconds; 0 where nothing was measured.
     seconds: Vec<f64>,
+    /// `[tokens + 1]` measurements that the average stands for.
+    counts: Vec<f64>,
 }
 
 impl StepCost {
     /// Nothing measured; steps of up to `tokens` tokens can be.
     pub(crate) fn new(tokens: usize) -> StepCost {
-        StepCost { seconds: vec![0.0; tokens + 1] }
+        StepCost { seconds: vec![0.0; tokens + 1], counts: vec![0.0; tokens + 1] }
     }
 
     /// Notes how long a step of `tokens` tokens took.
     pub(crate) fn observe(&mut self, tokens: usize, seconds: f64) {
         // One hiccup says little: it counts as twice what was to be expected, at most.
         let new = self.of(tokens).map_or(seconds, |expected| seconds.min(2.0 * expected));
-        if let Some(average) = self.seconds.get_mut(tokens) {
-            *average = if *average > 0.0 { *average + (new - *average) * NEW } else { new };
-        }
+        let (Some(average), Some(count)) = (self.seconds.get_mut(tokens), self.counts.get_mut(tokens)) else {
+            return;
+        };
+        *count += 1.0;
+        *average += (new - *average) * NEW.max(1.0 / *count);
+        // Fewer tokens take no longer. A size that is not run any more, since others are better, would
+        // otherwise stand for ever as it was measured in a bad moment.
+        let least = *average;
+        self.seconds[..tokens].iter_mut().for_each(|seconds| *seconds = seconds.min(least));
     }
 
     /// Seconds of a step of `tokens` tokens: measured, or on a line through what was measured
@@ -78,5 +86,18 @@ mod tests {
         cost.observe(9, 1e9);
         assert!(cost.of(9).unwrap() < 120.0, "nor does it where nothing was measured");
         cost.observe(1000, 1.0);
+    }
+
+    #[test]
+    fn a_bad_moment_does_not_stand_for_ever() {
+        let mut cost = StepCost::new(8);
+        cost.observe(1, 100.0);
+        assert_eq!(cost.of(1), Some(100.0));
+        (0..20).for_each(|_| cost.observe(3, 12.0));
+        assert!(cost.of(1).unwrap() <= 12.0, "fewer tokens take no longer");
+        let mut cost = StepCost::new(8);
+        cost.observe(2, 100.0);
+        (0..4).for_each(|_| cost.observe(2, 10.0));
+        assert!(cost.of(2).unwrap() <= 28.0 + 1e-9, "the first measurement is one of five");
     }
 }

@@ -11,7 +11,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use garrison_device::{Batch, DeviceError, StepLimits};
 use garrison_tokenizer::Tokenizer;
@@ -31,6 +31,8 @@ pub(crate) struct Drafter {
     limits: StepLimits,
     pace: Pace,
     batch: Batch,
+    /// For how long its model ran, see [`Drafter::take_ran`].
+    ran: Duration,
 }
 
 /// How long one of its steps took.
@@ -51,7 +53,20 @@ impl Drafter {
         max_stall: Option<Duration>,
     ) -> Drafter {
         let DraftModel { executor, vocab, .. } = model;
-        Drafter { executor, tokenizer, vocab, limits, pace: Pace::new(max_stall), batch: Batch::default() }
+        Drafter {
+            executor,
+            tokenizer,
+            vocab,
+            limits,
+            pace: Pace::new(max_stall),
+            batch: Batch::default(),
+            ran: Duration::ZERO,
+        }
+    }
+
+    /// For how long its model ran since this was asked last.
+    pub(crate) fn take_ran(&mut self) -> Duration {
+        std::mem::take(&mut self.ran)
     }
 
     /// Makes the guesses that are wanted of the running sequences `seqs`, as far as it gets.
@@ -129,7 +144,10 @@ impl Drafter {
         seqs: &[usize],
         masks: &mut MaskThreads,
     ) -> Result<DraftStep, DeviceError> {
-        let output = self.executor.step(&self.batch)?;
+        let begun = Instant::now();
+        let output = self.executor.step(&self.batch);
+        self.ran += begun.elapsed();
+        let output = output?;
         assert_eq!(output.samples.len(), seqs.len(), "one guess for each sequence");
         let StepOutput { samples, seconds, waited } = output;
         let step = DraftStep { tokens: self.batch.tokens.len(), seqs: self.batch.n_seqs(), seconds, waited };

@@ -6,8 +6,8 @@
 //! sequences on a device that waits for memory it guesses far ahead, and where a larger step costs
 //! what it brings, or guesses go wrong, it stops by itself. What a step with guesses brought is held
 //! against what was expected of it, and the next expectations are trusted as far as that was right.
-//! Now and then it checks a guess although it does not pay, to learn whether that has changed; that
-//! may cost a hundredth of the time.
+//! Now and then it checks a guess although it does not pay, or more of them than seem best, to learn
+//! whether that has changed; that may cost a hundredth of the time.
 
 use super::cost::StepCost;
 use super::draft::Source;
@@ -27,6 +27,9 @@ const PROBE_EVERY: u32 = 64;
 const PROBE_SHARE: f64 = 0.01;
 /// Guesses that are tried at most.
 const PROBE_GUESSES: usize = 4;
+/// In one of so many steps with guesses there are up to three more than seem best, so that it is known
+/// what those cost.
+const FURTHER_EVERY: u32 = 32;
 /// How much a checked draft counts for what is expected of new sequences.
 const NEW: f64 = 0.05;
 /// What the draft model's step is taken to cost of the target's before anything was measured, and
@@ -58,9 +61,13 @@ pub(crate) struct Planner {
     trust: f64,
     /// The step being run, if it has guesses.
     step: Option<Expected>,
+    /// The tokens and seconds of the step being run, if it only decodes.
+    ran: Option<(usize, f64)>,
     /// Steps since guesses were last checked, and the time that they took.
     since: u32,
     seconds: f64,
+    /// Steps with guesses.
+    guessed: u32,
     pub(crate) proposed: u64,
     pub(crate) accepted: u64,
 }
@@ -138,8 +145,10 @@ impl Planner {
             answer: ANSWER,
             trust: 1.0,
             step: None,
+            ran: None,
             since: 0,
             seconds: 0.0,
+            guessed: 0,
             proposed: 0,
             accepted: 0,
         }
@@ -183,6 +192,8 @@ impl Planner {
         let mut worth = self.worth(plain, &guesses);
         if worth == 0 {
             worth = self.probe(plain, &mut guesses);
+        } else {
+            worth = (worth + self.further()).min(guesses.len());
         }
         if worth > 0 {
             (self.since, self.seconds) = (0, 0.0);
@@ -265,10 +276,17 @@ impl Planner {
         Some(Expected { tokens_per_second: tokens / seconds, seconds: 0.0 })
     }
 
-    /// Notes how many tokens came of a step, and what its masks took.
-    pub(crate) fn settle(&mut self, tokens: usize, masks: MaskTimes) {
+    /// Notes how many tokens came of a step, what its masks took, and for how long the engine itself was
+    /// busy with it: where steps are short that is a good part of them, and guesses save it.
+    pub(crate) fn settle(&mut self, tokens: usize, masks: MaskTimes, own: f64) {
         self.observe_wait(masks.alone);
         self.mask_cost.end_step(masks.made);
+        if let Some((tokens, seconds)) = self.ran.take() {
+            self.cost.observe(tokens, seconds + own);
+        }
+        if let Some(step) = &mut self.step {
+            step.seconds += own;
+        }
         if let Some(step) = self.step.take().filter(|step| step.seconds > 0.0) {
             let right = tokens as f64 / step.seconds / step.tokens_per_second;
             // One hiccup says little.
@@ -308,9 +326,18 @@ impl Planner {
         if extra <= self.seconds * PROBE_SHARE { count } else { 0 }
     }
 
-    /// Notes how long a step took that decoded `tokens` tokens and nothing else.
+    /// How many more guesses than seem best there are to be now.
+    fn further(&mut self) -> usize {
+        self.guessed = self.guessed.wrapping_add(1);
+        match self.guessed % FURTHER_EVERY {
+            0 => (self.guessed / FURTHER_EVERY % 3) as usize + 1,
+            _ => 0,
+        }
+    }
+
+    /// Notes how long the device took for a step that decodes `tokens` tokens and nothing else.
     pub(crate) fn observe(&mut self, tokens: usize, seconds: f64) {
-        self.cost.observe(tokens, seconds);
+        self.ran = Some((tokens, seconds));
         if let Some(step) = &mut self.step {
             step.seconds += seconds;
         }
@@ -402,6 +429,7 @@ mod tests {
         let mut planner = Planner::new(64, sources);
         for tokens in 1..=64 {
             planner.observe(tokens, fixed + per_token * tokens as f64);
+            planner.settle(tokens, MaskTimes::default(), 0.0);
         }
         planner
     }
@@ -506,7 +534,7 @@ mod tests {
                 let guesses = planned(&mut planner, 1, 9, 1);
                 // Whatever it is that is not measured: steps with guesses bring a tenth of what they should.
                 planner.step.iter_mut().for_each(|s| s.seconds = 10.0 / s.tokens_per_second);
-                planner.settle(1, MaskTimes::default());
+                planner.settle(1, MaskTimes::default(), 0.0);
                 guesses
             })
             .collect();
@@ -520,7 +548,7 @@ mod tests {
             let mut planner = planner(1.0, 0.02, LOOKUP);
             for _ in 0..50 {
                 planner.observe_wait(0.1 * waited);
-                planner.settle(1, MaskTimes { made: 0.1, alone: 0.0 });
+                planner.settle(1, MaskTimes { made: 0.1, alone: 0.0 }, 0.0);
             }
             let (tokens, mut draft): (Vec<u32>, _) = ((0..8).chain(0..4).collect(), Draft::default());
             (0..40).for_each(|round| draft.checked(1, usize::from(round % (right + wrong) < right)));
@@ -542,13 +570,29 @@ mod tests {
     }
 
     #[test]
+    fn what_the_engine_itself_takes_for_a_step_counts() {
+        let wanted = |own: f64| {
+            let mut planner = planner(0.2, 0.8, LOOKUP);
+            for tokens in 1..=64 {
+                (0..100).for_each(|_| {
+                    planner.observe(tokens, 0.2 + 0.8 * tokens as f64);
+                    planner.settle(1, MaskTimes::default(), own);
+                });
+            }
+            planned(&mut planner, 1, 9, 1)
+        };
+        assert_eq!(wanted(0.0), 0, "a guess costs nearly what a step does");
+        assert!(wanted(1.0) > 0, "but half of a step's time is the engine's, whatever is guessed");
+    }
+
+    #[test]
     fn waits_for_masks_that_nobody_thought_of_are_not_trusted() {
         let mut planner = planner(1.0, 0.02, LOOKUP);
         let steps: Vec<usize> = (0..60)
             .map(|_| {
                 let guesses = planned(&mut planner, 1, 9, 1);
                 planner.observe(1 + guesses, 1.0);
-                planner.settle(1 + guesses, MaskTimes { made: 0.0, alone: 10.0 });
+                planner.settle(1 + guesses, MaskTimes { made: 0.0, alone: 10.0 }, 0.0);
                 guesses
             })
             .collect();
