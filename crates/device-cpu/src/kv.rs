@@ -5,6 +5,7 @@
 //! are `[n_kv_heads, BLOCK_SIZE, value_stride]`, so that one vector holds 16 coordinates of one
 //! value. The value stride is `head_dim` rounded up to whole vectors; what is beyond stays zero.
 
+use bytemuck::Pod;
 use garrison_device::{BLOCK_SIZE, KvDtype, KvShape};
 use half::{bf16, f16};
 
@@ -65,7 +66,7 @@ impl KvLayout {
     }
 }
 
-impl<E: bytemuck::Zeroable> Cells<E> {
+impl<E: Pod> Cells<E> {
     fn zeroed(shape: &KvShape) -> Option<Self> {
         let layout = KvLayout::new(shape);
         let tiles = shape.n_blocks.checked_mul(shape.n_kv_heads)?;
@@ -87,6 +88,25 @@ impl<E: bytemuck::Zeroable> Cells<E> {
         let len = self.layout.value_tile();
         &self.values.get()[self.layout.tile(block, head) * len..][..len]
     }
+
+    /// All heads' keys in one block, and their values.
+    fn block(&self, block: u32) -> [&[u8]; 2] {
+        let KvLayout { n_kv_heads, .. } = self.layout;
+        let (keys, values) = (n_kv_heads * self.layout.key_tile(), n_kv_heads * self.layout.value_tile());
+        [
+            bytemuck::cast_slice(&self.keys.get()[block as usize * keys..][..keys]),
+            bytemuck::cast_slice(&self.values.get()[block as usize * values..][..values]),
+        ]
+    }
+
+    fn block_mut(&mut self, block: u32) -> [&mut [u8]; 2] {
+        let KvLayout { n_kv_heads, .. } = self.layout;
+        let (keys, values) = (n_kv_heads * self.layout.key_tile(), n_kv_heads * self.layout.value_tile());
+        [
+            bytemuck::cast_slice_mut(&mut self.keys.get_mut()[block as usize * keys..][..keys]),
+            bytemuck::cast_slice_mut(&mut self.values.get_mut()[block as usize * values..][..values]),
+        ]
+    }
 }
 
 impl KvLayer {
@@ -98,5 +118,32 @@ impl KvLayer {
             KvDtype::F32 => KvCells::F32(Cells::zeroed(shape)?),
         };
         Some(KvLayer { shape: *shape, cells })
+    }
+
+    /// Bytes of one block's keys and values in a layer of this shape.
+    pub(crate) fn block_bytes(shape: &KvShape) -> usize {
+        let layout = KvLayout::new(shape);
+        let cell = match shape.dtype {
+            KvDtype::F16 | KvDtype::BF16 => 2,
+            KvDtype::F32 => 4,
+        };
+        shape.n_kv_heads * (layout.key_tile() + layout.value_tile()) * cell
+    }
+
+    /// One block's keys and values.
+    pub(crate) fn block(&self, block: u32) -> [&[u8]; 2] {
+        match &self.cells {
+            KvCells::F16(cells) => cells.block(block),
+            KvCells::BF16(cells) => cells.block(block),
+            KvCells::F32(cells) => cells.block(block),
+        }
+    }
+
+    pub(crate) fn block_mut(&mut self, block: u32) -> [&mut [u8]; 2] {
+        match &mut self.cells {
+            KvCells::F16(cells) => cells.block_mut(block),
+            KvCells::BF16(cells) => cells.block_mut(block),
+            KvCells::F32(cells) => cells.block_mut(block),
+        }
     }
 }

@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use garrison_device::{Device, DeviceError, KvDtype, KvShape};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_testkit::conformance::{
-    Bounds, check_all, check_batch_invariance, check_lora_against_f64, check_matmul_against_f64,
-    check_same_bits,
+    Bounds, check_all, check_batch_invariance, check_block_copies, check_lora_against_f64,
+    check_matmul_against_f64, check_same_bits,
 };
 
 fn cpu(isa: Isa, threads: usize) -> CpuDevice {
@@ -41,6 +41,13 @@ fn adapters_add_what_their_matrices_say() {
 fn rows_do_not_depend_on_their_company() {
     for isa in Isa::available() {
         check_batch_invariance(&cpu(isa, 2));
+    }
+}
+
+#[test]
+fn blocks_can_be_copied_out_and_in() {
+    for isa in Isa::available() {
+        check_block_copies(&cpu(isa, 2));
     }
 }
 

@@ -18,16 +18,6 @@ pub enum KvDtype {
     F32,
 }
 
-impl KvDtype {
-    /// Bytes for `n` values; `usize::MAX` if they are more than can be counted.
-    pub const fn bytes(self, n: usize) -> usize {
-        match self {
-            KvDtype::F16 | KvDtype::BF16 => n.saturating_mul(2),
-            KvDtype::F32 => n.saturating_mul(4),
-        }
-    }
-}
-
 impl FromStr for KvDtype {
     type Err = String;
 
@@ -54,14 +44,4 @@ pub struct KvShape {
     pub head_dim: usize,
     /// How they are stored.
     pub dtype: KvDtype,
-}
-
-impl KvShape {
-    /// Bytes that keys and values of this layer take together; `usize::MAX` if they are more than
-    /// can be counted, so that asking for them fails instead of wrapping around.
-    pub const fn bytes(&self) -> usize {
-        let slots = self.n_blocks.saturating_mul(BLOCK_SIZE);
-        let values = slots.saturating_mul(self.n_kv_heads).saturating_mul(self.head_dim);
-        self.dtype.bytes(values).saturating_mul(2)
-    }
 }

@@ -219,6 +219,20 @@ fn neighbours_change_no_bit() {
 }
 
 #[test]
+fn a_sequence_goes_on_in_another_cache_that_its_blocks_were_copied_to() {
+    let tiny = Tiny::llama();
+    let source = tiny.source(6);
+    let tokens = Random(6).tokens(40, tiny.vocab);
+    let (theirs, ours) = (table(0, 40), table(2, 40));
+    let mut first = Runner::new(cpu(), &source, KvDtype::F16);
+    let whole = first.chunked(&tokens, &theirs, &[40]);
+    let mut second = Runner::new(cpu(), &source, KvDtype::F16);
+    second.take_blocks(&first, &theirs[..2], &ours[..2]);
+    let rest = second.step(&[Part { tokens: &tokens[32..], kv_len: 40, table: &ours, wanted: Wanted::All }]);
+    assert_eq!(rest, whole[32..]);
+}
+
+#[test]
 fn a_step_that_wants_no_logits_still_stores_its_keys() {
     let tiny = Tiny::llama();
     let source = tiny.source(5);

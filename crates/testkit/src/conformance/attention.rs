@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use garrison_device::{AttentionShape, BLOCK_SIZE, Batch, KvDtype, KvShape, Ops, StepBuffers, StepLimits};
 
-use super::{Bounds, Case, Visitor, assert_close, buffer, poisoned, results};
+use super::{Bounds, Case, Visitor, assert_close, assert_same_bits, buffer, poisoned, results};
 use crate::random::Random;
 
 /// Shapes that differ in how many query heads share a KV head, in head size and in window.
@@ -47,6 +47,20 @@ pub(super) fn visit(visitor: &mut impl Visitor) {
     });
 }
 
+/// Checks that blocks copied out and into other places give attention the same bits.
+///
+/// # Panics
+/// If they do not.
+pub fn check_block_copies<B: Ops>(device: &B) {
+    for (shape, dtype) in shapes().flat_map(|shape| DTYPES.map(|dtype| (shape, dtype))) {
+        let mut scene = Scene::new(device, shape, dtype, &[70, 33]);
+        let work = [(1, 0..33), (0, 60..70)];
+        let expected = scene.attend(&work);
+        scene.swap_blocks();
+        assert_same_bits(&scene.attend(&work), &expected, &format!("copied blocks {shape:?} {dtype:?}"));
+    }
+}
+
 /// Some tokens of a sequence.
 pub(super) type Work = (usize, Range<usize>);
 
@@ -75,6 +89,7 @@ impl Case for Attention {
 pub(super) struct Scene<'a, B: Ops> {
     device: &'a B,
     shape: AttentionShape,
+    kv: KvShape,
     layer: B::KvLayer,
     /// Per sequence.
     tables: Vec<Vec<u32>>,
@@ -87,8 +102,9 @@ impl<'a, B: Ops> Scene<'a, B> {
         let blocks: usize = lens.iter().map(|len| len.div_ceil(BLOCK_SIZE)).sum();
         let n_blocks = 2 * blocks + 1;
         let AttentionShape { n_heads, n_kv_heads, head_dim, .. } = shape;
-        let layer = device.alloc_kv(&KvShape { n_blocks, n_kv_heads, head_dim, dtype }).unwrap();
-        let mut scene = Scene { device, shape, layer, tables: Vec::new(), queries: Vec::new() };
+        let kv = KvShape { n_blocks, n_kv_heads, head_dim, dtype };
+        let layer = device.alloc_kv(&kv).unwrap();
+        let mut scene = Scene { device, shape, kv, layer, tables: Vec::new(), queries: Vec::new() };
         let all: Vec<u32> = (0..n_blocks as u32).collect();
         let row = n_kv_heads * head_dim;
         let nan = vec![f32::NAN; n_blocks * BLOCK_SIZE * row];
@@ -112,6 +128,23 @@ impl<'a, B: Ops> Scene<'a, B> {
         let (k, v) = (buffer(self.device, k), buffer(self.device, v));
         let step = step_buffers(self.device, &batch);
         self.device.store_kv(&mut self.layer, &k, &v, &step);
+    }
+
+    /// Swaps every block of every sequence with one full of NaN, through host memory.
+    fn swap_blocks(&mut self) {
+        let len = self.device.kv_block_bytes(&self.kv);
+        let read = |layer: &B::KvLayer, block| {
+            let mut out = vec![0; len];
+            self.device.read_kv_block(layer, block, &mut out).unwrap();
+            out
+        };
+        for block in self.tables.iter_mut().flatten() {
+            let other = *block - 1;
+            let [ours, nan] = [*block, other].map(|b| read(&self.layer, b));
+            self.device.write_kv_block(&mut self.layer, other, &ours).unwrap();
+            self.device.write_kv_block(&mut self.layer, *block, &nan).unwrap();
+            *block = other;
+        }
     }
 
     /// Values of one token's output.

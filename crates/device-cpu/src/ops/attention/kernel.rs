@@ -31,7 +31,7 @@ const MAX_ROWS: usize = 6;
 const _: () = assert!(BLOCK_SIZE == LANES && SPAN.is_multiple_of(TILE));
 
 /// A storage type of keys and values.
-pub(super) trait KvElement: Copy + Into<f64> + bytemuck::Zeroable + Send + Sync {
+pub(super) trait KvElement: bytemuck::Pod + Send + Sync {
     fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::V;
 }
 
