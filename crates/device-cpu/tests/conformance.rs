@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use garrison_device::{Device, DeviceError, KvDtype, KvShape};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_testkit::conformance::{
-    Bounds, check_all, check_batch_invariance, check_block_copies, check_lora_against_f64,
-    check_matmul_against_f64, check_same_bits,
+    Bounds, check_all, check_attention_against_f64, check_batch_invariance, check_block_copies,
+    check_lora_against_f64, check_matmul_against_f64, check_same_bits,
 };
 
 fn cpu(isa: Isa, threads: usize) -> CpuDevice {
@@ -27,6 +27,13 @@ fn every_variant_conforms_to_the_scalar_reference() {
 fn products_mean_what_the_file_says() {
     for isa in Isa::available() {
         check_matmul_against_f64(&cpu(isa, 2));
+    }
+}
+
+#[test]
+fn attention_is_the_formula_on_every_type_of_cache() {
+    for isa in Isa::available() {
+        check_attention_against_f64(&cpu(isa, 2));
     }
 }
 

@@ -15,19 +15,37 @@ pub enum KvDtype {
     #[default]
     F16,
     BF16,
+    /// Whole numbers of -127 to 127 with an f16 scale for each 32 values of a head, as in GGUF.
+    Q8_0,
+    /// Four bits of exponent, three of mantissa, without scales: from 2^-9 to 448.
+    F8E4M3,
     F32,
+}
+
+impl KvDtype {
+    /// All of them.
+    pub const ALL: [KvDtype; 5] = [KvDtype::F16, KvDtype::BF16, KvDtype::Q8_0, KvDtype::F8E4M3, KvDtype::F32];
+
+    /// What flags and files call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            KvDtype::F16 => "f16",
+            KvDtype::BF16 => "bf16",
+            KvDtype::Q8_0 => "q8_0",
+            KvDtype::F8E4M3 => "fp8",
+            KvDtype::F32 => "f32",
+        }
+    }
 }
 
 impl FromStr for KvDtype {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "f16" => Ok(KvDtype::F16),
-            "bf16" => Ok(KvDtype::BF16),
-            "f32" => Ok(KvDtype::F32),
-            _ => Err(format!("kv-dtype \"{s}\" is not supported; supported: f16, bf16, f32")),
-        }
+        KvDtype::ALL.into_iter().find(|dtype| dtype.name() == s).ok_or_else(|| {
+            let names = KvDtype::ALL.map(KvDtype::name).join(", ");
+            format!("kv-dtype \"{s}\" is not supported; supported: {names}")
+        })
     }
 }
 
