@@ -63,3 +63,17 @@ pub struct KvShape {
     /// How they are stored.
     pub dtype: KvDtype,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_has_a_name_and_unknown_names_are_told_them() {
+        for dtype in KvDtype::ALL {
+            assert_eq!(dtype.name().parse(), Ok(dtype));
+        }
+        let error = "q4".parse::<KvDtype>().unwrap_err();
+        assert!(error.contains("\"q4\"") && error.ends_with("f16, bf16, q8_0, fp8, f32"), "{error}");
+    }
+}
