@@ -310,8 +310,8 @@ fn speed() {
     let pool = Pool::new(NonZeroUsize::MIN);
     let run = Run { pool: &pool, level: Level::new(Isa::detect()).unwrap() };
     let scratch = Scratch::new(1);
-    for len in [512, 8192] {
-        let scene = Scene::new(shape, KvDtype::F16, &[len]);
+    for (len, dtype) in [512, 8192].into_iter().flat_map(|len| KvDtype::ALL.map(|dtype| (len, dtype))) {
+        let scene = Scene::new(shape, dtype, &[len]);
         for tokens in [len - 512..len, len - 1..len] {
             let measure = |_| {
                 // The clock may be as coarse as the scheduler's tick, a few milliseconds.
@@ -325,7 +325,12 @@ fn speed() {
             let best = (0..9).map(measure).min().unwrap();
             let seen: usize = tokens.clone().map(|t| t + 1).sum();
             let gflops = (seen * 4 * shape.n_heads * shape.head_dim) as f64 / best as f64;
-            println!("{} tokens at {len}: {:.3} ms, {gflops:.1} GFLOP/s", tokens.len(), best as f64 / 1e6);
+            println!(
+                "{}, {} tokens at {len}: {:.3} ms, {gflops:.1} GFLOP/s",
+                dtype.name(),
+                tokens.len(),
+                best as f64 / 1e6
+            );
         }
     }
 }
