@@ -1,6 +1,7 @@
 //! The same request gives the same tokens alone and among others with and without adapters, at any
 //! `max_batch_tokens`, on any number of threads, with guesses and without, and when the cache is so small
-//! that sequences are preempted: the engine, the bundled models and the CPU device together.
+//! that sequences are preempted, over 16-bit and 8-bit caches: the engine, the bundled models and the CPU
+//! device together.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 use std::num::NonZeroUsize;
@@ -38,13 +39,21 @@ struct Setup {
     /// Prefix cache, and guesses by lookup and by the draft model.
     shortcuts: bool,
     max_stall: Option<Duration>,
+    kv_dtype: KvDtype,
 }
 
 /// Steps so short that every prompt comes in many pieces, whose sizes depend on the machine's mood.
 const HURRIED: Option<Duration> = Some(Duration::from_millis(5));
 
-const ALONE: Setup =
-    Setup { threads: 1, max_seqs: 1, max_batch_tokens: 512, n_blocks: 65, shortcuts: false, max_stall: None };
+const ALONE: Setup = Setup {
+    threads: 1,
+    max_seqs: 1,
+    max_batch_tokens: 512,
+    n_blocks: 65,
+    shortcuts: false,
+    max_stall: None,
+    kv_dtype: KvDtype::F16,
+};
 
 /// Many at once, with every shortcut.
 const COMPANY: Setup = Setup {
@@ -54,6 +63,7 @@ const COMPANY: Setup = Setup {
     n_blocks: 1200,
     shortcuts: true,
     max_stall: HURRIED,
+    kv_dtype: KvDtype::F16,
 };
 
 impl Bench {
@@ -87,14 +97,14 @@ impl Bench {
         };
         let tokenizer = Arc::clone(&self.tokenizer);
         let executor =
-            Box::new(LocalExecutor::new(Arc::clone(&device), model, &config, KvDtype::F16).unwrap());
+            Box::new(LocalExecutor::new(Arc::clone(&device), model, &config, setup.kv_dtype).unwrap());
         if !setup.shortcuts {
             return Engine::start(executor, tokenizer, config).unwrap();
         }
         let model = Model::load(&self.draft, &*device, |_| {}).unwrap();
         let (vocab, context) = (model.spec().vocab, model.spec().context_length);
         let plain = EngineConfig { adapter_slots: 0, ..config };
-        let draft = Box::new(LocalExecutor::new(device, model, &plain, KvDtype::F16).unwrap());
+        let draft = Box::new(LocalExecutor::new(device, model, &plain, setup.kv_dtype).unwrap());
         let draft = DraftModel { executor: draft, vocab, context };
         Engine::start_with_draft(executor, draft, tokenizer, config).unwrap()
     }
@@ -185,6 +195,29 @@ fn a_request_gets_the_same_tokens_in_any_company() {
         );
         if setup.n_blocks == tight {
             assert!(stats.preemptions > 0, "the small cache must preempt");
+        }
+    }
+}
+
+#[test]
+fn over_eight_bit_caches_a_request_gets_the_same_tokens_too() {
+    let bench = Bench::open();
+    let answers = |setup: Setup| -> Vec<Vec<Event>> {
+        let engine = bench.engine(setup);
+        let requests = bench.adapted(&engine).into_iter().step_by(5);
+        let streams: Vec<Stream> = requests.map(|r| engine.submit(r).unwrap()).collect();
+        streams.into_iter().map(events).collect()
+    };
+    let f16 = answers(ALONE);
+    for kv_dtype in [KvDtype::Q8_0, KvDtype::F8E4M3] {
+        let alone = answers(Setup { kv_dtype, ..ALONE });
+        assert_ne!(alone, f16, "{kv_dtype:?} is what the cache holds");
+        for setup in [
+            Setup { kv_dtype, ..COMPANY },
+            Setup { kv_dtype, threads: 3, max_seqs: 5, max_batch_tokens: 7, ..COMPANY },
+            Setup { kv_dtype, max_batch_tokens: 64, n_blocks: 16, max_stall: None, ..COMPANY },
+        ] {
+            assert_eq!(answers(setup), alone, "{setup:?}");
         }
     }
 }

@@ -214,7 +214,7 @@ fn chunks_and_threads_change_no_bit() {
     }
 }
 
-/// The cache's type changes little: f16 is what llama.cpp uses, and bf16 is the coarsest.
+/// The cache's type changes little: f16 is what llama.cpp uses, and fp8 is the coarsest.
 #[test]
 fn every_cache_type_computes_nearly_the_same() {
     let Some(goldens) = goldens() else {
@@ -225,10 +225,45 @@ fn every_cache_type_computes_nearly_the_same() {
     let source = Source::open(path).unwrap();
     let run = |dtype| Runner::new(&source, Isa::detect(), 2, dtype).logits(&golden.tokens, 64);
     let exact = run(KvDtype::F32);
-    for (dtype, bound) in [(KvDtype::F16, 1e-6), (KvDtype::BF16, 1e-4)] {
+    let bounds =
+        [(KvDtype::F16, 1e-6), (KvDtype::BF16, 1e-4), (KvDtype::Q8_0, 2e-4), (KvDtype::F8E4M3, 1e-2)];
+    for (dtype, bound) in bounds {
         let error = flat_nmse(&run(dtype), &exact);
         println!("{dtype:?}: NMSE {error:.1e}");
         assert!(error > 0.0 && error < bound, "{dtype:?}: NMSE {error:.1e}");
+    }
+}
+
+/// A conversation with the bundled model, and how it goes on according to PyTorch.
+#[derive(Deserialize)]
+struct Conversation {
+    ids: Vec<u32>,
+    greedy: Vec<u32>,
+}
+
+/// 8-bit caches hardly move the bundled model's logits along its own greedy answers, nor its choices.
+#[test]
+fn eight_bit_caches_stay_close_to_f16_on_the_bundled_model() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/tiny");
+    let source = Source::open(&folder.join("garrison-tiny.gguf")).unwrap();
+    let all: Vec<Conversation> =
+        serde_json::from_slice(&fs::read(folder.join("golden.json")).unwrap()).unwrap();
+    let mut runners = [KvDtype::F16, KvDtype::Q8_0, KvDtype::F8E4M3]
+        .map(|dtype| Runner::new(&source, Isa::detect(), 2, dtype));
+    let [mut f16, mut q8_0, mut fp8] = [(); 3].map(|()| Vec::new());
+    for Conversation { mut ids, greedy } in all {
+        let answer = ids.len() - 1..ids.len() - 1 + greedy.len();
+        ids.extend(greedy);
+        for (runner, logits) in runners.iter_mut().zip([&mut f16, &mut q8_0, &mut fp8]) {
+            logits.extend_from_slice(&runner.logits(&ids, 64)[answer.clone()]);
+        }
+    }
+    for (name, logits, bound, agree) in [("q8_0", q8_0, 1e-4, 0.99), ("fp8", fp8, 2e-3, 0.97)] {
+        let error = flat_nmse(&logits, &f16);
+        let same = logits.iter().zip(&f16).filter(|(a, b)| argmax(a) == argmax(b)).count();
+        println!("{name}: NMSE {error:.1e}, {same} of {} choices the same", f16.len());
+        assert!(error > 0.0 && error < bound, "{name}: NMSE {error:.1e}");
+        assert!(same as f64 >= agree * f16.len() as f64, "{name}: {same} of {} choices", f16.len());
     }
 }
 

@@ -110,7 +110,32 @@ impl Device for CpuDevice {
     }
 
     fn alloc_kv(&self, shape: &KvShape) -> Result<KvLayer, DeviceError> {
-        KvLayer::zeroed(shape).ok_or_else(|| self.no_memory("the KV cache of a layer", shape.bytes()))
+        KvLayer::zeroed(shape).ok_or_else(|| {
+            let bytes = shape.n_blocks.saturating_mul(self.kv_block_bytes(shape));
+            self.no_memory("the KV cache of a layer", bytes)
+        })
+    }
+
+    fn kv_block_bytes(&self, shape: &KvShape) -> usize {
+        KvLayer::block_bytes(shape)
+    }
+
+    fn read_kv_block(&self, layer: &KvLayer, block: u32, out: &mut [u8]) -> Result<(), DeviceError> {
+        let [keys, values] = layer.block(block);
+        assert_eq!(out.len(), keys.len() + values.len(), "the bytes of one block");
+        let (to_keys, to_values) = out.split_at_mut(keys.len());
+        to_keys.copy_from_slice(keys);
+        to_values.copy_from_slice(values);
+        Ok(())
+    }
+
+    fn write_kv_block(&self, layer: &mut KvLayer, block: u32, data: &[u8]) -> Result<(), DeviceError> {
+        let [keys, values] = layer.block_mut(block);
+        assert_eq!(data.len(), keys.len() + values.len(), "the bytes of one block");
+        let (from_keys, from_values) = data.split_at(keys.len());
+        keys.copy_from_slice(from_keys);
+        values.copy_from_slice(from_values);
+        Ok(())
     }
 
     fn alloc_lora(&self, shape: &LoraShape) -> Result<LoraSlots, DeviceError> {

@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use garrison_device::{Device, DeviceError, KvDtype, KvShape};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_testkit::conformance::{
-    Bounds, check_all, check_batch_invariance, check_lora_against_f64, check_matmul_against_f64,
-    check_same_bits,
+    Bounds, check_all, check_attention_against_f64, check_batch_invariance, check_block_copies,
+    check_lora_against_f64, check_matmul_against_f64, check_same_bits,
 };
 
 fn cpu(isa: Isa, threads: usize) -> CpuDevice {
@@ -31,6 +31,13 @@ fn products_mean_what_the_file_says() {
 }
 
 #[test]
+fn attention_is_the_formula_on_every_type_of_cache() {
+    for isa in Isa::available() {
+        check_attention_against_f64(&cpu(isa, 2));
+    }
+}
+
+#[test]
 fn adapters_add_what_their_matrices_say() {
     for isa in Isa::available() {
         check_lora_against_f64(&cpu(isa, 2));
@@ -41,6 +48,13 @@ fn adapters_add_what_their_matrices_say() {
 fn rows_do_not_depend_on_their_company() {
     for isa in Isa::available() {
         check_batch_invariance(&cpu(isa, 2));
+    }
+}
+
+#[test]
+fn blocks_can_be_copied_out_and_in() {
+    for isa in Isa::available() {
+        check_block_copies(&cpu(isa, 2));
     }
 }
 

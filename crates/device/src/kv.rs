@@ -15,15 +15,25 @@ pub enum KvDtype {
     #[default]
     F16,
     BF16,
+    /// Whole numbers of -127 to 127 with an f16 scale for each 32 values of a head, as in GGUF.
+    Q8_0,
+    /// Four bits of exponent, three of mantissa, without scales: from 2^-9 to 448.
+    F8E4M3,
     F32,
 }
 
 impl KvDtype {
-    /// Bytes for `n` values; `usize::MAX` if they are more than can be counted.
-    pub const fn bytes(self, n: usize) -> usize {
+    /// All of them.
+    pub const ALL: [KvDtype; 5] = [KvDtype::F16, KvDtype::BF16, KvDtype::Q8_0, KvDtype::F8E4M3, KvDtype::F32];
+
+    /// What flags and files call it.
+    pub const fn name(self) -> &'static str {
         match self {
-            KvDtype::F16 | KvDtype::BF16 => n.saturating_mul(2),
-            KvDtype::F32 => n.saturating_mul(4),
+            KvDtype::F16 => "f16",
+            KvDtype::BF16 => "bf16",
+            KvDtype::Q8_0 => "q8_0",
+            KvDtype::F8E4M3 => "fp8",
+            KvDtype::F32 => "f32",
         }
     }
 }
@@ -32,12 +42,10 @@ impl FromStr for KvDtype {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "f16" => Ok(KvDtype::F16),
-            "bf16" => Ok(KvDtype::BF16),
-            "f32" => Ok(KvDtype::F32),
-            _ => Err(format!("kv-dtype \"{s}\" is not supported; supported: f16, bf16, f32")),
-        }
+        KvDtype::ALL.into_iter().find(|dtype| dtype.name() == s).ok_or_else(|| {
+            let names = KvDtype::ALL.map(KvDtype::name).join(", ");
+            format!("kv-dtype \"{s}\" is not supported; supported: {names}")
+        })
     }
 }
 
@@ -56,12 +64,16 @@ pub struct KvShape {
     pub dtype: KvDtype,
 }
 
-impl KvShape {
-    /// Bytes that keys and values of this layer take together; `usize::MAX` if they are more than
-    /// can be counted, so that asking for them fails instead of wrapping around.
-    pub const fn bytes(&self) -> usize {
-        let slots = self.n_blocks.saturating_mul(BLOCK_SIZE);
-        let values = slots.saturating_mul(self.n_kv_heads).saturating_mul(self.head_dim);
-        self.dtype.bytes(values).saturating_mul(2)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_has_a_name_and_unknown_names_are_told_them() {
+        for dtype in KvDtype::ALL {
+            assert_eq!(dtype.name().parse(), Ok(dtype));
+        }
+        let error = "q4".parse::<KvDtype>().unwrap_err();
+        assert!(error.contains("\"q4\"") && error.ends_with("f16, bf16, q8_0, fp8, f32"), "{error}");
     }
 }

@@ -56,6 +56,24 @@ pub trait Device: Sized + Send + Sync + 'static {
     /// If memory is short.
     fn alloc_kv(&self, shape: &KvShape) -> Result<Self::KvLayer, DeviceError>;
 
+    /// Bytes that one block's keys and values take in a layer of this shape, in the backend's own layout.
+    fn kv_block_bytes(&self, shape: &KvShape) -> usize;
+
+    /// Copies one block's keys and values out, [`Device::kv_block_bytes`] of them, after everything
+    /// enqueued. Only a backend of the same kind can make anything of them. A block or length that is
+    /// not the layer's own is a bug and asserts.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn read_kv_block(&self, layer: &Self::KvLayer, block: u32, out: &mut [u8]) -> Result<(), DeviceError>;
+
+    /// Copies into a block what [`Device::read_kv_block`] gave for any block of a layer of the same
+    /// shape. Everything enqueued before sees what was there before.
+    ///
+    /// # Errors
+    /// If the device fails; the block then holds anything.
+    fn write_kv_block(&self, layer: &mut Self::KvLayer, block: u32, data: &[u8]) -> Result<(), DeviceError>;
+
     /// Empty adapter slots.
     ///
     /// # Errors

@@ -50,7 +50,7 @@ pub(crate) struct EngineFlags {
     /// Quantize while loading, as in `models quantize`: for safetensors folders and 16-bit files.
     #[arg(long, value_name = "TYPE")]
     pub(crate) quantize: Option<String>,
-    /// How keys and values are stored: f16, bf16, f32.
+    /// How keys and values are stored: f16, bf16, q8_0, fp8, f32 [default: f16].
     #[arg(long, value_name = "TYPE")]
     pub(crate) kv_dtype: Option<KvDtype>,
 }

@@ -58,7 +58,7 @@ pub(crate) fn load(entry: &ModelEntry, settings: &EngineSettings) -> Result<Load
     let bytes_per_block = [Some(&target), draft.as_ref()]
         .into_iter()
         .flatten()
-        .map(|parts| KvCache::<CpuDevice>::bytes_per_block(parts.model.spec(), settings.kv_dtype) as u64);
+        .map(|parts| KvCache::bytes_per_block(&*device, parts.model.spec(), settings.kv_dtype) as u64);
     let config = engine_config(name, target.model.spec(), bytes_per_block.sum(), settings)?;
     let execute = |model: Model<CpuDevice>, adapter_slots| {
         let config = EngineConfig { vocab: model.spec().vocab, adapter_slots, ..config };

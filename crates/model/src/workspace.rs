@@ -1,6 +1,6 @@
 //! The activations of one step and the KV cache: everything `forward` writes, allocated at load.
 
-use garrison_device::{BLOCK_SIZE, Device, DeviceError, KvDtype, KvShape, StepLimits};
+use garrison_device::{Device, DeviceError, KvDtype, KvShape, StepLimits};
 
 use crate::ModelSpec;
 
@@ -105,7 +105,7 @@ impl<D: Device> KvCache<D> {
     /// # Errors
     /// If the device has no memory for them.
     pub fn new(device: &D, spec: &ModelSpec, n_blocks: usize, dtype: KvDtype) -> Result<Self, DeviceError> {
-        let shape = KvShape { n_blocks, n_kv_heads: spec.n_kv_heads, head_dim: spec.head_dim, dtype };
+        let shape = layer_shape(spec, n_blocks, dtype);
         let layers = (0..spec.n_layers).map(|_| device.alloc_kv(&shape)).collect::<Result<_, _>>()?;
         Ok(KvCache { layers, shape })
     }
@@ -115,8 +115,40 @@ impl<D: Device> KvCache<D> {
         self.shape
     }
 
-    /// Bytes that one block takes over all layers, to size the cache by.
-    pub fn bytes_per_block(spec: &ModelSpec, dtype: KvDtype) -> usize {
-        2 * spec.n_layers * dtype.bytes(BLOCK_SIZE * spec.kv_width())
+    /// Bytes that one block of such a cache takes over all layers, to size the cache by.
+    pub fn bytes_per_block(device: &D, spec: &ModelSpec, dtype: KvDtype) -> usize {
+        spec.n_layers * device.kv_block_bytes(&layer_shape(spec, 0, dtype))
     }
+
+    /// Bytes that one block of this cache takes over all layers.
+    pub fn block_bytes(&self, device: &D) -> usize {
+        self.layers.len() * device.kv_block_bytes(&self.shape)
+    }
+
+    /// Copies one block out of all layers, `block_bytes` of them, after everything enqueued.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn read_block(&self, device: &D, block: u32, out: &mut [u8]) -> Result<(), DeviceError> {
+        let of_layer = device.kv_block_bytes(&self.shape);
+        assert_eq!(out.len(), self.layers.len() * of_layer, "the bytes of one block");
+        let mut parts = self.layers.iter().zip(out.chunks_exact_mut(of_layer));
+        parts.try_for_each(|(layer, out)| device.read_kv_block(layer, block, out))
+    }
+
+    /// Copies into a block of all layers what [`KvCache::read_block`] gave for any block, before
+    /// everything enqueued later.
+    ///
+    /// # Errors
+    /// If the device fails; the block then holds anything.
+    pub fn write_block(&mut self, device: &D, block: u32, data: &[u8]) -> Result<(), DeviceError> {
+        let of_layer = device.kv_block_bytes(&self.shape);
+        assert_eq!(data.len(), self.layers.len() * of_layer, "the bytes of one block");
+        let mut parts = self.layers.iter_mut().zip(data.chunks_exact(of_layer));
+        parts.try_for_each(|(layer, data)| device.write_kv_block(layer, block, data))
+    }
+}
+
+fn layer_shape(spec: &ModelSpec, n_blocks: usize, dtype: KvDtype) -> KvShape {
+    KvShape { n_blocks, n_kv_heads: spec.n_kv_heads, head_dim: spec.head_dim, dtype }
 }

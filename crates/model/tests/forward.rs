@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 
 use garrison_device::{KvDtype, RopePairing};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
-use garrison_model::{Rope, RopeScaling};
+use garrison_model::{KvCache, Rope, RopeScaling};
 use garrison_types::TensorType;
 use tiny::reference::{Turning, logits};
 use tiny::run::{Part, Runner, Wanted, table};
@@ -216,6 +216,34 @@ fn neighbours_change_no_bit() {
     assert_eq!(first[1..], alone[2][..16]);
     let second = runner.step(&[part(2, 16, 17, Wanted::Last), part(0, 30, 40, Wanted::Last)]);
     assert_eq!(second, [alone[2][16].clone(), alone[0][39].clone()]);
+}
+
+#[test]
+fn a_sequence_goes_on_in_another_cache_that_its_blocks_were_copied_to() {
+    let tiny = Tiny::llama();
+    let source = tiny.source(6);
+    let tokens = Random(6).tokens(40, tiny.vocab);
+    let (theirs, ours) = (table(0, 40), table(2, 40));
+    let mut first = Runner::new(cpu(), &source, KvDtype::F16);
+    let whole = first.chunked(&tokens, &theirs, &[40]);
+    let mut second = Runner::new(cpu(), &source, KvDtype::F16);
+    second.take_blocks(&first, &theirs[..2], &ours[..2]);
+    let rest = second.step(&[Part { tokens: &tokens[32..], kv_len: 40, table: &ours, wanted: Wanted::All }]);
+    assert_eq!(rest, whole[32..]);
+}
+
+#[test]
+fn a_cache_of_smaller_cells_takes_fewer_bytes_a_block() {
+    let spec = Runner::new(cpu(), &Tiny::wide(TensorType::F32).source(7), KvDtype::F16).model.spec().clone();
+    let bytes = |dtype| KvCache::bytes_per_block(&cpu(), &spec, dtype);
+    // Keys and values of 16 tokens in every layer.
+    assert_eq!(bytes(KvDtype::F16), 2 * 16 * spec.n_layers * spec.kv_width() * 2);
+    assert_eq!(bytes(KvDtype::Q8_0) * 64, bytes(KvDtype::F16) * 34);
+    assert_eq!(bytes(KvDtype::F8E4M3) * 2, bytes(KvDtype::F16));
+    for dtype in KvDtype::ALL {
+        let cache = KvCache::new(&cpu(), &spec, 3, dtype).unwrap();
+        assert_eq!(cache.block_bytes(&cpu()), bytes(dtype), "{dtype:?}");
+    }
 }
 
 #[test]

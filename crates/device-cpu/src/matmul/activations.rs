@@ -220,6 +220,13 @@ fn quantizer(isa: Isa) -> Quantize {
     }
 }
 
+/// Quantizes 32 values, and their scale.
+pub(crate) fn quantize_32(isa: Isa, x: &[f32; 32], q: &mut [i8; 32]) -> f32 {
+    let mut d = 0.0;
+    quantizer(isa)(x, BlockOut { q, d: &mut d }, &mut [0; 64]);
+    d
+}
+
 /// The scale of a block and the factor that brings its values to -127..=127.
 ///
 /// A block that holds anything but finite numbers gets the scale NaN and zeros: what is computed

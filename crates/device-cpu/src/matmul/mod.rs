@@ -32,6 +32,7 @@ use activations::{Form, Quantized};
 use kernel::{Columns, Stripe};
 use layout::layout;
 
+pub(crate) use activations::quantize_32;
 pub(crate) use layout::{PANEL, panel_bytes};
 pub(crate) use pack::pack_panel;
 pub(crate) use unpack::unpack_row;

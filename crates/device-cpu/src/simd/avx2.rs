@@ -7,6 +7,7 @@ use half::{bf16, f16};
 
 use super::{LANES, Simd};
 use crate::Isa;
+use crate::kv::E4M3;
 
 /// Proof that the processor has AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -26,6 +27,21 @@ macro_rules! both {
         // SAFETY: `self` proves the features, and the intrinsic touches no memory.
         unsafe { ($f($($v.0),*), $f($($v.1),*)) }
     };
+}
+
+/// Sign and the rest put where an f16 has them; what is no number becomes all ones.
+///
+/// # Safety
+/// The processor must have AVX2.
+#[inline(always)]
+pub(super) unsafe fn e4m3_as_f16(from: &[E4M3; LANES]) -> __m256i {
+    // SAFETY: the caller knows of the feature; any bits are 16 bytes, or one register.
+    unsafe {
+        let bytes = transmute::<[E4M3; LANES], __m128i>(*from);
+        let placed = _mm256_slli_epi16::<7>(_mm256_cvtepi8_epi16(bytes));
+        let halves = _mm256_and_si256(placed, _mm256_set1_epi16(0xbf80_u16 as i16));
+        _mm256_or_si256(halves, _mm256_cmpeq_epi16(halves, _mm256_set1_epi16(0x3f80)))
+    }
 }
 
 impl Simd for Avx2 {
@@ -71,6 +87,27 @@ impl Simd for Avx2 {
             let [low, high] = transmute::<[bf16; LANES], [__m128i; 2]>(*from);
             let widen = |half| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(half)));
             (widen(low), widen(high))
+        }
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[i8; LANES]) -> Pair {
+        // Two loads that widen are cheaper than one and a shuffle.
+        // SAFETY: `self` proves the features; any bits are 16 bytes, or two integers.
+        unsafe {
+            let [low, high] = transmute::<[i8; LANES], [i64; 2]>(*from);
+            let widen = |bytes| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(bytes)));
+            (widen(low), widen(high))
+        }
+    }
+
+    #[inline(always)]
+    fn load_e4m3(self, from: &[E4M3; LANES]) -> Pair {
+        // SAFETY: `self` proves the features.
+        unsafe {
+            let halves = e4m3_as_f16(from);
+            let high = _mm256_extracti128_si256::<1>(halves);
+            (_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(high))
         }
     }
 

@@ -5,8 +5,10 @@ use std::mem::transmute;
 
 use half::{bf16, f16};
 
+use super::avx2::e4m3_as_f16;
 use super::{LANES, Simd};
 use crate::Isa;
+use crate::kv::E4M3;
 
 /// Proof that the processor has AVX-512 F, BW, VL and DQ, and what [`super::Avx2`] proves.
 #[derive(Clone, Copy)]
@@ -69,6 +71,18 @@ impl Simd for Avx512 {
             let wide = _mm512_cvtepu16_epi32(transmute::<[bf16; LANES], __m256i>(*from));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
         }
+    }
+
+    #[inline(always)]
+    fn load_i8(self, from: &[i8; LANES]) -> __m512 {
+        // SAFETY: `self` proves the features; any bits are 16 bytes, or one register.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(transmute::<[i8; LANES], __m128i>(*from))) }
+    }
+
+    #[inline(always)]
+    fn load_e4m3(self, from: &[E4M3; LANES]) -> __m512 {
+        // SAFETY: `self` proves the features, AVX2 among them.
+        unsafe { _mm512_cvtph_ps(e4m3_as_f16(from)) }
     }
 
     #[inline(always)]

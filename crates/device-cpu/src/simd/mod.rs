@@ -25,6 +25,7 @@ pub(crate) use avx512::Avx512;
 use half::{bf16, f16};
 
 use crate::Isa;
+use crate::kv::E4M3;
 
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
@@ -40,6 +41,9 @@ pub(crate) trait Simd: Copy {
     fn store(self, v: Self::V, to: &mut [f32; LANES]);
     fn load_f16(self, from: &[f16; LANES]) -> Self::V;
     fn load_bf16(self, from: &[bf16; LANES]) -> Self::V;
+    fn load_i8(self, from: &[i8; LANES]) -> Self::V;
+    /// 256th parts of the values: what an f16 of the same bits in the same places means.
+    fn load_e4m3(self, from: &[E4M3; LANES]) -> Self::V;
 
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;

@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use super::{LANES, Simd};
+use crate::kv::E4M3;
 
 /// Any processor. Without hardware fused multiply-add it is slow.
 #[derive(Clone, Copy)]
@@ -38,6 +39,18 @@ impl Simd for Portable {
     }
     fn load_bf16(self, from: &[bf16; LANES]) -> Self::V {
         from.map(bf16::to_f32)
+    }
+    fn load_i8(self, from: &[i8; LANES]) -> Self::V {
+        from.map(f32::from)
+    }
+    fn load_e4m3(self, from: &[E4M3; LANES]) -> Self::V {
+        from.map(|x| match x {
+            E4M3::NAN => f32::NAN,
+            E4M3(bits) => {
+                let (sign, rest) = (u16::from(bits & 0x80), u16::from(bits & 0x7f));
+                f16::from_bits(sign << 8 | rest << 7).to_f32()
+            }
+        })
     }
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         zip(a, b, |a, b| a + b)

@@ -5,6 +5,7 @@ use half::{bf16, f16};
 use super::portable::Portable;
 use super::{LANES, Level, Simd, variants};
 use crate::Isa;
+use crate::kv::E4M3;
 
 /// Runs every method on `[a, b, c]` and appends what comes out.
 #[inline(always)]
@@ -32,7 +33,36 @@ fn all_methods<S: Simd>(s: S, x: &[[f32; LANES]; 3], out: &mut Vec<f32>) {
     out.extend([s.sum(a), s.largest(a), s.sum(c), s.largest(c)]);
 }
 
+/// Loads every byte there is.
+#[inline(always)]
+fn all_bytes<S: Simd>(s: S, out: &mut Vec<f32>) {
+    for first in (0..=240).step_by(LANES) {
+        let bytes: [u8; LANES] = std::array::from_fn(|i| first + i as u8);
+        for v in [s.load_i8(&bytes.map(|b| b as i8)), s.load_e4m3(&bytes.map(E4M3))] {
+            let mut lanes = [0.0; LANES];
+            s.store(v, &mut lanes);
+            out.extend(lanes);
+        }
+    }
+}
+
+variants!(fn run_bytes(out: &mut Vec<f32>) = all_bytes);
 variants!(fn run(x: &[[f32; LANES]; 3], out: &mut Vec<f32>) = all_methods);
+
+#[test]
+fn every_byte_loads_alike() {
+    let mut expected = Vec::new();
+    all_bytes(Portable, &mut expected);
+    assert_eq!(expected.len(), 2 * 256);
+    for level in Isa::available().filter_map(Level::new) {
+        let mut got = Vec::new();
+        run_bytes(level, &mut got);
+        for (i, (g, e)) in got.iter().zip(&expected).enumerate() {
+            let same = e.to_bits() == g.to_bits() || (e.is_nan() && g.is_nan());
+            assert!(same, "{:?}, output {i}: {g}, expected {e}", level.isa());
+        }
+    }
+}
 
 const EXTREMES: [f32; 14] = [
     0.0,

@@ -134,6 +134,28 @@ impl<B: Capture> LocalExecutor<B> {
     pub fn model(&self) -> &Model<B> {
         &self.model
     }
+
+    /// Bytes of one block's keys and values over all layers.
+    pub fn block_bytes(&self) -> usize {
+        self.memory.kv.block_bytes(&self.device)
+    }
+
+    /// Copies a block's keys and values out, as the steps so far left them: `block_bytes` of them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn read_block(&self, block: u32, out: &mut [u8]) -> Result<(), DeviceError> {
+        self.memory.kv.read_block(&self.device, block, out)
+    }
+
+    /// Copies into a block what [`LocalExecutor::read_block`] gave for any block. Steps from now on
+    /// find it there.
+    ///
+    /// # Errors
+    /// If the device fails; the block then holds anything.
+    pub fn write_block(&mut self, block: u32, data: &[u8]) -> Result<(), DeviceError> {
+        self.memory.kv.write_block(&self.device, block, data)
+    }
 }
 
 /// Recorded steps are padded to their buckets, which may be larger than any batch.

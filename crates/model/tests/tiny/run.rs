@@ -49,6 +49,15 @@ impl<B: Ops> Runner<B> {
         Runner { model, device, step, ws, kv, bank: AdapterBank::none() }
     }
 
+    /// Copies blocks of another runner's cache into this one's.
+    pub fn take_blocks(&mut self, from: &Runner<B>, theirs: &[u32], ours: &[u32]) {
+        let mut bytes = vec![0; from.kv.block_bytes(&from.device)];
+        for (&their, &our) in theirs.iter().zip(ours) {
+            from.kv.read_block(&from.device, their, &mut bytes).unwrap();
+            self.kv.write_block(&self.device, our, &bytes).unwrap();
+        }
+    }
+
     /// The same with these adapters in slots 1 and on.
     pub fn with_adapters(mut self, adapters: &[&Adapter]) -> Runner<B> {
         let spec = self.model.spec();

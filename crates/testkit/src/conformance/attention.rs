@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use garrison_device::{AttentionShape, BLOCK_SIZE, Batch, KvDtype, KvShape, Ops, StepBuffers, StepLimits};
 
-use super::{Bounds, Case, Visitor, assert_close, buffer, poisoned, results};
+use super::{
+    Bounds, Case, Visitor, assert_close, assert_same_bits, assert_small_error, buffer, poisoned, results,
+};
 use crate::random::Random;
 
 /// Shapes that differ in how many query heads share a KV head, in head size and in window.
@@ -17,6 +19,7 @@ pub(super) fn shapes() -> impl Iterator<Item = AttentionShape> {
         (8, 2, 128, 100),
         (12, 3, 80, u32::MAX),
         (16, 2, 32, 16),
+        (5, 1, 72, u32::MAX),
     ];
     all.into_iter().map(|(n_heads, n_kv_heads, head_dim, window)| AttentionShape {
         n_heads,
@@ -27,11 +30,9 @@ pub(super) fn shapes() -> impl Iterator<Item = AttentionShape> {
     })
 }
 
-pub(super) const DTYPES: [KvDtype; 3] = [KvDtype::F16, KvDtype::BF16, KvDtype::F32];
-
 pub(super) fn visit(visitor: &mut impl Visitor) {
     for shape in shapes() {
-        for dtype in DTYPES {
+        for dtype in KvDtype::ALL {
             // A whole prefill, a decode step beside it, a chunk in the middle, a verification.
             let lens = vec![70, 33, 150, 20];
             let work = vec![(0, 0..70), (1, 32..33), (2, 40..90), (3, 15..20)];
@@ -39,12 +40,47 @@ pub(super) fn visit(visitor: &mut impl Visitor) {
         }
     }
     let long = AttentionShape { window: u32::MAX, ..shapes().nth(1).unwrap() };
-    visitor.visit(Attention {
-        shape: long,
-        dtype: KvDtype::F16,
-        lens: vec![1100],
-        work: vec![(0, 1090..1100)],
-    });
+    for dtype in KvDtype::ALL {
+        visitor.visit(Attention { shape: long, dtype, lens: vec![1100], work: vec![(0, 1090..1100)] });
+    }
+}
+
+/// Checks attention over every type of cache against the formula in f64, with keys and values as they
+/// were before they were stored: normalized squared error at most what the type's rounding gives.
+///
+/// # Panics
+/// If they differ by more.
+pub fn check_attention_against_f64<B: Ops>(device: &B) {
+    for (shape, dtype) in shapes().flat_map(|shape| KvDtype::ALL.map(|dtype| (shape, dtype))) {
+        // Twice and more what the worst of these shapes has.
+        let bound = match dtype {
+            KvDtype::F32 => 1e-13,
+            KvDtype::F16 => 2e-7,
+            KvDtype::BF16 => 1.5e-5,
+            KvDtype::Q8_0 => 1e-4,
+            KvDtype::F8E4M3 => 4e-3,
+        };
+        let scene = Scene::new(device, shape, dtype, &[70, 33, 150, 20]);
+        let work = [(0, 0..70), (1, 32..33), (2, 40..90), (3, 15..20)];
+        let expected: Vec<f32> =
+            work.iter().flat_map(|(seq, tokens)| scene.formula(*seq, tokens.clone())).collect();
+        let what = format!("{}: attention {shape:?} {dtype:?} in f64", device.name());
+        assert_small_error(&scene.attend(&work), &expected, bound, &what);
+    }
+}
+
+/// Checks that blocks copied out and into other places give attention the same bits.
+///
+/// # Panics
+/// If they do not.
+pub fn check_block_copies<B: Ops>(device: &B) {
+    for (shape, dtype) in shapes().flat_map(|shape| KvDtype::ALL.map(|dtype| (shape, dtype))) {
+        let mut scene = Scene::new(device, shape, dtype, &[70, 33]);
+        let work = [(1, 0..33), (0, 60..70)];
+        let expected = scene.attend(&work);
+        scene.swap_blocks();
+        assert_same_bits(&scene.attend(&work), &expected, &format!("copied blocks {shape:?} {dtype:?}"));
+    }
 }
 
 /// Some tokens of a sequence.
@@ -75,11 +111,15 @@ impl Case for Attention {
 pub(super) struct Scene<'a, B: Ops> {
     device: &'a B,
     shape: AttentionShape,
+    kv: KvShape,
     layer: B::KvLayer,
     /// Per sequence.
     tables: Vec<Vec<u32>>,
     /// Per sequence `[tokens, n_heads, head_dim]`.
     queries: Vec<Vec<f32>>,
+    /// Per sequence `[tokens, n_kv_heads, head_dim]`, before they were stored.
+    keys: Vec<Vec<f32>>,
+    values: Vec<Vec<f32>>,
 }
 
 impl<'a, B: Ops> Scene<'a, B> {
@@ -87,8 +127,10 @@ impl<'a, B: Ops> Scene<'a, B> {
         let blocks: usize = lens.iter().map(|len| len.div_ceil(BLOCK_SIZE)).sum();
         let n_blocks = 2 * blocks + 1;
         let AttentionShape { n_heads, n_kv_heads, head_dim, .. } = shape;
-        let layer = device.alloc_kv(&KvShape { n_blocks, n_kv_heads, head_dim, dtype }).unwrap();
-        let mut scene = Scene { device, shape, layer, tables: Vec::new(), queries: Vec::new() };
+        let kv = KvShape { n_blocks, n_kv_heads, head_dim, dtype };
+        let layer = device.alloc_kv(&kv).unwrap();
+        let [queries, keys, values] = Default::default();
+        let mut scene = Scene { device, shape, kv, layer, tables: Vec::new(), queries, keys, values };
         let all: Vec<u32> = (0..n_blocks as u32).collect();
         let row = n_kv_heads * head_dim;
         let nan = vec![f32::NAN; n_blocks * BLOCK_SIZE * row];
@@ -98,9 +140,17 @@ impl<'a, B: Ops> Scene<'a, B> {
         let mut free = (1..=blocks as u32).rev().map(|b| 2 * b);
         for &len in lens {
             let table: Vec<u32> = free.by_ref().take(len.div_ceil(BLOCK_SIZE)).collect();
-            let (k, v) = (random.values(len * row, 4.0), random.values(len * row, 1.0));
+            let mut sized = |amplitude: f32| -> Vec<f32> {
+                // Each 16 values of another size, so that a scale in the wrong place shows.
+                let size = |i: usize| [1.0, 0.25, 0.5, 0.125, 0.0625][i / 16 % 5];
+                let values = random.values(len * row, amplitude).into_iter().enumerate();
+                values.map(|(i, x)| x * size(i)).collect()
+            };
+            let (k, v) = (sized(4.0), sized(1.0));
             scene.store(&table, len, &k, &v);
             scene.tables.push(table);
+            scene.keys.push(k);
+            scene.values.push(v);
             scene.queries.push(random.values(len * n_heads * head_dim, 1.0));
         }
         scene
@@ -112,6 +162,46 @@ impl<'a, B: Ops> Scene<'a, B> {
         let (k, v) = (buffer(self.device, k), buffer(self.device, v));
         let step = step_buffers(self.device, &batch);
         self.device.store_kv(&mut self.layer, &k, &v, &step);
+    }
+
+    /// The formula, in f64.
+    fn formula(&self, seq: usize, tokens: Range<usize>) -> Vec<f32> {
+        let AttentionShape { n_heads, n_kv_heads, head_dim, scale, window } = self.shape;
+        let mut out = Vec::new();
+        for (token, head) in tokens.flat_map(|t| (0..n_heads).map(move |h| (t, h))) {
+            let q = &self.queries[seq][(token * n_heads + head) * head_dim..][..head_dim];
+            let kv_head = head / (n_heads / n_kv_heads);
+            let at = |p: usize| (p * n_kv_heads + kv_head) * head_dim;
+            let seen = (token + 1).saturating_sub(window as usize)..token + 1;
+            let score = |p: usize| -> f64 {
+                let k = &self.keys[seq][at(p)..][..head_dim];
+                q.iter().zip(k).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum::<f64>() * f64::from(scale)
+            };
+            let weights: Vec<f64> = seen.clone().map(|p| score(p).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            for d in 0..head_dim {
+                let value = |p: usize| f64::from(self.values[seq][at(p) + d]);
+                out.push((seen.clone().zip(&weights).map(|(p, w)| w * value(p)).sum::<f64>() / total) as f32);
+            }
+        }
+        out
+    }
+
+    /// Swaps every block of every sequence with one full of NaN, through host memory.
+    fn swap_blocks(&mut self) {
+        let len = self.device.kv_block_bytes(&self.kv);
+        let read = |layer: &B::KvLayer, block| {
+            let mut out = vec![0; len];
+            self.device.read_kv_block(layer, block, &mut out).unwrap();
+            out
+        };
+        for block in self.tables.iter_mut().flatten() {
+            let other = *block - 1;
+            let [ours, nan] = [*block, other].map(|b| read(&self.layer, b));
+            self.device.write_kv_block(&mut self.layer, other, &ours).unwrap();
+            self.device.write_kv_block(&mut self.layer, *block, &nan).unwrap();
+            *block = other;
+        }
     }
 
     /// Values of one token's output.

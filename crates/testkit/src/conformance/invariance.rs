@@ -1,9 +1,9 @@
 //! A row has the same bits whatever is computed beside it.
 
-use garrison_device::Ops;
+use garrison_device::{KvDtype, Ops};
 use garrison_types::TensorType;
 
-use super::attention::{DTYPES, Scene, Work, shapes};
+use super::attention::{Scene, Work, shapes};
 use super::matmul::activations;
 use super::{assert_same_bits, buffer, poisoned, results, vector, weight};
 use crate::random::{Random, blocks};
@@ -20,7 +20,7 @@ pub fn check_batch_invariance<B: Ops>(device: &B) {
     super::lora::check_rows(device);
     check_rms_norm(device);
     for shape in shapes() {
-        for dtype in DTYPES {
+        for dtype in KvDtype::ALL {
             check_attention(&Scene::new(device, shape, dtype, &[120, 50]), &format!("{shape:?} {dtype:?}"));
         }
     }

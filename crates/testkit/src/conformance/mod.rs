@@ -15,6 +15,7 @@ mod matmul;
 mod rope;
 mod rows;
 
+pub use attention::{check_attention_against_f64, check_block_copies};
 use garrison_device::{Device, Ops, WeightView};
 use garrison_device_cpu::CpuDevice;
 use garrison_types::TensorType;

@@ -13,9 +13,8 @@
 use std::ops::Range;
 
 use garrison_device::BLOCK_SIZE;
-use half::{bf16, f16};
 
-use crate::kv::Cells;
+use crate::kv::{Cell, Cells, GROUP, Tile};
 use crate::simd::{LANES, Simd, variants};
 
 /// Positions whose scores are kept at a time.
@@ -28,33 +27,7 @@ pub(super) const SPAN: usize = 512;
 /// The most rows at a time: 6 rows of 2 registers, a key and a query fill AVX2's 16.
 const MAX_ROWS: usize = 6;
 
-const _: () = assert!(BLOCK_SIZE == LANES && SPAN.is_multiple_of(TILE));
-
-/// A storage type of keys and values.
-pub(super) trait KvElement: Copy + Into<f64> + bytemuck::Zeroable + Send + Sync {
-    fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::V;
-}
-
-impl KvElement for f16 {
-    #[inline(always)]
-    fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::V {
-        s.load_f16(from)
-    }
-}
-
-impl KvElement for bf16 {
-    #[inline(always)]
-    fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::V {
-        s.load_bf16(from)
-    }
-}
-
-impl KvElement for f32 {
-    #[inline(always)]
-    fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::V {
-        s.load(from)
-    }
-}
+const _: () = assert!(BLOCK_SIZE == LANES && SPAN.is_multiple_of(TILE) && GROUP.is_multiple_of(LANES));
 
 /// The query heads of some tokens of one sequence that read one KV head.
 pub(super) struct Queries<'a, E> {
@@ -67,7 +40,7 @@ pub(super) struct Queries<'a, E> {
     pub(super) window: u32,
     /// Query heads per KV head.
     pub(super) group: usize,
-    /// `[tokens, group, head_dim]`, already multiplied by the scale.
+    /// `[tokens, group, head_dim]`, already multiplied by the scale and by [`Cell::UNIT`].
     pub(super) q: &'a [f32],
 }
 
@@ -127,10 +100,9 @@ impl<'a> Partial<'a> {
 /// What some rows see of a tile, positions counted from where the tile begins.
 struct Seen<'a, E> {
     range: Range<usize>,
-    /// Per block `[head_dim, BLOCK_SIZE]`; empty where nothing is seen.
-    keys: [&'a [[E; LANES]]; BLOCKS],
-    /// Per block `[BLOCK_SIZE, value_stride]`, in vectors.
-    values: [&'a [[E; LANES]]; BLOCKS],
+    /// Per block; empty where nothing is seen.
+    keys: [Tile<'a, E>; BLOCKS],
+    values: [Tile<'a, E>; BLOCKS],
 }
 
 impl<E> Seen<'_, E> {
@@ -145,14 +117,14 @@ impl<E> Seen<'_, E> {
     }
 }
 
-variants!(pub(super) fn attend<E: KvElement>(queries: &Queries<'_, E>, span: usize, partial: &mut Partial<'_>)
+variants!(pub(super) fn attend<E: Cell>(queries: &Queries<'_, E>, span: usize, partial: &mut Partial<'_>)
     = attend_span);
 variants!(pub(super) fn merge(total: &mut Partial<'_>, part: &Partial<'_>) = merge_spans);
-variants!(pub(super) fn finish(total: &Partial<'_>, row: usize, dst: &mut [f32]) = finish_row);
+variants!(pub(super) fn finish(total: &Partial<'_>, row: usize, unit: f32, dst: &mut [f32]) = finish_row);
 
 /// Adds what the queries see of span number `span` to `partial`.
 #[inline(always)]
-pub(super) fn attend_span<S: Simd, E: KvElement>(
+pub(super) fn attend_span<S: Simd, E: Cell>(
     s: S,
     queries: &Queries<'_, E>,
     span: usize,
@@ -180,19 +152,20 @@ pub(super) fn attend_span<S: Simd, E: KvElement>(
 
 /// Finds the blocks of the part of a tile that is seen.
 #[inline(always)]
-fn look_up<'a, E: KvElement>(queries: &Queries<'a, E>, tile: usize, range: Range<usize>) -> Seen<'a, E> {
-    let mut seen = Seen { range, keys: [&[]; BLOCKS], values: [&[]; BLOCKS] };
+fn look_up<'a, E: Cell>(queries: &Queries<'a, E>, tile: usize, range: Range<usize>) -> Seen<'a, E> {
+    let nothing = Tile { scales: &[], cells: &[] };
+    let mut seen = Seen { range, keys: [nothing; BLOCKS], values: [nothing; BLOCKS] };
     for b in seen.range.start / BLOCK_SIZE..seen.range.end.div_ceil(BLOCK_SIZE) {
         let block = queries.table[tile * BLOCKS + b];
-        seen.keys[b] = queries.cells.key_tile(block, queries.kv_head).as_chunks().0;
-        seen.values[b] = queries.cells.value_tile(block, queries.kv_head).as_chunks().0;
+        seen.keys[b] = queries.cells.key_tile(block, queries.kv_head);
+        seen.values[b] = queries.cells.value_tile(block, queries.kv_head);
     }
     seen
 }
 
 /// Splits rows that see the same into calls of about equal size.
 #[inline(always)]
-fn attend_alike<S: Simd, E: KvElement>(
+fn attend_alike<S: Simd, E: Cell>(
     s: S,
     queries: &Queries<'_, E>,
     rows: Range<usize>,
@@ -220,7 +193,7 @@ type Scores<const R: usize> = [[[f32; LANES]; BLOCKS]; R];
 
 /// Adds what is seen to the `R` rows from `row` on.
 #[inline(always)]
-fn attend_rows<S: Simd, E: KvElement, const R: usize>(
+fn attend_rows<S: Simd, E: Cell, const R: usize>(
     s: S,
     queries: &Queries<'_, E>,
     row: usize,
@@ -239,29 +212,45 @@ fn attend_rows<S: Simd, E: KvElement, const R: usize>(
 
 /// `scores[r][p] = q[r] . k[p]`; minus infinity where not seen.
 #[inline(always)]
-fn score<S: Simd, E: KvElement, const R: usize>(
+fn score<S: Simd, E: Cell, const R: usize>(
     s: S,
     q: &[&[f32]; R],
     seen: &Seen<'_, E>,
     scores: &mut Scores<R>,
 ) {
-    let dim = q[0].len();
-    let q: [&[f32]; R] = std::array::from_fn(|r| &q[r][..dim]);
     for (b, range) in seen.blocks() {
-        let keys = &seen.keys[b][..dim];
-        let mut sums = [s.splat(0.0); R];
-        for d in 0..dim {
-            let k = E::load(s, &keys[d]);
-            for r in 0..R {
-                sums[r] = s.fma(s.splat(q[r][d]), k, sums[r]);
+        let Tile { scales, cells } = seen.keys[b];
+        let sums = if E::SCALED {
+            let mut sums = [s.splat(0.0); R];
+            for (g, (keys, scale)) in cells.chunks(GROUP).zip(scales).enumerate() {
+                let dots: [S::V; R] = dot(s, &std::array::from_fn(|r| &q[r][g * GROUP..]), keys);
+                let scale = s.load_f16(scale);
+                sums = std::array::from_fn(|r| s.fma(dots[r], scale, sums[r]));
             }
-        }
+            sums
+        } else {
+            dot(s, q, cells)
+        };
         for (scores, sum) in scores.iter_mut().zip(sums) {
             s.store(sum, &mut scores[b]);
             scores[b][..range.start].fill(f32::NEG_INFINITY);
             scores[b][range.end..].fill(f32::NEG_INFINITY);
         }
     }
+}
+
+/// `q[r] . k[p]` over as many coordinates as there are `keys`.
+#[inline(always)]
+fn dot<S: Simd, E: Cell, const R: usize>(s: S, q: &[&[f32]; R], keys: &[[E; LANES]]) -> [S::V; R] {
+    let q: [&[f32]; R] = std::array::from_fn(|r| &q[r][..keys.len()]);
+    let mut sums = [s.splat(0.0); R];
+    for d in 0..keys.len() {
+        let k = E::load(s, &keys[d]);
+        for r in 0..R {
+            sums[r] = s.fma(s.splat(q[r][d]), k, sums[r]);
+        }
+    }
+    sums
 }
 
 /// Turns scores into weights relative to the largest score so far, and returns by how much the
@@ -302,7 +291,7 @@ fn soften<S: Simd, E, const R: usize>(
 /// `out[r] = out[r] * shrink[r] + sum_p weights[r][p] * v[p]`, over what is seen only: an unseen
 /// value may be left over from another sequence and not even be a number.
 #[inline(always)]
-fn weigh<S: Simd, E: KvElement, const R: usize>(
+fn weigh<S: Simd, E: Cell, const R: usize>(
     s: S,
     weights: &Scores<R>,
     seen: &Seen<'_, E>,
@@ -311,11 +300,37 @@ fn weigh<S: Simd, E: KvElement, const R: usize>(
 ) {
     let out = out.as_chunks_mut::<LANES>().0;
     let vectors = out.len() / R;
-    for c in 0..vectors {
+    if !E::SCALED {
+        return weigh_columns(s, weights, seen, shrink, 0..vectors, out);
+    }
+    let mut scaled = [[[0.0; LANES]; BLOCKS]; R];
+    for first in (0..vectors).step_by(GROUP / LANES) {
+        for (b, _) in seen.blocks() {
+            let scale = s.load_f16(&seen.values[b].scales[first * LANES / GROUP]);
+            for (scaled, weights) in scaled.iter_mut().zip(weights) {
+                s.store(s.mul(s.load(&weights[b]), scale), &mut scaled[b]);
+            }
+        }
+        weigh_columns(s, &scaled, seen, shrink, first..vectors.min(first + GROUP / LANES), out);
+    }
+}
+
+/// [`weigh`] for some of the columns of `out`, `[R, vectors]`.
+#[inline(always)]
+fn weigh_columns<S: Simd, E: Cell, const R: usize>(
+    s: S,
+    weights: &Scores<R>,
+    seen: &Seen<'_, E>,
+    shrink: &[f32; R],
+    columns: Range<usize>,
+    out: &mut [[f32; LANES]],
+) {
+    let vectors = out.len() / R;
+    for c in columns {
         let mut sums: [S::V; R] =
             std::array::from_fn(|r| s.mul(s.load(&out[r * vectors + c]), s.splat(shrink[r])));
         for (b, range) in seen.blocks() {
-            let values = &seen.values[b][..BLOCK_SIZE * vectors];
+            let values = &seen.values[b].cells[..BLOCK_SIZE * vectors];
             if range.len() == BLOCK_SIZE {
                 for p in 0..BLOCK_SIZE {
                     let v = E::load(s, &values[p * vectors + c]);
@@ -365,12 +380,12 @@ pub(super) fn merge_spans<S: Simd>(s: S, total: &mut Partial<'_>, part: &Partial
     }
 }
 
-/// Writes one row's output `[head_dim]`.
+/// Writes one row's output `[head_dim]`, of values in the given unit.
 #[inline(always)]
-pub(super) fn finish_row<S: Simd>(s: S, total: &Partial<'_>, row: usize, dst: &mut [f32]) {
+pub(super) fn finish_row<S: Simd>(s: S, total: &Partial<'_>, row: usize, unit: f32, dst: &mut [f32]) {
     let stride = total.out.len() / total.sum.len();
     let out = total.out[row * stride..][..stride].as_chunks::<LANES>().0;
-    let sum = s.splat(total.sum[row]);
+    let sum = s.splat(total.sum[row] / unit);
     for (dst, out) in dst.chunks_mut(LANES).zip(out) {
         let y = s.div(s.load(out), sum);
         match <&mut [f32; LANES]>::try_from(&mut *dst) {

@@ -13,10 +13,10 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use garrison_device::AttentionShape;
-use kernel::{KvElement, Partial, Queries, SPAN};
+use kernel::{Partial, Queries, SPAN};
 
 use super::Run;
-use crate::kv::{Cells, KvCells, KvLayer};
+use crate::kv::{Cell, Cells, KvLayer, with_cells};
 use crate::pool::Disjoint;
 
 /// Rows (query heads of tokens) that a tile aims for: enough to reuse what is loaded, few enough
@@ -100,11 +100,7 @@ pub(crate) fn attention(
     );
     assert!(shape.n_heads.is_multiple_of(shape.n_kv_heads), "{shape:?}");
     let dst = Disjoint::new(dst);
-    match &layer.cells {
-        KvCells::F16(cells) => Call { run, dst, q, cells, step, shape, scratch }.go(),
-        KvCells::BF16(cells) => Call { run, dst, q, cells, step, shape, scratch }.go(),
-        KvCells::F32(cells) => Call { run, dst, q, cells, step, shape, scratch }.go(),
-    }
+    with_cells!(&layer.cells, cells => Call { run, dst, q, cells, step, shape, scratch }.go());
 }
 
 /// The arguments of one call.
@@ -118,7 +114,7 @@ struct Call<'a, E> {
     scratch: &'a Scratch,
 }
 
-impl<E: KvElement> Call<'_, E> {
+impl<E: Cell> Call<'_, E> {
     fn go(&self) {
         let mut plan = self.scratch.plan.lock().unwrap_or_else(PoisonError::into_inner);
         let Plan { tiles, parts } = &mut *plan;
@@ -222,9 +218,10 @@ impl<E: KvElement> Call<'_, E> {
     /// Puts scaled queries in `q` and everything together.
     fn queries<'q>(&'q self, tile: &Tile, kv_head: usize, q: &'q mut [f32]) -> Queries<'q, E> {
         let len = self.group() * self.shape.head_dim;
+        let scale = self.shape.scale * E::UNIT;
         for (token, to) in tile.tokens.clone().zip(q.chunks_exact_mut(len)) {
             for (to, from) in to.iter_mut().zip(&self.q[self.heads(token, kv_head)]) {
-                *to = from * self.shape.scale;
+                *to = from * scale;
             }
         }
         let Step { positions, blocks, block_start, .. } = self.step;
@@ -244,7 +241,7 @@ impl<E: KvElement> Call<'_, E> {
             // SAFETY: a token's heads of one KV head belong to one task.
             let dst = unsafe { self.dst.slice(self.heads(token, kv_head)) };
             for (j, dst) in dst.chunks_exact_mut(self.shape.head_dim).enumerate() {
-                kernel::finish(self.run.level, total, i * self.group() + j, dst);
+                kernel::finish(self.run.level, total, i * self.group() + j, E::UNIT, dst);
             }
         }
     }

@@ -28,13 +28,31 @@ fn shape(n_heads: usize, n_kv_heads: usize, head_dim: usize, window: u32) -> Att
     AttentionShape { n_heads, n_kv_heads, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), window }
 }
 
+/// A head's values as stored.
+fn rounded(head: &[f32], dtype: KvDtype) -> Vec<f32> {
+    let each = |round: &dyn Fn(f32) -> f32| head.iter().map(|&x| round(x)).collect();
+    match dtype {
+        KvDtype::F32 => head.to_vec(),
+        KvDtype::F16 => each(&|x| half::f16::from_f32(x).to_f32()),
+        KvDtype::BF16 => each(&|x| half::bf16::from_f32(x).to_f32()),
+        KvDtype::F8E4M3 => each(&|x| {
+            // 3 bits after the leading one; all values here are in range.
+            let step = 2f32.powi((x.abs().log2().floor() as i32).max(-6) - 3);
+            (x / step).round_ties_even() * step
+        }),
+        KvDtype::Q8_0 => {
+            let group = |x: &[f32]| {
+                let largest = x.iter().fold(0f32, |a, x| a.max(x.abs()));
+                let scale = half::f16::from_f32(largest / 127.0).to_f32();
+                x.iter().map(|x| (x * (127.0 / largest)).round_ties_even() * scale).collect::<Vec<f32>>()
+            };
+            head.chunks(32).flat_map(group).collect()
+        }
+    }
+}
+
 impl Scene {
     fn new(shape: AttentionShape, dtype: KvDtype, lens: &[usize]) -> Scene {
-        let round = |x: f32| match dtype {
-            KvDtype::F32 => x,
-            KvDtype::F16 => half::f16::from_f32(x).to_f32(),
-            KvDtype::BF16 => half::bf16::from_f32(x).to_f32(),
-        };
         let blocks: usize = lens.iter().map(|l| l.div_ceil(BLOCK_SIZE)).sum();
         let kv = KvShape {
             n_blocks: 2 * blocks + 1,
@@ -57,16 +75,19 @@ impl Scene {
                 (0..len.div_ceil(BLOCK_SIZE)).map(|b| (2 * (blocks - next - b)) as u32).collect();
             next += table.len();
             let seed = 10 * i as u64;
-            let k: Vec<f32> = values(len * row, seed + 1).into_iter().map(|x| round(4.0 * x)).collect();
-            let v: Vec<f32> = values(len * row, seed + 2).into_iter().map(round).collect();
+            // Of all sizes, so that a scale in the wrong place shows.
+            let sized = |(i, x): (usize, f32)| x * [1.0, 0.25, 0.0625][i / 32 % 3];
+            let sized_values = |seed| values(len * row, seed).into_iter().enumerate().map(sized);
+            let k: Vec<f32> = sized_values(seed + 1).map(|x| 4.0 * x).collect();
+            let v: Vec<f32> = sized_values(seed + 2).collect();
             let slots: Vec<u32> = (0..len)
                 .map(|p| table[p / BLOCK_SIZE] * BLOCK_SIZE as u32 + (p % BLOCK_SIZE) as u32)
                 .collect();
             store_kv(run, &mut scene.layer, &k, &v, &slots);
             scene.q.push(values(len * shape.n_heads * shape.head_dim, seed + 3));
             scene.tables.push(table);
-            scene.k.push(k);
-            scene.v.push(v);
+            scene.k.push(k.chunks(shape.head_dim).flat_map(|head| rounded(head, dtype)).collect());
+            scene.v.push(v.chunks(shape.head_dim).flat_map(|head| rounded(head, dtype)).collect());
         }
         scene
     }
@@ -136,9 +157,10 @@ fn every_variant_follows_the_formula() {
         shape(7, 1, 64, 37),
         shape(8, 2, 128, 100),
         shape(16, 2, 32, u32::MAX),
+        shape(5, 1, 72, u32::MAX),
     ];
     for shape in shapes {
-        for dtype in [KvDtype::F16, KvDtype::BF16, KvDtype::F32] {
+        for dtype in KvDtype::ALL {
             let scene = Scene::new(shape, dtype, &[1, 17, 150, 64]);
             for_every_run(|run, isa| {
                 let work = [(2, 0..150), (0, 0..1), (3, 63..64), (1, 3..17)];
@@ -177,13 +199,16 @@ fn long_contexts_follow_the_formula() {
 /// of threads, and when its context is split over threads.
 #[test]
 fn outputs_do_not_depend_on_the_batch() {
-    for (shape, len) in [
-        (shape(4, 1, 16, u32::MAX), 1100),
-        (shape(4, 1, 16, 600), 1100),
-        (shape(14, 2, 24, u32::MAX), 200),
-        (shape(9, 3, 64, 33), 200),
+    for (shape, dtype, len) in [
+        (shape(4, 1, 16, u32::MAX), KvDtype::F16, 1100),
+        (shape(4, 1, 16, 600), KvDtype::F16, 1100),
+        (shape(14, 2, 24, u32::MAX), KvDtype::F16, 200),
+        (shape(9, 3, 64, 33), KvDtype::F16, 200),
+        (shape(6, 2, 40, u32::MAX), KvDtype::Q8_0, 1100),
+        (shape(9, 3, 64, 33), KvDtype::Q8_0, 200),
+        (shape(4, 1, 64, 600), KvDtype::F8E4M3, 1100),
     ] {
-        let scene = Scene::new(shape, KvDtype::F16, &[len, 70]);
+        let scene = Scene::new(shape, dtype, &[len, 70]);
         let pools = [1, 2, 3, 16].map(|n| Pool::new(NonZeroUsize::new(n).unwrap()));
         for isa in Isa::available() {
             let level = Level::new(isa).unwrap();
@@ -224,8 +249,13 @@ fn outputs_do_not_depend_on_the_batch() {
 
 #[test]
 fn the_kernel_means_the_same_on_any_width() {
-    let scene = Scene::new(shape(7, 1, 40, 300), KvDtype::F16, &[700]);
-    let KvCells::F16(cells) = &scene.layer.cells else { unreachable!() };
+    for dtype in KvDtype::ALL {
+        let scene = Scene::new(shape(7, 1, 40, 300), dtype, &[700]);
+        with_cells!(&scene.layer.cells, cells => check_widths(&scene, cells));
+    }
+}
+
+fn check_widths<E: Cell>(scene: &Scene, cells: &Cells<E>) {
     let queries = Queries {
         cells,
         kv_head: 0,
@@ -280,8 +310,8 @@ fn speed() {
     let pool = Pool::new(NonZeroUsize::MIN);
     let run = Run { pool: &pool, level: Level::new(Isa::detect()).unwrap() };
     let scratch = Scratch::new(1);
-    for len in [512, 8192] {
-        let scene = Scene::new(shape, KvDtype::F16, &[len]);
+    for (len, dtype) in [512, 8192].into_iter().flat_map(|len| KvDtype::ALL.map(|dtype| (len, dtype))) {
+        let scene = Scene::new(shape, dtype, &[len]);
         for tokens in [len - 512..len, len - 1..len] {
             let measure = |_| {
                 // The clock may be as coarse as the scheduler's tick, a few milliseconds.
@@ -295,7 +325,12 @@ fn speed() {
             let best = (0..9).map(measure).min().unwrap();
             let seen: usize = tokens.clone().map(|t| t + 1).sum();
             let gflops = (seen * 4 * shape.n_heads * shape.head_dim) as f64 / best as f64;
-            println!("{} tokens at {len}: {:.3} ms, {gflops:.1} GFLOP/s", tokens.len(), best as f64 / 1e6);
+            println!(
+                "{}, {} tokens at {len}: {:.3} ms, {gflops:.1} GFLOP/s",
+                dtype.name(),
+                tokens.len(),
+                best as f64 / 1e6
+            );
         }
     }
 }
