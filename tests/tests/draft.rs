@@ -10,7 +10,7 @@ use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_engine::{Engine, EngineConfig, Event, LocalExecutor, Request, Stream};
 use garrison_gguf::Source;
 use garrison_model::Model;
-use garrison_tokenizer::{ChatInput, ChatMessage, ChatTemplate, Tokenizer};
+use garrison_tokenizer::{ChatMessage, ChatTemplate, Tokenizer};
 use garrison_types::StopConditions;
 use serde_json::Value;
 
@@ -45,14 +45,10 @@ fn prompts(source: &Source, tokenizer: &Tokenizer) -> Vec<Vec<u32>> {
     let cases = std::fs::read_to_string(file("eval.jsonl")).unwrap();
     let prompt = |line: &str| {
         let case: Value = serde_json::from_str(line).unwrap();
-        let turn = |turn: &Value| ChatMessage {
-            role: turn["role"].as_str().unwrap().to_owned(),
-            content: Some(turn["content"].as_str().unwrap().to_owned()),
-            ..ChatMessage::default()
-        };
-        let messages = case["messages"].as_array().unwrap().iter().map(turn).collect();
-        let input = ChatInput { messages, add_generation_prompt: true, ..ChatInput::default() };
-        tokenizer.encode_rendered(&template.render(&input).unwrap())
+        let text = |turn: &Value, field: &str| turn[field].as_str().unwrap().to_owned();
+        let turn = |turn: &Value| ChatMessage::text(text(turn, "role"), text(turn, "content"));
+        let input = tokenizer.chat_input(case["messages"].as_array().unwrap().iter().map(turn).collect());
+        tokenizer.encode_chat(&template, &input).unwrap()
     };
     cases.lines().step_by(4).map(prompt).collect()
 }

@@ -176,11 +176,20 @@ impl Engine {
     /// # Errors
     /// If the request can never run here, the queue is full, or the engine takes no more.
     pub fn submit(&self, request: Request) -> Result<Stream, SubmitError> {
+        if self.shared.draining.load(Ordering::SeqCst) && !self.is_stopped() {
+            return Err(SubmitError::Draining);
+        }
+        self.submit_again(request)
+    }
+
+    /// The same for what goes on with a request that was accepted: such a request runs to its end while
+    /// the engine drains.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`], but for [`SubmitError::Draining`].
+    pub fn submit_again(&self, request: Request) -> Result<Stream, SubmitError> {
         if self.is_stopped() {
             return Err(SubmitError::Stopped);
-        }
-        if self.shared.draining.load(Ordering::SeqCst) {
-            return Err(SubmitError::Draining);
         }
         let max_len = self.check(&request)?;
         let full = || SubmitError::QueueFull {
@@ -247,7 +256,7 @@ impl Engine {
         self.shared.counters.snapshot(self.shared.in_flight.taken(), self.shared.queued.taken())
     }
 
-    /// From now on refuses requests; those accepted are finished.
+    /// From now on refuses requests; those accepted are finished, and so is what goes on with them.
     pub fn drain(&self) {
         self.shared.draining.store(true, Ordering::SeqCst);
     }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::error::Fault;
 use crate::flags::{EngineFlags, ServeFlags};
-use crate::source::{ModelRef, TINY};
+use crate::source::{AdapterRef, ModelRef, TINY};
 
 /// Everything `serve` needs to know.
 #[derive(Debug)]
@@ -55,6 +55,10 @@ pub(crate) struct EngineSettings {
     pub(crate) adapter_slots: usize,
     /// Where clients may load adapters from.
     pub(crate) adapter_dirs: Vec<PathBuf>,
+    /// Whether they may name repositories of the hub.
+    pub(crate) adapter_hub: bool,
+    /// Whether a request's tokens are the same in any company, for backends where that costs something.
+    pub(crate) batch_invariant: bool,
 }
 
 /// Where to compute.
@@ -76,7 +80,7 @@ pub(crate) struct ModelEntry {
     /// A smaller model that guesses what it will say.
     pub(crate) draft: Option<DraftEntry>,
     /// LoRA adapters by the names that clients ask for.
-    pub(crate) adapters: BTreeMap<String, PathBuf>,
+    pub(crate) adapters: BTreeMap<String, AdapterRef>,
 }
 
 impl ModelEntry {
@@ -155,6 +159,8 @@ struct EngineSection {
     max_stall_ms: Option<u32>,
     adapter_slots: Option<usize>,
     adapter_dirs: Option<Vec<PathBuf>>,
+    adapter_hub: Option<bool>,
+    batch_invariant: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -165,7 +171,7 @@ struct ModelSection {
     quantize: Option<String>,
     draft: Option<String>,
     #[serde(default)]
-    adapters: BTreeMap<String, PathBuf>,
+    adapters: BTreeMap<String, String>,
 }
 
 impl Config {
@@ -189,8 +195,9 @@ impl Config {
             engine.max_waiting_per_key = engine.max_waiting.div_ceil(2);
         }
         let models = resolve_models(flags, &file.model)?;
-        let adapters = models.iter().any(|m| !m.adapters.is_empty()) || !engine.adapter_dirs.is_empty();
-        if file.engine.adapter_slots.is_none() && !adapters {
+        let loadable = engine.adapter_hub || !engine.adapter_dirs.is_empty();
+        let adapters = models.iter().any(|m| !m.adapters.is_empty());
+        if file.engine.adapter_slots.is_none() && !adapters && !loadable {
             engine.adapter_slots = 0;
         }
         Ok(Config { server, engine, models })
@@ -243,6 +250,8 @@ impl EngineSettings {
                 }
             },
             adapter_dirs: file.adapter_dirs.clone().unwrap_or_default(),
+            adapter_hub: file.adapter_hub.unwrap_or(false),
+            batch_invariant: file.batch_invariant.unwrap_or(true),
             max_stall: match file.max_stall_ms.unwrap_or(250) {
                 0 => None,
                 ms => Some(Duration::from_millis(ms.into())),
@@ -292,12 +301,13 @@ fn resolve_models(flags: &ServeFlags, file: &[ModelSection]) -> Result<Vec<Model
             let name = section.name.clone().unwrap_or_else(|| model.name(&section.source));
             let own = section.quantize.as_deref().map(parse_mix).transpose()?;
             let draft = section.draft.as_deref().map(DraftEntry::parse).transpose()?;
+            let adapter = |(name, text): (&String, &String)| Ok((name.clone(), AdapterRef::parse(text)?));
             entries.push(ModelEntry {
                 name,
                 model,
                 quantize: quantize.or(own),
                 draft,
-                adapters: section.adapters.clone(),
+                adapters: section.adapters.iter().map(adapter).collect::<Result<_, Fault>>()?,
             });
         }
     }
@@ -325,7 +335,7 @@ fn resolve_models(flags: &ServeFlags, file: &[ModelSection]) -> Result<Vec<Model
             text.split_once('=')
                 .filter(|(name, path)| !name.is_empty() && !path.is_empty())
                 .ok_or_else(|| Fault::usage(format!("--adapter \"{text}\" should be NAME=PATH")))?;
-        if entry.adapters.insert(name.to_owned(), path.into()).is_some() {
+        if entry.adapters.insert(name.to_owned(), AdapterRef::parse(path)?).is_some() {
             return Err(Fault::usage(format!("--adapter {name} is given twice; give them different names")));
         }
     }
@@ -389,6 +399,7 @@ mod tests {
         assert_eq!((c.server.port, c.engine.max_seqs, c.engine.max_batch_tokens), (1, 4, 512));
         assert_eq!(c.engine.kv_dtype, KvDtype::BF16);
         assert!(c.server.host.is_loopback());
+        assert!(c.engine.batch_invariant && !c.engine.adapter_hub && c.engine.adapter_slots == 0);
         assert_eq!(c.models[0].name, TINY.name);
     }
 
@@ -409,6 +420,8 @@ mod tests {
                 "\"a\"",
             ),
             ("[[model]]\nsource = \"garrison-tiny\"\nquantize = \"Q9\"\n", "Q9"),
+            ("[[model]]\nsource = \"garrison-tiny\"\nadapters = { a = \"hf:a/b:../c\" }\n", "hf:a/b:../c"),
+            ("[engine]\nbatch_invariant = 1\n", "line 2"),
             ("[[model]]\nsource = \"garrison-tiny\"\ndraft = \"no-such\"\n", "no-such"),
             ("= 3", "line 1"),
         ] {

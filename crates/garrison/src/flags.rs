@@ -78,8 +78,8 @@ pub(crate) struct ServeFlags {
     /// the same and come sooner. With several models, say `draft` in garrison.toml.
     #[arg(long, value_name = "M")]
     pub(crate) draft_model: Option<String>,
-    /// A LoRA adapter, a PEFT folder or a GGUF file, that clients ask for by its name. May be given
-    /// several times. With several models, say `adapters` in garrison.toml.
+    /// A LoRA adapter, a PEFT folder or a GGUF file or hf:OWNER/REPO[:FOLDER or FILE], that clients ask
+    /// for by its name. May be given several times. With several models, say `adapters` in garrison.toml.
     #[arg(long, value_name = "NAME=PATH")]
     pub(crate) adapter: Vec<String>,
     #[command(flatten)]

@@ -1,25 +1,30 @@
-//! Models from the Hugging Face hub, through hf-hub: into the cache that other tools use too,
+//! Models and adapters from the Hugging Face hub, through hf-hub: into the cache that other tools use too,
 //! with progress, resume, and a checksum before a file counts as there.
 //!
 //! hf-hub keeps a half-downloaded file as `<blob>.part` and goes on from its end. It does not
 //! compare what arrived with what was announced, so that is done here: the size always, and the
 //! SHA-256 that the hub gives as the entity tag of large files.
 
-use std::fs;
-use std::io::{self, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+mod progress;
 
-use hf_hub::api::Progress;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo};
 use sha2::{Digest, Sha256};
 
 use crate::error::Fault;
-use crate::source::HubModel;
+use crate::source::{HubModel, is_plain_path};
+use progress::Bar;
 
 /// Which quantization to take when the user names none: the usual balance first.
 const PREFERRED: [&str; 5] = ["q4_k_m", "q4_k_s", "q4_0", "q8_0", "f16"];
+/// What a PEFT adapter is made of.
+const PEFT: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
+/// Bytes of a file of an adapter at most: clients may have adapters downloaded.
+const MAX_ADAPTER_FILE: u64 = 4 << 30;
 
 /// The model's path in the local cache, if all of it is there.
 pub(crate) fn cached(model: &HubModel) -> Option<PathBuf> {
@@ -47,26 +52,56 @@ pub(crate) fn ensure(model: &HubModel) -> Result<PathBuf, Fault> {
 /// # Errors
 /// As [`ensure`].
 pub(crate) fn pull(model: &HubModel) -> Result<PathBuf, Fault> {
-    let api = ApiBuilder::from_env()
-        .with_progress(false)
-        .with_retries(3)
-        .build()
-        .map_err(|e| Fault::failed(format!("the hub client cannot start: {e}")))?;
-    let repo = api.model(model.repo.clone());
-    let files = wanted_files(&repo, model)?;
-    let mut first = None;
-    for file in &files.names {
-        let path = download(&api, &repo, &model.repo, file)?;
-        first.get_or_insert(path);
+    let hub = Hub::open(model)?;
+    hub.fetch(&hub.model_files()?, u64::MAX)
+}
+
+/// An adapter's path in the local cache, downloaded first if need be: a PEFT folder or a GGUF file.
+///
+/// # Errors
+/// If the hub cannot be reached, has no such adapter, or sends something else than it announced.
+pub(crate) fn ensure_adapter(adapter: &HubModel) -> Result<PathBuf, Fault> {
+    if let Some(path) = cached_adapter(adapter) {
+        return Ok(path);
     }
-    let first = first.ok_or_else(|| Fault::failed(format!("{model} has nothing to download")))?;
-    match files.kind {
-        FileKind::Gguf => Ok(first),
-        FileKind::Safetensors => first
-            .parent()
-            .map(Path::to_owned)
-            .ok_or_else(|| Fault::failed(format!("{} has no parent folder", first.display()))),
+    let hub = Hub::open(adapter)?;
+    let path = hub.fetch(&hub.adapter_files()?, MAX_ADAPTER_FILE)?;
+    // Its names are plain and so are those that the hub gave it, so this holds; but clients may ask for it.
+    let inside = Cache::from_env()
+        .path()
+        .canonicalize()
+        .is_ok_and(|cache| path.canonicalize().is_ok_and(|path| path.starts_with(cache)));
+    if !inside {
+        return Err(Fault::failed(format!("{adapter} leads out of the hub's cache")));
     }
+    Ok(path)
+}
+
+fn cached_adapter(adapter: &HubModel) -> Option<PathBuf> {
+    let cache = Cache::from_env().repo(Repo::model(adapter.repo.clone()));
+    match &adapter.file {
+        Some(file) if is_gguf(file) => cache.get(file),
+        _ => {
+            let [config, weights] = PEFT.map(|name| cache.get(&inside(adapter, name)));
+            weights.and(config)?.parent().map(Path::to_owned)
+        }
+    }
+}
+
+fn is_gguf(name: &str) -> bool {
+    name.ends_with(".gguf")
+}
+
+/// A file of an adapter's folder, or of its repository if it names none.
+fn inside(adapter: &HubModel, name: &str) -> String {
+    adapter.file.as_ref().map_or_else(|| name.to_owned(), |folder| format!("{folder}/{name}"))
+}
+
+/// A repository on the hub, and what is wanted of it.
+struct Hub<'a> {
+    api: Api,
+    repo: ApiRepo,
+    wanted: &'a HubModel,
 }
 
 struct Files {
@@ -79,15 +114,108 @@ enum FileKind {
     Safetensors,
 }
 
-fn wanted_files(repo: &ApiRepo, model: &HubModel) -> Result<Files, Fault> {
-    if let Some(file) = &model.file {
-        return Ok(Files { names: split_parts(file), kind: FileKind::Gguf });
+impl Hub<'_> {
+    fn open(wanted: &HubModel) -> Result<Hub<'_>, Fault> {
+        let api = ApiBuilder::from_env()
+            .with_progress(false)
+            .with_retries(3)
+            .build()
+            .map_err(|e| Fault::failed(format!("the hub client cannot start: {e}")))?;
+        let repo = api.model(wanted.repo.clone());
+        Ok(Hub { api, repo, wanted })
     }
-    let info = repo.info().map_err(|e| hub_fault(&model.to_string(), &e))?;
-    let names: Vec<String> = info.siblings.into_iter().map(|s| s.rfilename).collect();
-    choose_files(&names).ok_or_else(|| {
-        Fault::failed(format!("{model} has neither .gguf files nor safetensors with a config.json"))
-    })
+
+    fn model_files(&self) -> Result<Files, Fault> {
+        if let Some(file) = &self.wanted.file {
+            return Ok(Files { names: split_parts(file), kind: FileKind::Gguf });
+        }
+        choose_files(&self.listed()?).ok_or_else(|| {
+            let wanted = self.wanted;
+            Fault::failed(format!("{wanted} has neither .gguf files nor safetensors with a config.json"))
+        })
+    }
+
+    fn adapter_files(&self) -> Result<Files, Fault> {
+        if let Some(file) = self.wanted.file.as_ref().filter(|file| is_gguf(file)) {
+            return Ok(Files { names: vec![file.clone()], kind: FileKind::Gguf });
+        }
+        choose_adapter(&self.listed()?, self.wanted).ok_or_else(|| {
+            let (wanted, [config, weights]) = (self.wanted, PEFT);
+            Fault::failed(format!(
+                "{wanted} is no adapter: it has neither {config} and {weights} nor one .gguf file"
+            ))
+        })
+    }
+
+    /// The repository's files. Those with unusual names are not for us, least of all those that would
+    /// lead out of the cache.
+    fn listed(&self) -> Result<Vec<String>, Fault> {
+        let info = self.repo.info().map_err(|e| hub_fault(&self.wanted.to_string(), &e))?;
+        let names = info.siblings.into_iter().map(|s| s.rfilename);
+        Ok(names.filter(|name| is_plain_path(name)).collect())
+    }
+
+    /// Downloads what is missing of the files, none of more than `most` bytes, and checks them. Returns the
+    /// file to open, or the folder.
+    fn fetch(&self, files: &Files, most: u64) -> Result<PathBuf, Fault> {
+        let mut first = None;
+        for file in &files.names {
+            let path = self.download(file, most)?;
+            first.get_or_insert(path);
+        }
+        let first = first.ok_or_else(|| Fault::failed(format!("{} has nothing to download", self.wanted)))?;
+        match files.kind {
+            FileKind::Gguf => Ok(first),
+            FileKind::Safetensors => first
+                .parent()
+                .map(Path::to_owned)
+                .ok_or_else(|| Fault::failed(format!("{} has no parent folder", first.display()))),
+        }
+    }
+
+    fn download(&self, file: &str, most: u64) -> Result<PathBuf, Fault> {
+        let Hub { api, repo, wanted } = self;
+        let what = format!("hf:{}:{file}", wanted.repo);
+        let announced = api.metadata(&repo.url(file)).map_err(|e| hub_fault(&what, &e))?;
+        let (etag, size) = (announced.etag(), announced.size() as u64);
+        // Both become names of files.
+        if ![etag, announced.commit_hash()].into_iter().all(|name| is_plain_path(name) && !name.contains('/'))
+        {
+            return Err(Fault::failed(format!("{what}: the hub gives it a name that no file can have here")));
+        }
+        if size > most {
+            return Err(Fault::failed(format!("{what} has {size} bytes; at most {most} are downloaded")));
+        }
+        let cache = Cache::from_env().repo(Repo::model(wanted.repo.clone()));
+        let blob = cache.blob_path(etag);
+        if blob.metadata().is_ok_and(|m| m.len() == size) && cache.get(file).is_some() {
+            eprintln!("{file}: already here");
+        } else {
+            reopen_complete_part(&blob.with_extension("part"), size);
+            repo.download_with_progress(file, Bar::new()).map_err(|e| hub_fault(&what, &e))?;
+        }
+        verify(&blob, size, etag).map_err(|reason| Fault::failed(format!("{what}: {reason}")))?;
+        cache
+            .get(file)
+            .ok_or_else(|| Fault::failed(format!("{what} was downloaded but is not in {}", blob.display())))
+    }
+}
+
+/// Of a repository's files those of an adapter: a PEFT folder, or the only GGUF file.
+fn choose_adapter(names: &[String], adapter: &HubModel) -> Option<Files> {
+    let peft = PEFT.map(|name| inside(adapter, name));
+    if peft.iter().all(|name| names.contains(name)) {
+        return Some(Files { names: peft.to_vec(), kind: FileKind::Safetensors });
+    }
+    let here = |name: &&String| {
+        let folder = name.rsplit_once('/').map(|(folder, _)| folder);
+        is_gguf(name) && folder == adapter.file.as_deref()
+    };
+    let mut ggufs = names.iter().filter(here);
+    match (ggufs.next(), ggufs.next()) {
+        (Some(only), None) => Some(Files { names: vec![only.clone()], kind: FileKind::Gguf }),
+        _ => None,
+    }
 }
 
 /// Among a repository's files, the GGUF of the usual quantization, or all of a safetensors model.
@@ -129,24 +257,6 @@ fn split_parts(file: &str) -> Vec<String> {
         Some((1..=count).map(|i| format!("{prefix}-{i:05}-of-{count:05}.gguf")).collect())
     };
     split().unwrap_or_else(|| vec![file.to_owned()])
-}
-
-fn download(api: &Api, repo: &ApiRepo, repo_name: &str, file: &str) -> Result<PathBuf, Fault> {
-    let what = format!("hf:{repo_name}:{file}");
-    let announced = api.metadata(&repo.url(file)).map_err(|e| hub_fault(&what, &e))?;
-    let cache = Cache::from_env().repo(Repo::model(repo_name.to_owned()));
-    let blob = cache.blob_path(announced.etag());
-    let size = announced.size() as u64;
-    if blob.metadata().is_ok_and(|m| m.len() == size) && cache.get(file).is_some() {
-        eprintln!("{file}: already here");
-    } else {
-        reopen_complete_part(&blob.with_extension("part"), size);
-        repo.download_with_progress(file, Bar::new()).map_err(|e| hub_fault(&what, &e))?;
-    }
-    verify(&blob, size, announced.etag()).map_err(|reason| Fault::failed(format!("{what}: {reason}")))?;
-    cache
-        .get(file)
-        .ok_or_else(|| Fault::failed(format!("{what} was downloaded but is not in {}", blob.display())))
 }
 
 /// A `.part` that is complete would be asked for from its end on, which servers refuse; one byte
@@ -205,88 +315,13 @@ fn sha256(path: &Path) -> io::Result<String> {
 fn hub_fault(what: &str, error: &ApiError) -> Fault {
     let said = error.to_string();
     let hint = if said.contains("401") || said.contains("403") {
-        "; the model may ask for a licence to be accepted on its page and for a token in HF_TOKEN"
+        "; it may ask for a licence to be accepted on its page and for a token in HF_TOKEN"
     } else if said.contains("404") {
         "; check the owner, repository and file names"
     } else {
         "; a download that broke off goes on when the command is run again"
     };
     Fault::failed(format!("{what} could not be downloaded: {said}{hint}"))
-}
-
-/// Progress on stderr: a line that rewrites itself on a terminal, a line every ten percent elsewhere.
-struct Bar {
-    file: String,
-    done: u64,
-    size: u64,
-    resumed: u64,
-    started: Instant,
-    shown: Option<Instant>,
-    shown_tenth: u64,
-}
-
-impl Bar {
-    fn new() -> Bar {
-        Bar {
-            file: String::new(),
-            done: 0,
-            size: 0,
-            resumed: 0,
-            started: Instant::now(),
-            shown: None,
-            shown_tenth: 0,
-        }
-    }
-
-    fn show(&mut self) {
-        let percent = (self.done * 100).checked_div(self.size).unwrap_or(100);
-        let seconds = self.started.elapsed().as_secs_f64().max(0.001);
-        let rate = (self.done.saturating_sub(self.resumed)) as f64 / 1e6 / seconds;
-        let line =
-            format!("{}: {percent:>3}% of {:.1} MB at {rate:.1} MB/s", self.file, self.size as f64 / 1e6);
-        let mut stderr = io::stderr();
-        if stderr.is_terminal() {
-            let _ = write!(stderr, "\r\x1b[K{line}");
-            let _ = stderr.flush();
-        } else {
-            let _ = writeln!(stderr, "{line}");
-        }
-    }
-}
-
-impl Progress for Bar {
-    fn init(&mut self, size: usize, filename: &str) {
-        self.file = filename.to_owned();
-        self.size = size as u64;
-        self.done = 0;
-        self.resumed = 0;
-        self.shown = None;
-    }
-
-    fn update(&mut self, size: usize) {
-        if self.shown.is_none() && self.done == 0 {
-            self.resumed = size as u64; // the first update says where a resumed download starts
-        }
-        self.done += size as u64;
-        let tenth = (self.done * 10).checked_div(self.size).unwrap_or(10);
-        let due = if io::stderr().is_terminal() {
-            self.shown.is_none_or(|t| t.elapsed() > Duration::from_millis(100))
-        } else {
-            tenth > self.shown_tenth
-        };
-        if due {
-            self.shown = Some(Instant::now());
-            self.shown_tenth = tenth;
-            self.show();
-        }
-    }
-
-    fn finish(&mut self) {
-        self.show();
-        if io::stderr().is_terminal() {
-            eprintln!();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -316,6 +351,31 @@ mod tests {
             choose_files(&names(&["config.json", "tokenizer.json", "model.safetensors", "x/y.safetensors"]));
         assert_eq!(files.unwrap().names, names(&["config.json", "tokenizer.json", "model.safetensors"]));
         assert!(choose_files(&names(&["pytorch_model.bin", "config.json"])).is_none());
+    }
+
+    #[test]
+    fn an_adapter_is_found_where_it_is_said_to_be() {
+        let files = names(&[
+            "README.md",
+            "a/adapter_config.json",
+            "a/adapter_model.safetensors",
+            "b/x.gguf",
+            "y.gguf",
+        ]);
+        let chosen = |file: Option<&str>| {
+            let wanted = HubModel { repo: "o/r".into(), file: file.map(str::to_owned) };
+            choose_adapter(&files, &wanted).map(|files| files.names)
+        };
+        assert_eq!(chosen(Some("a")), Some(names(&["a/adapter_config.json", "a/adapter_model.safetensors"])));
+        assert_eq!((chosen(Some("b")), chosen(None)), (Some(names(&["b/x.gguf"])), Some(names(&["y.gguf"]))));
+        assert_eq!(
+            (
+                chosen(Some("c")),
+                choose_adapter(&names(&["1.gguf", "2.gguf"]), &HubModel { repo: "o/r".into(), file: None })
+                    .is_none()
+            ),
+            (None, true)
+        );
     }
 
     #[test]

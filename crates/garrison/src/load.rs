@@ -157,6 +157,9 @@ fn open_device(settings: &EngineSettings) -> Result<Arc<CpuDevice>, Fault> {
     match settings.device {
         DeviceChoice::Auto | DeviceChoice::Cpu => {
             tracing::info!(?isa, threads, "computing on the CPU");
+            if !settings.batch_invariant {
+                tracing::info!("batch_invariant = false changes nothing on the CPU: there it always holds");
+            }
             let device =
                 CpuDevice::new(CpuOptions { threads, isa }).map_err(|e| Fault::failed(e.to_string()))?;
             Ok(Arc::new(device))

@@ -40,12 +40,12 @@ static DRAFT: Bundled = Bundled {
     gguf: include_bytes!("../../../models/tiny/garrison-tiny-draft.gguf"),
 };
 
-/// A model on the Hugging Face hub.
+/// A model or an adapter on the Hugging Face hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HubModel {
     /// `OWNER/REPO`.
     pub(crate) repo: String,
-    /// The file wanted; without it, the best one for most machines.
+    /// The file wanted, or an adapter's folder; without it, the best one for most machines.
     pub(crate) file: Option<String>,
 }
 
@@ -125,6 +125,50 @@ impl ModelRef {
     }
 }
 
+/// A LoRA adapter as its user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AdapterRef {
+    /// A PEFT folder or a GGUF file.
+    Path(PathBuf),
+    /// The same in a repository on the hub.
+    Hub(HubModel),
+}
+
+impl AdapterRef {
+    /// Understands a path or `hf:OWNER/REPO[:FOLDER or FILE]`, without looking at either.
+    ///
+    /// # Errors
+    /// If it begins with `hf:` and does not go on like that.
+    pub(crate) fn parse(text: &str) -> Result<AdapterRef, Fault> {
+        let Some(rest) = text.strip_prefix("hf:") else { return Ok(AdapterRef::Path(text.into())) };
+        parse_hub(rest).map(AdapterRef::Hub).ok_or_else(|| {
+            Fault::usage(format!(
+                "adapter \"{text}\" should be hf:OWNER/REPO or hf:OWNER/REPO:FOLDER or hf:OWNER/REPO:FILE.gguf"
+            ))
+        })
+    }
+
+    /// Where it is on this machine, downloaded first if it is on the hub and not yet here.
+    ///
+    /// # Errors
+    /// If it cannot be downloaded.
+    pub(crate) fn locate(&self) -> Result<PathBuf, Fault> {
+        match self {
+            AdapterRef::Path(path) => Ok(path.clone()),
+            AdapterRef::Hub(hub) => hub::ensure_adapter(hub),
+        }
+    }
+}
+
+impl fmt::Display for AdapterRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AdapterRef::Path(path) => write!(f, "{}", path.display()),
+            AdapterRef::Hub(hub) => write!(f, "{hub}"),
+        }
+    }
+}
+
 fn open_path(path: &Path) -> Result<Source, Fault> {
     Source::open(path).map_err(|e| Fault::usage(e.to_string()))
 }
@@ -134,20 +178,45 @@ fn parse_hub(rest: &str) -> Option<HubModel> {
         Some((repo, file)) => (repo, Some(file)),
         None => (rest, None),
     };
+    let (owner, name) = repo.split_once('/')?;
+    let repo_is_plain = is_plain_path(owner) && is_plain_path(name) && !name.contains('/');
+    (repo_is_plain && file.is_none_or(is_plain_path))
+        .then(|| HubModel { repo: repo.to_owned(), file: file.map(str::to_owned) })
+}
+
+/// Whether a path stays below where it begins, and has nothing unusual in it.
+pub(crate) fn is_plain_path(path: &str) -> bool {
     let plain = |part: &str| {
         !part.is_empty()
             && !part.starts_with('.')
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     };
-    let (owner, name) = repo.split_once('/')?;
-    let file_is_plain = file.is_none_or(|f| f.split('/').all(plain));
-    (plain(owner) && plain(name) && file_is_plain)
-        .then(|| HubModel { repo: repo.to_owned(), file: file.map(str::to_owned) })
+    path.split('/').all(plain)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_adapter_can_be_named_in_each_way() {
+        let hub = |repo: &str, file: Option<&str>| {
+            AdapterRef::Hub(HubModel { repo: repo.into(), file: file.map(str::to_owned) })
+        };
+        for (text, wanted) in [
+            ("adapters/tone", AdapterRef::Path("adapters/tone".into())),
+            ("hf:a/b", hub("a/b", None)),
+            ("hf:a/b:tones/playful", hub("a/b", Some("tones/playful"))),
+        ] {
+            assert_eq!(AdapterRef::parse(text).unwrap(), wanted);
+            assert_eq!(wanted.to_string(), text);
+        }
+        for bad in
+            ["hf:a", "hf:a/b:../c", "hf:a/b:c/../../d", "hf:a/b:/etc", "hf:../b", "hf:a/b:c/", "hf:a/b:"]
+        {
+            assert!(AdapterRef::parse(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_model_can_be_named_in_each_way() {

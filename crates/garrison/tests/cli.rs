@@ -121,8 +121,10 @@ fn a_model_can_be_synthesized_quantized_inspected_and_served() {
 
     let server = Server::start(&["--model", &q4]);
     assert_eq!(server.model, "small");
-    let (status, answer) =
-        server.post("/v1/completions", &json!({"model": "small", "prompt": [1, 2, 3], "max_tokens": 4}));
+    let (status, answer) = server.post(
+        "/v1/completions",
+        &json!({"model": "small", "prompt": [1, 2, 3], "max_tokens": 4, "ignore_eos": true}),
+    );
     assert_eq!((status, answer["usage"]["completion_tokens"].as_u64()), (200, Some(4)), "{answer}");
 }
 

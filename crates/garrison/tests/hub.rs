@@ -1,104 +1,25 @@
-//! `models pull` against a hub of our own on loopback: a download that breaks off goes on where it
-//! was, and a file that is not what the hub announced does not stay.
+//! `models pull` and adapters against a hub of our own on loopback: a download that breaks off goes on
+//! where it was, a file that is not what the hub announced does not stay, and nothing leaves the cache.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
-use support::garrison;
+use serde_json::{Value, json};
+use support::hub::{Hub, Repository, sha256};
+use support::{Server, garrison};
 
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const FILE: &str = "m-Q4_K_M.gguf";
 
-/// A hub with one file, `m-Q4_K_M.gguf`.
-struct Hub {
-    endpoint: String,
-    /// Where each download started, in bytes.
-    starts: Arc<Mutex<Vec<usize>>>,
+fn pull(hub: &Hub, home: &Path) -> Output {
+    hub.serve(garrison().args(["models", "pull", "hf:acme/m"]), home).output().unwrap()
 }
 
-impl Hub {
-    /// Serves `file`; the first `cuts` downloads end halfway.
-    fn start(file: Vec<u8>, sha256: String, cuts: usize) -> Hub {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let starts = Arc::new(Mutex::new(Vec::new()));
-        let (seen, left) = (starts.clone(), AtomicUsize::new(cuts));
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let _ = answer(&mut stream.unwrap(), &file, &sha256, &seen, &left); // a client may hang up
-            }
-        });
-        Hub { endpoint, starts }
-    }
-
-    fn pull(&self, home: &Path) -> Output {
-        garrison()
-            .args(["models", "pull", "hf:acme/m"])
-            .env("HF_ENDPOINT", &self.endpoint)
-            .env("HF_HOME", home)
-            .env_remove("HF_TOKEN")
-            .output()
-            .unwrap()
-    }
-}
-
-fn answer(
-    stream: &mut TcpStream,
-    file: &[u8],
-    sha256: &str,
-    starts: &Mutex<Vec<usize>>,
-    cuts: &AtomicUsize,
-) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let request = lines.next().transpose()?.unwrap_or_default();
-    let mut range = None;
-    for line in lines {
-        let line = line?.to_ascii_lowercase();
-        if let Some(bytes) = line.strip_prefix("range: bytes=") {
-            range =
-                bytes.split_once('-').map(|(a, b)| (a.parse().unwrap_or(0usize), b.parse::<usize>().ok()));
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    if request.contains("/api/models/") {
-        let body = format!(
-            r#"{{"sha":"{COMMIT}","siblings":[{{"rfilename":"README.md"}},{{"rfilename":"m-Q4_K_M.gguf"}}]}}"#
-        );
-        return write!(
-            stream,
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-            body.len()
-        );
-    }
-    let (from, to) = range.unwrap_or((0, None));
-    let to = to.unwrap_or(file.len() - 1).min(file.len() - 1);
-    let part = &file[from..=to];
-    write!(
-        stream,
-        "HTTP/1.1 206 Partial Content\r\ncontent-length: {}\r\ncontent-range: bytes {from}-{to}/{}\r\n\
-         x-repo-commit: {COMMIT}\r\netag: \"{sha256}\"\r\nconnection: close\r\n\r\n",
-        part.len(),
-        file.len()
-    )?;
-    if part.len() == 1 {
-        return stream.write_all(part); // the question for size and tag
-    }
-    starts.lock().unwrap().push(from);
-    let cut = cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
-    stream.write_all(if cut { &part[..part.len() / 2] } else { part })
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use sha2::Digest;
-    sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+/// What becomes of a server that cannot start.
+fn serve(hub: &Hub, home: &Path, adapter: &str) -> Output {
+    hub.serve(garrison().args(["serve", "--port", "0", "--adapter", adapter]), home).output().unwrap()
 }
 
 fn model() -> Vec<u8> {
@@ -108,11 +29,12 @@ fn model() -> Vec<u8> {
 #[test]
 fn a_broken_download_goes_on_where_it_was() {
     let home = tempfile::tempdir().unwrap();
-    let hub = Hub::start(model(), sha256(&model()), 6); // more cuts than one run retries
+    // More cuts than one run retries.
+    let hub = Hub::start(Repository { cuts: 6, ..Repository::default().with(FILE, model()) });
     let mut runs = 0;
     let path = loop {
         runs += 1;
-        let output = hub.pull(home.path());
+        let output = pull(&hub, home.path());
         if output.status.success() {
             break String::from_utf8(output.stdout).unwrap();
         }
@@ -125,7 +47,7 @@ fn a_broken_download_goes_on_where_it_was() {
         "each start is further on: {starts:?}"
     );
 
-    let again = hub.pull(home.path());
+    let again = pull(&hub, home.path());
     assert!(again.status.success());
     assert_eq!(hub.starts.lock().unwrap().len(), starts.len(), "what is here is not downloaded again");
 }
@@ -133,8 +55,9 @@ fn a_broken_download_goes_on_where_it_was() {
 #[test]
 fn a_file_that_is_not_what_was_announced_does_not_stay() {
     let home = tempfile::tempdir().unwrap();
-    let hub = Hub::start(model(), sha256(b"something else"), 0);
-    let output = hub.pull(home.path());
+    let files = [(FILE.to_owned(), (model(), sha256(b"something else")))].into();
+    let hub = Hub::start(Repository { files, ..Repository::default() });
+    let output = pull(&hub, home.path());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("SHA-256") && said.contains("hf:acme/m"), "{said}");
@@ -151,4 +74,123 @@ fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
             if path.is_dir() { walk(&path) } else { vec![path] }
         })
         .collect()
+}
+
+fn bundled(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny/adapters").join(name)
+}
+
+/// A repository with the bundled adapters: one as its own folder, one beside it.
+fn adapters() -> Repository {
+    let mut repository =
+        Repository::default().with("tickets.gguf", std::fs::read(bundled("tickets.gguf")).unwrap());
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        let bytes = std::fs::read(bundled("playful").join(file)).unwrap();
+        repository = repository.with(&format!("tones/playful/{file}"), bytes);
+    }
+    repository
+}
+
+fn said(server: &Server, model: &str) -> String {
+    let body = json!({"model": model, "temperature": 0, "max_tokens": 48,
+        "messages": [{"role": "user", "content": "The pipe under my sink drips since yesterday."}]});
+    let (status, answer) = server.post("/v1/chat/completions", &body);
+    assert_eq!(status, 200, "{answer}");
+    answer["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn adapters_are_pulled_and_served_as_those_from_a_folder_are() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::start(Repository { cuts: 2, ..adapters() });
+    let here = format!("here={}", bundled("playful").display());
+    let flags =
+        ["--adapter", &here, "--adapter", "there=hf:acme/m:tones/playful", "--adapter", "tickets=hf:acme/m"];
+    let server = Server::start_with(&flags, |command| {
+        hub.serve(command, home.path());
+    });
+    let (here, there, tickets) = (said(&server, "here"), said(&server, "there"), said(&server, "tickets"));
+    assert_eq!(there, here);
+    assert!(there != said(&server, "garrison-tiny") && tickets != here);
+    drop(server);
+
+    let downloads = hub.starts.lock().unwrap().len();
+    let again = Server::start_with(&["--adapter", "there=hf:acme/m:tones/playful"], |command| {
+        hub.serve(command, home.path());
+    });
+    assert_eq!(said(&again, "there"), here);
+    assert_eq!(hub.starts.lock().unwrap().len(), downloads, "what is here is not downloaded again");
+}
+
+#[test]
+fn an_adapter_that_is_not_on_the_hub_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::start(adapters());
+    for (adapter, wanted) in [
+        ("hf:acme/nothing", "hf:acme/nothing could not be downloaded"),
+        ("hf:acme/m:tones", "hf:acme/m:tones is no adapter"),
+        ("hf:acme/m:other.gguf", "hf:acme/m:other.gguf could not be downloaded"),
+    ] {
+        let flag = format!("a={adapter}");
+        let output = serve(&hub, home.path(), &flag);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        let said: Vec<&str> = stderr.lines().filter(|l| l.starts_with("garrison: ")).collect();
+        assert!(said.len() == 1 && said[0].contains(wanted), "{stderr}");
+    }
+}
+
+#[test]
+fn clients_load_adapters_from_the_hub_if_the_owner_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::start(adapters());
+    let config = home.path().join("garrison.toml");
+    let start = |text: &str| {
+        std::fs::write(&config, text).unwrap();
+        Server::start_with(&["--config", config.to_str().unwrap()], |command| {
+            hub.serve(command, home.path());
+        })
+    };
+    let load = |server: &Server, path: &str| {
+        server.try_post("/v1/load_lora_adapter", &json!({"lora_name": "a", "lora_path": path}))
+    };
+    let closed = start("[engine]\nadapter_slots = 2\n");
+    let (status, said_no) = load(&closed, "hf:acme/m:tones/playful");
+    assert!(status == 400 && said_no.contains("adapter_hub"), "{said_no}");
+    assert!(hub.starts.lock().unwrap().is_empty());
+    drop(closed);
+
+    let open = start("[engine]\nadapter_hub = true\n");
+    for (path, wanted) in [
+        ("hf:acme/nothing", "hf:acme/nothing"),
+        ("hf:acme/m:../../../etc", "should be hf:OWNER/REPO"),
+        ("hf:acme/..:passwd", "should be hf:OWNER/REPO"),
+        ("hf:acme/m:tones/../../x", "should be hf:OWNER/REPO"),
+        ("tones/playful", "adapter_dirs"),
+    ] {
+        let (status, said) = load(&open, path);
+        let error: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!((status, &error["error"]["param"]), (400, &json!("lora_path")), "{said}");
+        let local = home.path().to_str().unwrap();
+        assert!(said.contains(wanted) && !said.contains(local), "{path}: {said}");
+    }
+    assert_eq!(load(&open, "hf:acme/m:tones/playful").0, 200);
+    assert!(said(&open, "a") != said(&open, "garrison-tiny"));
+}
+
+#[test]
+fn a_hub_cannot_make_files_outside_of_the_cache() {
+    let home = tempfile::tempdir().unwrap();
+    // Both would be written: the one by its name, the other by the tag that its blob is named after.
+    let named = Repository { listed: vec!["../../../../out.gguf".into()], ..Repository::default() };
+    let out = "../../../out".to_owned();
+    let tagged =
+        Repository { files: [("m.gguf".to_owned(), (model(), out))].into(), ..Repository::default() };
+    for (repository, wanted) in [(named, "is no adapter"), (tagged, "a name that no file can have")] {
+        let hub = Hub::start(repository);
+        let output = serve(&hub, home.path(), "a=hf:acme/m");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && stderr.contains(wanted), "{stderr}");
+        assert!(hub.starts.lock().unwrap().is_empty(), "nothing of it was downloaded");
+    }
 }

@@ -131,13 +131,13 @@ async fn accepts(checkers: &Arc<Semaphore>, rules: &Arc<Rules>, text: &str) -> b
 }
 
 /// Submits a retry. While the queue is full it waits: the request was accepted long ago, and its other
-/// choices go on meanwhile. `None` if there is no place in time.
+/// choices go on meanwhile. For the same reason a server that drains takes it. `None` if there is no place in time.
 async fn submit(entry: &Entry, request: Request) -> Result<Option<Stream>, ApiError> {
     let end = Instant::now() + PATIENCE;
     let end = request.deadline.map_or(end, |deadline| deadline.min(end));
     let mut pause = SHORTEST_PAUSE;
     loop {
-        match entry.model.engine.submit(request.clone()) {
+        match entry.model.engine.submit_again(request.clone()) {
             Ok(stream) => return Ok(Some(stream)),
             Err(SubmitError::QueueFull { .. }) if Instant::now() + pause < end => {
                 tokio::time::sleep(pause).await;

@@ -26,10 +26,33 @@ use serde_json::{Map, Value};
 
 use crate::encode::specials::{Found, Specials};
 use crate::template::input::TRUSTED_ROLES;
-use crate::template::{Compiled, RenderedPrompt, render};
+use crate::template::{
+    ChatInput, ChatMessage, ChatTemplate, Compiled, RenderedPrompt, TemplateError, render,
+};
 use crate::tokenizer::{Tokenizer, place};
 
 impl Tokenizer {
+    /// A conversation to be answered: what a template is given of the model besides.
+    pub fn chat_input(&self, messages: Vec<ChatMessage>) -> ChatInput {
+        let text = |token: Option<u32>| token.map(|token| self.token_text(token)).unwrap_or_default();
+        ChatInput {
+            messages,
+            tools: None,
+            add_generation_prompt: true,
+            kwargs: Map::new(),
+            bos_token: text(self.bos()),
+            eos_token: text(self.eos().first().copied()),
+        }
+    }
+
+    /// The tokens of a conversation.
+    ///
+    /// # Errors
+    /// If the template refuses it.
+    pub fn encode_chat(&self, template: &ChatTemplate, input: &ChatInput) -> Result<Vec<u32>, TemplateError> {
+        Ok(self.encode_rendered(&template.render(input)?))
+    }
+
     /// The tokens of a rendered prompt. Control tokens come only of what the template wrote; the
     /// same characters in a client's text are spelled out. Nothing is added: what a prompt begins
     /// with is the template's to say.

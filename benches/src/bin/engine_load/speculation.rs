@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use garrison_engine::{DraftModel, Engine, EngineConfig, Request};
 use garrison_gguf::Source;
-use garrison_tokenizer::{ChatInput, ChatMessage, ChatTemplate};
+use garrison_tokenizer::{ChatMessage, ChatTemplate};
 use garrison_types::{Sampling, StopConditions};
 
 use super::{Bench, Fallible, Options, execute, finish, median, request};
@@ -155,26 +155,16 @@ fn random(bench: &Bench, options: &Options, i: usize) -> Request {
 fn conversations(bench: &Bench, file: &str) -> Fallible<Vec<Request>> {
     let vocabulary = bench.source.vocabulary()?;
     let template = ChatTemplate::new(&vocabulary.chat_template.ok_or("the model has no chat template")?)?;
-    let text_of = |id: Option<u32>| id.map(|id| bench.tokenizer.token_text(id)).unwrap_or_default();
     let mut requests = Vec::new();
     for (i, line) in std::fs::read_to_string(file)?.lines().enumerate() {
         let case: serde_json::Value = serde_json::from_str(line)?;
         let turns = case["messages"].as_array().ok_or("a line has no messages")?;
-        let text =
-            |turn: &serde_json::Value, field: &str| turn[field].as_str().unwrap_or_default().to_owned();
-        let messages = turns.iter().map(|turn| ChatMessage {
-            role: text(turn, "role"),
-            content: Some(text(turn, "content")),
-            ..ChatMessage::default()
-        });
-        let input = ChatInput {
-            messages: messages.collect(),
-            add_generation_prompt: true,
-            bos_token: text_of(bench.tokenizer.bos()),
-            eos_token: text_of(bench.tokenizer.eos().first().copied()),
-            ..ChatInput::default()
+        let text = |turn: &serde_json::Value| {
+            let [role, content] = ["role", "content"].map(|field| turn[field].as_str().unwrap_or_default());
+            ChatMessage::text(role, content)
         };
-        let prompt = bench.tokenizer.encode_rendered(&template.render(&input)?);
+        let input = bench.tokenizer.chat_input(turns.iter().map(text).collect());
+        let prompt = bench.tokenizer.encode_chat(&template, &input)?;
         let stop = StopConditions { max_tokens: ANSWER, ..StopConditions::default() };
         let temperature = (i % 2) as f32;
         let sampling = Sampling { seed: i as u64, temperature, ..Sampling::default() };

@@ -2,7 +2,7 @@ use garrison_types::{FinishReason, Sampling};
 use serde_json::{Value, json};
 
 use super::rig::*;
-use crate::{EngineConfig, Event, Grammar, Request};
+use crate::{EngineConfig, Event, Grammar, GrammarError, Request};
 
 fn wide() -> EngineConfig {
     EngineConfig { n_blocks: 2000, context: 4096, ..config() }
@@ -204,7 +204,8 @@ fn deep_grammars_are_refused_or_compiled_but_do_no_harm() {
         Grammar::JsonSchema(json!({ "enum": (0..100_000).collect::<Vec<_>>() })),
         Grammar::Choice(vec!["x".repeat(300 << 10)]),
     ] {
-        assert!(rig.engine.compile(&large).unwrap_err().to_string().contains("bytes; at most"));
+        let error = rig.engine.compile(&large).unwrap_err();
+        assert!(matches!(error, GrammarError::TooLarge { .. }), "{error}");
     }
 }
 
@@ -226,6 +227,23 @@ fn any_text_can_be_a_choice() {
     for text in ["\u{7f}", "\u{0}\u{1f}", "a\tb\\n", "🦙\"'`/"] {
         let r = constrained(rig, &Grammar::Choice(vec![text.into()]), 1);
         assert_eq!(rig.answer(r).text(), text);
+    }
+}
+
+#[test]
+fn what_nothing_can_follow_is_told_from_what_is_malformed() {
+    let rig = Rig::hashing(config());
+    for grammar in [
+        Grammar::Regex(r"[^\s\S]".into()),
+        Grammar::JsonSchema(json!({"allOf": [{"type": "integer"}, {"type": "string"}]})),
+        Grammar::JsonSchema(json!(false)),
+    ] {
+        let error = rig.engine.compile(&grammar).unwrap_err();
+        assert!(matches!(error, GrammarError::Unsatisfiable(_)), "{grammar:?}: {error:?}");
+    }
+    for grammar in [Grammar::Regex("(".into()), Grammar::JsonSchema(json!({"type": "strnig"}))] {
+        let error = rig.engine.compile(&grammar).unwrap_err();
+        assert!(matches!(error, GrammarError::Refused(_)), "{grammar:?}: {error:?}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use garrison_engine::{Engine, Event, Request};
-use garrison_tokenizer::{ChatInput, ChatMessage, ChatTemplate, Tokenizer};
+use garrison_tokenizer::{ChatMessage, ChatTemplate, Tokenizer};
 use garrison_types::{Sampling, StopConditions};
 
 use super::{Figures, Message, Partner, Settings};
@@ -45,21 +45,9 @@ impl Local {
     }
 
     fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Fault> {
-        let text_of = |id: Option<u32>| id.map(|id| self.tokenizer.token_text(id)).unwrap_or_default();
-        let turn = |m: &Message| ChatMessage {
-            role: m.role.to_owned(),
-            content: Some(m.content.clone()),
-            ..ChatMessage::default()
-        };
-        let input = ChatInput {
-            messages: messages.iter().map(turn).collect(),
-            add_generation_prompt: true,
-            bos_token: text_of(self.tokenizer.bos()),
-            eos_token: text_of(self.tokenizer.eos().first().copied()),
-            ..ChatInput::default()
-        };
-        let rendered = self.template.render(&input).map_err(|e| Fault::failed(e.to_string()))?;
-        Ok(self.tokenizer.encode_rendered(&rendered))
+        let turns = messages.iter().map(|m| ChatMessage::text(m.role, &m.content)).collect();
+        let input = self.tokenizer.chat_input(turns);
+        self.tokenizer.encode_chat(&self.template, &input).map_err(|e| Fault::failed(e.to_string()))
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the end-to-end tests share: the binary, started as a user starts it.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod hub;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -39,8 +41,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `garrison serve --port 0 ARGS` and waits for its ready line.
     pub(crate) fn start(args: &[&str]) -> Server {
+        Server::start_with(args, |_| {})
+    }
+
+    /// The same with `more` done to the command.
+    pub(crate) fn start_with(args: &[&str], more: impl FnOnce(&mut Command)) -> Server {
         let log = tempfile::NamedTempFile::new().unwrap();
-        let mut child = garrison()
+        let mut command = garrison();
+        more(&mut command);
+        let mut child = command
             .args(["serve", "--port", "0"])
             .args(args)
             .stdout(Stdio::piped())

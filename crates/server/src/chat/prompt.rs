@@ -22,24 +22,20 @@ pub(crate) fn tokens(
         return Err(ApiError::bad_field("messages", message));
     };
     let input = input(fields, tools, model)?;
-    let rendered = template.render(&input).map_err(|error| {
+    model.tokenizer.encode_chat(template, &input).map_err(|error| {
         ApiError::bad_field(
             "messages",
             format!("the model's chat template refused this conversation: {error}"),
         )
-    })?;
-    Ok(model.tokenizer.encode_rendered(&rendered))
+    })
 }
 
 fn input(fields: &Fields<'_>, tools: Option<Value>, model: &ServedModel) -> Result<ChatInput, ApiError> {
-    let text = |token: Option<u32>| token.map(|token| model.tokenizer.token_text(token)).unwrap_or_default();
     Ok(ChatInput {
-        messages: messages::read(fields)?,
         tools,
         add_generation_prompt: fields.optional_flag("add_generation_prompt")?.unwrap_or(true),
         kwargs: kwargs(fields)?,
-        bos_token: text(model.tokenizer.bos()),
-        eos_token: text(model.tokenizer.eos().first().copied()),
+        ..model.tokenizer.chat_input(messages::read(fields)?)
     })
 }
 

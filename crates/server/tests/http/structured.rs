@@ -190,6 +190,25 @@ fn a_retry_that_finds_the_queue_full_waits() {
 }
 
 #[test]
+fn a_server_that_drains_lets_retries_through() {
+    let mut world = World::wavering(ServerConfig::default());
+    world.control.hold();
+    let mut asks = Connection::open(&world);
+    asks.post(CHAT, &[], &ask("!", &json!({})).to_string());
+    assert!(world.control.wait_for_steps(1, std::time::Duration::from_secs(20)));
+    world.begin_shutdown();
+    let begun = std::time::Instant::now();
+    while get(&world, "/ready").status == 200 {
+        assert!(begun.elapsed().as_secs() < 20);
+    }
+    world.control.release();
+    let answer = asks.answer().ok();
+    assert_eq!(answer["structured_output"]["attempts"], 4);
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+    assert_eq!(world.join(), garrison_server::Drained::Completely);
+}
+
+#[test]
 fn an_end_token_that_is_a_stop_token_ends_as_complete() {
     let world = World::wavering(ServerConfig::default());
     let ends = get(&world, "/tokenizer_info").ok()["eos_token_ids"].clone();

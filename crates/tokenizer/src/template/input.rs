@@ -40,6 +40,13 @@ pub struct ChatMessage {
     pub reasoning: Option<String>,
 }
 
+impl ChatMessage {
+    /// A turn of nothing but text.
+    pub fn text(role: impl Into<String>, content: impl Into<String>) -> ChatMessage {
+        ChatMessage { role: role.into(), content: Some(content.into()), ..ChatMessage::default() }
+    }
+}
+
 /// Roles that are part of a template's markup (`<|user|>`, built from pieces in some templates)
 /// rather than a client's text.
 pub(crate) const TRUSTED_ROLES: [&str; 8] =
