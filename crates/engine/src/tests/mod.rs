@@ -2,6 +2,7 @@
 
 mod adapters;
 mod drafting;
+mod host_cache;
 mod policies;
 mod prefix;
 mod rig;
