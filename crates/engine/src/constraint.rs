@@ -15,6 +15,7 @@ use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, SimpleVob, T
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 
+use crate::faults::{self, Allocation};
 use crate::sampler::mask::allows;
 
 /// White space between the parts of a document: enough to lay it out, and too little to get lost in.
@@ -258,6 +259,9 @@ impl Constraint {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, GrammarError>,
     ) -> Result<T, GrammarError> {
+        if faults::fails(Allocation::Grammar) {
+            return Err(GrammarError("there is no memory to follow it".into()));
+        }
         let begun = Instant::now();
         let done = work(self)?;
         self.cost = (self.cost * 15 + begun.elapsed()) / 16;

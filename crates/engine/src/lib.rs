@@ -29,6 +29,7 @@ mod adapters;
 mod answer;
 mod constraint;
 mod executor;
+mod faults;
 mod kv;
 mod places;
 mod sampler;

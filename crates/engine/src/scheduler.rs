@@ -17,18 +17,19 @@
 //! - Who is admitted next is the queue's choice ([`Waiting`]). Running sequences are in the order of
 //!   arrival, a client's own by urgency: so the first one always moves on, whoever is admitted.
 
+mod admission;
 mod copies;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use garrison_device::{BLOCK_SIZE, StepLimits};
+use garrison_device::StepLimits;
 
 use crate::EngineConfig;
 use crate::adapters::{AdapterHandle, AdapterSlots};
-use crate::kv::{BlockPool, BlockTable};
+use crate::kv::BlockPool;
 use crate::pace::Pace;
-use crate::sequence::{Found, Piece, Progress, Sequence};
+use crate::sequence::{Piece, Progress, Sequence};
 use crate::speculative::{Drafter, Planner, Sources};
 use crate::swap::Swap;
 use crate::waiting::{GENERATED_COST, Urgency, Waiting};
@@ -70,14 +71,6 @@ pub(crate) struct Lookups {
     pub(crate) hits: u64,
     pub(crate) host_queries: u64,
     pub(crate) host_hits: u64,
-}
-
-/// Who may be admitted before the sequence that goes next, when its adapter finds no slot.
-enum Passing {
-    /// It has one.
-    All,
-    /// Those whose adapters stand in slots, but for the one that is to become empty for it.
-    Resident { closed: Option<u32> },
 }
 
 /// What is left of a step's limits.
@@ -200,12 +193,13 @@ impl Scheduler {
     }
 
     /// Chooses the next step, and the copies before it: ascending in [`Chunk::seq`] within decodes and
-    /// within prompts. There is one or the other unless the scheduler is idle.
+    /// within prompts. There is one or the other unless the scheduler is idle or somebody gave way.
     pub(crate) fn schedule(&mut self) -> Vec<Chunk> {
         self.order();
         self.restores.clear();
         let mut budget = Budget { tokens: self.limits.tokens, rows: self.limits.rows };
         let mut chunks = Vec::with_capacity(self.limits.seqs);
+        let preemptions = self.preemptions;
         self.guess();
         self.allow_saves_of_decodes();
         self.decode(&mut budget, &mut chunks);
@@ -216,7 +210,7 @@ impl Scheduler {
         self.allow_saves(usize::MAX);
         self.prefill(&mut budget, &mut chunks);
         self.admit(&mut budget, &mut chunks);
-        let idle = chunks.is_empty() && self.restores.is_empty();
+        let idle = chunks.is_empty() && self.restores.is_empty() && preemptions == self.preemptions;
         debug_assert!(!idle || self.is_idle(), "there is work and none was scheduled");
         chunks
     }
@@ -345,66 +339,6 @@ impl Scheduler {
         } else {
             budget.take(&self.running[seq], seq, chunks);
         }
-    }
-
-    /// Lets waiting sequences in while there is room for them.
-    fn admit(&mut self, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
-        let mut passing = Passing::All;
-        while budget.tokens > 0 && self.running.len() < self.limits.seqs {
-            let wanted = |s: &Sequence| match passing {
-                Passing::All => true,
-                Passing::Resident { closed } => {
-                    self.adapters.holding(s.adapter()).is_some_and(|slot| Some(slot) != closed)
-                }
-            };
-            let Some(next) = self.waiting.peek(wanted) else { return };
-            let slot = match self.adapters.find(next.adapter()) {
-                Ok(slot) => slot,
-                Err(closed) => {
-                    passing = Passing::Resident { closed };
-                    continue;
-                }
-            };
-            let spared = if self.running.is_empty() { 0 } else { self.watermark };
-            let found = self.find_cached(next);
-            // Cached blocks that somebody holds cost nothing, those that nobody does are free ones.
-            let held = found.blocks.iter().filter(|&&b| !self.pool.is_free(b)).count();
-            let needed = BlockTable::blocks_for(next.len());
-            let fits = needed - held + spared <= self.pool.free();
-            let awaits =
-                self.prefix_cache && self.running.iter().any(|r| next.gains_from(r, found.blocks.len()));
-            // Not even a token of it may find a row of logits in this step.
-            let moves = next.next_piece(budget.tokens, budget.rows).is_some();
-            if !fits || !moves || awaits {
-                return;
-            }
-            let (client, urgency) = (next.client(), next.urgency());
-            if !chunks.is_empty() && !self.make_room(&found, needed, budget) {
-                return;
-            }
-            let Some(sequence) = self.waiting.take(client, urgency) else { return };
-            self.start(sequence, slot, found);
-            self.read(self.running.len() - 1, budget, chunks);
-        }
-    }
-
-    /// Lets a sequence run that has just left the queue, with its adapter in `slot`.
-    fn start(&mut self, mut sequence: Sequence, slot: u32, found: Found) {
-        if !sequence.was_admitted() {
-            let (on_device, on_host) = (found.blocks.len() * BLOCK_SIZE, found.slots.len() * BLOCK_SIZE);
-            let missing = sequence.len() - on_device;
-            self.looked_up.queries += sequence.len() as u64;
-            self.looked_up.hits += on_device as u64;
-            if self.pool.slots().1 > 0 {
-                self.looked_up.host_queries += missing as u64;
-            }
-            self.waiting.charge(sequence.client(), (missing - on_host) as u64);
-        }
-        self.adapters.take(slot, sequence.adapter());
-        sequence.set_slot(slot);
-        let covered = sequence.admit(found, &mut self.pool);
-        debug_assert!(covered, "the pool has what was just counted");
-        self.running.push(sequence);
     }
 
     /// The slot to be filled before the step that was scheduled, and with what.

@@ -6,6 +6,7 @@
 //! is tried out what copies cost.
 
 use super::lru::Lru;
+use crate::faults::{self, Allocation};
 
 /// Where a slot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,9 @@ impl HostSlots {
 
     /// A slot to be filled, which may hold something that has to be forgotten. None if all are held.
     pub(super) fn take(&mut self) -> Option<u32> {
+        if faults::fails(Allocation::HostSlot) {
+            return None;
+        }
         let slot = self.blank.pop().or_else(|| self.idle.pop())?;
         self.states[slot as usize] = State::Idle;
         self.idle.push(slot);

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod drafting;
+mod faults;
 mod host_cache;
 mod policies;
 mod prefix;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use garrison_device::{Batch, DeviceError};
 
+use crate::faults::{self, Allocation};
+
 /// Steers a [`ScriptedExecutor`] from outside of the engine's thread.
 #[derive(Clone, Debug, Default)]
 pub struct ScriptControl {
@@ -76,14 +78,14 @@ impl ScriptControl {
     /// Seconds that saving a block takes, if it is not to fail.
     pub(super) fn save(&self) -> Result<f64, DeviceError> {
         let mut control = self.lock();
-        count_down(&mut control.save_failures)?;
+        count_down(&mut control.save_failures, Allocation::Save)?;
         Ok(control.copy_cost.0)
     }
 
     /// The same for restoring one.
     pub(super) fn restore(&self) -> Result<f64, DeviceError> {
         let mut control = self.lock();
-        count_down(&mut control.restore_failures)?;
+        count_down(&mut control.restore_failures, Allocation::Restore)?;
         Ok(control.copy_cost.1)
     }
 
@@ -132,10 +134,10 @@ impl ScriptControl {
     /// Room for an adapter, unless there is to be none.
     pub(super) fn find_room(&self) -> Result<(), DeviceError> {
         let mut control = self.lock();
-        if control.adapter_failures == 0 {
+        if !faults::fails(Allocation::Adapter) && control.adapter_failures == 0 {
             return Ok(());
         }
-        control.adapter_failures -= 1;
+        control.adapter_failures = control.adapter_failures.saturating_sub(1);
         Err(DeviceError::OutOfMemory { device: "scripted".into(), what: "an adapter".into(), bytes: 1 })
     }
 
@@ -151,7 +153,7 @@ impl ScriptControl {
         let mut control = wait.unwrap_or_else(PoisonError::into_inner);
         let delay = control.delay;
         assert!(!std::mem::take(&mut control.panics), "the script says: panic");
-        count_down(&mut control.failures)?;
+        count_down(&mut control.failures, Allocation::Step)?;
         drop(control);
         if !delay.is_zero() {
             std::thread::sleep(delay);
@@ -160,11 +162,11 @@ impl ScriptControl {
     }
 }
 
-/// Fails if there are failures left.
-fn count_down(failures: &mut usize) -> Result<(), DeviceError> {
-    if *failures == 0 {
+/// Fails if there are failures left, or this very one is to fail.
+fn count_down(failures: &mut usize, allocation: Allocation) -> Result<(), DeviceError> {
+    if !faults::fails(allocation) && *failures == 0 {
         return Ok(());
     }
-    *failures -= 1;
+    *failures = failures.saturating_sub(1);
     Err(DeviceError::Failed { device: "scripted".into(), reason: "the script says so".into() })
 }
