@@ -219,7 +219,11 @@ mod tests {
     }
 
     fn fill(cache: &mut HostCache, slot: u32, byte: u8) {
-        cache.write(slot, |bytes| Ok(bytes.fill(byte))).unwrap();
+        let all = |bytes: &mut [u8]| {
+            bytes.fill(byte);
+            Ok(())
+        };
+        cache.write(slot, all).unwrap();
     }
 
     fn holds(cache: &mut HostCache, slot: u32) -> Result<u8, CopyError> {
