@@ -200,13 +200,20 @@ fn a_request_gets_the_same_tokens_in_any_company() {
         Setup { max_seqs: 3, max_batch_tokens: 1, ..COMPANY },
         Setup { max_batch_tokens: 64, n_blocks: tight, max_stall: None, ..COMPANY },
         Setup { max_batch_tokens: 64, n_blocks: tight, max_stall: None, host: Host::Memory, ..COMPANY },
-        Setup { max_batch_tokens: 33, n_blocks: tight, host: Host::Disk, ..COMPANY },
+        Setup { max_batch_tokens: 33, n_blocks: tight, max_stall: None, host: Host::Disk, ..COMPANY },
     ] {
         let engine = bench.engine(setup);
-        let streams: Vec<Stream> =
-            bench.adapted(&engine).into_iter().map(|r| engine.submit(r).unwrap()).collect();
-        for ((stream, alone), request) in streams.into_iter().zip(&alone).zip(&requests) {
-            assert_eq!(&events(stream), alone, "{} with {setup:?}", request.id);
+        let asked = bench.adapted(&engine);
+        let submit = |i: usize| (i, engine.submit(asked[i].clone()).unwrap());
+        let check = |(i, stream): (usize, Stream)| {
+            assert_eq!(&events(stream), &alone[i], "{} with {setup:?}", asked[i].id);
+        };
+        let streams: Vec<_> = (0..asked.len()).map(submit).collect();
+        streams.into_iter().for_each(check);
+        if setup.host != Host::None {
+            // Those that came last come back first, while they are still there.
+            let streams: Vec<_> = (0..asked.len()).rev().map(submit).collect();
+            streams.into_iter().for_each(check);
         }
         let stats = engine.stats();
         println!(
@@ -218,7 +225,7 @@ fn a_request_gets_the_same_tokens_in_any_company() {
             stats.host_blocks_restored
         );
         if setup.host != Host::None {
-            assert!(stats.host_blocks_restored > 0, "the host cache must be used");
+            assert!(stats.host_blocks_restored > 20, "the host cache must be used");
         }
         if setup.n_blocks == tight {
             assert!(stats.preemptions > 0, "the small cache must preempt");

@@ -10,6 +10,10 @@ use garrison_device::BLOCK_SIZE;
 
 /// How much the past counts with each copy.
 const MEMORY: f64 = 0.8;
+/// A copy that was interrupted says little: it counts as this many times the past at most, which is taken
+/// to be this many seconds at least.
+const MOST_TIMES: f64 = 4.0;
+const LEAST_SECONDS: f64 = 1e-6;
 /// The part of the time that may go into trying out copies that do not pay.
 const TRIAL_SHARE: f64 = 0.01;
 /// Copies that fail in a row until no more are made.
@@ -49,7 +53,11 @@ struct Cost(Option<f64>);
 
 impl Cost {
     fn observe(&mut self, seconds: f64) {
-        self.0 = Some(self.0.map_or(seconds, |past| past * MEMORY + seconds * (1.0 - MEMORY)));
+        let lately = |past: f64| {
+            let new = seconds.min(MOST_TIMES * past.max(LEAST_SECONDS));
+            past * MEMORY + new * (1.0 - MEMORY)
+        };
+        self.0 = Some(self.0.map_or(seconds, lately));
     }
 
     fn seconds(self) -> f64 {
@@ -156,6 +164,15 @@ mod tests {
         assert!(swap.saves_pay(None), "until it is known");
         let tokens = |per| [Direction::Save, Direction::Restore].map(|d| swap.tokens(d, per));
         assert_eq!([tokens(Some(0.025)), tokens(Some(1.0)), tokens(None)], [[4, 8], [1, 1], [16, 16]]);
+    }
+
+    #[test]
+    fn a_single_interruption_changes_no_decision() {
+        let mut swap = measured(0.01, 0.01);
+        swap.copied(Direction::Save, 10.0);
+        assert!(swap.saves_pay(Some(0.01)));
+        (0..9).for_each(|_| swap.copied(Direction::Save, 10.0));
+        assert!(!swap.saves_pay(Some(0.01)), "ten of them do");
     }
 
     #[test]
