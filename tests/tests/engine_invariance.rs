@@ -1,7 +1,7 @@
 //! The same request gives the same tokens alone and among others with and without adapters, at any
 //! `max_batch_tokens`, on any number of threads, with guesses and without, and when the cache is so small
-//! that sequences are preempted, over 16-bit and 8-bit caches: the engine, the bundled models and the CPU
-//! device together.
+//! that sequences are preempted, swapped to the host or computed again, over 16-bit and 8-bit caches: the
+//! engine, the bundled models and the CPU device together.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 use std::num::NonZeroUsize;
@@ -12,7 +12,8 @@ use std::time::Duration;
 use garrison_device::KvDtype;
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_engine::{
-    Adapter, DraftModel, Engine, EngineConfig, Event, LocalExecutor, Request, SpecialTokens, Stream,
+    Adapter, DraftModel, Engine, EngineConfig, Event, HostCache, LocalExecutor, Request, SpecialTokens,
+    Stream,
 };
 use garrison_gguf::Source;
 use garrison_model::{Model, ModelSummary};
@@ -40,7 +41,19 @@ struct Setup {
     shortcuts: bool,
     max_stall: Option<Duration>,
     kv_dtype: KvDtype,
+    host: Host,
 }
+
+/// Where evicted blocks go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Host {
+    None,
+    Memory,
+    Disk,
+}
+
+/// Blocks that the host cache holds: fewer than are evicted.
+const HOST_BLOCKS: u64 = 120;
 
 /// Steps so short that every prompt comes in many pieces, whose sizes depend on the machine's mood.
 const HURRIED: Option<Duration> = Some(Duration::from_millis(5));
@@ -53,6 +66,7 @@ const ALONE: Setup = Setup {
     shortcuts: false,
     max_stall: None,
     kv_dtype: KvDtype::F16,
+    host: Host::None,
 };
 
 /// Many at once, with every shortcut.
@@ -64,6 +78,7 @@ const COMPANY: Setup = Setup {
     shortcuts: true,
     max_stall: HURRIED,
     kv_dtype: KvDtype::F16,
+    host: Host::None,
 };
 
 impl Bench {
@@ -96,8 +111,14 @@ impl Bench {
             max_stall: setup.max_stall,
         };
         let tokenizer = Arc::clone(&self.tokenizer);
-        let executor =
-            Box::new(LocalExecutor::new(Arc::clone(&device), model, &config, setup.kv_dtype).unwrap());
+        let executor = LocalExecutor::new(Arc::clone(&device), model, &config, setup.kv_dtype).unwrap();
+        let (slot, bytes) = (executor.block_bytes(), (HOST_BLOCKS + 1) * executor.block_bytes() as u64);
+        let host = match setup.host {
+            Host::None => HostCache::none(),
+            Host::Memory => HostCache::in_memory(bytes, slot).unwrap(),
+            Host::Disk => HostCache::in_folder(&std::env::temp_dir(), bytes, slot).unwrap(),
+        };
+        let executor = Box::new(executor.with_host_cache(host));
         if !setup.shortcuts {
             return Engine::start(executor, tokenizer, config).unwrap();
         }
@@ -181,18 +202,34 @@ fn a_request_gets_the_same_tokens_in_any_company() {
         Setup { threads: 3, max_seqs: 5, max_batch_tokens: 7, ..COMPANY },
         Setup { max_seqs: 3, max_batch_tokens: 1, ..COMPANY },
         Setup { max_batch_tokens: 64, n_blocks: tight, max_stall: None, ..COMPANY },
+        Setup { max_batch_tokens: 64, n_blocks: tight, max_stall: None, host: Host::Memory, ..COMPANY },
+        Setup { max_batch_tokens: 33, n_blocks: tight, max_stall: None, host: Host::Disk, ..COMPANY },
     ] {
         let engine = bench.engine(setup);
-        let streams: Vec<Stream> =
-            bench.adapted(&engine).into_iter().map(|r| engine.submit(r).unwrap()).collect();
-        for ((stream, alone), request) in streams.into_iter().zip(&alone).zip(&requests) {
-            assert_eq!(&events(stream), alone, "{} with {setup:?}", request.id);
+        let asked = bench.adapted(&engine);
+        let submit = |i: usize| (i, engine.submit(asked[i].clone()).unwrap());
+        let check = |(i, stream): (usize, Stream)| {
+            assert_eq!(&events(stream), &alone[i], "{} with {setup:?}", asked[i].id);
+        };
+        let streams: Vec<_> = (0..asked.len()).map(submit).collect();
+        streams.into_iter().for_each(check);
+        if setup.host != Host::None {
+            // Those that came last come back first, while they are still there.
+            let streams: Vec<_> = (0..asked.len()).rev().map(submit).collect();
+            streams.into_iter().for_each(check);
         }
         let stats = engine.stats();
         println!(
-            "{setup:?}: {prompts} prompt tokens, {} steps, {} tokens run, {} preemptions",
-            stats.steps, stats.batch_tokens, stats.preemptions
+            "{setup:?}: {prompts} prompt tokens, {} steps, {} tokens run, {} preemptions, {} blocks saved, {} restored",
+            stats.steps,
+            stats.batch_tokens,
+            stats.preemptions,
+            stats.host_blocks_saved,
+            stats.host_blocks_restored
         );
+        if setup.host != Host::None {
+            assert!(stats.host_blocks_restored > 20, "the host cache must be used");
+        }
         if setup.n_blocks == tight {
             assert!(stats.preemptions > 0, "the small cache must preempt");
         }
@@ -225,13 +262,31 @@ fn over_eight_bit_caches_a_request_gets_the_same_tokens_too() {
 #[test]
 fn a_prefix_from_the_cache_changes_no_token() {
     let bench = Bench::open();
-    let engine = bench.engine(Setup { max_seqs: 4, max_batch_tokens: 96, n_blocks: 260, ..COMPANY });
+    let wide = Setup { max_seqs: 4, max_batch_tokens: 96, n_blocks: 260, ..COMPANY };
+    warm_is_as_cold(&bench, wide, |_, _| ());
+    // Room for one request and little more: the others evict it before it returns.
+    let tight = Setup { n_blocks: 22, max_stall: None, ..wide };
+    for host in [Host::Memory, Host::Disk] {
+        let engine = warm_is_as_cold(&bench, Setup { host, ..tight }, |engine, others| {
+            for other in others {
+                let mut stream = engine.submit(other.clone()).unwrap();
+                while stream.recv().is_some() {}
+            }
+        });
+        assert!(engine.stats().host_cache_hits > 16 * 50, "{:?}", engine.stats());
+    }
+}
+
+/// Asks each request twice, and `between` others; it finds all that it can, and says the same.
+fn warm_is_as_cold(bench: &Bench, setup: Setup, between: impl Fn(&Engine, &[Request])) -> Engine {
+    let engine = bench.engine(setup);
     let requests: Vec<Request> =
         bench.requests().into_iter().take(16).map(|r| Request { prompt_logprobs: None, ..r }).collect();
     for request in &requests {
         let cold = events(bench.engine(ALONE).submit(request.clone()).unwrap());
         let mut stream = engine.submit(request.clone()).unwrap();
         while stream.recv().is_some() {}
+        between(&engine, &requests[..3]);
         let mut warm = engine.submit(request.clone()).unwrap();
         let mut cached = 0;
         let mut seen: Vec<Event> = std::iter::from_fn(|| warm.recv()).collect();
@@ -242,4 +297,5 @@ fn a_prefix_from_the_cache_changes_no_token() {
         assert_eq!(cached, (request.prompt.len() - 1) / 16 * 16, "{}", request.id);
         assert_eq!(seen, cold, "{}", request.id);
     }
+    engine
 }

@@ -21,6 +21,7 @@ mod pace;
 mod scheduler;
 mod sequence;
 mod speculative;
+mod swap;
 mod waiting;
 mod worker;
 
@@ -28,6 +29,7 @@ mod adapters;
 mod answer;
 mod constraint;
 mod executor;
+mod faults;
 mod kv;
 mod places;
 mod sampler;
@@ -40,7 +42,10 @@ pub use adapters::AdapterHandle;
 pub use config::{ConfigError, EngineConfig};
 pub use constraint::{Constraint, Grammar, GrammarError};
 pub use engine::Engine;
-pub use executor::{DraftModel, Execute, LocalExecutor, ScriptControl, ScriptedExecutor, StepOutput};
+pub use executor::{
+    CopyError, DraftModel, Execute, HostCache, HostCacheError, LocalExecutor, ScriptControl,
+    ScriptedExecutor, StepOutput,
+};
 pub use garrison_model::{Adapter, AdapterError};
 pub use request::{
     Event, Failure, Finish, Request, ScoredToken, SpecialTokens, SubmitError, TokenEvent, TokenScores,

@@ -27,27 +27,41 @@ impl Pace {
 
     /// Prompt tokens that a step may read beside `others` that somebody waits for.
     pub(crate) fn prompt_tokens(&self, others: usize) -> usize {
-        let [weight, ..] = self.sums;
-        match self.allowed {
-            Some(allowed) if weight > 0.0 => {
-                let all = self.tokens_in(allowed.as_secs_f64()) as usize;
-                all.saturating_sub(others).max(LEAST_TOKENS)
-            }
-            _ => usize::MAX,
-        }
+        let Some(allowed) = self.allowed else { return usize::MAX };
+        // Before anything is known, as many as there may be.
+        let all = self.tokens_in(allowed.as_secs_f64()) as usize;
+        all.saturating_sub(others).max(LEAST_TOKENS)
+    }
+
+    /// What one more token adds to a step, once that is known.
+    pub(crate) fn seconds_per_token(&self) -> Option<f64> {
+        let (mean_n, mean_t) = self.means()?;
+        Some(self.slope().unwrap_or(mean_t / mean_n))
     }
 
     /// Where the line reaches `seconds`.
     fn tokens_in(&self, seconds: f64) -> f64 {
-        let [weight, n, t, nn, nt] = self.sums;
-        let (mean_n, mean_t) = (n / weight, t / weight);
-        let variance = nn / weight - mean_n * mean_n;
-        let slope = (nt / weight - mean_n * mean_t) / variance;
+        let Some((mean_n, mean_t)) = self.means() else { return f64::INFINITY };
         // Steps of one size say nothing about others: then all of their time is the tokens'. The
         // next size is between the two and closer to the time allowed.
         let proportional = seconds * mean_n / mean_t.max(f64::MIN_POSITIVE);
+        self.slope().map_or(proportional, |slope| mean_n + (seconds - mean_t) / slope)
+    }
+
+    /// The weighted means of tokens and seconds.
+    fn means(&self) -> Option<(f64, f64)> {
+        let [weight, n, t, ..] = self.sums;
+        (weight > 0.0).then(|| (n / weight, t / weight))
+    }
+
+    /// The line's slope, if the steps are of different sizes and lie on one that can be.
+    fn slope(&self) -> Option<f64> {
+        let (mean_n, mean_t) = self.means()?;
+        let [weight, _, _, nn, nt] = self.sums;
+        let variance = nn / weight - mean_n * mean_n;
+        let slope = (nt / weight - mean_n * mean_t) / variance;
         let is_line = variance > (0.02 * mean_n).powi(2) && slope > 0.0 && slope * mean_n <= mean_t;
-        if is_line { mean_n + (seconds - mean_t) / slope } else { proportional }
+        is_line.then_some(slope)
     }
 
     /// Notes how long a step took that read prompts, of `tokens` tokens in all.

@@ -9,26 +9,31 @@
 //!   half-read prompts never fight over blocks. A watermark of free blocks, spared for those that
 //!   run already, keeps a new one from being thrown out again at once.
 //! - When blocks run out, the last running sequence in order gives its own back, waits again and is
-//!   computed again later, as far as it is not in the prefix cache (recompute, vLLM, Kwon et al.
-//!   2023, section 4.5). Any accepted sequence fits alone, so there is no deadlock.
+//!   computed again later, as far as it is not in the prefix cache, on the device or the host
+//!   (recompute and swapping, vLLM, Kwon et al. 2023, section 4.5). Any accepted sequence fits alone,
+//!   so there is no deadlock.
 //! - A sequence that begins as one does whose prompt is being read waits for it and takes what it
 //!   computed: several answers to one prompt cost one prompt.
 //! - Who is admitted next is the queue's choice ([`Waiting`]). Running sequences are in the order of
 //!   arrival, a client's own by urgency: so the first one always moves on, whoever is admitted.
 
+mod admission;
+mod copies;
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use garrison_device::{BLOCK_SIZE, StepLimits};
+use garrison_device::StepLimits;
 
 use crate::EngineConfig;
 use crate::adapters::{AdapterHandle, AdapterSlots};
 use crate::constraint::{MaskThreads, MaskTimes};
 use crate::executor::StepOutput;
-use crate::kv::{BlockPool, BlockTable};
+use crate::kv::BlockPool;
 use crate::pace::Pace;
 use crate::sequence::{Piece, Progress, Sequence};
 use crate::speculative::{Drafter, Planner, Sources};
+use crate::swap::Swap;
 use crate::waiting::{GENERATED_COST, Urgency, Waiting};
 
 /// A running sequence's part of a step.
@@ -53,23 +58,21 @@ pub(crate) struct Scheduler {
     prefix_cache: bool,
     planner: Option<Planner>,
     pace: Pace,
+    swap: Swap,
+    /// Running sequences to be restored before the step, by index, and how many blocks of each.
+    restores: Vec<(usize, usize)>,
     preemptions: u64,
     looked_up: Lookups,
 }
 
-/// Prompt tokens looked for in the prefix cache when their sequences left the queue, and those found.
+/// Prompt tokens looked for in the prefix cache when their sequences left the queue, and those found;
+/// of those that the device has not, the ones looked for in the host cache, and restored from there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lookups {
     pub(crate) queries: u64,
     pub(crate) hits: u64,
-}
-
-/// Who may be admitted before the sequence that goes next, when its adapter finds no slot.
-enum Passing {
-    /// It has one.
-    All,
-    /// Those whose adapters stand in slots, but for the one that is to become empty for it.
-    Resident { closed: Option<u32> },
+    pub(crate) host_queries: u64,
+    pub(crate) host_hits: u64,
 }
 
 /// What is left of a step's limits.
@@ -79,11 +82,12 @@ struct Budget {
 }
 
 impl Scheduler {
-    /// `draft_context` is how many tokens the draft model can read, if there is one.
-    pub(crate) fn new(config: &EngineConfig, draft_context: Option<usize>) -> Scheduler {
+    /// `draft_context` is how many tokens the draft model can read, if there is one; `host_slots` how
+    /// many blocks the host cache holds.
+    pub(crate) fn new(config: &EngineConfig, draft_context: Option<usize>, host_slots: usize) -> Scheduler {
         let sources = Sources { lookup: config.prompt_lookup, model: draft_context };
         let guesses = sources.lookup || sources.model.is_some();
-        let pool = BlockPool::new(config.n_blocks);
+        let pool = BlockPool::new(config.n_blocks, if config.prefix_cache { host_slots } else { 0 });
         Scheduler {
             waiting: Waiting::new(),
             running: Vec::with_capacity(config.concurrency()),
@@ -94,6 +98,8 @@ impl Scheduler {
             prefix_cache: config.prefix_cache,
             planner: guesses.then(|| Planner::new(config.step_limits().rows, sources)),
             pace: Pace::new(config.max_stall),
+            swap: Swap::default(),
+            restores: Vec::new(),
             preemptions: 0,
             looked_up: Lookups::default(),
         }
@@ -137,6 +143,7 @@ impl Scheduler {
     /// Notes how long a step took.
     pub(crate) fn observe(&mut self, chunks: &[Chunk], output: &StepOutput) {
         let tokens = chunks.iter().map(|c| c.piece.tokens).sum();
+        self.swap.pass(output.seconds);
         let reads = chunks.iter().any(|c| c.piece.tokens != c.piece.draws);
         if reads {
             self.pace.observe(tokens, output.seconds);
@@ -193,21 +200,26 @@ impl Scheduler {
         lost
     }
 
-    /// Chooses the next step: ascending in [`Chunk::seq`] within decodes and within prompts. Not
-    /// empty unless the scheduler is idle.
+    /// Chooses the next step, and the copies before it: ascending in [`Chunk::seq`] within decodes and
+    /// within prompts. There is one or the other unless the scheduler is idle or somebody gave way.
     pub(crate) fn schedule(&mut self) -> Vec<Chunk> {
         self.order();
+        self.restores.clear();
         let mut budget = Budget { tokens: self.limits.tokens, rows: self.limits.rows };
         let mut chunks = Vec::with_capacity(self.limits.seqs);
+        let preemptions = self.preemptions;
         self.guess();
+        self.allow_saves_of_decodes();
         self.decode(&mut budget, &mut chunks);
         if !chunks.is_empty() {
-            let decodes = self.limits.tokens - budget.tokens;
-            budget.tokens = budget.tokens.min(self.pace.prompt_tokens(decodes));
+            let others = self.limits.tokens - budget.tokens + self.tokens_of_saves();
+            budget.tokens = budget.tokens.min(self.pace.prompt_tokens(others));
         }
+        self.allow_saves(usize::MAX);
         self.prefill(&mut budget, &mut chunks);
         self.admit(&mut budget, &mut chunks);
-        debug_assert!(!chunks.is_empty() || self.is_idle(), "there is work and none was scheduled");
+        let idle = chunks.is_empty() && self.restores.is_empty() && preemptions == self.preemptions;
+        debug_assert!(!idle || self.is_idle(), "there is work and none was scheduled");
         chunks
     }
 
@@ -335,57 +347,19 @@ impl Scheduler {
     }
 
     /// Prompts that are admitted already; their blocks are there.
-    fn prefill(&self, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
-        for (seq, sequence) in self.running.iter().enumerate() {
-            if sequence.remaining() > 1 {
-                budget.take(sequence, seq, chunks);
+    fn prefill(&mut self, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
+        for seq in 0..self.running.len() {
+            if self.running[seq].remaining() > 1 {
+                self.read(seq, budget, chunks);
             }
         }
     }
 
-    /// Lets waiting sequences in while there is room for them.
-    fn admit(&mut self, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
-        let mut passing = Passing::All;
-        while budget.tokens > 0 && self.running.len() < self.limits.seqs {
-            let wanted = |s: &Sequence| match passing {
-                Passing::All => true,
-                Passing::Resident { closed } => {
-                    self.adapters.holding(s.adapter()).is_some_and(|slot| Some(slot) != closed)
-                }
-            };
-            let Some(next) = self.waiting.peek(wanted) else { return };
-            let slot = match self.adapters.find(next.adapter()) {
-                Ok(slot) => slot,
-                Err(closed) => {
-                    passing = Passing::Resident { closed };
-                    continue;
-                }
-            };
-            let spared = if self.running.is_empty() { 0 } else { self.watermark };
-            let cached = next.find_cached(&self.pool);
-            // Cached blocks that somebody holds cost nothing, those that nobody does are free ones.
-            let held = cached.0.iter().filter(|&&b| !self.pool.is_free(b)).count();
-            let fits = BlockTable::blocks_for(next.len()) - held + spared <= self.pool.free();
-            let awaits = self.prefix_cache && self.running.iter().any(|r| next.gains_from(r, cached.0.len()));
-            // Not even a token of it may find a row of logits in this step.
-            let moves = next.next_piece(budget.tokens, budget.rows).is_some();
-            if !fits || !moves || awaits {
-                return;
-            }
-            let (client, urgency) = (next.client(), next.urgency());
-            let Some(mut sequence) = self.waiting.take(client, urgency) else { return };
-            if !sequence.was_admitted() {
-                self.looked_up.queries += sequence.len() as u64;
-                self.looked_up.hits += (cached.0.len() * BLOCK_SIZE) as u64;
-                let computed = sequence.len() - cached.0.len() * BLOCK_SIZE;
-                self.waiting.charge(sequence.client(), computed as u64);
-            }
-            self.adapters.take(slot, sequence.adapter());
-            sequence.set_slot(slot);
-            let covered = sequence.admit(cached, &mut self.pool);
-            debug_assert!(covered, "the pool has what was just counted");
-            self.running.push(sequence);
-            let seq = self.running.len() - 1;
+    /// Goes on with the prompt of `seq`: what is to be restored, and once that is there, what is to be computed.
+    fn read(&mut self, seq: usize, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
+        if self.running[seq].to_restore() > 0 {
+            self.plan_restores(seq, budget);
+        } else {
             budget.take(&self.running[seq], seq, chunks);
         }
     }
@@ -450,7 +424,9 @@ impl Scheduler {
     /// Checks what must hold between steps.
     #[cfg(test)]
     pub(crate) fn check(&self) {
-        self.pool.check(self.running.iter().map(|s| s.table().blocks()));
+        let slots = self.running.iter().flat_map(Sequence::slots);
+        self.pool.check(self.running.iter().map(|s| s.table().blocks()), slots);
+        assert!(self.pool.saves().is_empty(), "blocks that were evicted are saved before the step");
         self.adapters.check(self.running.iter().map(|s| (s.slot(), s.adapter_number())));
         assert!(self.running.len() <= self.limits.seqs);
         for s in &self.running {

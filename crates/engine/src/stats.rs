@@ -31,6 +31,20 @@ pub struct Stats {
     pub prefix_cache_queries: u64,
     /// Prompt tokens that were found there and not computed again.
     pub prefix_cache_hits: u64,
+    /// Blocks that the host cache holds.
+    pub host_blocks_used: usize,
+    /// Blocks that it has room for.
+    pub host_blocks_total: usize,
+    /// Prompt tokens that the device had not and that were looked for in the host cache.
+    pub host_cache_queries: u64,
+    /// Prompt tokens that were restored from there and not computed again.
+    pub host_cache_hits: u64,
+    /// Blocks saved when they were evicted from the device.
+    pub host_blocks_saved: u64,
+    /// Blocks restored, those of preempted sequences included.
+    pub host_blocks_restored: u64,
+    /// Copies of blocks that failed; what they held was computed again.
+    pub host_copies_failed: u64,
     /// Tokens that were guessed and checked.
     pub spec_draft_tokens: u64,
     /// Guesses that were right.
@@ -52,6 +66,11 @@ impl Stats {
     pub fn kv_usage(&self) -> f64 {
         self.kv_blocks_used as f64 / self.kv_blocks_total.max(1) as f64
     }
+
+    /// The part of the host cache in use, 0 to 1.
+    pub fn host_usage(&self) -> f64 {
+        self.host_blocks_used as f64 / self.host_blocks_total.max(1) as f64
+    }
 }
 
 /// The live counters behind [`Stats`]. Each is independent, so relaxed order is enough.
@@ -70,6 +89,13 @@ pub(crate) struct Counters {
     pub(crate) adapter_swaps: AtomicU64,
     pub(crate) prefix_cache_queries: AtomicU64,
     pub(crate) prefix_cache_hits: AtomicU64,
+    pub(crate) host_blocks_used: AtomicUsize,
+    pub(crate) host_blocks_total: AtomicUsize,
+    pub(crate) host_cache_queries: AtomicU64,
+    pub(crate) host_cache_hits: AtomicU64,
+    pub(crate) host_blocks_saved: AtomicU64,
+    pub(crate) host_blocks_restored: AtomicU64,
+    pub(crate) host_copies_failed: AtomicU64,
     pub(crate) spec_draft_tokens: AtomicU64,
     pub(crate) spec_accepted_tokens: AtomicU64,
     pub(crate) finished_stop: AtomicU64,
@@ -96,6 +122,13 @@ impl Counters {
             adapter_swaps: self.adapter_swaps.load(Relaxed),
             prefix_cache_queries: self.prefix_cache_queries.load(Relaxed),
             prefix_cache_hits: self.prefix_cache_hits.load(Relaxed),
+            host_blocks_used: self.host_blocks_used.load(Relaxed),
+            host_blocks_total: self.host_blocks_total.load(Relaxed),
+            host_cache_queries: self.host_cache_queries.load(Relaxed),
+            host_cache_hits: self.host_cache_hits.load(Relaxed),
+            host_blocks_saved: self.host_blocks_saved.load(Relaxed),
+            host_blocks_restored: self.host_blocks_restored.load(Relaxed),
+            host_copies_failed: self.host_copies_failed.load(Relaxed),
             spec_draft_tokens: self.spec_draft_tokens.load(Relaxed),
             spec_accepted_tokens: self.spec_accepted_tokens.load(Relaxed),
             finished_stop: self.finished_stop.load(Relaxed),

@@ -5,16 +5,18 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use flume::Receiver;
-use garrison_device::{Batch, DeviceError};
+use garrison_device::{Batch, DeviceError, NULL_BLOCK};
 use garrison_tokenizer::Tokenizer;
 use garrison_types::FinishReason;
 
 use crate::constraint::{MaskThreads, MaskTimes};
 use crate::engine::Shared;
-use crate::executor::{DraftModel, Execute, StepOutput};
+use crate::executor::{CopyError, DraftModel, Execute, StepOutput, TRIAL_SLOT};
+use crate::kv::Save;
 use crate::scheduler::{Chunk, Scheduler};
 use crate::sequence::{End, Sequence};
 use crate::speculative::Drafter;
+use crate::swap::Direction;
 use crate::{EngineConfig, Event, Failure, batch};
 
 /// What the thread is told.
@@ -46,10 +48,11 @@ impl Worker {
         shared: Arc<Shared>,
         inbox: Receiver<Command>,
     ) -> Worker {
-        let scheduler = Scheduler::new(config, draft.as_ref().map(|d| d.context));
+        let scheduler = Scheduler::new(config, draft.as_ref().map(|d| d.context), executor.host_slots());
         let drafter =
             draft.map(|d| Drafter::new(d, Arc::clone(&tokenizer), config.step_limits(), config.max_stall));
         shared.counters.kv_blocks_total.store(scheduler.blocks().1, Relaxed);
+        shared.counters.host_blocks_total.store(scheduler.host_blocks().1, Relaxed);
         let masks = MaskThreads::new(config.concurrency());
         Worker { executor, drafter, tokenizer, scheduler, masks, batch: Batch::default(), shared, inbox }
     }
@@ -98,12 +101,16 @@ impl Worker {
         let cancelled = self.scheduler.drop_cancelled();
         self.shared.counters.cancelled.fetch_add(cancelled as u64, Relaxed);
         self.give_up_late();
+        self.try_copies();
         let mut chunks = self.scheduler.schedule();
         while !self.fill_adapter() {
             chunks = self.scheduler.schedule();
         }
         self.masks.begin_step();
         self.scheduler.make_masks(&chunks, &mut self.masks);
+        let copying = Instant::now();
+        self.copy_blocks();
+        let copying = copying.elapsed();
         if let Some(drafter) = &mut self.drafter
             && !self.scheduler.draft(drafter, &mut chunks, &mut self.masks)
         {
@@ -113,18 +120,63 @@ impl Worker {
             batch::fill(&mut self.batch, self.scheduler.running(), &chunks);
             let ran = Instant::now();
             let output = self.executor.step(&self.batch);
-            let models = ran.elapsed() + self.drafter.as_mut().map_or(Duration::ZERO, Drafter::take_ran);
+            let others =
+                copying + ran.elapsed() + self.drafter.as_mut().map_or(Duration::ZERO, Drafter::take_ran);
             match output {
                 Ok(output) => {
                     self.scheduler.observe(&chunks, &output);
                     let (generated, masks) = self.postprocess(&chunks, output);
-                    let own = begun.elapsed().saturating_sub(models).as_secs_f64() - masks.alone;
+                    let own = begun.elapsed().saturating_sub(others).as_secs_f64() - masks.alone;
                     self.scheduler.settle(generated, masks, own.max(0.0));
                 }
                 Err(error) => self.fail_running(&error),
             }
         }
         self.publish();
+    }
+
+    /// Copies what is evicted to the host cache, and then what sequences are restored from back: see
+    /// [`crate::kv::BlockPool`] for why in this order.
+    fn copy_blocks(&mut self) {
+        for Save { block, slot } in self.scheduler.take_saves() {
+            let outcome = self.executor.save_block(block, slot);
+            self.report_copy(&outcome);
+            self.scheduler.saved(slot, &outcome);
+        }
+        for (seq, blocks) in self.scheduler.take_restores() {
+            for _ in 0..blocks {
+                // After a failure there is nothing more to restore of it.
+                let Some((slot, block)) = self.scheduler.next_restore(seq) else { break };
+                let outcome = self.executor.restore_block(slot, block);
+                self.report_copy(&outcome);
+                self.scheduler.restored(seq, &outcome);
+            }
+        }
+    }
+
+    /// Learns what copies cost before they are relied on: a block that nobody reads goes to a slot that
+    /// nobody uses, and back.
+    fn try_copies(&mut self) {
+        if !self.scheduler.wants_trial() {
+            return;
+        }
+        let outcome = self.executor.save_block(NULL_BLOCK, TRIAL_SLOT);
+        self.report_copy(&outcome);
+        self.scheduler.tried(Direction::Save, &outcome);
+        if outcome.is_ok() {
+            let outcome = self.executor.restore_block(TRIAL_SLOT, NULL_BLOCK);
+            self.report_copy(&outcome);
+            self.scheduler.tried(Direction::Restore, &outcome);
+        }
+    }
+
+    /// A copy that fails costs nobody more than time. The log says so once, the counter each time.
+    fn report_copy(&self, outcome: &Result<f64, CopyError>) {
+        if let Err(error) = outcome
+            && self.scheduler.swaps().failed == 0
+        {
+            tracing::warn!(%error, "a block could not be copied; it will be computed again");
+        }
     }
 
     /// Gives the memory back of adapters that nobody can ask for any more.
@@ -242,6 +294,13 @@ impl Worker {
         counters.spec_accepted_tokens.store(accepted, Relaxed);
         counters.prefix_cache_queries.store(lookups.queries, Relaxed);
         counters.prefix_cache_hits.store(lookups.hits, Relaxed);
+        let swaps = self.scheduler.swaps();
+        counters.host_cache_queries.store(lookups.host_queries, Relaxed);
+        counters.host_cache_hits.store(lookups.host_hits, Relaxed);
+        counters.host_blocks_used.store(self.scheduler.host_blocks().0, Relaxed);
+        counters.host_blocks_saved.store(swaps.saved, Relaxed);
+        counters.host_blocks_restored.store(swaps.restored, Relaxed);
+        counters.host_copies_failed.store(swaps.failed, Relaxed);
     }
 }
 

@@ -47,6 +47,10 @@ pub(crate) struct EngineSettings {
     pub(crate) context: Option<NonZeroU32>,
     pub(crate) kv_cache_bytes: Option<u64>,
     pub(crate) kv_dtype: KvDtype,
+    /// For blocks that are evicted from the KV cache; 0 for none.
+    pub(crate) host_cache_bytes: u64,
+    /// Where they are kept, if not in memory.
+    pub(crate) host_cache_dir: Option<PathBuf>,
     pub(crate) max_waiting: usize,
     pub(crate) max_waiting_per_key: usize,
     pub(crate) prefix_cache: bool,
@@ -152,6 +156,8 @@ struct EngineSection {
     context: Option<NonZeroU32>,
     kv_cache_gib: Option<f64>,
     kv_dtype: Option<String>,
+    host_cache_gib: Option<f64>,
+    host_cache_dir: Option<PathBuf>,
     max_waiting: Option<usize>,
     max_waiting_per_key: Option<usize>,
     prefix_cache: Option<bool>,
@@ -217,7 +223,9 @@ impl EngineSettings {
         let device = flags.device.as_deref().or(file.device.as_deref()).unwrap_or("auto").parse()?;
         let dtype_of_file =
             file.kv_dtype.as_deref().map(str::parse::<KvDtype>).transpose().map_err(Fault::usage)?;
-        let kv_cache_bytes = flags.kv_cache_gib.or(file.kv_cache_gib).map(gib_to_bytes).transpose()?;
+        let kv_cache_bytes = flags.kv_cache_gib.or(file.kv_cache_gib);
+        let kv_cache_bytes = kv_cache_bytes.map(|gib| gib_to_bytes("kv_cache_gib", gib)).transpose()?;
+        let (host_cache_bytes, host_cache_dir) = host_cache(flags, file)?;
         let size = |flag: Option<NonZeroUsize>, file: Option<NonZeroUsize>, default: usize| {
             flag.or(file).map_or(default, NonZeroUsize::get)
         };
@@ -239,6 +247,8 @@ impl EngineSettings {
             context: flags.context.or(file.context),
             kv_cache_bytes,
             kv_dtype: flags.kv_dtype.or(dtype_of_file).unwrap_or_default(),
+            host_cache_bytes,
+            host_cache_dir,
             max_waiting,
             max_waiting_per_key: file.max_waiting_per_key.unwrap_or(max_waiting),
             prefix_cache: file.prefix_cache.unwrap_or(true),
@@ -260,6 +270,25 @@ impl EngineSettings {
     }
 }
 
+/// How large the host cache may be, and where it is if not in memory.
+fn host_cache(flags: &EngineFlags, file: &EngineSection) -> Result<(u64, Option<PathBuf>), Fault> {
+    let gib = flags.host_cache_gib.or(file.host_cache_gib).unwrap_or(0.0);
+    let bytes = gib_to_bytes("host_cache_gib", gib)?;
+    let dir = flags.host_cache_dir.clone().or_else(|| file.host_cache_dir.clone());
+    if bytes > 0 && file.prefix_cache == Some(false) {
+        return Err(Fault::usage(format!(
+            "host_cache_gib is {gib} and prefix_cache is false; what is evicted is found by the prefix cache"
+        )));
+    }
+    match dir {
+        Some(dir) if bytes == 0 => Err(Fault::usage(format!(
+            "host_cache_dir is {} and host_cache_gib is 0; say how much the folder may hold",
+            dir.display()
+        ))),
+        dir => Ok((bytes, dir)),
+    }
+}
+
 fn read(path: &Path) -> Result<File, Fault> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Fault::usage(format!("config file {} cannot be read: {e}", path.display())))?;
@@ -276,11 +305,11 @@ fn explain(error: &toml::de::Error, text: &str) -> String {
     }
 }
 
-fn gib_to_bytes(gib: f64) -> Result<u64, Fault> {
-    if gib.is_finite() && gib > 0.0 && gib <= 65536.0 {
+fn gib_to_bytes(name: &str, gib: f64) -> Result<u64, Fault> {
+    if (0.0..=65536.0).contains(&gib) {
         Ok((gib * (1u64 << 30) as f64) as u64)
     } else {
-        Err(Fault::usage(format!("kv_cache_gib is {gib}; it must be more than 0")))
+        Err(Fault::usage(format!("{name} is {gib}; it must be between 0 and 65536")))
     }
 }
 
@@ -398,6 +427,7 @@ mod tests {
         .unwrap();
         assert_eq!((c.server.port, c.engine.max_seqs, c.engine.max_batch_tokens), (1, 4, 512));
         assert_eq!(c.engine.kv_dtype, KvDtype::BF16);
+        assert_eq!((c.engine.host_cache_bytes, c.engine.host_cache_dir), (0, None));
         assert!(c.server.host.is_loopback());
         assert!(c.engine.batch_invariant && !c.engine.adapter_hub && c.engine.adapter_slots == 0);
         assert_eq!(c.models[0].name, TINY.name);
@@ -411,6 +441,9 @@ mod tests {
             ("[server]\nport = \"x\"\n", "line 2"),
             ("[engine]\nkv_dtype = \"q3\"\n", "q3"),
             ("[engine]\nkv_cache_gib = -1\n", "kv_cache_gib"),
+            ("[engine]\nhost_cache_gib = nan\n", "host_cache_gib"),
+            ("[engine]\nhost_cache_gib = 1\nprefix_cache = false\n", "prefix_cache"),
+            ("[engine]\nhost_cache_dir = \"/tmp\"\n", "say how much"),
             ("[engine]\ndevice = \"tpu\"\n", "tpu"),
             ("[engine]\ndevice = \"cuda:0\"\n", "cuda:0"),
             ("[engine]\nmax_seqs = 100000\n", "max_seqs"),

@@ -53,6 +53,12 @@ pub(crate) struct EngineFlags {
     /// How keys and values are stored: f16, bf16, q8_0, fp8, f32 [default: f16].
     #[arg(long, value_name = "TYPE")]
     pub(crate) kv_dtype: Option<KvDtype>,
+    /// Room in GiB for prefixes that are evicted from the KV cache, for each model [default: 0].
+    #[arg(long, value_name = "G")]
+    pub(crate) host_cache_gib: Option<f64>,
+    /// A folder on a disk that has that room [default: it is taken from memory].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) host_cache_dir: Option<PathBuf>,
 }
 
 #[derive(Args, Debug, Default)]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use garrison_device::{BLOCK_SIZE, Device};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa, available_threads};
-use garrison_engine::{DraftModel, Engine, EngineConfig, LocalExecutor};
+use garrison_engine::{DraftModel, Engine, EngineConfig, HostCache, HostCacheError, LocalExecutor};
 use garrison_gguf::quantize::Mix;
 use garrison_model::{KvCache, Model, ModelSpec, ModelSummary};
 use garrison_tokenizer::Tokenizer;
@@ -65,7 +65,9 @@ pub(crate) fn load(entry: &ModelEntry, settings: &EngineSettings) -> Result<Load
         LocalExecutor::new(Arc::clone(&device), model, &config, settings.kv_dtype).map_err(|e| refuse(&e))
     };
     let (tokenizer, spec) = (Arc::new(target.tokenizer), target.model.spec().clone());
-    let executor = Box::new(execute(target.model, config.adapter_slots)?);
+    let executor = execute(target.model, config.adapter_slots)?;
+    let host = host_cache(name, executor.block_bytes(), settings).map_err(|e| refuse(&e))?;
+    let executor = Box::new(executor.with_host_cache(host));
     let engine = match draft {
         Some(draft) => {
             let (vocab, context) = (draft.model.spec().vocab, draft.model.spec().context_length);
@@ -85,6 +87,24 @@ pub(crate) fn load(entry: &ModelEntry, settings: &EngineSettings) -> Result<Load
         "loaded"
     );
     Ok(Loaded { engine, tokenizer, chat_template: target.chat_template, device: device.name(), spec })
+}
+
+/// Room for what is evicted from the KV cache. Where memory is short the model serves without.
+fn host_cache(
+    name: &str,
+    block_bytes: usize,
+    settings: &EngineSettings,
+) -> Result<HostCache, HostCacheError> {
+    let made = match (settings.host_cache_bytes, &settings.host_cache_dir) {
+        (0, _) => Ok(HostCache::none()),
+        (bytes, None) => HostCache::in_memory(bytes, block_bytes),
+        (bytes, Some(folder)) => HostCache::in_folder(folder, bytes, block_bytes),
+    };
+    if let Err(error @ HostCacheError::NoMemory { .. }) = made {
+        tracing::warn!(model = name, %error, "serving without a host cache");
+        return Ok(HostCache::none());
+    }
+    made
 }
 
 /// A model in memory.

@@ -32,6 +32,10 @@ fn mistakes_exit_2_with_one_sentence() {
         (&["serve", "--kv-dtype", "q2"], "\"q2\" is not supported; supported: f16, bf16, q8_0, fp8, f32"),
         (&["serve", "--threads", "0"], "0"),
         (&["serve", "--context", "99999999"], "99999999"),
+        (&["serve", "--host-cache-gib", "-1"], "-1"),
+        (&["serve", "--host-cache-gib", "0.000001"], "host_cache_gib"),
+        (&["serve", "--host-cache-dir", "/tmp"], "host_cache_gib is 0"),
+        (&["serve", "--host-cache-gib", "0.1", "--host-cache-dir", "/no/such/folder"], "/no/such/folder"),
         (&["serve", "--api-keys-file", "/no/such/keys"], "/no/such/keys"),
         (&["fly"], "fly"),
         (&["chat", "--temperature", "9"], "temperature"),
@@ -74,6 +78,31 @@ fn serving_starts_answers_and_drains() {
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("models pull"), "the bundled model says how to get a real one: {log}");
     assert!(!log.contains("Hello!"), "content is not logged");
+}
+
+#[test]
+fn a_conversation_that_was_evicted_comes_back_from_the_host_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let on_disk = ["--host-cache-gib", "0.05", "--host-cache-dir", folder.path().to_str().unwrap()];
+    let mut texts = Vec::new();
+    for (host, returns) in [(&[][..], false), (&on_disk[..2], true), (&on_disk[..], true)] {
+        let server = Server::start(&[&["--kv-cache-gib", "0.002", "--max-seqs", "2"], host].concat());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
+        let ask = |i: usize| {
+            let text = format!("This is note {i} on the garden's valves and zones. ").repeat(12);
+            let body = json!({"model": server.model, "prompt": text, "max_tokens": 8, "temperature": 0});
+            let (status, answer) = server.post("/v1/completions", &body);
+            assert_eq!(status, 200, "{answer}");
+            let cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+            (answer["choices"][0]["text"].as_str().unwrap().to_owned(), cached)
+        };
+        let (first, _) = ask(0);
+        (1..12).for_each(|i| drop(ask(i)));
+        let (again, cached) = ask(0);
+        assert_eq!((&again, cached > 100), (&first, returns), "{cached} tokens with {host:?}");
+        texts.push(again);
+    }
+    assert!(texts.iter().all(|text| *text == texts[0]), "{texts:?}");
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn escape(value: &str) -> String {
 /// One metric of the engine: its name, kind, explanation and value.
 type EngineMetric = (&'static str, &'static str, &'static str, fn(&Stats) -> f64);
 
-const ENGINE_METRICS: [EngineMetric; 17] = [
+const ENGINE_METRICS: [EngineMetric; 23] = [
     ("garrison:num_requests_running", "gauge", "Sequences in the running batch.", |s| s.running as f64),
     ("garrison:num_requests_waiting", "gauge", "Sequences that wait for admission.", |s| s.waiting as f64),
     ("garrison:kv_cache_usage", "gauge", "Part of the KV cache in use, 0 to 1.", Stats::kv_usage),
@@ -145,6 +145,31 @@ const ENGINE_METRICS: [EngineMetric; 17] = [
     ("garrison:prefix_cache_hits_total", "counter", "Prompt tokens found in the prefix cache.", |s| {
         s.prefix_cache_hits as f64
     }),
+    (
+        "garrison:host_cache_queries_total",
+        "counter",
+        "Prompt tokens not on the device and looked for in the host cache.",
+        |s| s.host_cache_queries as f64,
+    ),
+    ("garrison:host_cache_hits_total", "counter", "Prompt tokens restored from the host cache.", |s| {
+        s.host_cache_hits as f64
+    }),
+    ("garrison:host_cache_usage", "gauge", "Part of the host cache in use, 0 to 1.", Stats::host_usage),
+    ("garrison:host_cache_saved_blocks_total", "counter", "Evicted blocks saved to the host cache.", |s| {
+        s.host_blocks_saved as f64
+    }),
+    (
+        "garrison:host_cache_restored_blocks_total",
+        "counter",
+        "Blocks restored from the host cache, those of preempted sequences included.",
+        |s| s.host_blocks_restored as f64,
+    ),
+    (
+        "garrison:host_cache_failures_total",
+        "counter",
+        "Copies to or from the host cache that failed; their tokens are computed again.",
+        |s| s.host_copies_failed as f64,
+    ),
     ("garrison:engine_steps_total", "counter", "Steps of the engine.", |s| s.steps as f64),
     ("garrison:batch_tokens_total", "counter", "Tokens that went through the model.", |s| {
         s.batch_tokens as f64

@@ -1,6 +1,7 @@
 //! What the engine does with many requests at once, in this process, so that nothing but it is measured.
 //!
 //!     engine_load MODEL.gguf prefix   time to first token with and without a shared prefix
+//!     engine_load MODEL.gguf returning     the same for a prompt that was evicted, with and without a host cache
 //!     engine_load MODEL.gguf stall    inter-token latency of streams while a long prompt is read
 //!     engine_load MODEL.gguf speculation   tokens per second with and without guesses
 //!     engine_load MODEL.gguf adapters      what 16 adapters of rank 16 add to a step, and putting one into a slot
@@ -13,6 +14,7 @@
 
 mod adapters;
 mod mask;
+mod returning;
 mod speculation;
 
 use std::error::Error;
@@ -31,7 +33,7 @@ use garrison_types::{Sampling, StopConditions};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: engine_load MODEL.gguf prefix|stall|speculation|adapters|mask [--threads N] [--rounds N] [--clients N,N] \
+const USAGE: &str = "usage: engine_load MODEL.gguf prefix|returning|stall|speculation|adapters|mask [--threads N] [--rounds N] [--clients N,N] \
      [--draft FILE] [--no-lookup] [--prompts FILE | --repeat]";
 
 struct Options {
@@ -246,6 +248,7 @@ fn main() -> Fallible<()> {
     let bench = Bench::open(&options)?;
     match options.scenario.as_str() {
         "prefix" => prefix(&bench, options.rounds),
+        "returning" => returning::run(&bench, options.rounds),
         "stall" => stall(&bench, options.rounds),
         "speculation" => speculation::run(&bench, &options),
         "adapters" => adapters::run(&bench, options.rounds),

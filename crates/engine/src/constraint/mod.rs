@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use garrison_device::Mask;
 
+use crate::faults::{self, Allocation};
 use crate::sampler::mask::allows;
 
 pub use grammar::{Grammar, GrammarError};
@@ -235,6 +236,9 @@ impl Follower {
         let begun = Instant::now();
         self.forget_guesses();
         self.mask = None;
+        if faults::fails(Allocation::Grammar) {
+            return Err(GrammarError::ParserFailed);
+        }
         self.home()?.consume(token)?;
         self.consumed = begun.elapsed();
         Ok(())

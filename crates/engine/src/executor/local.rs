@@ -14,7 +14,7 @@ use garrison_device::{
 use garrison_model::{Adapter, AdapterBank, KvCache, Model, Workspace};
 
 use super::graph::{Graphs, pad};
-use super::{Execute, StepOutput, await_mask};
+use super::{CopyError, Execute, HostCache, StepOutput, await_mask};
 use crate::EngineConfig;
 use crate::sampler::Sampler;
 
@@ -29,6 +29,7 @@ pub struct LocalExecutor<B: Capture> {
     padded: Batch,
     /// At least one.
     drawers: Vec<Drawer>,
+    host: HostCache,
 }
 
 /// Logits that a thread of its own takes over. Starting one takes as long as drawing from fewer.
@@ -127,7 +128,13 @@ impl<B: Capture> LocalExecutor<B> {
         let drawer = || Drawer { logits: vec![0.0; model.spec().vocab], sampler: Sampler::default() };
         let drawers = (0..threads).map(|_| drawer()).collect();
         let padded = Batch::default();
-        Ok(LocalExecutor { device, model, memory, adapters, graphs, padded, drawers })
+        let host = HostCache::none();
+        Ok(LocalExecutor { device, model, memory, adapters, graphs, padded, drawers, host })
+    }
+
+    /// Keeps blocks that are evicted in `host`, which was made for blocks of this executor.
+    pub fn with_host_cache(self, host: HostCache) -> LocalExecutor<B> {
+        LocalExecutor { host, ..self }
     }
 
     /// The model.
@@ -138,23 +145,6 @@ impl<B: Capture> LocalExecutor<B> {
     /// Bytes of one block's keys and values over all layers.
     pub fn block_bytes(&self) -> usize {
         self.memory.kv.block_bytes(&self.device)
-    }
-
-    /// Copies a block's keys and values out, as the steps so far left them: `block_bytes` of them.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn read_block(&self, block: u32, out: &mut [u8]) -> Result<(), DeviceError> {
-        self.memory.kv.read_block(&self.device, block, out)
-    }
-
-    /// Copies into a block what [`LocalExecutor::read_block`] gave for any block. Steps from now on
-    /// find it there.
-    ///
-    /// # Errors
-    /// If the device fails; the block then holds anything.
-    pub fn write_block(&mut self, block: u32, data: &[u8]) -> Result<(), DeviceError> {
-        self.memory.kv.write_block(&self.device, block, data)
     }
 }
 
@@ -234,5 +224,21 @@ impl<B: Capture> Execute for LocalExecutor<B> {
 
     fn clear_adapter(&mut self, slot: u32) {
         self.adapters.clear(&self.device, slot);
+    }
+
+    fn host_slots(&self) -> usize {
+        self.host.slots()
+    }
+
+    fn save_block(&mut self, block: u32, slot: u32) -> Result<f64, CopyError> {
+        let begun = Instant::now();
+        self.host.write(slot, |bytes| self.memory.kv.read_block(&self.device, block, bytes))?;
+        Ok(begun.elapsed().as_secs_f64())
+    }
+
+    fn restore_block(&mut self, slot: u32, block: u32) -> Result<f64, CopyError> {
+        let begun = Instant::now();
+        self.host.read(slot, |bytes| self.memory.kv.write_block(&self.device, block, bytes))?;
+        Ok(begun.elapsed().as_secs_f64())
     }
 }

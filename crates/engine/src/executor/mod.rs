@@ -2,6 +2,7 @@
 
 mod check;
 mod graph;
+mod host_cache;
 mod local;
 mod scripted;
 
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 use garrison_device::{Batch, DeviceError, SampleRow, Sampled};
 use garrison_model::Adapter;
 
+pub(crate) use host_cache::TRIAL_SLOT;
+pub use host_cache::{CopyError, HostCache, HostCacheError};
 pub use local::LocalExecutor;
 pub use scripted::{ScriptControl, ScriptedExecutor};
 
@@ -30,6 +33,22 @@ pub trait Execute: Send {
 
     /// Empties a slot. A batch that names an empty slot is a bug and asserts.
     fn clear_adapter(&mut self, slot: u32);
+
+    /// Blocks that its host cache holds, in slots that count from 1.
+    fn host_slots(&self) -> usize;
+
+    /// Copies a block of the KV cache to a slot of the host cache, over what was there; says how many
+    /// seconds that took.
+    ///
+    /// # Errors
+    /// If the device or the host cache fails; the slot then holds nothing.
+    fn save_block(&mut self, block: u32, slot: u32) -> Result<f64, CopyError>;
+
+    /// Copies what was saved to a slot into a block of the KV cache; says how many seconds that took.
+    ///
+    /// # Errors
+    /// If the device or the host cache fails, or the slot holds nothing; the block then holds anything.
+    fn restore_block(&mut self, slot: u32, block: u32) -> Result<f64, CopyError>;
 }
 
 /// A smaller model that guesses what the large one will say, with the same token ids.

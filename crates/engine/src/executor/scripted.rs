@@ -4,19 +4,19 @@
 //! sequence's past back through its block table. So a wrong slot, a block freed too early or a
 //! token not computed again changes the text, as it would with a model; and every batch is checked
 //! to be well formed. Logits are a pure function of the past and of the sequence's adapter, and the
-//! real sampler draws from them. Each cached token remembers the adapter it was computed with, so
-//! that a block shared between two adapters is found out.
+//! real sampler draws from them. Each cached token remembers the adapter it was computed with and
+//! everything before it, in the host cache too, so that a block that is taken for another one is found out.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+mod control;
 
 use garrison_device::{BLOCK_SIZE, Batch, DeviceError, StepLimits};
 use garrison_model::Adapter;
 
 use super::check::check;
-use super::{Execute, StepOutput, await_mask};
+use super::{CopyError, Execute, HostCache, StepOutput, await_mask};
 use crate::EngineConfig;
 use crate::sampler::Sampler;
+pub use control::ScriptControl;
 
 /// Writes `[vocab]` logits for what follows these tokens.
 type Script = Box<dyn Fn(&[u32], &mut [f32]) + Send>;
@@ -32,48 +32,42 @@ pub struct ScriptedExecutor {
     /// `[adapter_slots]` digests of the adapters, slot 1 first.
     adapters: Vec<Option<u64>>,
     sampler: Sampler,
+    host: HostCache,
     control: ScriptControl,
 }
 
-/// Steers a [`ScriptedExecutor`] from outside of the engine's thread.
-#[derive(Clone, Debug, Default)]
-pub struct ScriptControl {
-    inner: Arc<(Mutex<Control>, Condvar)>,
-}
-
-#[derive(Debug, Default)]
-struct Control {
-    /// Steps begun.
-    begun: u64,
-    /// Steps that will fail, the next one first.
-    failures: usize,
-    /// Adapters that will find no room, the next one first.
-    adapter_failures: usize,
-    /// Whether the next step panics.
-    panics: bool,
-    /// What steps say of their time, see [`ScriptControl::set_cost`].
-    cost: (f64, f64),
-    /// Time a step takes.
-    delay: Duration,
-    held: bool,
-    /// Tokens of each sequence of each step, in order.
-    log: Vec<Vec<usize>>,
-}
-
-/// Steps remembered in the log.
-const LOG: usize = 10_000;
-
 /// What a slot of the KV cache holds.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cell {
     token: u32,
     position: u32,
     /// Digest of the adapter it was computed with.
     adapter: Option<u64>,
+    /// Digest of all tokens up to this one.
+    past: u64,
 }
 
 /// A slot that was never written.
-const EMPTY: Cell = Cell { token: u32::MAX, position: u32::MAX, adapter: None };
+const EMPTY: Cell = Cell { token: u32::MAX, position: u32::MAX, adapter: None, past: 0 };
+
+impl Cell {
+    /// Bytes of a cell in the host cache.
+    const BYTES: usize = 25;
+
+    fn write(&self, bytes: &mut [u8]) {
+        let (token, position) = (self.token.to_le_bytes(), self.position.to_le_bytes());
+        let (adapter, past) = (self.adapter.unwrap_or(0).to_le_bytes(), self.past.to_le_bytes());
+        let has = [u8::from(self.adapter.is_some())];
+        bytes.copy_from_slice(&[&token[..], &position, &has, &adapter, &past].concat());
+    }
+
+    fn read(bytes: &[u8]) -> Cell {
+        let word = |at: usize| bytes[at..at + 4].iter().rev().fold(0, |n, &b| n << 8 | u32::from(b));
+        let long = |at: usize| u64::from(word(at + 4)) << 32 | u64::from(word(at));
+        let adapter = (bytes[8] == 1).then(|| long(9));
+        Cell { token: word(0), position: word(4), adapter, past: long(17) }
+    }
+}
 
 impl ScriptedExecutor {
     /// Logits that look random and depend on every token so far.
@@ -114,8 +108,17 @@ impl ScriptedExecutor {
             cache: vec![EMPTY; config.n_blocks * BLOCK_SIZE],
             adapters: vec![None; config.adapter_slots],
             sampler: Sampler::default(),
+            host: HostCache::none(),
             control: ScriptControl::default(),
         }
+    }
+
+    /// Bytes of a block in the host cache.
+    pub const BLOCK_BYTES: usize = BLOCK_SIZE * Cell::BYTES;
+
+    /// Keeps blocks that are evicted in `host`, which was made for [`ScriptedExecutor::BLOCK_BYTES`].
+    pub fn with_host_cache(self, host: HostCache) -> ScriptedExecutor {
+        ScriptedExecutor { host, ..self }
     }
 
     /// A way to steer it once the engine has it.
@@ -138,18 +141,38 @@ impl ScriptedExecutor {
         &mut self.adapters[slot as usize - 1]
     }
 
+    /// Where position `position` of sequence `seq` of the batch stands.
+    fn place(batch: &Batch, seq: usize, position: usize) -> usize {
+        let table = &batch.blocks[batch.block_start[seq] as usize..batch.block_start[seq + 1] as usize];
+        table[position / BLOCK_SIZE] as usize * BLOCK_SIZE + position % BLOCK_SIZE
+    }
+
+    /// Writes the tokens of sequence `seq` of the batch to the cache.
+    fn store(&mut self, batch: &Batch, seq: usize) {
+        let adapter = self.adapter(batch.adapters[seq]);
+        for at in batch.q_start[seq] as usize..batch.q_start[seq + 1] as usize {
+            let (token, position) = (batch.tokens[at], batch.positions[at]);
+            let before = (position as usize).checked_sub(1);
+            let before = before.map_or(0, |before| self.cache[Self::place(batch, seq, before)].past);
+            let past = mix(before ^ (u64::from(token) + 1));
+            self.cache[batch.slots[at] as usize] = Cell { token, position, adapter, past };
+        }
+    }
+
     /// The tokens of sequence `seq` of the batch, read back from the cache.
     fn past(&self, batch: &Batch, seq: usize) -> Vec<u32> {
         let adapter = self.adapter(batch.adapters[seq]);
-        let table = &batch.blocks[batch.block_start[seq] as usize..batch.block_start[seq + 1] as usize];
+        let mut before = 0;
         let read = |position: usize| {
-            let slot = table[position / BLOCK_SIZE] as usize * BLOCK_SIZE + position % BLOCK_SIZE;
+            let slot = Self::place(batch, seq, position);
             let cell = self.cache[slot];
             assert_eq!(
                 cell.position as usize, position,
                 "slot {slot} of sequence {seq} holds another position"
             );
             assert_eq!(cell.adapter, adapter, "slot {slot} of sequence {seq} is another adapter's");
+            before = mix(before ^ (u64::from(cell.token) + 1));
+            assert_eq!(cell.past, before, "slot {slot} of sequence {seq} comes after something else");
             cell.token
         };
         (0..batch.kv_len[seq] as usize).map(read).collect()
@@ -160,12 +183,7 @@ impl Execute for ScriptedExecutor {
     fn step(&mut self, batch: &Batch) -> Result<StepOutput, DeviceError> {
         check(batch, &self.limits, self.n_blocks, self.vocab);
         self.control.begin(batch)?;
-        let adapters = batch.token_adapters();
-        let tokens = batch.slots.iter().zip(&batch.tokens).zip(&batch.positions).zip(&adapters);
-        for (((&slot, &token), &position), &adapter) in tokens {
-            let adapter = self.adapter(adapter);
-            self.cache[slot as usize] = Cell { token, position, adapter };
-        }
+        (0..batch.n_seqs()).for_each(|seq| self.store(batch, seq));
         let seconds = self.control.cost(batch.tokens.len());
         let mut output = StepOutput { seconds, ..StepOutput::default() };
         let mut logits = vec![0.0; self.vocab];
@@ -193,6 +211,37 @@ impl Execute for ScriptedExecutor {
     fn clear_adapter(&mut self, slot: u32) {
         *self.slot_mut(slot) = None;
     }
+
+    fn host_slots(&self) -> usize {
+        self.host.slots()
+    }
+
+    fn save_block(&mut self, block: u32, slot: u32) -> Result<f64, CopyError> {
+        let mut seconds = 0.0;
+        let cells = self.cache.iter().skip(block as usize * BLOCK_SIZE);
+        self.host.write(slot, |bytes| {
+            cells.zip(bytes.chunks_exact_mut(Cell::BYTES)).for_each(|(cell, to)| cell.write(to));
+            seconds = self.control.save()?;
+            Ok(())
+        })?;
+        Ok(seconds)
+    }
+
+    fn restore_block(&mut self, slot: u32, block: u32) -> Result<f64, CopyError> {
+        let mut seconds = 0.0;
+        let cells = &mut self.cache[block as usize * BLOCK_SIZE..][..BLOCK_SIZE];
+        // Whoever relies on a copy that failed finds out.
+        cells.fill(EMPTY);
+        self.host.read(slot, |bytes| {
+            seconds = self.control.restore()?;
+            cells
+                .iter_mut()
+                .zip(bytes.chunks_exact(Cell::BYTES))
+                .for_each(|(cell, from)| *cell = Cell::read(from));
+            Ok(())
+        })?;
+        Ok(seconds)
+    }
 }
 
 /// What an adapter does: to each logit something that looks random, -4 to 4.
@@ -201,107 +250,6 @@ fn adapt(adapter: Option<u64>, logits: &mut [f32]) {
     for (id, logit) in logits.iter_mut().enumerate() {
         let bits = mix(digest ^ (id as u64).wrapping_mul(0xD6E8_FEB8_6659_FD93)) >> 40;
         *logit += bits as f32 / (1u32 << 24) as f32 * 8.0 - 4.0;
-    }
-}
-
-impl ScriptControl {
-    /// The next `n` steps fail.
-    pub fn fail_next(&self, n: usize) {
-        self.lock().failures = n;
-    }
-
-    /// The next `n` adapters find no room.
-    pub fn fail_adapters(&self, n: usize) {
-        self.lock().adapter_failures = n;
-    }
-
-    /// The next step panics.
-    pub fn panic_next(&self) {
-        self.lock().panics = true;
-    }
-
-    /// Each step says that it took `fixed` seconds and `per_token` for each of its tokens; none
-    /// unless told.
-    pub fn set_cost(&self, fixed: f64, per_token: f64) {
-        self.lock().cost = (fixed, per_token);
-    }
-
-    fn cost(&self, tokens: usize) -> f64 {
-        let (fixed, per_token) = self.lock().cost;
-        fixed + per_token * tokens as f64
-    }
-
-    /// Each step takes at least this long from now on.
-    pub fn set_delay(&self, delay: Duration) {
-        self.lock().delay = delay;
-    }
-
-    /// The next step waits for [`ScriptControl::release`], and those after it do.
-    pub fn hold(&self) {
-        self.lock().held = true;
-    }
-
-    /// Steps go on.
-    pub fn release(&self) {
-        self.lock().held = false;
-        self.inner.1.notify_all();
-    }
-
-    /// Steps begun so far.
-    pub fn steps(&self) -> u64 {
-        self.lock().begun
-    }
-
-    /// Waits until this many steps have begun; false if that takes longer than `timeout`.
-    pub fn wait_for_steps(&self, steps: u64, timeout: Duration) -> bool {
-        let wait = self.inner.1.wait_timeout_while(self.lock(), timeout, |c| c.begun < steps);
-        wait.map(|(_, timeout)| !timeout.timed_out()).unwrap_or(false)
-    }
-
-    /// Tokens of each sequence of each step so far, for the first 10,000 steps.
-    pub fn log(&self) -> Vec<Vec<usize>> {
-        self.lock().log.clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Control> {
-        // A panic inside a step was asked for; the state is still sound.
-        self.inner.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Room for an adapter, unless there is to be none.
-    fn find_room(&self) -> Result<(), DeviceError> {
-        let mut control = self.lock();
-        if control.adapter_failures == 0 {
-            return Ok(());
-        }
-        control.adapter_failures -= 1;
-        Err(DeviceError::OutOfMemory { device: "scripted".into(), what: "an adapter".into(), bytes: 1 })
-    }
-
-    /// Notes the step, and does to it what was asked for.
-    fn begin(&self, batch: &Batch) -> Result<(), DeviceError> {
-        let mut control = self.lock();
-        control.begun += 1;
-        if control.log.len() < LOG {
-            control.log.push(batch.q_start.windows(2).map(|w| (w[1] - w[0]) as usize).collect());
-        }
-        self.inner.1.notify_all();
-        let wait = self.inner.1.wait_while(control, |c| c.held);
-        let mut control = wait.unwrap_or_else(PoisonError::into_inner);
-        let delay = control.delay;
-        assert!(!std::mem::take(&mut control.panics), "the script says: panic");
-        if control.failures > 0 {
-            control.failures -= 1;
-            return Err(DeviceError::Failed {
-                device: "scripted".into(),
-                reason: "the script says so".into(),
-            });
-        }
-        drop(control);
-        if !delay.is_zero() {
-            std::thread::sleep(delay);
-        }
-        Ok(())
     }
 }
 
@@ -314,6 +262,8 @@ fn mix(x: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use garrison_device::{SampleRow, Want};
     use garrison_model::Target;
     use garrison_types::Sampling;

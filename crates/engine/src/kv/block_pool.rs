@@ -5,11 +5,19 @@
 //! after those that hold nothing and least recently used first, and is forgotten only then. So
 //! caching never takes a block from a sequence, and a block in use is never evicted. Block 0 is
 //! the null block: it is never handed out, because padding writes there.
+//!
+//! What is evicted goes to the host cache, as far as saving is allowed. The books say so at once, and
+//! the copies are orders that are carried out before the next step writes anything: all saves, in the
+//! order in which blocks were evicted, and then what sequences are restored from. That is right because
+//! nothing is cached before it is computed, so a block to be saved is not one that is being restored;
+//! and because a slot that is to be restored from is held, so nothing is saved over it. A slot that is
+//! filled twice holds what was evicted last, as the books say.
 
 use garrison_device::NULL_BLOCK;
 
+use super::host_slots::{Contents, HostSlots};
 use super::lru::Lru;
-use super::prefix_cache::{BlockTokens, Prefix, PrefixCache};
+use super::prefix_cache::{BlockTokens, Home, Prefix, PrefixCache};
 
 /// Hands out blocks and takes them back.
 #[derive(Debug)]
@@ -23,11 +31,23 @@ pub(crate) struct BlockPool {
     cache: PrefixCache,
     /// `[n_blocks]` whether the draft model has keys and values there, too.
     drafted: Vec<bool>,
+    host: HostSlots,
+    /// How many more blocks may be saved.
+    allowed_saves: usize,
+    /// What is to be saved before the next step.
+    saves: Vec<Save>,
+}
+
+/// An order to copy a block that was evicted to a slot of the host cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Save {
+    pub(crate) block: u32,
+    pub(crate) slot: u32,
 }
 
 impl BlockPool {
-    /// A pool of `n_blocks`, the null block included.
-    pub(crate) fn new(n_blocks: usize) -> Self {
+    /// A pool of `n_blocks`, the null block included, above a host cache of `n_slots`.
+    pub(crate) fn new(n_blocks: usize, n_slots: usize) -> Self {
         let mut refs = vec![0; n_blocks];
         refs[NULL_BLOCK as usize] = 1;
         // Low ids first: a lightly used cache stays within few pages of memory.
@@ -36,9 +56,17 @@ impl BlockPool {
             refs,
             blank,
             idle: Lru::new(n_blocks),
-            cache: PrefixCache::new(n_blocks),
+            cache: PrefixCache::new(n_blocks, n_slots),
             drafted: vec![false; n_blocks],
+            host: HostSlots::new(n_slots),
+            allowed_saves: 0,
+            saves: Vec::new(),
         }
+    }
+
+    /// Blocks that hold nothing.
+    pub(crate) fn blank(&self) -> usize {
+        self.blank.len()
     }
 
     /// Blocks that can be handed out now, cached ones included.
@@ -62,7 +90,7 @@ impl BlockPool {
             Some(block) => block,
             None => {
                 let block = self.idle.pop()?;
-                self.cache.forget(block);
+                self.evict(block);
                 block
             }
         };
@@ -70,6 +98,63 @@ impl BlockPool {
         self.refs[block as usize] = 1;
         self.drafted[block as usize] = false;
         Some(block)
+    }
+
+    /// Takes what an idle block holds out of it: into the host cache, as far as saving is allowed and
+    /// there is room.
+    fn evict(&mut self, block: u32) {
+        let slot = if self.allowed_saves > 0 { self.host.take() } else { None };
+        let Some(slot) = slot else { return self.cache.forget(Home::Device(block)) };
+        self.allowed_saves -= 1;
+        self.cache.forget(Home::Host(slot));
+        self.cache.move_to_host(block, slot);
+        self.saves.push(Save { block, slot });
+    }
+
+    /// Evicts up to `n` idle blocks, so that somebody finds them blank later.
+    pub(crate) fn make_blank(&mut self, n: usize) {
+        for _ in 0..n {
+            let Some(block) = self.idle.pop() else { return };
+            self.evict(block);
+            self.blank.push(block);
+        }
+    }
+
+    /// Says how many blocks may be saved from now on; others are forgotten when they are evicted.
+    pub(crate) fn allow_saves(&mut self, n: usize) {
+        self.allowed_saves = n;
+    }
+
+    /// Blocks that are to be saved before the next step.
+    pub(crate) fn saves(&self) -> &[Save] {
+        &self.saves
+    }
+
+    /// Takes the orders to save.
+    pub(crate) fn take_saves(&mut self) -> Vec<Save> {
+        std::mem::take(&mut self.saves)
+    }
+
+    /// Keeps what is in `slot` from being evicted.
+    pub(crate) fn hold_slot(&mut self, slot: u32) {
+        self.host.hold(slot);
+    }
+
+    /// Lets a held slot go.
+    pub(crate) fn release_slot(&mut self, slot: u32) {
+        let findable = self.cache.holds(Home::Host(slot));
+        self.host.release(slot, if findable { Contents::Findable } else { Contents::Forgotten });
+    }
+
+    /// Forgets what is in `slot`: it could not be copied.
+    pub(crate) fn lose_slot(&mut self, slot: u32) {
+        self.cache.forget(Home::Host(slot));
+        self.host.forget(slot);
+    }
+
+    /// Slots of the host cache that hold something, and slots there are.
+    pub(crate) fn slots(&self) -> (usize, usize) {
+        (self.host.used(), self.host.capacity())
     }
 
     /// Takes one more hold of a block that is held or cached.
@@ -86,7 +171,7 @@ impl BlockPool {
         assert!(block != NULL_BLOCK && *refs > 0, "block {block} is released but not held");
         *refs -= 1;
         if *refs == 0 {
-            if self.cache.holds(block) {
+            if self.cache.holds(Home::Device(block)) {
                 self.idle.push(block);
             } else {
                 self.blank.push(block);
@@ -94,8 +179,8 @@ impl BlockPool {
         }
     }
 
-    /// The cached block that holds `tokens` after `prefix`, and the prefix that ends with it.
-    pub(crate) fn find(&self, prefix: &Prefix, tokens: &BlockTokens) -> Option<(u32, Prefix)> {
+    /// Where `tokens` after `prefix` are cached, and the prefix that ends with them.
+    pub(crate) fn find(&self, prefix: &Prefix, tokens: &BlockTokens) -> Option<(Home, Prefix)> {
         self.cache.find(prefix, tokens)
     }
 
@@ -103,7 +188,11 @@ impl BlockPool {
     /// that ends with them.
     pub(crate) fn cache(&mut self, block: u32, prefix: Prefix, tokens: &BlockTokens) -> Prefix {
         debug_assert!(!self.is_free(block), "block {block} is cached but not held");
-        self.cache.insert(block, prefix, tokens)
+        let (prefix, left) = self.cache.insert(block, prefix, tokens);
+        if let Some(slot) = left {
+            self.host.forget(slot);
+        }
+        prefix
     }
 
     /// Notes that the draft model has read all tokens of `block`.
@@ -121,20 +210,28 @@ impl BlockPool {
         self.drafted.fill(false);
     }
 
-    /// Forgets what every block holds: the device has lost it. Nobody may hold any.
+    /// Forgets what every block holds: the device has lost it. Nobody may hold any. What is in the
+    /// host cache stays, as far as it can be found from its beginning.
     pub(crate) fn forget_all(&mut self) {
         while let Some(block) = self.idle.pop() {
-            self.cache.forget(block);
+            self.cache.forget(Home::Device(block));
             self.blank.push(block);
+        }
+        for slot in self.cache.forget_unreachable() {
+            self.host.forget(slot);
         }
         self.forget_drafted();
         debug_assert_eq!(self.blank.len(), self.capacity(), "blocks are forgotten while held");
     }
 
-    /// Checks that `tables` account for every hold, and that each block is either blank, or idle
-    /// and cached, or held. Tests call it after each step.
+    /// Checks that `tables` and `slots` account for every hold, and that each block is either blank, or
+    /// idle and cached, or held, and each slot too. Tests call it after each step.
     #[cfg(test)]
-    pub(crate) fn check<'a>(&self, tables: impl Iterator<Item = &'a [u32]>) {
+    pub(crate) fn check<'a>(
+        &self,
+        tables: impl Iterator<Item = &'a [u32]>,
+        slots: impl Iterator<Item = u32>,
+    ) {
         let mut refs = vec![0u32; self.refs.len()];
         refs[NULL_BLOCK as usize] = 1;
         for block in tables.flatten() {
@@ -142,146 +239,17 @@ impl BlockPool {
             refs[*block as usize] += 1;
         }
         assert_eq!(refs, self.refs, "holds recorded and holds in tables differ");
-        assert!(self.idle.iter().all(|b| self.cache.holds(b)), "an idle block that cannot be found");
-        assert!(!self.blank.iter().any(|&b| self.cache.holds(b)), "a blank block that can be found");
-        let found = (0..refs.len() as u32).filter(|&b| self.cache.holds(b)).count();
-        assert_eq!(found, self.cache.len(), "blocks and keys are cached one to one");
+        let cached = |b: u32| self.cache.holds(Home::Device(b));
+        let on_host = |s: u32| self.cache.holds(Home::Host(s));
+        assert!(self.idle.iter().all(cached), "an idle block that cannot be found");
+        assert!(!self.blank.iter().any(|&b| cached(b)), "a blank block that can be found");
+        self.host.check(slots, on_host);
+        let found = (0..refs.len() as u32).filter(|&b| cached(b)).count();
+        let saved = (0..=self.host.capacity() as u32).filter(|&s| on_host(s)).count();
+        assert_eq!(found + saved, self.cache.len(), "blocks, slots and keys are cached one to one");
         let mut free: Vec<u32> = self.blank.iter().copied().chain(self.idle.iter()).collect();
         free.sort_unstable();
         let expected: Vec<u32> = (0..refs.len() as u32).filter(|&b| refs[b as usize] == 0).collect();
         assert_eq!(free, expected, "the free lists and the blocks nobody holds differ");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kv::BlockTable;
-    use garrison_device::BLOCK_SIZE;
-    use proptest::prelude::*;
-
-    #[test]
-    fn the_null_block_is_never_handed_out() {
-        let mut pool = BlockPool::new(4);
-        let taken: Vec<u32> = std::iter::from_fn(|| pool.take()).collect();
-        assert_eq!(taken, [1, 2, 3]);
-        assert_eq!((pool.free(), pool.capacity()), (0, 3));
-    }
-
-    #[test]
-    #[should_panic(expected = "released but not held")]
-    fn a_block_is_not_released_twice() {
-        let mut pool = BlockPool::new(3);
-        let block = pool.take().unwrap();
-        pool.release(block);
-        pool.release(block);
-    }
-
-    const SALT: &str = "";
-
-    fn start() -> Prefix {
-        Prefix::Start { salt: SALT.into(), adapter: 0 }
-    }
-
-    #[test]
-    fn the_end_of_a_prefix_is_evicted_before_its_beginning_and_nothing_in_use_is() {
-        let mut pool = BlockPool::new(4);
-        let mut table = BlockTable::default();
-        assert!(table.cover(3 * BLOCK_SIZE, &mut pool));
-        let tokens = [[1; BLOCK_SIZE], [2; BLOCK_SIZE], [3; BLOCK_SIZE]];
-        let blocks = table.blocks().to_vec();
-        let mut prefix = start();
-        for (block, tokens) in blocks.iter().zip(&tokens) {
-            prefix = pool.cache(*block, prefix, tokens);
-        }
-        table.release(&mut pool);
-        assert_eq!(pool.free(), 3, "what is cached and idle is free");
-        let (first, after_first) = pool.find(&start(), &tokens[0]).unwrap();
-        pool.hold(first);
-        let mut others = BlockTable::default();
-        assert!(others.cover(BLOCK_SIZE, &mut pool));
-        assert_eq!(others.blocks(), [blocks[2]], "the end goes first");
-        assert!(others.cover(2 * BLOCK_SIZE, &mut pool));
-        assert!(!others.cover(3 * BLOCK_SIZE, &mut pool), "the beginning is in use");
-        assert!(pool.find(&after_first, &tokens[1]).is_none());
-        assert!(pool.find(&start(), &tokens[0]).is_some());
-    }
-
-    #[test]
-    fn a_block_that_holds_the_same_again_is_not_cached_twice() {
-        let mut pool = BlockPool::new(4);
-        let (a, b) = (pool.take().unwrap(), pool.take().unwrap());
-        let tokens = [7; BLOCK_SIZE];
-        let first = pool.cache(a, start(), &tokens);
-        assert_eq!(pool.cache(b, start(), &tokens), first);
-        assert_eq!(pool.find(&start(), &tokens), Some((a, first)));
-        pool.release(b);
-        pool.check([[a].as_slice()].into_iter());
-    }
-
-    proptest! {
-        /// Against the model "a set of tables, each a list of blocks, and a list of what was
-        /// cached, in the order in which it was last let go".
-        #[test]
-        fn any_order_of_growth_sharing_and_release_keeps_the_books(
-            n_blocks in 2usize..40,
-            ops in proptest::collection::vec((0usize..6, 0usize..120, 0u32..3), 0..120),
-        ) {
-            let mut pool = BlockPool::new(n_blocks);
-            let mut tables: Vec<BlockTable> = (0..6).map(|_| BlockTable::default()).collect();
-            // What block `i` of text `t` holds.
-            let tokens_of = |text: u32, i: usize| [text * 1000 + i as u32; BLOCK_SIZE];
-            let mut texts = [0u32; 6];
-            for (which, tokens, text) in ops {
-                let held = |tables: &[BlockTable]| {
-                    let mut held: Vec<u32> = tables.iter().flat_map(|t| t.blocks()).copied().collect();
-                    held.sort_unstable();
-                    held.dedup();
-                    held
-                };
-                let used = held(&tables);
-                prop_assert_eq!(pool.free(), pool.capacity() - used.len());
-                let table = &mut tables[which];
-                if tokens == 0 {
-                    // All that is in the table is computed: it is cached, then let go.
-                    let mut prefix = start();
-                    for (i, block) in table.blocks().to_vec().into_iter().enumerate() {
-                        prefix = pool.cache(block, prefix, &tokens_of(texts[which], i));
-                    }
-                    table.release(&mut pool);
-                    prop_assert!(table.blocks().is_empty());
-                } else {
-                    if table.blocks().is_empty() {
-                        texts[which] = text;
-                        let mut prefix = start();
-                        let mut found = Vec::new();
-                        while let Some((block, next)) = pool.find(&prefix, &tokens_of(text, found.len())) {
-                            prop_assert!(!found.contains(&block), "two blocks of one text are different");
-                            found.push(block);
-                            prefix = next;
-                        }
-                        table.share(found, &mut pool);
-                    }
-                    let free = pool.free();
-                    let missing = tokens.div_ceil(BLOCK_SIZE).saturating_sub(table.blocks().len());
-                    let before = table.blocks().to_vec();
-                    let grown = table.cover(tokens, &mut pool);
-                    prop_assert_eq!(grown, missing <= free);
-                    prop_assert_eq!(&table.blocks()[..before.len()], &before[..], "growth moves nothing");
-                    if grown {
-                        let new = &table.blocks()[before.len()..];
-                        prop_assert!(new.iter().all(|b| !used.contains(b)), "a block in use is never evicted");
-                    } else {
-                        prop_assert_eq!(table.blocks().len(), before.len(), "failed growth takes nothing");
-                    }
-                }
-                pool.check(tables.iter().map(BlockTable::blocks));
-            }
-            for table in &mut tables {
-                table.release(&mut pool);
-            }
-            pool.forget_all();
-            prop_assert!((0..3).all(|text| pool.find(&start(), &tokens_of(text, 0)).is_none()));
-        }
     }
 }

@@ -3,6 +3,7 @@
 use garrison_device::BLOCK_SIZE;
 
 use super::BlockPool;
+use crate::faults::{self, Allocation};
 
 /// Block `i` holds the tokens `i * BLOCK_SIZE ..` of the sequence.
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ impl BlockTable {
     /// Grows to hold `tokens` tokens. Takes nothing and says false if the pool has too few.
     pub(crate) fn cover(&mut self, tokens: usize, pool: &mut BlockPool) -> bool {
         let missing = Self::blocks_for(tokens).saturating_sub(self.blocks.len());
-        if missing > pool.free() {
+        if missing > pool.free() || (missing > 0 && faults::fails(Allocation::Blocks)) {
             return false;
         }
         self.blocks.extend((0..missing).map_while(|_| pool.take()));

@@ -1,24 +1,26 @@
-//! Cached blocks that nobody holds, in the order in which they were let go.
+//! Cached blocks that nobody holds, on the device or in the host cache, in the order in which they were
+//! let go.
 //!
-//! A doubly linked list through an array by block id, so that a block in its middle is taken out
-//! in constant time when a request wants it again. The null block, which is never cached, is the
-//! head of the ring.
+//! A doubly linked list through an array by id, so that one in its middle is taken out in constant
+//! time when a request wants it again. Id 0, the null block and the slot for trials, is never listed
+//! and is the head of the ring.
 
-use garrison_device::NULL_BLOCK;
+/// The ring's head.
+const HEAD: u32 = garrison_device::NULL_BLOCK;
 
-/// Blocks, least recently used first.
+/// Ids of blocks or slots, least recently used first.
 #[derive(Debug)]
 pub(super) struct Lru {
-    /// `[n_blocks]` the block let go before and after each; a block that points at itself is not listed.
+    /// `[n]` the id let go before and after each; one that points at itself is not listed.
     before: Vec<u32>,
     after: Vec<u32>,
     len: usize,
 }
 
 impl Lru {
-    /// An empty list over `n_blocks` blocks.
-    pub(super) fn new(n_blocks: usize) -> Lru {
-        let own: Vec<u32> = (0..n_blocks as u32).collect();
+    /// An empty list over the ids below `n`.
+    pub(super) fn new(n: usize) -> Lru {
+        let own: Vec<u32> = (0..n as u32).collect();
         Lru { before: own.clone(), after: own, len: 0 }
     }
 
@@ -27,32 +29,32 @@ impl Lru {
         self.len
     }
 
-    /// Lists `block` as the most recently used.
-    pub(super) fn push(&mut self, block: u32) {
-        debug_assert!(block != NULL_BLOCK && self.after[block as usize] == block, "block {block} is listed");
-        let last = self.before[NULL_BLOCK as usize];
-        self.link(last, block);
-        self.link(block, NULL_BLOCK);
+    /// Lists `id` as the most recently used.
+    pub(super) fn push(&mut self, id: u32) {
+        debug_assert!(id != HEAD && self.after[id as usize] == id, "id {id} is listed");
+        let last = self.before[HEAD as usize];
+        self.link(last, id);
+        self.link(id, HEAD);
         self.len += 1;
     }
 
-    /// Takes `block` out, wherever it is.
-    pub(super) fn remove(&mut self, block: u32) {
-        let (before, after) = (self.before[block as usize], self.after[block as usize]);
-        debug_assert!(block != NULL_BLOCK && after != block, "block {block} is not listed");
+    /// Takes `id` out, wherever it is.
+    pub(super) fn remove(&mut self, id: u32) {
+        let (before, after) = (self.before[id as usize], self.after[id as usize]);
+        debug_assert!(id != HEAD && after != id, "id {id} is not listed");
         self.link(before, after);
-        self.link(block, block);
+        self.link(id, id);
         self.len -= 1;
     }
 
     /// Takes the least recently used out.
     pub(super) fn pop(&mut self) -> Option<u32> {
-        let block = self.after[NULL_BLOCK as usize];
-        if block == NULL_BLOCK {
+        let id = self.after[HEAD as usize];
+        if id == HEAD {
             return None;
         }
-        self.remove(block);
-        Some(block)
+        self.remove(id);
+        Some(id)
     }
 
     fn link(&mut self, left: u32, right: u32) {
@@ -60,11 +62,11 @@ impl Lru {
         self.before[right as usize] = left;
     }
 
-    /// Every listed block, least recently used first.
+    /// Every listed id, least recently used first.
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        let next = |&block: &u32| Some(self.after[block as usize]).filter(|&b| b != NULL_BLOCK);
-        std::iter::successors(next(&NULL_BLOCK), next)
+        let next = |&id: &u32| Some(self.after[id as usize]).filter(|&b| b != HEAD);
+        std::iter::successors(next(&HEAD), next)
     }
 }
 

@@ -28,6 +28,7 @@ use crate::waiting::Urgency;
 use crate::{Event, Request, ScoredToken};
 
 use blocks::Cached;
+pub(crate) use blocks::Found;
 use clock::Clock;
 use guesses::Drafted;
 pub(crate) use piece::Piece;

@@ -2,6 +2,8 @@
 
 mod adapters;
 mod drafting;
+mod faults;
+mod host_cache;
 mod masks;
 mod policies;
 mod prefix;

@@ -7,8 +7,8 @@ use garrison_types::{Sampling, StopConditions, TokenKind, Vocabulary, Vocabulary
 
 use crate::worker::Worker;
 use crate::{
-    DraftModel, Engine, EngineConfig, Event, Execute, Finish, Request, ScriptControl, ScriptedExecutor,
-    Stream, TokenEvent,
+    DraftModel, Engine, EngineConfig, Event, Execute, Finish, HostCache, Request, ScriptControl,
+    ScriptedExecutor, Stream, TokenEvent,
 };
 
 /// Ids of the test vocabulary: three specials, then the bytes, then two control tokens.
@@ -109,6 +109,12 @@ pub(super) struct Rig {
     pub(super) draft: ScriptControl,
 }
 
+/// A host cache of `slots` blocks of the scripted executor.
+pub(super) fn host(slots: usize) -> HostCache {
+    let bytes = (slots + 1) * ScriptedExecutor::BLOCK_BYTES;
+    HostCache::in_memory(bytes as u64, ScriptedExecutor::BLOCK_BYTES).unwrap_or_else(|_| HostCache::none())
+}
+
 /// What follows depends on the last token alone, mostly: `off` the track now and then.
 fn repeats(off: usize) -> impl Fn(&[u32], &mut [f32]) + Send {
     move |past, logits| {
@@ -127,16 +133,34 @@ impl Rig {
         Rig::new(config, ScriptedExecutor::hashing(&config))
     }
 
+    /// With a host cache.
+    pub(super) fn hosted(config: EngineConfig, host: HostCache) -> Rig {
+        Rig::new(config, ScriptedExecutor::hashing(&config).with_host_cache(host))
+    }
+
     /// Answers that repeat themselves: what follows depends on the last token alone, mostly.
     pub(super) fn repeating(config: EngineConfig) -> Rig {
-        let rig = Rig::new(config, ScriptedExecutor::new(&config, repeats(29)));
+        Rig::repeating_hosted(config, HostCache::none())
+    }
+
+    /// The same with a host cache.
+    pub(super) fn repeating_hosted(config: EngineConfig, host: HostCache) -> Rig {
+        let rig = Rig::new(config, ScriptedExecutor::new(&config, repeats(29)).with_host_cache(host));
         rig.control.set_cost(1.0, 0.0);
         rig
     }
 
     /// The same with a cheap draft model that is wrong at other places.
     pub(super) fn drafted(config: EngineConfig) -> Rig {
-        Rig::drafted_by(config, (config.vocab, config.context), repeats(7))
+        Rig::drafted_hosted(config, HostCache::none())
+    }
+
+    /// And with a host cache.
+    pub(super) fn drafted_hosted(config: EngineConfig, host: HostCache) -> Rig {
+        let target = ScriptedExecutor::new(&config, repeats(29)).with_host_cache(host);
+        let rig = Rig::drafted_over(config, target, (config.vocab, config.context), repeats(7));
+        rig.control.set_cost(1.0, 0.0);
+        rig
     }
 
     /// With a draft model that follows `script` within `limits` of vocabulary and context.

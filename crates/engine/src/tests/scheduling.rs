@@ -266,10 +266,15 @@ proptest! {
         max_batch_tokens in prop_oneof![1usize..6, 6usize..200],
         n_blocks in 8usize..40,
         (prefix_cache, prompt_lookup, drafted) in any::<(bool, bool, bool)>(),
+        slots in prop_oneof![Just(0usize), 1usize..30],
     ) {
         let config =
             EngineConfig { max_seqs, max_batch_tokens, n_blocks, prefix_cache, prompt_lookup, adapter_slots, ..config() };
-        let mut rig = if drafted { Rig::drafted(config) } else { Rig::repeating(config) };
+        let mut rig = if drafted {
+            Rig::drafted_hosted(config, host(slots))
+        } else {
+            Rig::repeating_hosted(config, host(slots))
+        };
         let mut streams = Vec::new();
         let adapters = adapters(&rig);
         for (request, steps_before, adapter) in &requests {
@@ -295,12 +300,14 @@ proptest! {
     /// With clients leaving and steps failing at random, nothing leaks and nothing hangs.
     #[test]
     fn cancellations_and_failures_leave_nothing_behind(
-        script in proptest::collection::vec((0u8..7, any_request(), 0usize..4), 1..60),
+        script in proptest::collection::vec((0u8..8, any_request(), 0usize..4), 1..60),
         max_batch_tokens in 1usize..40,
         n_blocks in 8usize..30,
+        slots in 0usize..10,
     ) {
         let lookup = EngineConfig { prompt_lookup: true, adapter_slots: 2, ..config() };
-        let mut rig = Rig::drafted(EngineConfig { max_seqs: 4, max_batch_tokens, n_blocks, ..lookup });
+        let config = EngineConfig { max_seqs: 4, max_batch_tokens, n_blocks, ..lookup };
+        let mut rig = Rig::drafted_hosted(config, host(slots));
         let mut streams: Vec<Stream> = Vec::new();
         let adapters = adapters(&rig);
         for (action, request, adapter) in script {
@@ -313,6 +320,7 @@ proptest! {
                 3 => rig.control.fail_next(1),
                 4 => rig.control.fail_adapters(1),
                 5 if adapter == 0 => rig.draft.fail_next(1),
+                6 => rig.control.fail_copies(adapter % 2, adapter / 2),
                 _ => rig.step(),
             }
         }

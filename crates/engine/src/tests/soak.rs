@@ -62,7 +62,7 @@ fn a_long_life_leaves_nothing_behind() {
         adapter_slots: 2,
         ..config()
     };
-    let mut rig = Rig::drafted(config);
+    let mut rig = Rig::drafted_hosted(config, host(12));
     let mut dice = Dice(1);
     let mut adapters: Vec<AdapterHandle> = Vec::new();
     let mut streams: Vec<Stream> = Vec::new();
@@ -90,6 +90,7 @@ fn a_long_life_leaves_nothing_behind() {
             }
             7 if dice.one_in(100) => rig.control.fail_next(1),
             8 if dice.one_in(20) => rig.control.fail_adapters(1),
+            9 if dice.one_in(20) => rig.control.fail_copies(dice.below(3) as usize, dice.below(3) as usize),
             _ => {}
         }
         rig.step();
@@ -102,6 +103,7 @@ fn a_long_life_leaves_nothing_behind() {
     }
     rig.control.fail_next(0);
     rig.control.fail_adapters(0);
+    rig.control.fail_copies(0, 0);
     rig.run();
     for stream in &mut streams {
         let last = Answer::read(stream).events.pop();
@@ -111,5 +113,6 @@ fn a_long_life_leaves_nothing_behind() {
     let stats = rig.engine.stats();
     assert_eq!((stats.running, stats.waiting, stats.in_flight, stats.kv_blocks_used), (0, 0, 0, 0));
     assert!(refused > 0 && left > 0 && stats.preemptions > 0 && stats.cancelled > 0, "{stats:?}");
+    assert!(stats.host_cache_hits > 0 && stats.host_copies_failed > 0, "{stats:?}");
     assert!(stats.adapter_swaps > 10 && stats.spec_accepted_tokens > 0 && stats.prefix_cache_hits > 0);
 }
