@@ -158,9 +158,30 @@ impl FakeServer {
 struct Response {
     number: usize,
     arrived: Instant,
-    script: Script,
+    /// `[parts]` when, and the bytes on the wire.
+    parts: Vec<(Duration, Vec<u8>)>,
+    ending: Ending,
     tcp: TcpStream,
     over: Sender<()>,
+}
+
+/// The bytes of a script's parts, made before their time comes.
+fn wire(script: Script) -> Vec<(Duration, Vec<u8>)> {
+    let (status, kind) = (script.status, script.content_type);
+    let head =
+        format!("HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let chunk = |(at, data): (Duration, Vec<u8>)| {
+        (at, [format!("{:x}\r\n", data.len()).as_bytes(), &data, b"\r\n"].concat())
+    };
+    let mut parts: Vec<_> = script.parts.into_iter().map(chunk).collect();
+    match parts.first_mut() {
+        Some((_, first)) => *first = [head.as_bytes(), first].concat(),
+        None => parts.push((Duration::ZERO, head.into_bytes())),
+    }
+    if let (Ending::Proper, Some((_, last))) = (script.ending, parts.last_mut()) {
+        last.extend_from_slice(b"0\r\n\r\n");
+    }
+    parts
 }
 
 /// Reads one connection's requests.
@@ -186,7 +207,8 @@ fn serve(shared: &Shared, tcp: &TcpStream, queue: &Sender<Response>) -> std::io:
         };
         let script = (shared.director)(number, &serde_json::from_slice(&body).unwrap_or(Value::Null));
         let (over, ended) = channel();
-        let response = Response { number, arrived, script, tcp: tcp.try_clone()?, over };
+        let (ending, tcp) = (script.ending, tcp.try_clone()?);
+        let response = Response { number, arrived, parts: wire(script), ending, tcp, over };
         if queue.send(response).is_err() || ended.recv().is_err() {
             return Ok(());
         }
@@ -241,7 +263,7 @@ fn send(shared: &Shared, incoming: &Receiver<Response>) {
         });
         match incoming.recv_timeout(wait) {
             Ok(response) => {
-                let first = response.script.parts.first().map_or(Duration::ZERO, |p| p.0);
+                let first = response.parts.first().map_or(Duration::ZERO, |p| p.0);
                 due.push(Reverse((response.arrived + first, responses.len(), 0)));
                 responses.push(Some(response));
             }
@@ -265,29 +287,14 @@ fn send(shared: &Shared, incoming: &Receiver<Response>) {
 
 /// Sends one part; when the next is due, if there is one.
 fn send_part(shared: &Shared, response: &Response, part: usize) -> std::io::Result<Option<Duration>> {
-    let Response { script, .. } = response;
-    let mut bytes = Vec::new();
-    if part == 0 {
-        let (status, kind) = (script.status, script.content_type);
-        let head =
-            format!("HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n");
-        bytes.extend_from_slice(head.as_bytes());
-    }
-    if let Some((_, data)) = script.parts.get(part) {
-        bytes.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
-        bytes.extend_from_slice(data);
-        bytes.extend_from_slice(b"\r\n");
-    }
-    let next = script.parts.get(part + 1).map(|p| p.0);
-    if next.is_none() && script.ending == Ending::Proper {
-        bytes.extend_from_slice(b"0\r\n\r\n");
-    }
+    let Some((_, bytes)) = response.parts.get(part) else { return Ok(None) };
     if let Ok(mut truths) = shared.truths.lock() {
         truths[response.number].sent.push(Instant::now());
     }
-    (&response.tcp).write_all(&bytes)?;
+    (&response.tcp).write_all(bytes)?;
+    let next = response.parts.get(part + 1).map(|p| p.0);
     if next.is_none() {
-        match script.ending {
+        match response.ending {
             Ending::Proper => drop(response.over.send(())),
             Ending::Cut => response.tcp.shutdown(Shutdown::Both)?,
             Ending::Never => return Ok(Some(A_DAY)),

@@ -5,6 +5,7 @@
 //! `max_tokens` and `system`. Answers of a file are not sent: the next turn follows the server's own.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -15,9 +16,15 @@ use crate::random::Random;
 /// Larger files are not read into memory.
 const MAX_FILE_BYTES: u64 = 2 << 30;
 
+/// The conversations of a file.
+pub struct TalkFile {
+    entries: Arc<[Entry]>,
+    name: String,
+}
+
 /// Conversations of a file in an order that the seed gives, again and again.
 pub struct FileDataset {
-    conversations: Vec<Entry>,
+    conversations: Arc<[Entry]>,
     /// `[conversations]`
     order: Vec<usize>,
     next: usize,
@@ -70,18 +77,12 @@ struct Message {
     content: String,
 }
 
-impl FileDataset {
-    /// Reads a ShareGPT file (`.json`) or JSON lines (`.jsonl`). Answers are `answer` tokens at most, unless
-    /// a line says otherwise; `fields` go into every request.
+impl TalkFile {
+    /// Reads a ShareGPT file (`.json`) or JSON lines (`.jsonl`).
     ///
     /// # Errors
     /// If it cannot be read, or holds no conversation; the sentence names the entry.
-    pub fn open(
-        path: &Path,
-        answer: Lengths,
-        fields: Map<String, Value>,
-        seed: u64,
-    ) -> Result<FileDataset, DatasetError> {
+    pub fn open(path: &Path) -> Result<TalkFile, DatasetError> {
         let name = path.display().to_string();
         let refuse = |reason: String| DatasetError::File { path: name.clone(), reason };
         let size = std::fs::metadata(path).map_err(|e| refuse(e.to_string()))?.len();
@@ -90,16 +91,25 @@ impl FileDataset {
         }
         let text = std::fs::read_to_string(path).map_err(|e| refuse(e.to_string()))?;
         let parsed = if text.trim_start().starts_with('[') { share_gpt(&text) } else { lines(&text) };
-        let conversations = parsed.map_err(refuse)?;
-        if conversations.is_empty() {
+        let entries: Arc<[Entry]> = parsed.map_err(refuse)?.into();
+        if entries.is_empty() {
             return Err(refuse("it has no conversation with a question".to_owned()));
         }
+        Ok(TalkFile { entries, name })
+    }
+}
+
+impl FileDataset {
+    /// Asks what `file` holds. Answers are `answer` tokens at most, unless a line says otherwise; `fields` go
+    /// into every request.
+    pub fn new(file: &TalkFile, answer: Lengths, fields: Map<String, Value>, seed: u64) -> FileDataset {
         let mut random = Random::stream(seed, 3);
-        let mut order: Vec<usize> = (0..conversations.len()).collect();
+        let mut order: Vec<usize> = (0..file.entries.len()).collect();
         for i in (1..order.len()).rev() {
             order.swap(i, random.below(i + 1));
         }
-        Ok(FileDataset { conversations, order, next: 0, answer, fields, name, random })
+        let (conversations, name) = (Arc::clone(&file.entries), file.name.clone());
+        FileDataset { conversations, order, next: 0, answer, fields, name, random }
     }
 }
 
@@ -170,7 +180,8 @@ mod tests {
     fn open(content: &str) -> Result<FileDataset, DatasetError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(content.as_bytes()).unwrap();
-        FileDataset::open(file.path(), Lengths::Fixed(7), Map::new(), 1)
+        let file = TalkFile::open(file.path())?;
+        Ok(FileDataset::new(&file, Lengths::Fixed(7), Map::new(), 1))
     }
 
     #[test]
@@ -211,7 +222,7 @@ mod tests {
             let error = open(content).err().unwrap().to_string();
             assert!(error.contains(wanted), "{content}: {error}");
         }
-        let missing = FileDataset::open(Path::new("/nowhere"), Lengths::Fixed(1), Map::new(), 0);
+        let missing = TalkFile::open(Path::new("/nowhere"));
         assert!(missing.err().unwrap().to_string().contains("/nowhere"));
     }
 }

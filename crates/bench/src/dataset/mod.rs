@@ -7,7 +7,7 @@ mod synthetic;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-pub use files::FileDataset;
+pub use files::{FileDataset, TalkFile};
 pub use lengths::Lengths;
 pub use synthetic::{Families, Material, Synthetic};
 

@@ -30,6 +30,11 @@ impl Material {
         Material::Ids((0..tokenizer.vocab_size() as u32).filter(is_text).collect())
     }
 
+    /// The words that prompts are made of, as one text.
+    pub fn all_words() -> String {
+        WORDS.join(" ")
+    }
+
     fn prompt(&self, n: u32, random: &mut Random) -> Prompt {
         match self {
             Material::Ids(ids) => Prompt::Tokens((0..n).map(|_| ids[random.below(ids.len())]).collect()),

@@ -26,8 +26,6 @@ pub(crate) struct Shared<'a> {
     pub(crate) client: &'a Client,
     pub(crate) clock: Clock,
     pub(crate) endpoint: Endpoint,
-    /// Fields of every request, such as the temperature.
-    pub(crate) fields: &'a Map<String, Value>,
     pub(crate) limits: Limits,
     pub(crate) counter: Counter<'a>,
     pub(crate) pulse: &'a Pulse,

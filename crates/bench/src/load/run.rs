@@ -119,7 +119,6 @@ impl Run {
             client: &self.client,
             clock: self.clock,
             endpoint: self.workload.endpoint,
-            fields: &self.workload.fields,
             limits: self.plan.limits,
             counter: match &self.workload.tokenizer {
                 Tokens::Unknown => Counter::Server,

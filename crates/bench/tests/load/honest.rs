@@ -1,12 +1,13 @@
 //! What is reported is what happened.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use garrison_bench::load::{Arrivals, Load};
 use garrison_bench::{CountedBy, Distribution, Oddity};
 use garrison_testkit::fake_server::{Script, Truth, done, finish, token, tokens, usage};
 
-use crate::world::{eventually, measure, ms, plan, server};
+use crate::world::{attempts, eventually, measure, ms, plan, server};
 
 /// Within 1% or 1 ms.
 fn close(what: &str, found: f64, truth: f64) -> Result<(), String> {
@@ -145,20 +146,28 @@ fn usage_is_spread_over_events_by_their_text() {
 }
 
 /// 500 streams of 100 tokens a second, on however many cores there are: the times of tokens are right to
-/// a millisecond.
+/// a millisecond. Where the machine is so busy that the server misses its own times, nothing is shown.
 #[test]
 fn five_hundred_streams_of_a_hundred_tokens_a_second() {
-    eventually(|| {
+    let kept_up = AtomicBool::new(false);
+    let check = || {
         let server = server(|i, _| Script::healthy(ms(300 + i as u64 % 100), ms(10), 200));
         let load = Load::Open { rate: 1000.0, arrivals: Arrivals::Constant };
         let (_, summary) = measure(&server, &plan(load, 500), 200);
         assert_eq!((summary.requests.answered, summary.requests.failed), (500, 0), "{:?}", summary.failures);
-        let (first, between) = truths(&server.truths());
-        let [.., worst] = truth_of(between.clone());
+        let (_, between) = truths(&server.truths());
+        let [_, p50, p90, .., worst] = truth_of(between.clone());
         println!("itl {:?}\nin truth {:?}, worst {worst}", summary.itl_ms, truth_of(between.clone()));
-        println!("ttft {:?}\nin truth {:?}", summary.ttft_ms, truth_of(first));
+        if !(9.0..11.0).contains(&p50) || p90 > 12.0 {
+            return Err(format!("the server itself is late: {p50} and {p90} ms instead of 10"));
+        }
+        kept_up.store(true, Ordering::Relaxed);
         agrees("itl", summary.itl_ms, between)
-    });
+    };
+    if let Err(said) = attempts(check) {
+        assert!(!kept_up.load(Ordering::Relaxed), "{said}");
+        println!("nothing shown: {said}");
+    }
 }
 
 #[test]

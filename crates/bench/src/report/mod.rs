@@ -1,0 +1,7 @@
+//! What people see: tables, a live view, and pages with plots. All of it is made of documents.
+
+mod live;
+mod tables;
+
+pub use live::Live;
+pub use tables::{comparison_of_files, markdown};
