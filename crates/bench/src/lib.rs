@@ -12,6 +12,7 @@ mod compare;
 pub mod dataset;
 mod document;
 mod energy;
+pub mod engine;
 mod figure;
 mod journal;
 pub mod load;

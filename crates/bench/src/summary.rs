@@ -166,20 +166,13 @@ impl Summary {
             prompt_tokens_per_second: rates.figure(|s| s.prompt_tokens),
             total_tokens_per_second: rates.figure(|s| s.tokens + s.prompt_tokens),
             requests_per_second: rates.figure(|s| s.answered),
-            goodput: goals.are_set().then(|| goodput(&measured, goals, rates.seconds)),
+            goodput: goals.are_set().then(|| rates.goodput(&measured, goals)),
             output_tokens: over(&answered, &|r| Some(f64::from(r.output_tokens))),
             prompt_tokens: over(&answered, &|r| r.prompt_tokens.map(f64::from)),
             cached_share: share(|r| r.cached_tokens, |r| r.prompt_tokens),
             accepted_share: share(|r| r.accepted_tokens, |r| r.draft_tokens),
         }
     }
-}
-
-fn goodput(measured: &[&Record], goals: Goals, seconds: f64) -> Goodput {
-    let counted = measured.iter().filter(|r| r.is_done() || r.is_failure());
-    let met: Vec<f64> = counted.map(|r| f64::from(u8::from(goals.are_met(r)))).collect();
-    let requests_per_second = if seconds > 0.0 { met.iter().sum::<f64>() / seconds } else { 0.0 };
-    Goodput { goals, share: Distribution::of(met).map(|d| d.mean), requests_per_second }
 }
 
 /// What happened within the measured window.
@@ -212,6 +205,17 @@ impl Rates {
         let all = series(records);
         let full = whole.filter_map(|s| all.get(s).cloned()).collect();
         Rates { seconds: (end - begin) / 1000.0, totals, full }
+    }
+
+    /// The share of measured requests that keep to the goals, and the same share of all that is answered.
+    fn goodput(&self, measured: &[&Record], goals: Goals) -> Goodput {
+        let counted = measured.iter().filter(|r| r.is_done() || r.is_failure());
+        let met: Vec<f64> = counted.map(|r| f64::from(u8::from(goals.are_met(r)))).collect();
+        let answered = measured.iter().filter(|r| r.is_done()).count().max(1) as f64;
+        let of_answered = met.iter().sum::<f64>() / answered;
+        let rate = self.figure(|s| s.answered).map_or(0.0, |rate| rate.value);
+        let share = Distribution::of(met).map(|d| d.mean);
+        Goodput { goals, share, requests_per_second: rate * of_answered }
     }
 
     /// A rate over the window, with the interval that blocks of seconds give.

@@ -4,4 +4,5 @@ mod live;
 mod tables;
 
 pub use live::Live;
+pub(crate) use tables::number;
 pub use tables::{comparison_of_files, markdown};

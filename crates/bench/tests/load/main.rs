@@ -4,4 +4,5 @@
 mod broken;
 mod honest;
 mod phases;
+mod sessions;
 mod world;

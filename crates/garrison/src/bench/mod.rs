@@ -1,5 +1,6 @@
-//! `garrison bench`: flags become a [`garrison_bench::Session`], and its document a report.
+//! `garrison bench`: flags become what [`garrison_bench`] runs, and what it measured a report.
 
+mod engine;
 pub(crate) mod flags;
 mod serve;
 
@@ -18,6 +19,7 @@ use crate::output;
 pub(crate) fn run(command: &BenchCommand) -> Result<(), Fault> {
     match command {
         BenchCommand::Serve(flags) => serve::run(flags),
+        BenchCommand::Engine(flags) => engine::run(flags),
         BenchCommand::Compare { a, b } => {
             let comparison = report::comparison_of_files(&read(a)?, &read(b)?);
             output::show(&comparison.map_err(|e| Fault::usage(e.to_string()))?)
