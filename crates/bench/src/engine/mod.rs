@@ -3,7 +3,7 @@
 //!
 //! Key decision: the limits are measured in the same run, and what a row needs (bytes to read, operations)
 //! is counted from the model's shape. So a percentage means the same on every machine, and a slow machine is
-//! not a slow engine.
+//! not a slow engine. A model that fits into the processor's caches can be faster than memory allows.
 
 mod count;
 mod measure;

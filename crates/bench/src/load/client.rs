@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::socket::{Arrival, Clock, StampedStream};
+use super::socket::{Arrival, Clock, StampedStream, Stamping};
 use super::target::{Security, Target};
 
 /// What can go wrong below HTTP.
@@ -90,6 +90,7 @@ pub(crate) struct Client {
     clock: Clock,
     tls: Option<TlsConnector>,
     idle: Mutex<Vec<Link>>,
+    _stamping: Stamping,
 }
 
 impl Client {
@@ -100,7 +101,7 @@ impl Client {
             let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
             TlsConnector::from(Arc::new(config))
         });
-        Client { target, clock, tls, idle: Mutex::new(Vec::new()) }
+        Client { target, clock, tls, idle: Mutex::new(Vec::new()), _stamping: Stamping::begin() }
     }
 
     /// Which server, in words.

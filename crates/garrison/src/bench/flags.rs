@@ -40,6 +40,9 @@ pub(crate) struct Outputs {
     /// The report as Markdown; it goes to stdout in any case.
     #[arg(long, value_name = "F")]
     pub(crate) markdown: Option<PathBuf>,
+    /// The report as one HTML page with plots; it loads nothing.
+    #[arg(long, value_name = "F")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -38,6 +38,9 @@ fn publish(document: &Document, outputs: &Outputs) -> Result<(), Fault> {
     if let Some(path) = &outputs.markdown {
         write(path, &text)?;
     }
+    if let Some(path) = &outputs.html {
+        write(path, &report::html(document))?;
+    }
     output::show(&text)?;
     if document.completeness == Completeness::Interrupted {
         return Err(Fault::failed("the run was stopped before its end"));
