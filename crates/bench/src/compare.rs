@@ -92,8 +92,7 @@ pub enum CompareError {
 /// If they have none in common.
 pub fn compare_files(first: &Document, second: &Document) -> Result<Vec<Compared>, CompareError> {
     let pairs = |a: &'_ Run| second.runs.iter().find(|b| b.load == a.load && b.round == a.round).cloned();
-    let sides: Vec<(Run, Run)> =
-        first.runs.iter().filter_map(|a| pairs(a).map(|b| (a.clone(), b))).collect();
+    let sides: Vec<(Run, Run)> = first.runs.iter().filter_map(|a| pairs(a).map(|b| (a.clone(), b))).collect();
     if sides.is_empty() {
         let loads = |d: &Document| d.runs.iter().map(|r| r.load.label()).collect::<Vec<_>>().join(", ");
         return Err(CompareError::NothingInCommon(loads(first), loads(second)));

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::energy::Energy;
 use crate::load::{Ending, Endpoint, Load};
-use crate::record::{Phase, Record};
+use crate::record::{Record, window_of};
 use crate::series::{Second, series};
 use crate::summary::{Goals, Summary};
 
@@ -100,7 +100,8 @@ pub struct Run {
 impl Run {
     /// Sums records up.
     pub(crate) fn sum_up(&mut self, goals: Goals) {
-        self.summary = Summary::new(&self.records, self.window_ms, goals);
+        self.window_ms = window_of(&self.records);
+        self.summary = Summary::new(&self.records, goals);
         self.series = series(&self.records);
     }
 
@@ -114,7 +115,7 @@ impl Run {
             window_ms: None,
             harness_cores: None,
             energy: Vec::new(),
-            summary: Summary::new(&[], None, Goals::default()),
+            summary: Summary::new(&[], Goals::default()),
             series: Vec::new(),
             records: Vec::new(),
         }
@@ -201,10 +202,4 @@ impl Document {
         }
         Ok(document)
     }
-}
-
-/// When the measured window of records began.
-pub(crate) fn window_of(records: &[Record]) -> Option<f64> {
-    let due = records.iter().filter(|r| r.phase == Phase::Measured).map(|r| r.scheduled_ms);
-    due.min_by(f64::total_cmp)
 }

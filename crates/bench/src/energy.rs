@@ -50,7 +50,8 @@ impl Meter {
     pub fn read(&self) -> Vec<Energy> {
         let of_packages = self.packages.iter().filter_map(|package| {
             let now = number(&package.counter)?;
-            let used = if now >= package.begin { now - package.begin } else { now + package.range - package.begin };
+            let used =
+                if now >= package.begin { now - package.begin } else { now + package.range - package.begin };
             Some(Energy { source: package.name.clone(), joules: used as f64 / 1e6 })
         });
         let of_gpus = self.gpus.iter().filter_map(|&(i, begin)| {
@@ -90,9 +91,11 @@ mod tests {
         let put = |folder: &str, name: &str, micro: u64| {
             let folder = root.path().join(folder);
             std::fs::create_dir_all(&folder).unwrap();
-            for (file, text) in
-                [("name", name.to_owned()), ("energy_uj", micro.to_string()), ("max_energy_range_uj", "1000000000".into())]
-            {
+            for (file, text) in [
+                ("name", name.to_owned()),
+                ("energy_uj", micro.to_string()),
+                ("max_energy_range_uj", "1000000000".into()),
+            ] {
                 std::fs::write(folder.join(file), text + "\n").unwrap();
             }
         };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::document::{Completeness, Document, DocumentError, Run, window_of};
+use crate::document::{Completeness, Document, DocumentError, Run};
 use crate::record::Record;
 
 /// One line.
@@ -83,7 +83,8 @@ impl Journal {
 /// The document of a journal's text, as far as it goes; `None` if it is no journal.
 pub(crate) fn restore(text: &str) -> Option<Document> {
     let mut lines = text.lines();
-    let Ok(Line::<Document, Run, Record>::Document(mut document)) = serde_json::from_str(lines.next()?) else {
+    let Ok(Line::<Document, Run, Record>::Document(mut document)) = serde_json::from_str(lines.next()?)
+    else {
         return None;
     };
     for line in lines {
@@ -98,7 +99,6 @@ pub(crate) fn restore(text: &str) -> Option<Document> {
         }
     }
     for run in &mut document.runs {
-        run.window_ms = window_of(&run.records);
         run.sum_up(document.goals);
     }
     document.completeness = Completeness::Killed;

@@ -28,10 +28,10 @@ pub use compare::{CompareError, Compared, Ratio, Verdict, compare_files, compare
 pub use document::{Completeness, Document, DocumentError, Machine, Run, SCHEMA, Server};
 pub use energy::{Energy, Meter};
 pub use figure::{Distribution, Figure};
+pub use journal::Journal;
 pub use random::Random;
 pub use record::{CountedBy, Oddity, Outcome, Phase, Record};
 pub use series::{Second, series};
-pub use journal::Journal;
 pub use session::{Audience, Found, Loads, Session};
 pub use stats::Gaps;
 pub use summary::{Counts, Goals, Goodput, Summary};

@@ -204,3 +204,9 @@ impl Record {
         self.ttft_ms.map(|ttft| self.scheduled_ms + ttft)
     }
 }
+
+/// When measured requests began to be due; `None` if none was.
+pub(crate) fn window_of(records: &[Record]) -> Option<f64> {
+    let due = records.iter().filter(|r| r.phase == Phase::Measured).map(|r| r.scheduled_ms);
+    due.min_by(f64::total_cmp)
+}

@@ -142,13 +142,12 @@ impl Session<'_> {
         let meter = Meter::start();
         let (cpu, wall) = (cpu_seconds(), std::time::Instant::now());
         let mut relay = Relay { journal, audience };
-        let Finished { records, window_ms, ending } =
+        let Finished { records, ending } =
             run(&self.servers[begun.server], &plan, dataset.as_mut(), &mut relay)?;
         begun.energy = meter.read();
         let used = cpu.zip(cpu_seconds()).map(|(before, after)| after - before);
         begun.harness_cores = used.map(|used| used / wall.elapsed().as_secs_f64());
         begun.records = records;
-        begun.window_ms = window_ms;
         begun.sum_up(self.goals);
         document.ends(ending);
         audience.ends(&begun);

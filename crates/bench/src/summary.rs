@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::figure::{Distribution, Figure};
-use crate::record::{Phase, Record};
+use crate::record::{Phase, Record, window_of};
 use crate::series::{Second, series};
 use crate::stats::{block_means, interval};
 
@@ -117,15 +117,15 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Sums up records, of which measured ones began to be due at `window_ms`.
-    pub fn new(records: &[Record], window_ms: Option<f64>, goals: Goals) -> Summary {
+    /// Sums up the records of a run.
+    pub fn new(records: &[Record], goals: Goals) -> Summary {
         let measured: Vec<&Record> = records.iter().filter(|r| r.phase == Phase::Measured).collect();
         let answered: Vec<&Record> = measured.iter().copied().filter(|r| r.is_done()).collect();
         let failed = measured.iter().filter(|r| r.is_failure()).count();
         let over = |records: &[&Record], value: &dyn Fn(&Record) -> Option<f64>| {
             Distribution::of(records.iter().filter_map(|r| value(r)).collect())
         };
-        let rates = Rates::new(records, &measured, window_ms);
+        let rates = Rates::new(records, &measured);
         let share = |part: fn(&Record) -> Option<u32>, whole: fn(&Record) -> Option<u32>| {
             let both = answered.iter().filter_map(|r| part(r).zip(whole(r)));
             let (part, whole) = both.fold((0u64, 0u64), |s, (a, b)| (s.0 + u64::from(a), s.1 + u64::from(b)));
@@ -188,8 +188,8 @@ struct Rates {
 const FEWEST_SECONDS: usize = 10;
 
 impl Rates {
-    fn new(records: &[Record], measured: &[&Record], window_ms: Option<f64>) -> Rates {
-        let begin = window_ms.unwrap_or(0.0);
+    fn new(records: &[Record], measured: &[&Record]) -> Rates {
+        let begin = window_of(records).unwrap_or(0.0);
         let ended = measured.iter().map(|r| r.ended_ms);
         let end = ended.fold(begin, f64::max);
         let within = |at: f64| (begin..=end).contains(&at);

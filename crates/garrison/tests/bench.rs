@@ -23,14 +23,42 @@ fn a_server_is_measured_and_reported() {
     let outputs = ["json", "markdown", "html"].map(|kind| file(kind).to_str().unwrap().to_owned());
     let [to_json, to_markdown, to_html] = &outputs;
     let output = run(&[
-        "bench", "serve", "--url", &server.url, "--concurrency", "1,3", "--requests", "10", "--prompt-tokens", "20",
-        "--gen-tokens", "6", "--families", "2", "--prefix-tokens", "48", "--goals", "ttft=60000,e2e=60000",
-        "--field", "temperature=0", "--json", to_json, "--markdown", to_markdown, "--html", to_html,
+        "bench",
+        "serve",
+        "--url",
+        &server.url,
+        "--concurrency",
+        "1,3",
+        "--requests",
+        "10",
+        "--prompt-tokens",
+        "20",
+        "--gen-tokens",
+        "6",
+        "--families",
+        "2",
+        "--prefix-tokens",
+        "48",
+        "--goals",
+        "ttft=60000,e2e=60000",
+        "--field",
+        "temperature=0",
+        "--json",
+        to_json,
+        "--markdown",
+        to_markdown,
+        "--html",
+        to_html,
     ]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for wanted in ["/v1/completions", "as token ids", "### 3 clients", "time to first token", "| keep to the goals | 100.0% |"]
-    {
+    for wanted in [
+        "/v1/completions",
+        "as token ids",
+        "### 3 clients",
+        "time to first token",
+        "| keep to the goals | 100.0% |",
+    ] {
         assert!(text.contains(wanted), "no {wanted:?} in {text}");
     }
     assert_eq!(std::fs::read_to_string(file("markdown")).unwrap(), text);
@@ -51,7 +79,10 @@ fn a_server_is_measured_and_reported() {
     assert_eq!(String::from_utf8(again.stdout).unwrap(), text);
     let compared = run(&["bench", "compare", to_json, to_json]);
     let text = String::from_utf8(compared.stdout).unwrap();
-    assert!(text.contains("| 1.000 |") && text.contains("cannot be told") && !text.contains("| A |\n"), "{text}");
+    assert!(
+        text.contains("| 1.000 |") && text.contains("cannot be told") && !text.contains("| A |\n"),
+        "{text}"
+    );
 }
 
 /// Chats in turns, adapters by weight, and answers that follow a schema.
@@ -64,8 +95,24 @@ fn conversations_adapters_and_schemas_are_asked() {
     let out = folder.path().join("out.json");
     let models = format!("{}=1,tickets=1", server.model);
     let output = run(&[
-        "bench", "serve", "--url", &server.url, "--model", &models, "--turns", "2", "--prompt-tokens", "8",
-        "--gen-tokens", "4", "--requests", "8", "--cool-down", "none", "--json", out.to_str().unwrap(),
+        "bench",
+        "serve",
+        "--url",
+        &server.url,
+        "--model",
+        &models,
+        "--turns",
+        "2",
+        "--prompt-tokens",
+        "8",
+        "--gen-tokens",
+        "4",
+        "--requests",
+        "8",
+        "--cool-down",
+        "none",
+        "--json",
+        out.to_str().unwrap(),
     ]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let document = json(&out);
@@ -78,8 +125,22 @@ fn conversations_adapters_and_schemas_are_asked() {
     let schema = folder.path().join("schema.json");
     std::fs::write(&schema, r#"{"enum": ["leak", "billing"]}"#).unwrap();
     let output = run(&[
-        "bench", "serve", "--url", &server.url, "--endpoint", "chat", "--schema", schema.to_str().unwrap(),
-        "--prompt-tokens", "8", "--gen-tokens", "20", "--requests", "4", "--json", out.to_str().unwrap(),
+        "bench",
+        "serve",
+        "--url",
+        &server.url,
+        "--endpoint",
+        "chat",
+        "--schema",
+        schema.to_str().unwrap(),
+        "--prompt-tokens",
+        "8",
+        "--gen-tokens",
+        "20",
+        "--requests",
+        "4",
+        "--json",
+        out.to_str().unwrap(),
     ]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let most = json(&out)["runs"][0]["summary"]["output_tokens"]["max"].as_f64().unwrap();
@@ -89,7 +150,18 @@ fn conversations_adapters_and_schemas_are_asked() {
 /// A run that would take minutes, once it has answered something.
 fn long_run(server: &Server, out: &Path) -> Child {
     let child = garrison()
-        .args(["bench", "serve", "--url", &server.url, "--seconds", "600", "--gen-tokens", "4", "--prompt-tokens", "8"])
+        .args([
+            "bench",
+            "serve",
+            "--url",
+            &server.url,
+            "--seconds",
+            "600",
+            "--gen-tokens",
+            "4",
+            "--prompt-tokens",
+            "8",
+        ])
         .args(["--json", out.to_str().unwrap()])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -125,7 +197,10 @@ fn what_is_stopped_or_killed_leaves_what_it_measured() {
     let partial = folder.path().join("killed.json.partial");
     let report = run(&["bench", "report", partial.to_str().unwrap()]);
     let text = String::from_utf8(report.stdout).unwrap();
-    assert!(report.status.success() && text.contains("Killed") && text.contains("time to first token"), "{text}");
+    assert!(
+        report.status.success() && text.contains("Killed") && text.contains("time to first token"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -133,8 +208,22 @@ fn the_engine_is_measured_against_its_machine() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.json");
     let output = run(&[
-        "bench", "engine", "--prompt-tokens", "32,80", "--gen-tokens", "4", "--batch", "1,3", "--depth", "0,20",
-        "--repetitions", "2", "--max-batch-tokens", "64", "--json", out.to_str().unwrap(),
+        "bench",
+        "engine",
+        "--prompt-tokens",
+        "32,80",
+        "--gen-tokens",
+        "4",
+        "--batch",
+        "1,3",
+        "--depth",
+        "0,20",
+        "--repetitions",
+        "2",
+        "--max-batch-tokens",
+        "64",
+        "--json",
+        out.to_str().unwrap(),
     ]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();

@@ -69,7 +69,9 @@ impl Work {
     /// Of a model whose keys and values have elements of `kv_bytes`.
     pub fn new(summary: &ModelSummary, kv_bytes: usize) -> Work {
         let quantized = summary.types.iter().filter(|share| share.ty.is_quantized());
-        let values = |share: &garrison_model::TypeShare| share.bytes as f64 / share.ty.block_bytes() as f64 * share.ty.block_len() as f64;
+        let values = |share: &garrison_model::TypeShare| {
+            share.bytes as f64 / share.ty.block_bytes() as f64 * share.ty.block_len() as f64
+        };
         let all: f64 = summary.types.iter().map(values).sum();
         Work {
             spec: summary.spec.clone(),

@@ -159,7 +159,8 @@ impl<'a, D: Ops> EngineRun<'a, D> {
             let tokens: Vec<u32> = (0..new).map(|i| token(i) as u32).collect();
             // Block 0 is nobody's.
             let first = sequence * blocks + 1;
-            let table: Vec<u32> = (first..first + (cached + new).div_ceil(BLOCK_SIZE)).map(|b| b as u32).collect();
+            let table: Vec<u32> =
+                (first..first + (cached + new).div_ceil(BLOCK_SIZE)).map(|b| b as u32).collect();
             let row = batch.push_sequence(&tokens, (cached + new) as u32, &table, 0);
             batch.samples.push(SampleRow {
                 row: row + new as u32 - 1,

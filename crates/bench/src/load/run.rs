@@ -80,8 +80,6 @@ pub struct Progress<'a> {
 pub struct Finished {
     /// Of every request, in the order of their ends.
     pub records: Vec<Record>,
-    /// When measured requests began to be due, in milliseconds; `None` if none was.
-    pub window_ms: Option<f64>,
     /// Whether somebody stopped it.
     pub ending: Ending,
 }
@@ -224,10 +222,8 @@ pub fn run(
         }
         runtime.block_on(collect(&run, receiver, observer))
     });
-    let window = run.phases.window();
     runtime.shutdown_background();
-    let window_ms = (window < u64::MAX).then(|| super::fold::ms(window));
-    Ok(Finished { records, window_ms, ending })
+    Ok(Finished { records, ending })
 }
 
 /// Each client asks when its last answer is there; a permit is a client with nothing to wait for.

@@ -126,12 +126,18 @@ impl StampedStream {
 
     /// Reads what there is; how much, and when the last of it came, if the kernel says.
     #[cfg(target_os = "linux")]
-    fn receive(tcp: &TcpStream, ancillary: &mut [u8], into: &mut [u8]) -> io::Result<(usize, Option<SystemTime>)> {
+    fn receive(
+        tcp: &TcpStream,
+        ancillary: &mut [u8],
+        into: &mut [u8],
+    ) -> io::Result<(usize, Option<SystemTime>)> {
         use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
         let mut parts = [io::IoSliceMut::new(into)];
         let message = recvmsg::<()>(tcp.as_raw_fd(), &mut parts, Some(ancillary), MsgFlags::empty())?;
         let stamp = message.cmsgs()?.find_map(|message| match message {
-            ControlMessageOwned::ScmTimestampns(stamp) => Some(SystemTime::UNIX_EPOCH + Duration::from(stamp)),
+            ControlMessageOwned::ScmTimestampns(stamp) => {
+                Some(SystemTime::UNIX_EPOCH + Duration::from(stamp))
+            }
             _ => None,
         });
         Ok((message.bytes, stamp))

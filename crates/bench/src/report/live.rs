@@ -167,7 +167,8 @@ mod tests {
         let pulse = Pulse::default();
         for (i, &seconds) in seconds.iter().enumerate() {
             let n = i as u64;
-            let reading = PulseReading { tokens: 50 * n, gaps: 40 * n, gap_nanos: 400_000_000 * n, ..pulse.read() };
+            let reading =
+                PulseReading { tokens: 50 * n, gaps: 40 * n, gap_nanos: 400_000_000 * n, ..pulse.read() };
             live.tick(Progress { seconds, ended: i, whole: Some(4), pulse: &pulse }, reading);
         }
         live.ends(&run);

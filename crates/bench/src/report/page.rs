@@ -47,22 +47,22 @@ fn loads(document: &Document, servers: usize) -> Option<Plot> {
     if loads.windows(2).all(|w| w[0] == w[1]) {
         return None;
     }
-    let point = |run: &Run, latency: Option<f64>| {
-        Some((run.summary.output_tokens_per_second?.value, latency?))
-    };
+    let point =
+        |run: &Run, latency: Option<f64>| Some((run.summary.output_tokens_per_second?.value, latency?));
     let mut curves = Vec::new();
     for server in 0..servers {
         let name = |what: &str| {
             if servers > 1 { format!("{}: {what}", letter(server)) } else { what.to_owned() }
         };
-        let runs = || document.runs.iter().filter(move |r| r.server == server);
+        // In the order of the loads, so that a line goes on where throughput falls again.
+        let mut runs: Vec<&Run> = document.runs.iter().filter(|r| r.server == server).collect();
+        runs.sort_by(|a, b| amount(&a.load).total_cmp(&amount(&b.load)));
+        let points = |of: fn(&Run) -> Option<f64>| runs.iter().filter_map(|r| point(r, of(r))).collect();
         for (what, points) in [
-            ("TTFT p50", runs().filter_map(|r| point(r, r.summary.ttft_ms.map(|d| d.p50.value))).collect()),
-            ("TTFT p99", runs().filter_map(|r| point(r, r.summary.ttft_ms.map(|d| d.p99.value))).collect()),
-            ("ITL p99", runs().filter_map(|r| point(r, r.summary.itl_ms.map(|d| d.p99.value))).collect()),
+            ("TTFT p50", points(|r| r.summary.ttft_ms.map(|d| d.p50.value))),
+            ("TTFT p99", points(|r| r.summary.ttft_ms.map(|d| d.p99.value))),
+            ("ITL p99", points(|r| r.summary.itl_ms.map(|d| d.p99.value))),
         ] {
-            let mut points: Vec<(f64, f64)> = points;
-            points.sort_by(|a, b| a.0.total_cmp(&b.0));
             curves.push(Curve { name: name(what), points, mark: Mark::Dots });
         }
     }
@@ -72,6 +72,14 @@ fn loads(document: &Document, servers: usize) -> Option<Plot> {
         y: ("ms".to_owned(), Scale::Log),
         curves,
     })
+}
+
+/// How much a load is.
+fn amount(load: &Load) -> f64 {
+    match load {
+        Load::Closed { concurrency } => *concurrency as f64,
+        Load::Open { rate, .. } => *rate,
+    }
 }
 
 /// How latencies are distributed: the share of requests, or tokens, that waited at most so long.
@@ -156,7 +164,11 @@ fn tables(markdown: &str) -> String {
         }
         // Writing to a string does not fail.
         let _ = match cells {
-            Some(cells) if cells.iter().all(|c| c.trim_matches([':', '-']).is_empty() && c.contains("---")) => Ok(()),
+            Some(cells)
+                if cells.iter().all(|c| c.trim_matches([':', '-']).is_empty() && c.contains("---")) =>
+            {
+                Ok(())
+            }
             Some(cells) => {
                 let tag = if in_table { "td" } else { "th" };
                 let row: String = cells.iter().map(|c| format!("<{tag}>{}</{tag}>", inline(c))).collect();

@@ -244,10 +244,16 @@ mod tests {
             title: "<script>".to_owned(),
             x: ("x".to_owned(), Scale::Linear),
             y: ("y".to_owned(), Scale::Log),
-            curves: vec![Curve { name: "\"a'&".to_owned(), points: vec![(1.0, 2.0), (2.0, 0.0)], mark: Mark::Dots }],
+            curves: vec![Curve {
+                name: "\"a'&".to_owned(),
+                points: vec![(1.0, 2.0), (2.0, 0.0)],
+                mark: Mark::Dots,
+            }],
         };
         let svg = plot.svg();
-        assert!(svg.contains("&lt;script&gt;") && svg.contains("&quot;a&#39;&amp;") && !svg.contains("<script"));
+        assert!(
+            svg.contains("&lt;script&gt;") && svg.contains("&quot;a&#39;&amp;") && !svg.contains("<script")
+        );
         assert_eq!(svg.matches("<circle").count(), 1, "a logarithm of 0 has no place");
     }
 }

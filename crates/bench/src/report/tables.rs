@@ -43,12 +43,24 @@ pub fn comparison_of_files(first: &Document, second: &Document) -> Result<String
 fn ratios(compared: &[Compared], out: &mut String) -> std::fmt::Result {
     for compared in compared {
         let Compared { load, rounds, failed, ratios } = compared;
-        writeln!(out, "\n### {}, {rounds} {}\n", load.label(), if *rounds == 1 { "round" } else { "rounds" })?;
+        writeln!(
+            out,
+            "\n### {}, {rounds} {}\n",
+            load.label(),
+            if *rounds == 1 { "round" } else { "rounds" }
+        )?;
         if *rounds < 3 {
-            writeln!(out, "Too few rounds to see how the machines drift: intervals are of the requests alone.\n")?;
+            writeln!(
+                out,
+                "Too few rounds to see how the machines drift: intervals are of the requests alone.\n"
+            )?;
         }
         if failed.iter().any(|n| *n > 0) {
-            writeln!(out, "**Failed requests: A {}, B {}; their times are in no figure.**\n", failed[0], failed[1])?;
+            writeln!(
+                out,
+                "**Failed requests: A {}, B {}; their times are in no figure.**\n",
+                failed[0], failed[1]
+            )?;
         }
         writeln!(out, "| | A | B | B / A | 95% interval | better |")?;
         writeln!(out, "| --- | ---: | ---: | ---: | :---: | --- |")?;
@@ -80,7 +92,9 @@ fn head(document: &Document, out: &mut String) -> std::fmt::Result {
     )?;
     match document.completeness {
         Completeness::Complete => {}
-        Completeness::Interrupted => writeln!(out, "\n**Stopped before its end; this is what there was by then.**")?,
+        Completeness::Interrupted => {
+            writeln!(out, "\n**Stopped before its end; this is what there was by then.**")?
+        }
         Completeness::Killed => writeln!(out, "\n**Killed; this is what there was by then.**")?,
     }
     if let Some(found) = &document.search {
@@ -221,7 +235,8 @@ fn rates(document: &Document, run: &Run, out: &mut String) -> std::fmt::Result {
             writeln!(out, "| {name} | {} | {} |", number(figure.value), span(figure))?;
         }
     }
-    for (name, d) in [("tokens of a prompt, mean", &s.prompt_tokens), ("tokens of an answer, mean", &s.output_tokens)]
+    for (name, d) in
+        [("tokens of a prompt, mean", &s.prompt_tokens), ("tokens of an answer, mean", &s.output_tokens)]
     {
         if let Some(d) = d {
             writeln!(out, "| {name} | {} | {} |", number(d.mean.value), span(&d.mean))?;
@@ -229,13 +244,15 @@ fn rates(document: &Document, run: &Run, out: &mut String) -> std::fmt::Result {
     }
     if let Some(goodput) = &s.goodput {
         let share = goodput.share.unwrap_or(Figure::bare(0.0));
-        let span = share.low.zip(share.high).map_or("".to_owned(), |(l, h)| {
-            format!("{:.1}% to {:.1}%", l * 100.0, h * 100.0)
-        });
+        let span = share
+            .low
+            .zip(share.high)
+            .map_or("".to_owned(), |(l, h)| format!("{:.1}% to {:.1}%", l * 100.0, h * 100.0));
         writeln!(out, "| keep to the goals | {:.1}% | {span} |", share.value * 100.0)?;
         writeln!(out, "| goodput, requests/s | {} | |", number(goodput.requests_per_second))?;
     }
-    for (name, share) in [("prompt tokens from the cache", s.cached_share), ("guessed tokens kept", s.accepted_share)]
+    for (name, share) in
+        [("prompt tokens from the cache", s.cached_share), ("guessed tokens kept", s.accepted_share)]
     {
         if let Some(share) = share {
             writeln!(out, "| {name} | {:.1}% | |", share * 100.0)?;

@@ -165,8 +165,8 @@ fn five_hundred_streams_of_a_hundred_tokens_a_second() {
         agrees("itl", summary.itl_ms, between)
     };
     if let Err(said) = attempts(check) {
-        assert!(!kept_up.load(Ordering::Relaxed), "{said}");
-        println!("nothing shown: {said}");
+        assert!(!kept_up.load(Ordering::Relaxed), "{said:?}");
+        println!("nothing shown: {said:?}");
     }
 }
 

@@ -81,14 +81,14 @@ fn goodput_counts_answers_that_keep_to_every_goal() {
     let plan = plan(Load::Closed { concurrency: 3 }, 30);
     let finished = run(&workload(&server), &plan, &mut asks(6), &mut Deaf).unwrap();
     let share = |goals: Goals| {
-        let summary = Summary::new(&finished.records, finished.window_ms, goals);
+        let summary = Summary::new(&finished.records, goals);
         (summary.goodput.unwrap().share.unwrap().value * 30.0).round()
     };
     let late = Goals { ttft_ms: Some(100.0), ..Goals::default() };
     assert_eq!(share(late), 20.0);
     assert_eq!(share(Goals { itl_ms: Some(25.0), ..late }), 16.0);
     assert_eq!(share(Goals { e2e_ms: Some(1.0), ..Goals::default() }), 0.0);
-    assert_eq!(Summary::new(&finished.records, None, Goals::default()).goodput, None);
+    assert_eq!(Summary::new(&finished.records, Goals::default()).goodput, None);
 }
 
 #[test]

@@ -19,7 +19,8 @@ use crate::{load, output};
 pub(super) fn run(flags: &EngineFlags) -> Result<(), Fault> {
     let named = flags.model.as_deref().unwrap_or(TINY.name);
     let refuse = |e: &dyn std::fmt::Display| Fault::usage(format!("model {named}: {e}"));
-    let options = CpuOptions { threads: load::threads(flags.threads), isa: flags.isa.unwrap_or_else(Isa::detect) };
+    let options =
+        CpuOptions { threads: load::threads(flags.threads), isa: flags.isa.unwrap_or_else(Isa::detect) };
     let device = CpuDevice::new(options).map_err(|e| Fault::usage(e.to_string()))?;
     let started = Instant::now();
     let source = ModelRef::parse(named)?.open()?;
@@ -44,7 +45,13 @@ pub(super) fn run(flags: &EngineFlags) -> Result<(), Fault> {
     let mut run = EngineRun::new(&device, &model, plan, flags.kv_dtype).map_err(|e| refuse(&e))?;
     let show = |row: &garrison_bench::engine::Row| {
         let kind = if row.kind == Kind::Prefill { "prefill" } else { "decode" };
-        eprintln!("{kind} batch {} tokens {} depth {}: {:.1} tokens/s", row.batch, row.tokens, row.depth, row.best());
+        eprintln!(
+            "{kind} batch {} tokens {} depth {}: {:.1} tokens/s",
+            row.batch,
+            row.tokens,
+            row.depth,
+            row.best()
+        );
     };
     let rows = run.rows(&work, &limits, show).map_err(|e| Fault::failed(e.to_string()))?;
     let document = EngineDocument {

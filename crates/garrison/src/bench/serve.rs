@@ -196,9 +196,8 @@ fn plan(flags: &ServeFlags, extent: Extent, load: Load, seed: u64) -> Plan {
 fn goals(text: &str) -> Result<Goals, Fault> {
     let mut goals = Goals::default();
     for part in text.split(',').filter(|part| !part.is_empty()) {
-        let refuse = || {
-            Fault::usage(format!("--goals: \"{part}\" is not ttft=MS, itl=MS or e2e=MS with MS above 0"))
-        };
+        let refuse =
+            || Fault::usage(format!("--goals: \"{part}\" is not ttft=MS, itl=MS or e2e=MS with MS above 0"));
         let (name, value) = part.split_once('=').ok_or_else(refuse)?;
         let value: f64 = value.parse().map_err(|_| refuse())?;
         if value.is_nan() || value <= 0.0 {
