@@ -116,7 +116,7 @@ pub enum CountedBy {
     TokenLists,
     /// One an event, and usage says the same number.
     Events,
-    /// The model's tokenizer.
+    /// The model's tokenizer; where usage says another number, that one in the tokenizer's proportions.
     Tokenizer,
     /// Usage, spread over the events by the length of their text.
     UsageSpread,
@@ -130,7 +130,7 @@ impl CountedBy {
         match self {
             CountedBy::TokenLists => "token lists in the events",
             CountedBy::Events => "one an event, as usage confirms",
-            CountedBy::Tokenizer => "the model's tokenizer",
+            CountedBy::Tokenizer => "the model's tokenizer, and usage where it differs",
             CountedBy::UsageSpread => "usage, spread over the events by their text",
             CountedBy::Guess => "one an event, unconfirmed",
         }

@@ -53,7 +53,7 @@ pub(crate) struct Fold {
     scheduled: u64,
     started: u64,
     pieces: Vec<Piece>,
-    /// Everything written, where a tokenizer counts it.
+    /// Everything written, for a tokenizer to count.
     text: String,
     /// What was said aloud, for the next turn.
     said: String,
@@ -220,13 +220,20 @@ impl Fold {
             return (CountedBy::TokenLists, tokens);
         }
         let n = self.pieces.len() as u32;
+        let total = self.usage.map(|u| u.completion_tokens);
         if let Counter::Tokenizer(tokenizer) = counter {
-            return (CountedBy::Tokenizer, self.count_by_text(tokenizer));
+            let counts = self.count_by_text(tokenizer);
+            // What a model wrote is not always cut as its tokenizer would cut it: usage knows how many.
+            let counts = total.map_or_else(|| counts.clone(), |total| spread(total, &counts));
+            return (CountedBy::Tokenizer, counts);
         }
-        match self.usage.map(|u| u.completion_tokens) {
+        match total {
             // The end token is often counted and never shown.
             Some(total) if total == n || total == n + 1 => (CountedBy::Events, vec![1; n as usize]),
-            Some(total) => (CountedBy::UsageSpread, self.spread(total)),
+            Some(total) => {
+                let bytes: Vec<u32> = self.pieces.iter().map(|p| p.bytes.max(1)).collect();
+                (CountedBy::UsageSpread, spread(total, &bytes))
+            }
             None => (CountedBy::Guess, vec![1; n as usize]),
         }
     }
@@ -251,23 +258,6 @@ impl Fold {
             }
         }
         counts
-    }
-
-    /// `total` tokens over the events in proportion to their text, at least none each.
-    fn spread(&self, total: u32) -> Vec<u32> {
-        let weight = |p: &Piece| u64::from(p.bytes.max(1));
-        let whole: u64 = self.pieces.iter().map(weight).sum();
-        let (mut so_far, mut given) = (0u64, 0u32);
-        self.pieces
-            .iter()
-            .map(|p| {
-                so_far += weight(p);
-                let due = (so_far as f64 / whole as f64 * f64::from(total)).round() as u32;
-                let tokens = due - given;
-                given = due;
-                tokens
-            })
-            .collect()
     }
 
     fn times(&self, tokens: &[u32], window: u64, record: &mut Record) {
@@ -308,7 +298,7 @@ impl Fold {
 
     fn oddities(&self, counted_by: CountedBy, counted: u32, tokens: &[u32]) -> Vec<Oddity> {
         let total = self.usage.map(|u| u.completion_tokens);
-        let exact = matches!(counted_by, CountedBy::TokenLists | CountedBy::Tokenizer);
+        let exact = counted_by == CountedBy::TokenLists;
         let found = [
             (total.is_none(), Oddity::NoUsage),
             (exact && total.is_some_and(|t| t != counted && t != counted + 1), Oddity::UsageDiffers),
@@ -323,6 +313,18 @@ impl Fold {
         ];
         found.into_iter().filter(|(is, _)| *is).map(|(_, oddity)| oddity).collect()
     }
+}
+
+/// `total` tokens over events in proportion to their weights.
+fn spread(total: u32, weights: &[u32]) -> Vec<u32> {
+    let whole: u64 = weights.iter().map(|&w| u64::from(w)).sum();
+    let (mut so_far, mut given) = (0u64, 0u32);
+    let share = |&weight: &u32| {
+        so_far += u64::from(weight);
+        let due = (so_far as f64 / whole.max(1) as f64 * f64::from(total)).round() as u32;
+        due - std::mem::replace(&mut given, due)
+    };
+    weights.iter().map(share).collect()
 }
 
 /// Who counts the tokens of a text.

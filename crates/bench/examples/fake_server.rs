@@ -1,6 +1,6 @@
 //! An OpenAI-compatible server of known timings, to hold load generators against each other.
 //!
-//!     fake_server [ADDRESS] [--first MS] [--gap MS]
+//!     cargo run -p garrison-bench --example fake_server -- [ADDRESS] [--first MS] [--gap MS]
 //!
 //! Each answer has as many tokens as were asked for, one an event, the first after `--first` and the others
 //! `--gap` apart. A load generator that tells anything else is wrong by that much.
