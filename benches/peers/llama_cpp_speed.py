@@ -2,7 +2,7 @@
 
     llama_cpp_speed.py MODEL.gguf --threads N [--prompt 512] [--gen 64] [--reps 1]
 
-Prints one JSON line shaped like engine_speed's: the same tokens, one batch for the prompt, greedy
+Prints one JSON line for compare.py. As `garrison bench engine` does: one batch for the prompt, greedy
 decoding with the argmax taken from the logits, the best of the repetitions.
 """
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import BINARY
 
 README = pathlib.Path(__file__).parents[2] / "README.md"
 
@@ -34,6 +35,22 @@ def test_curl_examples_answer(adapted, command):
         assert done.stdout.rstrip().endswith("data: [DONE]")
     elif "required" in command and "tools" in command:
         assert '"tool_calls"' in done.stdout
+
+
+# Those that need no other server and no file, and take seconds.
+BENCH = [line for b in blocks() for line in b.splitlines()
+         if line.startswith("garrison bench serve") and not re.search("--vs|--dataset|--search", line)]
+
+
+def test_there_are_bench_examples():
+    assert len(BENCH) >= 4
+
+
+@pytest.mark.parametrize("command", BENCH, ids=[f"bench-{i}" for i in range(len(BENCH))])
+def test_bench_examples_report(server, command, tmp_path):
+    command = command.replace("http://127.0.0.1:8080", server.url).split()[1:]
+    done = subprocess.run([BINARY, *command], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True)
+    assert "| time to first token |" in done.stdout and "**failed" not in done.stdout
 
 
 def test_the_python_example_runs(server):

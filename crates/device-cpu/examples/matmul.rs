@@ -7,7 +7,6 @@
 //! number of rows, from cache. `llama` runs the products of a 1.2-billion-parameter Llama 3.2 in
 //! Q4_K_M. Each figure is the best of several repetitions, since others may use the machine.
 
-use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
@@ -26,7 +25,7 @@ fn main() -> Result<(), Failure> {
         isa: Isa::detect(),
     };
     let device = CpuDevice::new(options)?;
-    let bandwidth = read_bandwidth(threads);
+    let bandwidth = device.limits().read_bytes_per_second / 1e9;
     println!("{threads} threads, {:?}; reads {bandwidth:.1} GB/s", options.isa);
     match mode.as_str() {
         "types" => TensorType::ALL.into_iter().try_for_each(|ty| one_type(&device, ty, bandwidth)),
@@ -34,22 +33,6 @@ fn main() -> Result<(), Failure> {
         "llama" => llama(&device, bandwidth),
         _ => Err(format!("mode \"{mode}\" is neither types, rows nor llama").into()),
     }
-}
-
-/// GB/s at which all threads together read memory.
-fn read_bandwidth(threads: usize) -> f64 {
-    let data = vec![1u64; 32 << 20];
-    let share = data.len() / threads;
-    let bytes = (share * threads * 8) as f64;
-    bytes
-        / 1e9
-        / best_of(7, || {
-            std::thread::scope(|scope| {
-                for part in data.chunks_exact(share) {
-                    scope.spawn(move || black_box(part.iter().fold(0u64, |sum, &x| sum ^ x)));
-                }
-            });
-        })
 }
 
 /// Seconds of the fastest of `n` runs.

@@ -14,6 +14,7 @@ use crate::lora::{LoraSlots, LoraWeight};
 use crate::matmul;
 use crate::ops::{self, Run};
 use crate::pool::Pool;
+use crate::probe::{self, Limits};
 use crate::simd::Level;
 use crate::weight::Weight;
 use crate::{Isa, available_threads};
@@ -84,6 +85,11 @@ impl CpuDevice {
     /// Instruction set of the kernels.
     pub fn isa(&self) -> Isa {
         self.level.isa()
+    }
+
+    /// Measures what the processor can do at most with this device's threads; takes about a second.
+    pub fn limits(&self) -> Limits {
+        probe::limits(&self.pool, self.level)
     }
 
     fn run(&self) -> Run<'_> {

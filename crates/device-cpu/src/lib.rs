@@ -19,6 +19,7 @@ mod matmul;
 mod memory;
 mod ops;
 mod pool;
+mod probe;
 mod simd;
 mod weight;
 
@@ -28,3 +29,4 @@ pub use isa::Isa;
 pub use kv::KvLayer;
 pub use lora::LoraSlots;
 pub use pool::{Pool, available_threads};
+pub use probe::Limits;

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use garrison_device::KvDtype;
 
+use crate::bench::flags::BenchCommand;
+
 /// A private LLM endpoint: quantized Llama behind the OpenAI API.
 #[derive(Debug, Parser)]
 #[command(name = "garrison", version, arg_required_else_help = true, max_term_width = 100)]
@@ -21,6 +23,9 @@ pub(crate) enum Command {
     Serve(ServeFlags),
     /// Chat in the terminal.
     Chat(ChatFlags),
+    /// Measure a server's speeds, and compare them.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// List, pull, inspect, quantize and synthesize models.
     #[command(subcommand)]
     Models(ModelsCommand),

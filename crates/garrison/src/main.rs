@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod adapters;
+mod bench;
 mod chat;
 mod config;
 mod error;
@@ -38,6 +39,10 @@ fn main() -> ExitCode {
         Command::Chat(flags) => {
             log_to_stderr("warn");
             chat::run(flags)
+        }
+        Command::Bench(command) => {
+            log_to_stderr("warn");
+            bench::run(command)
         }
         Command::Models(command) => {
             log_to_stderr("warn");

@@ -6,8 +6,8 @@ use std::fmt;
 use garrison_gguf::Source;
 use garrison_types::TensorType;
 
-use crate::ModelSpec;
 use crate::error::Result;
+use crate::{ModelSpec, OutputHead, names};
 
 /// A model file at a glance, read without loading it.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub struct ModelSummary {
     pub parameters: u64,
     /// Bytes of all tensors together.
     pub bytes: u64,
+    /// Bytes that every step reads: all but an embedding of which steps take single rows.
+    pub step_bytes: u64,
     /// How they are stored, the largest share of the bytes first.
     pub types: Vec<TypeShare>,
 }
@@ -40,18 +42,21 @@ impl ModelSummary {
     /// As [`ModelSpec::read`].
     pub fn read(source: &Source) -> Result<ModelSummary> {
         let spec = ModelSpec::read(source)?;
-        let (mut parameters, mut bytes) = (0, 0);
+        let (mut parameters, mut bytes, mut step_bytes) = (0, 0, 0);
         let mut shares = BTreeMap::new();
         for info in source.tensors() {
             parameters += info.n_values() as u64;
             bytes += info.n_bytes() as u64;
+            if info.name != names::EMBEDDING || spec.output_head == OutputHead::Tied {
+                step_bytes += info.n_bytes() as u64;
+            }
             let share = shares.entry(info.ty).or_insert(TypeShare { ty: info.ty, tensors: 0, bytes: 0 });
             share.tensors += 1;
             share.bytes += info.n_bytes() as u64;
         }
         let mut types: Vec<TypeShare> = shares.into_values().collect();
         types.sort_by_key(|share| std::cmp::Reverse(share.bytes));
-        Ok(ModelSummary { spec, parameters, bytes, types })
+        Ok(ModelSummary { spec, parameters, bytes, step_bytes, types })
     }
 
     /// Bits that a parameter takes on average.

@@ -1,5 +1,6 @@
 //! What several crates' tests share: the conformance suite that every backend has to pass, and
-//! small random models and adapters.
+//! small random models and adapters, and a server
+//! whose every byte and moment is known.
 //!
 //! Nothing here is part of the product. A check that fails panics with what differed, where and
 //! by how much, as a test should.
@@ -8,6 +9,7 @@
 
 mod adapter;
 pub mod conformance;
+pub mod fake_server;
 mod random;
 mod tiny;
 

@@ -1,0 +1,233 @@
+//! HTTP/1.1 to one server: connections that are kept, and responses whose parts have times.
+//!
+//! Key decision: hyper's connection without a client or pool on top, driven by the task that waits for
+//! the answer and by no other. A part of a body is handed over before the next read of the socket, so the
+//! time of the last read is that of the part; a driver in another task would read ahead and blur it.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, Response, header};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::socket::{Arrival, Clock, StampedStream, Stamping};
+use super::target::{Security, Target};
+
+/// What can go wrong below HTTP.
+#[derive(Debug, Error)]
+pub(crate) enum ClientError {
+    #[error("cannot connect: {0}")]
+    Connect(io::Error),
+    #[error("the connection broke: {0}")]
+    Broke(hyper::Error),
+    #[error("the request cannot be written: {0}")]
+    Request(hyper::http::Error),
+}
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+type Driver = http1::Connection<TokioIo<Box<dyn Io>>, Full<Bytes>>;
+
+/// One connection, and whoever drives it.
+struct Link {
+    sender: SendRequest<Full<Bytes>>,
+    driver: Driver,
+    arrival: Arrival,
+    /// The driver has ended and must not be polled again.
+    over: bool,
+}
+
+impl Link {
+    /// Moves bytes; to be polled with whatever waits for them.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if !self.over && Pin::new(&mut self.driver).poll(cx).is_ready() {
+            self.over = true;
+        }
+    }
+
+    /// Waits for `future`, which this connection brings about.
+    async fn drive_until<T>(&mut self, future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = future.as_mut().poll(cx) {
+                return Poll::Ready(done);
+            }
+            self.drive(cx);
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Whether a request can still be sent on it.
+    async fn is_alive(&mut self) -> bool {
+        // Once round: a server that closed it meanwhile shows as an end of the driver.
+        poll_fn(|cx| {
+            self.drive(cx);
+            Poll::Ready(())
+        })
+        .await;
+        !self.over && self.sender.is_ready()
+    }
+}
+
+/// Connections to one server; as many as there are requests under way.
+pub(crate) struct Client {
+    target: Target,
+    clock: Clock,
+    tls: Option<TlsConnector>,
+    idle: Mutex<Vec<Link>>,
+    _stamping: Stamping,
+}
+
+impl Client {
+    pub(crate) fn new(target: Target, clock: Clock) -> Client {
+        let tls = (target.security == Security::Tls).then(|| {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+            TlsConnector::from(Arc::new(config))
+        });
+        Client { target, clock, tls, idle: Mutex::new(Vec::new()), _stamping: Stamping::begin() }
+    }
+
+    /// Which server, in words.
+    pub(crate) fn server(&self) -> String {
+        self.target.to_string()
+    }
+
+    /// Sends and gives the answer's head. A kept connection that turns out dead is replaced once.
+    ///
+    /// # Errors
+    /// If there is no connection, or it breaks before the head is here.
+    pub(crate) async fn send(&self, path: &str, body: &Bytes) -> Result<Answer<'_>, ClientError> {
+        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(mut link) = kept
+            && link.is_alive().await
+            && let Ok(response) = self.ask(&mut link, path, body).await?
+        {
+            return Ok(Answer::new(self, link, response));
+        }
+        let mut link = self.connect().await.map_err(ClientError::Connect)?;
+        let response = self.ask(&mut link, path, body).await?.map_err(ClientError::Broke)?;
+        Ok(Answer::new(self, link, response))
+    }
+
+    async fn ask(
+        &self,
+        link: &mut Link,
+        path: &str,
+        body: &Bytes,
+    ) -> Result<Result<Response<Incoming>, hyper::Error>, ClientError> {
+        let method = if body.is_empty() { "GET" } else { "POST" };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(self.target.path(path))
+            .header(header::HOST, self.target.authority())
+            .header(header::ACCEPT, "text/event-stream, application/json");
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if !self.target.key.is_empty() {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", self.target.key));
+        }
+        let request = request.body(Full::new(body.clone())).map_err(ClientError::Request)?;
+        let sent = link.sender.send_request(request);
+        Ok(link.drive_until(sent).await)
+    }
+
+    async fn connect(&self) -> io::Result<Link> {
+        let host = self.target.host.trim_start_matches('[').trim_end_matches(']');
+        let tcp = TcpStream::connect((host, self.target.port)).await?;
+        let arrival = Arrival::new(self.clock);
+        let stamped = StampedStream::new(tcp, arrival.clone())?;
+        let io: Box<dyn Io> = match &self.tls {
+            None => Box::new(stamped),
+            Some(tls) => {
+                let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+                Box::new(tls.connect(name, stamped).await?)
+            }
+        };
+        let handshake = http1::Builder::new().handshake(TokioIo::new(io)).await;
+        let (sender, driver) = handshake.map_err(io::Error::other)?;
+        Ok(Link { sender, driver, arrival, over: false })
+    }
+}
+
+/// A response under way. Its connection is kept if the body is read to its end.
+pub(crate) struct Answer<'a> {
+    client: &'a Client,
+    link: Link,
+    body: Incoming,
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// The content type; empty if not told.
+    pub(crate) content_type: String,
+}
+
+impl<'a> Answer<'a> {
+    fn new(client: &'a Client, link: Link, response: Response<Incoming>) -> Answer<'a> {
+        let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_owned();
+        Answer { client, status: response.status().as_u16(), content_type, link, body: response.into_body() }
+    }
+
+    /// The next part of the body and when it arrived, or `None` at the end.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub(crate) async fn next(&mut self) -> Result<Option<(Bytes, u64)>, ClientError> {
+        loop {
+            let (link, body) = (&mut self.link, &mut self.body);
+            let frame = poll_fn(|cx| {
+                if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+                    return Poll::Ready(frame);
+                }
+                link.drive(cx);
+                Pin::new(&mut *body).poll_frame(cx)
+            });
+            match frame.await {
+                None => return Ok(None),
+                Some(Err(e)) => return Err(ClientError::Broke(e)),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some((data, self.link.arrival.nanos())));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives the connection back, after the end of the body.
+    pub(crate) async fn keep(mut self) {
+        if self.link.is_alive().await {
+            self.client.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.link);
+        }
+    }
+
+    /// The body as a whole, or its first `limit` bytes.
+    pub(crate) async fn read(mut self, limit: usize) -> Result<Vec<u8>, ClientError> {
+        let mut whole = Vec::new();
+        while let Some((part, _)) = self.next().await? {
+            whole.extend_from_slice(&part[..part.len().min(limit - whole.len())]);
+            if whole.len() == limit {
+                return Ok(whole);
+            }
+        }
+        self.keep().await;
+        Ok(whole)
+    }
+}

@@ -1,0 +1,20 @@
+//! Load on a server, and a record of each request.
+
+mod attempt;
+mod client;
+mod event;
+mod fold;
+mod info;
+mod plan;
+mod pulse;
+mod run;
+mod socket;
+mod sse;
+mod target;
+
+pub use fold::Length;
+pub use info::{Info, InfoError};
+pub use plan::{Arrivals, CoolDown, Extent, Limits, Load, MAX_REQUESTS, Plan};
+pub use pulse::{Pulse, PulseReading};
+pub use run::{Ending, Finished, Observer, Progress, RunError, Tokens, Workload, run};
+pub use target::{BadUrl, Endpoint, Target};

@@ -1,0 +1,224 @@
+//! A TCP connection that knows when its bytes arrived.
+//!
+//! Key decision: the time is the kernel's (`SO_TIMESTAMPNS`), taken when the packet came and not when
+//! this process got round to reading it. So what the harness itself takes, or a busy machine takes from
+//! it, is in no figure. Where the kernel gives none, it is the time of the read.
+
+use std::io;
+use std::net::UdpSocket;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant, SystemTime};
+
+#[cfg(target_os = "linux")]
+use nix::sys::socket::{setsockopt, sockopt::ReceiveTimestampns};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A packet cannot have waited longer than this for its reader; a clock was set meanwhile.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
+/// Two readings of a clock this close, in nanoseconds, had nothing between them.
+const ONE_MOMENT: u64 = 5_000;
+
+/// Where the times of one run begin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    /// Begins now.
+    pub(crate) fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    /// Nanoseconds since the start.
+    pub(crate) fn now(&self) -> u64 {
+        self.0.elapsed().as_nanos() as u64
+    }
+
+    /// When it is `nanos` after the start.
+    pub(crate) fn at(&self, nanos: u64) -> Instant {
+        self.0 + Duration::from_nanos(nanos)
+    }
+}
+
+/// Keeps the kernel stamping packets. It begins to some milliseconds after the first socket that asks for it, and
+/// ends with the last; so one socket asks before the first connection, and stays.
+pub(crate) struct Stamping(#[allow(dead_code, reason = "it only has to be there")] Option<UdpSocket>);
+
+impl Stamping {
+    /// Begins. Where it cannot, times are those of reads.
+    pub(crate) fn begin() -> Stamping {
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).ok();
+        #[cfg(target_os = "linux")]
+        let socket = socket.filter(|socket| setsockopt(socket, ReceiveTimestampns, &true).is_ok());
+        Stamping(socket)
+    }
+}
+
+/// When the bytes that were read last arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    clock: Clock,
+    nanos: Arc<AtomicU64>,
+}
+
+impl Arrival {
+    pub(crate) fn new(clock: Clock) -> Arrival {
+        Arrival { clock, nanos: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// On the run's clock.
+    pub(crate) fn nanos(&self) -> u64 {
+        self.nanos.load(Ordering::Relaxed)
+    }
+
+    /// Bytes were read that came at `stamp` of the system's clock. Time never runs backwards.
+    fn note(&self, stamp: Option<SystemTime>) {
+        let (now, wall) = self.both_clocks();
+        let age = stamp.and_then(|stamp| wall.duration_since(stamp).ok()).filter(|age| *age < MAX_AGE);
+        let arrived = now.saturating_sub(age.unwrap_or_default().as_nanos() as u64);
+        self.nanos.fetch_max(arrived, Ordering::Relaxed);
+    }
+
+    /// The run's clock and the system's at one moment: read again if something came between.
+    fn both_clocks(&self) -> (u64, SystemTime) {
+        let mut best = (u64::MAX, 0, SystemTime::UNIX_EPOCH);
+        for _ in 0..3 {
+            let (before, wall, after) = (self.clock.now(), SystemTime::now(), self.clock.now());
+            if after - before < best.0 {
+                best = (after - before, before + (after - before) / 2, wall);
+            }
+            if best.0 < ONE_MOMENT {
+                break;
+            }
+        }
+        (best.1, best.2)
+    }
+}
+
+/// See the module.
+pub(crate) struct StampedStream {
+    tcp: TcpStream,
+    arrival: Arrival,
+    #[cfg(target_os = "linux")]
+    ancillary: Vec<u8>,
+}
+
+impl StampedStream {
+    /// # Errors
+    /// If the system refuses an option of the socket.
+    pub(crate) fn new(tcp: TcpStream, arrival: Arrival) -> io::Result<StampedStream> {
+        tcp.set_nodelay(true)?;
+        #[cfg(target_os = "linux")]
+        setsockopt(&tcp, ReceiveTimestampns, &true)?;
+        Ok(StampedStream {
+            tcp,
+            arrival,
+            #[cfg(target_os = "linux")]
+            ancillary: nix::cmsg_space!(nix::sys::time::TimeSpec),
+        })
+    }
+
+    /// Reads what there is; how much, and when the last of it came, if the kernel says.
+    #[cfg(target_os = "linux")]
+    fn receive(
+        tcp: &TcpStream,
+        ancillary: &mut [u8],
+        into: &mut [u8],
+    ) -> io::Result<(usize, Option<SystemTime>)> {
+        use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+        let mut parts = [io::IoSliceMut::new(into)];
+        let message = recvmsg::<()>(tcp.as_raw_fd(), &mut parts, Some(ancillary), MsgFlags::empty())?;
+        let stamp = message.cmsgs()?.find_map(|message| match message {
+            ControlMessageOwned::ScmTimestampns(stamp) => {
+                Some(SystemTime::UNIX_EPOCH + Duration::from(stamp))
+            }
+            _ => None,
+        });
+        Ok((message.bytes, stamp))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn receive(tcp: &TcpStream, _: &mut [u8], into: &mut [u8]) -> io::Result<(usize, Option<SystemTime>)> {
+        tcp.try_read(into).map(|n| (n, None))
+    }
+}
+
+impl AsyncRead for StampedStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            ready!(this.tcp.poll_read_ready(cx))?;
+            let (tcp, into) = (&this.tcp, buf.initialize_unfilled());
+            #[cfg(target_os = "linux")]
+            let read =
+                tcp.try_io(Interest::READABLE, || StampedStream::receive(tcp, &mut this.ancillary, into));
+            #[cfg(not(target_os = "linux"))]
+            let read = StampedStream::receive(tcp, &mut [], into);
+            match read {
+                Ok((n, stamp)) => {
+                    this.arrival.note(stamp);
+                    buf.advance(n);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for StampedStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// The reader is 50 ms late; the time is still that of the arrival.
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn the_time_is_that_of_the_packet_and_not_of_the_read() {
+        let _stamping = Stamping::begin();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        let clock = Clock::start();
+        let arrival = Arrival::new(clock);
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut stream = StampedStream::new(tcp, arrival.clone()).unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        let mut buf = [0; 16];
+        for _ in 0..3 {
+            let before = clock.now();
+            peer.write_all(b"hello").await.unwrap();
+            let after = clock.now();
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(stream.read(&mut buf).await.unwrap(), 5);
+            let slack = 1_000_000; // the kernel's clock and ours are not read at the same instant
+            assert!(
+                (before.saturating_sub(slack)..after + slack).contains(&arrival.nanos()),
+                "{before} {} {after}",
+                arrival.nanos()
+            );
+        }
+    }
+}

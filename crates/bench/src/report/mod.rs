@@ -1,0 +1,11 @@
+//! What people see: tables, a live view, and pages with plots. All of it is made of documents.
+
+mod live;
+mod page;
+mod plot;
+mod tables;
+
+pub use live::Live;
+pub use page::html;
+pub(crate) use tables::number;
+pub use tables::{comparison_of_files, markdown};
