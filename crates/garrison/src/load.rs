@@ -97,6 +97,10 @@ fn host_cache(
 ) -> Result<HostCache, HostCacheError> {
     let made = match (settings.host_cache_bytes, &settings.host_cache_dir) {
         (0, _) => Ok(HostCache::none()),
+        // The system would promise it and end the process later.
+        (bytes, None) if memory::available().is_some_and(|free| free < bytes) => {
+            Err(HostCacheError::NoMemory { bytes })
+        }
         (bytes, None) => HostCache::in_memory(bytes, block_bytes),
         (bytes, Some(folder)) => HostCache::in_folder(folder, bytes, block_bytes),
     };

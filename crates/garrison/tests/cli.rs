@@ -106,6 +106,14 @@ fn a_conversation_that_was_evicted_comes_back_from_the_host_cache() {
 }
 
 #[test]
+fn a_host_cache_that_memory_is_too_short_for_is_left_out() {
+    let server = Server::start(&["--host-cache-gib", "60000"]);
+    server.terminate();
+    let (status, log) = server.wait();
+    assert!(status.success() && log.contains("serving without a host cache"), "{log}");
+}
+
+#[test]
 fn the_same_request_gives_the_same_tokens_at_any_size() {
     let ask = |server: &Server| {
         let body = json!({
