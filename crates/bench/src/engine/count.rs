@@ -59,15 +59,15 @@ pub struct Work {
     spec: ModelSpec,
     /// Of weights, each step.
     step_bytes: f64,
-    /// Bytes of a key's or a value's element.
+    /// Bytes of a token's keys and values in one layer.
     kv_bytes: f64,
     /// Share of the multiplications that are with quantized weights.
     quantized: f64,
 }
 
 impl Work {
-    /// Of a model whose keys and values have elements of `kv_bytes`.
-    pub fn new(summary: &ModelSummary, kv_bytes: usize) -> Work {
+    /// Of a model whose keys and values take `kv_bytes` for each token and layer.
+    pub fn new(summary: &ModelSummary, kv_bytes: f64) -> Work {
         let quantized = summary.types.iter().filter(|share| share.ty.is_quantized());
         let values = |share: &garrison_model::TypeShare| {
             share.bytes as f64 / share.ty.block_bytes() as f64 * share.ty.block_len() as f64
@@ -76,7 +76,7 @@ impl Work {
         Work {
             spec: summary.spec.clone(),
             step_bytes: summary.step_bytes as f64,
-            kv_bytes: kv_bytes as f64,
+            kv_bytes,
             quantized: quantized.map(values).sum::<f64>() / all.max(1.0),
         }
     }
@@ -100,7 +100,7 @@ impl Work {
                 let read = (cached + new).min(new.saturating_add(window as usize)) as f64;
                 // Scores and sums: a multiplication and an addition for each element of a key and a value.
                 need.f32_ops += 4.0 * q * seen;
-                need.bytes += 2.0 * kv * self.kv_bytes * read;
+                need.bytes += self.kv_bytes * read;
             }
         }
         need
@@ -139,7 +139,7 @@ mod tests {
             context_length: 64,
         };
         let types = vec![TypeShare { ty: TensorType::Q8_0, tensors: 1, bytes: 34 }];
-        Work::new(&ModelSummary { spec, parameters: 32, bytes: 34, step_bytes: 34, types }, 2)
+        Work::new(&ModelSummary { spec, parameters: 32, bytes: 34, step_bytes: 34, types }, 16.0)
     }
 
     #[test]

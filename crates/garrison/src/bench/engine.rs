@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use garrison_bench::Machine;
 use garrison_bench::engine::{EngineDocument, EngineRun, Kind, Limits, Plan, SCHEMA, Work};
+use garrison_device::{BLOCK_SIZE, Device, KvShape};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_model::{Model, ModelSummary};
 
@@ -41,7 +42,10 @@ pub(super) fn run(flags: &EngineFlags) -> Result<(), Fault> {
         int8_ops_per_second: measured.int8_ops_per_second,
         f32_ops_per_second: measured.f32_ops_per_second,
     };
-    let work = Work::new(&summary, flags.kv_dtype.bytes(1));
+    let spec = &summary.spec;
+    let (n_kv_heads, head_dim) = (spec.n_kv_heads, spec.head_dim);
+    let block = device.kv_block_bytes(&KvShape { n_blocks: 1, n_kv_heads, head_dim, dtype: flags.kv_dtype });
+    let work = Work::new(&summary, block as f64 / BLOCK_SIZE as f64);
     let mut run = EngineRun::new(&device, &model, plan, flags.kv_dtype).map_err(|e| refuse(&e))?;
     let show = |row: &garrison_bench::engine::Row| {
         let kind = if row.kind == Kind::Prefill { "prefill" } else { "decode" };
