@@ -69,15 +69,15 @@ impl Scheduler {
         }
     }
 
-    /// Whether a copy should be tried out now, to learn what copies cost.
+    /// Whether copies should be tried out now, to learn what copies cost.
     pub(crate) fn wants_trial(&mut self) -> bool {
         self.pool.slots().1 > 0 && self.swap.wants_trial(self.pace.seconds_per_token())
     }
 
-    /// Notes what came of trying a copy out.
-    pub(crate) fn tried(&mut self, direction: Direction, outcome: &Result<f64, CopyError>) {
+    /// Notes what came of trying out copies there and back.
+    pub(crate) fn tried(&mut self, outcome: &Result<(f64, f64), CopyError>) {
         match outcome {
-            Ok(seconds) => self.swap.tried(direction, *seconds),
+            Ok((save, restore)) => self.swap.tried(*save, *restore),
             Err(_) => self.swap.failed(),
         }
     }
