@@ -13,7 +13,9 @@ use crate::world::{Deaf, asks, measure, ms, plan, server, workload};
 /// The first requests are slow and the load is held to the end; neither shows in a figure.
 #[test]
 fn warm_up_and_cool_down_count_nowhere_but_hold_the_load() {
-    let server = server(|i, _| Script::healthy(if i < 4 { ms(400) } else { ms(20) }, ms(10), 5));
+    // The last measured ones end one after the other, so that there is something to hold.
+    let first_token = |i: usize| if i < 4 { 400 } else { 20 + 30 * (i as u64 % 4) };
+    let server = server(move |i, _| Script::healthy(ms(first_token(i)), ms(10), 5));
     let mut plan = plan(Load::Closed { concurrency: 4 }, 12);
     plan.warm_up = 4;
     plan.cool_down = CoolDown::Hold;
