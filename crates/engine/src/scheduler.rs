@@ -150,7 +150,10 @@ impl Scheduler {
         }
         if let Some(planner) = &mut self.planner {
             planner.observe_wait(output.waited);
-            if !reads {
+            if reads {
+                // A sequence gave way since guesses were planned, and another's prompt came in.
+                planner.void_step();
+            } else {
                 planner.observe(tokens, output.seconds);
             }
         }
@@ -197,6 +200,9 @@ impl Scheduler {
         let lost = self.retire(|_, _| true);
         self.pool.forget_all();
         self.adapters.forget_all();
+        if let Some(planner) = &mut self.planner {
+            planner.void_step();
+        }
         lost
     }
 
@@ -357,6 +363,10 @@ impl Scheduler {
 
     /// Goes on with the prompt of `seq`: what is to be restored, and once that is there, what is to be computed.
     fn read(&mut self, seq: usize, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
+        if self.running[seq].to_restore() > 0 && !self.swap.restores_pay(self.pace.seconds_per_token()) {
+            // They did when it was admitted. The disk may have been believed too fast, and streams wait.
+            self.running[seq].release_slots(&mut self.pool);
+        }
         if self.running[seq].to_restore() > 0 {
             self.plan_restores(seq, budget);
         } else {

@@ -101,27 +101,32 @@ impl Worker {
         let cancelled = self.scheduler.drop_cancelled();
         self.shared.counters.cancelled.fetch_add(cancelled as u64, Relaxed);
         self.give_up_late();
-        self.try_copies();
+        // What is the device's part of a step, or comes once in a while, is not the engine's own time.
+        let mut others = timed(|| self.try_copies());
         let mut chunks = self.scheduler.schedule();
-        while !self.fill_adapter() {
+        loop {
+            let mut filled = true;
+            others += timed(|| filled = self.fill_adapter());
+            if filled {
+                break;
+            }
             chunks = self.scheduler.schedule();
         }
         self.masks.begin_step();
         self.scheduler.make_masks(&chunks, &mut self.masks);
-        let copying = Instant::now();
-        self.copy_blocks();
-        let copying = copying.elapsed();
-        if let Some(drafter) = &mut self.drafter
-            && !self.scheduler.draft(drafter, &mut chunks, &mut self.masks)
-        {
-            self.drafter = None;
+        others += timed(|| self.copy_blocks());
+        if let Some(drafter) = &mut self.drafter {
+            let works = self.scheduler.draft(drafter, &mut chunks, &mut self.masks);
+            others += drafter.take_ran();
+            if !works {
+                self.drafter = None;
+            }
         }
         if !chunks.is_empty() {
             batch::fill(&mut self.batch, self.scheduler.running(), &chunks);
             let ran = Instant::now();
             let output = self.executor.step(&self.batch);
-            let others =
-                copying + ran.elapsed() + self.drafter.as_mut().map_or(Duration::ZERO, Drafter::take_ran);
+            others += ran.elapsed();
             match output {
                 Ok(output) => {
                     self.scheduler.observe(&chunks, &output);
@@ -331,4 +336,11 @@ impl Drop for LastWords {
             }
         }
     }
+}
+
+/// How long it takes.
+fn timed(work: impl FnOnce()) -> Duration {
+    let begun = Instant::now();
+    work();
+    begun.elapsed()
 }

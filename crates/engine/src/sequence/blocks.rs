@@ -158,7 +158,8 @@ impl Sequence {
         self.release_slots(pool);
     }
 
-    fn release_slots(&mut self, pool: &mut BlockPool) {
+    /// Gives up what it was to be restored from: that is computed instead.
+    pub(crate) fn release_slots(&mut self, pool: &mut BlockPool) {
         self.cached.slots.drain(..).rev().for_each(|slot| pool.release_slot(slot));
     }
 

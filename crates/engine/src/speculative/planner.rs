@@ -276,6 +276,11 @@ impl Planner {
         Some(Expected { tokens_per_second: tokens / seconds, seconds: 0.0 })
     }
 
+    /// The step being run is not the one that was planned, or came to nothing.
+    pub(crate) fn void_step(&mut self) {
+        (self.step, self.ran) = (None, None);
+    }
+
     /// Notes how many tokens came of a step, what its masks took, and for how long the engine itself was
     /// busy with it: where steps are short that is a good part of them, and guesses save it.
     pub(crate) fn settle(&mut self, tokens: usize, masks: MaskTimes, own: f64) {
