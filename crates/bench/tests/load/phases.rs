@@ -13,14 +13,16 @@ use crate::world::{Deaf, asks, measure, ms, plan, server, workload};
 /// The first requests are slow and the load is held to the end; neither shows in a figure.
 #[test]
 fn warm_up_and_cool_down_count_nowhere_but_hold_the_load() {
-    let server = server(|i, _| Script::healthy(if i < 4 { ms(400) } else { ms(20) }, ms(10), 5));
+    // Answers of different lengths, so that clients do not end together.
+    let first = |i: usize| if i < 4 { ms(400) } else { ms(20 + 25 * (i as u64 % 4)) };
+    let server = server(move |i, _| Script::healthy(first(i), ms(10), 5));
     let mut plan = plan(Load::Closed { concurrency: 4 }, 12);
     plan.warm_up = 4;
     plan.cool_down = CoolDown::Hold;
     let (finished, summary) = measure(&server, &plan, 5);
     let count = |phase| finished.records.iter().filter(|r| r.phase == phase).count();
     assert_eq!((count(Phase::WarmUp), count(Phase::Measured)), (4, 12));
-    assert!((3..=9).contains(&count(Phase::CoolDown)), "{}", count(Phase::CoolDown));
+    assert!((1..=9).contains(&count(Phase::CoolDown)), "{}", count(Phase::CoolDown));
     assert_eq!(summary.requests.answered, 12);
     assert!(summary.ttft_ms.unwrap().max < 200.0, "{:?}", summary.ttft_ms);
     // Whatever was under way at the end is cut off there.
