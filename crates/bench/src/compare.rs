@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::document::{Document, Run};
+use crate::figure::FEWEST;
 use crate::load::Load;
 use crate::record::{Phase, Record};
 use crate::stats::{Gaps, Weighted, block_means, interval, middle_ms, resamples};
+use crate::summary::FEWEST_SECONDS;
 
 /// What is compared, and which way is better.
 const METRICS: [(&str, Better); 9] = [
@@ -84,51 +86,72 @@ pub enum CompareError {
     /// No load in common.
     #[error("the two results have no load in common: {0} and {1}")]
     NothingInCommon(String, String),
+    /// Results of two servers each are compared already.
+    #[error("the {0} result is of several servers, so which one is meant is open; its report compares them")]
+    SeveralServers(&'static str),
 }
 
 /// Compares two results, load by load.
 ///
 /// # Errors
-/// If they have none in common.
+/// If they have none in common, or one is of several servers.
 pub fn compare_files(first: &Document, second: &Document) -> Result<Vec<Compared>, CompareError> {
-    let pairs = |a: &'_ Run| second.runs.iter().find(|b| b.load == a.load && b.round == a.round).cloned();
-    let sides: Vec<(Run, Run)> = first.runs.iter().filter_map(|a| pairs(a).map(|b| (a.clone(), b))).collect();
+    for (document, which) in [(first, "first"), (second, "second")] {
+        if document.servers.len() > 1 || document.runs.iter().any(|r| r.server != 0) {
+            return Err(CompareError::SeveralServers(which));
+        }
+    }
+    let sides = pairs(first.runs.iter(), second.runs.iter());
     if sides.is_empty() {
         let loads = |d: &Document| d.runs.iter().map(|r| r.load.label()).collect::<Vec<_>>().join(", ");
         return Err(CompareError::NothingInCommon(loads(first), loads(second)));
     }
-    Ok(by_load(sides))
+    Ok(by_load(&sides))
 }
 
 /// Compares the two servers of one result.
 pub fn compare_servers(document: &Document) -> Vec<Compared> {
     let of = |server: usize| document.runs.iter().filter(move |r| r.server == server);
-    let sides = of(0).filter_map(|a| {
-        of(1).find(|b| b.load == a.load && b.round == a.round).map(|b| (a.clone(), b.clone()))
-    });
-    by_load(sides.collect())
+    by_load(&pairs(of(0), of(1)))
 }
 
-fn by_load(sides: Vec<(Run, Run)>) -> Vec<Compared> {
+/// Two runs of one load and round.
+type Pair<'a> = (&'a Run, &'a Run);
+
+/// Each run of `first` with its like of `second`. Loads may be repeated: then the first goes with the first, and
+/// none is counted twice.
+fn pairs<'a>(first: impl Iterator<Item = &'a Run>, second: impl Iterator<Item = &'a Run>) -> Vec<Pair<'a>> {
+    let mut left: Vec<&Run> = second.collect();
+    let pair = |a: &'a Run| {
+        let at = left.iter().position(|b| b.load == a.load && b.round == a.round)?;
+        Some((a, left.remove(at)))
+    };
+    first.filter_map(pair).collect()
+}
+
+fn by_load(sides: &[Pair<'_>]) -> Vec<Compared> {
     let mut loads: Vec<Load> = Vec::new();
-    for (a, _) in &sides {
+    for (a, _) in sides {
         if !loads.contains(&a.load) {
             loads.push(a.load);
         }
     }
     let one = |load: &Load| {
-        let rounds: Vec<&(Run, Run)> = sides.iter().filter(|(a, _)| a.load == *load).collect();
+        let rounds: Vec<Pair<'_>> = sides.iter().filter(|(a, _)| a.load == *load).copied().collect();
         compare(*load, &rounds)
     };
     loads.iter().map(one).collect()
 }
 
-fn compare(load: Load, rounds: &[&(Run, Run)]) -> Compared {
+fn compare(load: Load, rounds: &[Pair<'_>]) -> Compared {
     let sampled: Vec<[Side; 2]> =
         (0u64..).zip(rounds).map(|(i, (a, b))| [Side::new(a, 2 * i), Side::new(b, 2 * i + 1)]).collect();
     let ratios = (0..METRICS.len()).filter_map(|metric| ratio(metric, &sampled)).collect();
-    let failed = |pick: fn(&(Run, Run)) -> &Run| rounds.iter().map(|r| pick(r).summary.requests.failed).sum();
-    Compared { load, rounds: rounds.len(), failed: [failed(|r| &r.0), failed(|r| &r.1)], ratios }
+    let failed = [
+        rounds.iter().map(|r| r.0.summary.requests.failed).sum(),
+        rounds.iter().map(|r| r.1.summary.requests.failed).sum(),
+    ];
+    Compared { load, rounds: rounds.len(), failed, ratios }
 }
 
 /// A run's figures, as they are and on resamples: `[metrics]`, and `[metrics][resamples]`.
@@ -149,24 +172,37 @@ impl Side {
                 values.extend(value);
             }
         }
-        for (values, (name, _)) in resampled.iter_mut().zip(METRICS) {
-            // As in figures: resampling cannot know a tail of which it has seen next to nothing.
-            if name.ends_with("p99") && answered.len() < FEWEST_FOR_P99 {
+        for ((values, (name, _)), units) in resampled.iter_mut().zip(METRICS).zip(latencies.units()) {
+            // As in figures: resampling cannot know a tail of which it has seen next to nothing, and of one
+            // answer it makes an interval without width, which would be a verdict each time.
+            if units < FEWEST || name.ends_with("p99") && units < FEWEST_FOR_P99 {
                 values.clear();
             }
         }
         let rates = [&run.summary.output_tokens_per_second, &run.summary.total_tokens_per_second];
         values.extend(rates.map(|f| f.map(|f| f.value)));
-        let from = (run.window_ms.unwrap_or(0.0) / 1000.0).ceil() as usize;
-        let full = run.summary.window_seconds.floor() as usize;
-        let seconds: Vec<_> = run.series.iter().skip(from).take(full.saturating_sub(1)).collect();
+        let begin = run.window_ms.unwrap_or(0.0) / 1000.0;
+        let (from, to) = (begin.ceil() as usize, (begin + run.summary.window_seconds).floor() as usize);
+        let seconds: Vec<_> = run.series.iter().skip(from).take(to.saturating_sub(from)).collect();
         let tokens: Vec<f64> = seconds.iter().map(|s| s.tokens).collect();
         let total: Vec<f64> = seconds.iter().map(|s| s.tokens + s.prompt_tokens).collect();
         let n = METRICS.len();
-        resampled[n - 2] = block_means(&tokens, seed);
-        resampled[n - 1] = block_means(&total, seed);
+        resampled[n - 2] = means_around(values[n - 2], &tokens, seed);
+        resampled[n - 1] = means_around(values[n - 1], &total, seed);
         Side { values, resampled }
     }
+}
+
+/// Means of blocks of full seconds, around the rate of the whole window, which has parts of seconds too: the
+/// interval has to be one of the ratio that is told. Of few seconds there are none.
+fn means_around(rate: Option<f64>, seconds: &[f64], seed: u64) -> Vec<f64> {
+    let Some(rate) = rate.filter(|_| seconds.len() >= FEWEST_SECONDS) else { return Vec::new() };
+    let mut means = block_means(seconds, seed);
+    let mean = means.iter().sum::<f64>() / means.len() as f64;
+    if mean > 0.0 {
+        means.iter_mut().for_each(|m| *m *= rate / mean);
+    }
+    means
 }
 
 /// What latencies are made of, sorted once.
@@ -186,6 +222,13 @@ impl<'a> Latencies<'a> {
         };
         let itl = records.iter().map(|r| &r.itl).collect();
         Latencies { ttft: sorted(|r| r.ttft_ms), e2e: sorted(|r| r.e2e_ms), itl }
+    }
+
+    /// Answers that have a value, in the order of [`METRICS`], without the rates.
+    fn units(&self) -> [usize; 7] {
+        let (ttft, e2e) = (self.ttft.len(), self.e2e.len());
+        let itl = self.itl.iter().filter(|g| !g.buckets().is_empty()).count();
+        [ttft, ttft, itl, itl, itl, e2e, e2e]
     }
 
     /// In the order of [`METRICS`], without the rates.
@@ -266,4 +309,130 @@ fn of_rounds(logs: &[f64]) -> Option<(f64, f64)> {
     let t = STUDENT.get(n - 3).copied().unwrap_or(2.2);
     let half = t * (variance / n as f64).sqrt();
     Some((mean - half, mean + half))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{Completeness, Machine, SCHEMA, Server};
+    use crate::load::Endpoint;
+    use crate::record::{CountedBy, Outcome};
+    use crate::summary::Goals;
+
+    /// Ends at `ended`, 100 ms after it was due, with `tokens` in its last 50 ms.
+    fn record(ended: f64, ttft: f64, tokens: u32) -> Record {
+        let mut itl = Gaps::default();
+        itl.add((ttft * 1e5) as u64, tokens);
+        Record {
+            phase: Phase::Measured,
+            model: "m".to_owned(),
+            scheduled_ms: ended - 100.0,
+            started_ms: ended - 100.0,
+            ended_ms: ended,
+            outcome: Outcome::Done,
+            detail: String::new(),
+            oddities: Vec::new(),
+            ttft_ms: Some(ttft),
+            e2e_ms: Some(100.0),
+            tpot_ms: None,
+            stall_ms: None,
+            itl,
+            counted_by: CountedBy::Guess,
+            output_tokens: tokens,
+            prompt_tokens: None,
+            cached_tokens: None,
+            draft_tokens: None,
+            accepted_tokens: None,
+            queue_ms: None,
+            tokens_by_second: vec![tokens],
+            window_tokens: tokens,
+        }
+    }
+
+    fn run(server: usize, concurrency: usize, records: Vec<Record>) -> Run {
+        let mut run = Run::begin(server, 0, Load::Closed { concurrency }, 1);
+        run.records = records;
+        run.sum_up(Goals::default());
+        run
+    }
+
+    fn document(runs: Vec<Run>) -> Document {
+        let server =
+            Server { url: String::new(), endpoint: Endpoint::Chat, models: Vec::new(), usd_per_hour: None };
+        let servers = runs.iter().map(|r| r.server).max().unwrap_or(0) + 1;
+        Document {
+            schema: SCHEMA.to_owned(),
+            garrison: String::new(),
+            started_unix: 0,
+            machine: Machine::default(),
+            servers: vec![server; servers],
+            dataset: String::new(),
+            goals: Goals::default(),
+            search: None,
+            completeness: Completeness::Complete,
+            runs,
+        }
+    }
+
+    fn found<'a>(compared: &'a Compared, metric: &str) -> &'a Ratio {
+        compared.ratios.iter().find(|r| r.metric == metric).unwrap()
+    }
+
+    /// `n` answers a second apart.
+    fn answers(n: usize, ttft: f64) -> Vec<Record> {
+        (0..n).map(|i| record(200.0 + 1000.0 * i as f64, ttft + i as f64 * 0.01, 4)).collect()
+    }
+
+    #[test]
+    fn few_answers_and_few_seconds_are_no_verdict() {
+        let sides =
+            |n| (document(vec![run(0, 1, answers(n, 10.0))]), document(vec![run(0, 1, answers(n, 20.0))]));
+        for n in [1, 4] {
+            let (a, b) = sides(n);
+            let compared = compare_files(&a, &b).unwrap();
+            for ratio in &compared[0].ratios {
+                assert_eq!((ratio.low, ratio.verdict), (None, Verdict::Open), "{n}: {ratio:?}");
+            }
+        }
+        let (a, b) = sides(12);
+        let compared = compare_files(&a, &b).unwrap();
+        assert_eq!(found(&compared[0], "TTFT p50").verdict, Verdict::First);
+        // Those at both ends are not full.
+        let rates = |n| {
+            let compared = compare_files(&sides(n).0, &sides(n).1).unwrap();
+            found(&compared[0], "output tokens/s").low
+        };
+        assert!(rates(FEWEST_SECONDS + 1).is_none() && rates(FEWEST_SECONDS + 2).is_some());
+    }
+
+    /// Half of one side's tokens come in a part of a second, which the full seconds do not show.
+    #[test]
+    fn the_interval_of_a_rate_is_around_its_ratio() {
+        let mut late = answers(20, 10.0);
+        late.push(record(19_900.0, 10.0, 80));
+        let (a, b) = (document(vec![run(0, 1, answers(20, 10.0))]), document(vec![run(0, 1, late)]));
+        let compared = compare_files(&a, &b).unwrap();
+        let rate = found(&compared[0], "output tokens/s");
+        assert!(rate.ratio > 1.8, "{rate:?}");
+        let (low, high) = rate.low.zip(rate.high).unwrap();
+        assert!(low <= rate.ratio + 1e-9 && rate.ratio <= high + 1e-9, "{rate:?}");
+    }
+
+    #[test]
+    fn a_run_is_compared_once_and_with_its_like() {
+        let runs = |server, ttft| {
+            [(4, ttft), (9, ttft), (4, 3.0 * ttft)].map(|(c, ttft)| run(server, c, answers(6, ttft)))
+        };
+        let two = document([runs(0, 10.0), runs(1, 20.0)].concat());
+        let compared = compare_servers(&two);
+        assert_eq!(compared.iter().map(|c| c.rounds).collect::<Vec<_>>(), [2, 1]);
+        // Were the first of the two taken twice, it would be 20.
+        let ttft = found(&compared[0], "TTFT p50");
+        assert!((ttft.second - 40.0).abs() < 0.1 && (ttft.ratio - 2.0).abs() < 0.01, "{ttft:?}");
+        let one = document(runs(0, 10.0).to_vec());
+        assert_eq!(compare_files(&one, &two).unwrap_err(), CompareError::SeveralServers("second"));
+        let [first, ..] = runs(0, 5.0);
+        let compared = compare_files(&one, &document(vec![first])).unwrap();
+        assert_eq!((compared.len(), compared[0].rounds), (1, 1));
+    }
 }

@@ -191,7 +191,9 @@ impl Document {
         if size > MAX_FILE_BYTES {
             return Err(refuse(&format!("{size} bytes are more than any result")));
         }
-        let text = std::fs::read_to_string(path).map_err(|e| refuse(&e))?;
+        let bytes = std::fs::read(path).map_err(|e| refuse(&e))?;
+        // A kill may have cut a character in two.
+        let text = String::from_utf8_lossy(&bytes);
         let document = match serde_json::from_str(&text) {
             Ok(document) => document,
             Err(e) => crate::journal::restore(&text).ok_or_else(|| refuse(&e))?,

@@ -50,8 +50,8 @@ impl Meter {
     pub fn read(&self) -> Vec<Energy> {
         let of_packages = self.packages.iter().filter_map(|package| {
             let now = number(&package.counter)?;
-            let used =
-                if now >= package.begin { now - package.begin } else { now + package.range - package.begin };
+            let whole = if now >= package.begin { now } else { now.checked_add(package.range)? };
+            let used = whole.checked_sub(package.begin)?; // without a range, nobody knows
             Some(Energy { source: package.name.clone(), joules: used as f64 / 1e6 })
         });
         let of_gpus = self.gpus.iter().filter_map(|&(i, begin)| {

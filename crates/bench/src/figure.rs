@@ -11,7 +11,7 @@ const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 1.0];
 const FEWEST_BEYOND: f64 = 5.0;
 
 /// Values that the interval of a mean needs.
-const FEWEST: usize = 5;
+pub(crate) const FEWEST: usize = 5;
 
 /// A number, and the 95% interval around it where the data allow one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -97,6 +97,11 @@ impl TalkFile {
         }
         Ok(TalkFile { entries, name })
     }
+
+    /// Whether a prompt is token ids, which only `/v1/completions` takes.
+    pub fn has_tokens(&self) -> bool {
+        self.entries.iter().flat_map(|e| &e.prompts).any(|p| matches!(p, Prompt::Tokens(_)))
+    }
 }
 
 impl FileDataset {
@@ -144,6 +149,13 @@ fn lines(text: &str) -> Result<Vec<Entry>, String> {
                 "system" => entry.system += &message.content,
                 _ => {}
             }
+        }
+        let has_tokens = entry.prompts.iter().any(|p| matches!(p, Prompt::Tokens(_)));
+        if has_tokens && (entry.prompts.len() > 1 || !entry.system.is_empty()) {
+            return Err(format!(
+                "line {}: a prompt of token ids stands alone, without system or messages",
+                i + 1
+            ));
         }
         if entry.prompts.is_empty() {
             return Err(format!("line {}: it has neither a prompt nor a message of a user", i + 1));
@@ -217,6 +229,8 @@ mod tests {
             ("{\"prompt\": \"p\"}\n{\"x\": 1}", "line 2"),
             ("[]", "no conversation"),
             ("{\"prompt\": {}}", "line 1"),
+            ("{\"prompt\": [1], \"system\": \"s\"}", "stands alone"),
+            ("{\"prompt\": [1], \"messages\": [{\"role\": \"user\", \"content\": \"u\"}]}", "stands alone"),
             ("[{\"conversations\": 3}]", "line 1"),
         ] {
             let error = open(content).err().unwrap().to_string();

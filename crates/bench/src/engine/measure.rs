@@ -89,7 +89,8 @@ impl<'a, D: Ops> EngineRun<'a, D> {
         mut show: impl FnMut(&Row),
     ) -> Result<Vec<Row>, DeviceError> {
         let plan = self.plan.clone();
-        self.forward(&[(0, 32.min(plan.step_tokens), 0)])?; // warm up
+        let few = 32.min(plan.step_tokens).min(plan.context());
+        self.forward(&[(0, few, 0)])?; // warm up, within the room that there is
         let mut rows = Vec::new();
         for &depth in &plan.depths {
             for &batch in &plan.batches {

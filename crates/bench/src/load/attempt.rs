@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep_until};
 
 use super::client::{Answer, Client, ClientError};
@@ -20,6 +21,9 @@ const MAX_REFUSAL: usize = 16 << 10;
 
 /// How long after `[DONE]` a server may take to end the response before its connection is given up.
 const LINGER: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Bytes without a token among them that an answer may have, at most: comments, or events that carry nothing.
+const MAX_SILENT_BYTES: usize = 16 << 20;
 
 /// What all requests of a run have in common.
 pub(crate) struct Shared<'a> {
@@ -70,7 +74,7 @@ impl Job {
 fn text(prompt: &Prompt) -> String {
     match prompt {
         Prompt::Text(text) => text.clone(),
-        // A chat has no place for ids; whoever makes datasets for chats knows it.
+        // A chat has no place for ids, nor has a second turn; files and flags that ask for it are refused before.
         Prompt::Tokens(tokens) => format!("{tokens:?}"),
     }
 }
@@ -121,10 +125,15 @@ pub(crate) async fn attempt(
         let answered = follow(shared, &job.body, &mut fold, Instant::from_std(due));
         tokio::select! {
             biased;
-            end = answered => end,
-            _ = stop.wait_for(|stop| *stop) => Failure(Outcome::CutOff, String::new()),
+            end = answered => Some(end),
+            // Whatever reads has used up a task's turn at times, and just then this has to be looked at.
+            _ = unconstrained(stop.wait_for(|stop| *stop)) => None,
         }
     };
+    let end = end.unwrap_or_else(|| {
+        // With its last word it is a whole answer, however its connection ends.
+        if fold.is_done() { fold.verdict() } else { Failure(Outcome::CutOff, String::new()) }
+    });
     match end.0 {
         Outcome::Done => shared.pulse.answered(),
         Outcome::CutOff => shared.pulse.cut_off(),
@@ -145,8 +154,10 @@ pub(crate) fn not_sent(shared: &Shared<'_>, demand: Demand, scheduled: u64) -> R
 }
 
 async fn follow(shared: &Shared<'_>, body: &Bytes, fold: &mut Fold, due: Instant) -> Failure {
-    let for_first = sleep_until(due + shared.limits.first_token);
-    let for_all = sleep_until(due + shared.limits.answer);
+    let (first_until, all_until) = (due + shared.limits.first_token, due + shared.limits.answer);
+    // Unconstrained, since a server that never stops sending uses up the task's turns, and sleeps would not fire.
+    let for_first = unconstrained(sleep_until(first_until));
+    let for_all = unconstrained(sleep_until(all_until));
     tokio::pin!(for_first, for_all);
     let late = |first: bool| {
         let outcome = if first { Outcome::NoFirstToken } else { Outcome::TimedOut };
@@ -172,26 +183,50 @@ async fn follow(shared: &Shared<'_>, body: &Bytes, fold: &mut Fold, due: Instant
         };
     }
     let mut parser = Parser::default();
-    let mut done = false;
+    // Once `[DONE]` is here, until when the connection's end is waited for.
+    let mut lingers = None;
+    let (mut silent, mut pieces) = (0, 0);
     loop {
         let part = tokio::select! {
             biased;
             part = answer.next() => part,
             () = &mut for_first, if !fold.began() => return late(true),
-            () = &mut for_all => return late(false),
-            () = tokio::time::sleep(LINGER), if done => return fold.verdict(),
+            () = &mut for_all, if lingers.is_none() => return late(false),
+            () = unconstrained(sleep_until(lingers.unwrap_or(all_until))), if lingers.is_some() => {
+                return fold.verdict();
+            }
         };
         match part {
-            Ok(Some((bytes, at))) => match take(shared.pulse, fold, &mut parser, &bytes, at) {
-                Ok(is_done) => done |= is_done,
-                Err(failure) => return failure,
-            },
+            Ok(Some((_, _))) if lingers.is_some() => {}
+            Ok(Some((bytes, at))) => {
+                silent += bytes.len();
+                match take(shared.pulse, fold, &mut parser, &bytes, at) {
+                    Ok(true) => lingers = Some(Instant::now() + LINGER),
+                    Ok(false) => {}
+                    Err(failure) => return failure,
+                }
+                if std::mem::replace(&mut pieces, fold.pieces()) != pieces {
+                    silent = 0;
+                }
+            }
             Ok(None) => {
                 answer.keep().await;
                 return fold.verdict();
             }
-            Err(_) if done => return fold.verdict(),
+            Err(_) if lingers.is_some() => return fold.verdict(),
             Err(e) => return Failure(Outcome::BrokeOff, e.to_string()),
+        }
+        // Where there is always a part to read, only the clock tells.
+        let now = Instant::now();
+        match lingers {
+            Some(until) if now >= until => return fold.verdict(),
+            Some(_) => {}
+            None if now >= first_until && !fold.began() => return late(true),
+            None if now >= all_until => return late(false),
+            None if silent > MAX_SILENT_BYTES => {
+                return Failure(Outcome::Endless, format!("{silent} bytes without a token"));
+            }
+            None => {}
         }
     }
 }

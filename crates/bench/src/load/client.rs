@@ -109,7 +109,8 @@ impl Client {
         self.target.to_string()
     }
 
-    /// Sends and gives the answer's head. A kept connection that turns out dead is replaced once.
+    /// Sends and gives the answer's head. A kept connection that is found dead before anything
+    /// is written is replaced once.
     ///
     /// # Errors
     /// If there is no connection, or it breaks before the head is here.
@@ -117,9 +118,13 @@ impl Client {
         let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(mut link) = kept
             && link.is_alive().await
-            && let Ok(response) = self.ask(&mut link, path, body).await?
         {
-            return Ok(Answer::new(self, link, response));
+            match self.ask(&mut link, path, body).await? {
+                Ok(response) => return Ok(Answer::new(self, link, response)),
+                // Nothing of it was written. Otherwise the server may be at work on it, and would get it twice.
+                Err(e) if e.is_canceled() => {}
+                Err(e) => return Err(ClientError::Broke(e)),
+            }
         }
         let mut link = self.connect().await.map_err(ClientError::Connect)?;
         let response = self.ask(&mut link, path, body).await?.map_err(ClientError::Broke)?;

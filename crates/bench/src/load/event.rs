@@ -83,9 +83,9 @@ enum Fault<'a> {
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
 pub(crate) struct Usage {
     #[serde(default)]
-    pub(crate) prompt_tokens: u32,
+    pub(crate) prompt_tokens: Option<u32>,
     #[serde(default)]
-    pub(crate) completion_tokens: u32,
+    pub(crate) completion_tokens: Option<u32>,
     #[serde(default)]
     prompt_tokens_details: Option<PromptDetails>,
 }
@@ -115,10 +115,15 @@ pub(crate) struct Timings {
     pub(crate) accepted_tokens: Option<u32>,
 }
 
+/// Longer times, in milliseconds, are not taken: a hundred days.
+const MAX_MS: f64 = 1e10;
+
 impl Timings {
     /// How long the request waited for its turn: from arrival to the first token, less the prompt.
     pub(crate) fn queue_ms(&self) -> Option<f64> {
-        Some((self.ttft_ms? - self.prompt_ms?).max(0.0))
+        // What no clock can have measured would make sums infinite.
+        let sane = |ms: f64| (0.0..=MAX_MS).contains(&ms).then_some(ms);
+        Some((sane(self.ttft_ms?)? - sane(self.prompt_ms?)?).max(0.0))
     }
 }
 
@@ -173,7 +178,7 @@ impl<'a> Chunk<'a> {
             choice.token_ids.as_ref().or(scored).map(|tokens| tokens.len() as u32)
         };
         let counts: Vec<u32> = self.choices.iter().filter_map(of_choice).collect();
-        (!counts.is_empty()).then(|| counts.iter().sum())
+        (!counts.is_empty()).then(|| counts.iter().fold(0, |sum, n| u32::saturating_add(sum, *n)))
     }
 }
 
@@ -227,6 +232,11 @@ mod tests {
             (timings.queue_ms(), timings.draft_tokens, timings.accepted_tokens),
             (Some(20.0), Some(6), Some(3))
         );
+        let absurd = r#"{"choices":[],"usage":{"completion_tokens":null},
+            "timings":{"ttft_ms":1.7e308,"prompt_ms":1.0}}"#;
+        let chunk = Chunk::parse(absurd.as_bytes()).unwrap();
+        assert_eq!(chunk.usage.unwrap().completion_tokens, None);
+        assert_eq!(chunk.timings.unwrap().queue_ms(), None);
         let llama = r#"{"choices":[],"timings":{"prompt_ms":10.0,"draft_n":6,"draft_n_accepted":3}}"#;
         let timings = Chunk::parse(llama.as_bytes()).unwrap().timings.unwrap();
         assert_eq!(

@@ -61,7 +61,8 @@ pub(crate) struct Fold {
     timings: Option<Timings>,
     /// The event with the finish reason.
     finished: Option<u64>,
-    done: bool,
+    /// When `[DONE]` came.
+    done: Option<u64>,
     empty: u32,
 }
 
@@ -99,7 +100,7 @@ impl Fold {
             usage: None,
             timings: None,
             finished: None,
-            done: false,
+            done: None,
             empty: 0,
         }
     }
@@ -108,13 +109,23 @@ impl Fold {
         !self.pieces.is_empty()
     }
 
+    /// Whether `[DONE]` has come.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.is_some()
+    }
+
+    /// Events with tokens so far.
+    pub(crate) fn pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
     /// Takes one event that arrived `at`.
     ///
     /// # Errors
     /// If it is none, reports an error, or there is no end to them.
     pub(crate) fn event(&mut self, data: &[u8], at: u64) -> Result<News, Failure> {
         if data == b"[DONE]" {
-            self.done = true;
+            self.done.get_or_insert(at);
             return Ok(News::Done);
         }
         let chunk = Chunk::parse(data).map_err(|e| {
@@ -156,7 +167,7 @@ impl Fold {
 
     /// How a stream whose bytes have ended is to be judged.
     pub(crate) fn verdict(&self) -> Failure {
-        if !self.done && self.finished.is_none() {
+        if self.done.is_none() && self.finished.is_none() {
             Failure(Outcome::BrokeOff, "the stream ended without a finish reason or [DONE]".to_owned())
         } else if self.pieces.is_empty() {
             Failure(Outcome::Empty, String::new())
@@ -177,9 +188,12 @@ impl Fold {
             detail.truncate(at);
         }
         let (counted_by, tokens) = self.count(counter);
-        let counted: u32 = tokens.iter().sum();
-        let output_tokens = match self.usage {
-            Some(usage) if outcome == Outcome::Done => usage.completion_tokens,
+        let counted = tokens.iter().fold(0u32, |sum, n| sum.saturating_add(*n));
+        // What a server does with the connection after its last word is no part of the answer.
+        let ended = self.done.unwrap_or(ended);
+        let total = self.usage.and_then(|u| u.completion_tokens);
+        let output_tokens = match total {
+            Some(total) if outcome == Outcome::Done => total,
             _ => counted,
         };
         let mut record = Record {
@@ -197,7 +211,7 @@ impl Fold {
             itl: Gaps::default(),
             counted_by,
             output_tokens,
-            prompt_tokens: self.usage.map(|u| u.prompt_tokens),
+            prompt_tokens: self.usage.and_then(|u| u.prompt_tokens),
             cached_tokens: self.usage.and_then(|u| u.cached_tokens()),
             draft_tokens: self.timings.and_then(|t| t.draft_tokens),
             accepted_tokens: self.timings.and_then(|t| t.accepted_tokens),
@@ -220,7 +234,7 @@ impl Fold {
             return (CountedBy::TokenLists, tokens);
         }
         let n = self.pieces.len() as u32;
-        let total = self.usage.map(|u| u.completion_tokens);
+        let total = self.usage.and_then(|u| u.completion_tokens);
         if let Counter::Tokenizer(tokenizer) = counter {
             let counts = self.count_by_text(tokenizer);
             // What a model wrote is not always cut as its tokenizer would cut it: usage knows how many.
@@ -240,16 +254,20 @@ impl Fold {
 
     /// Each token belongs to the event that has its last byte.
     fn count_by_text(&self, tokenizer: &Tokenizer) -> Vec<u32> {
-        let (mut at, mut piece) = (0usize, 0);
         let mut ends = Vec::with_capacity(self.pieces.len());
-        let mut end = 0usize;
+        let mut end = 0i64;
         for p in &self.pieces {
-            end += p.bytes as usize;
+            end += i64::from(p.bytes);
             ends.push(end);
         }
+        let tokens = tokenizer.encode_plain(&self.text);
+        let lengths = tokens.iter().map(|token| tokenizer.token_bytes(*token).len() as i64);
+        // Some tokenizers put a space before a text, which then no event has.
+        let mut at = self.text.len() as i64 - lengths.clone().sum::<i64>();
+        let mut piece = 0;
         let mut counts = vec![0; self.pieces.len()];
-        for token in tokenizer.encode_plain(&self.text) {
-            at += tokenizer.token_bytes(token).len();
+        for length in lengths {
+            at += length;
             while piece + 1 < ends.len() && ends[piece] < at {
                 piece += 1;
             }
@@ -266,45 +284,48 @@ impl Fold {
         record.ttft_ms = Some(ms(since(first.at)));
         if record.outcome == Outcome::Done {
             record.e2e_ms = Some(ms(since(last.at.max(self.finished.unwrap_or(0)))));
-            if record.output_tokens > 1 {
+            // All in one event shows nothing of the time between them.
+            if record.output_tokens > 1 && self.pieces.len() > 1 {
                 let decoding = last.at.saturating_sub(first.at);
                 record.tpot_ms = Some(ms(decoding) / f64::from(record.output_tokens - 1));
             }
         }
-        let mut stall = 0;
-        let mut before = first.at;
-        for (piece, &n) in self.pieces.iter().zip(tokens).skip(1) {
-            // What has no whole token yet counts when its token is complete.
-            if n > 0 {
+        let mut stall: Option<u64> = None;
+        let mut before = None;
+        // What has no whole token yet counts when its token is complete; before the first there is no gap.
+        for (piece, &n) in self.pieces.iter().zip(tokens).filter(|(_, n)| **n > 0) {
+            if let Some(before) = before.replace(piece.at) {
                 let gap = piece.at.saturating_sub(before);
                 record.itl.add(gap / u64::from(n), n);
-                stall = stall.max(gap);
-                before = piece.at;
+                stall = stall.max(Some(gap));
             }
         }
-        record.stall_ms = (self.pieces.len() > 1).then(|| ms(stall));
+        record.stall_ms = stall.map(ms);
         let second = |at: u64| at / 1_000_000_000;
         for (piece, &n) in self.pieces.iter().zip(tokens) {
             let at = (second(piece.at) - second(first.at)) as usize;
             if record.tokens_by_second.len() <= at {
                 record.tokens_by_second.resize(at + 1, 0);
             }
-            record.tokens_by_second[at] += n;
+            record.tokens_by_second[at] = record.tokens_by_second[at].saturating_add(n);
             if piece.at >= window {
-                record.window_tokens += n;
+                record.window_tokens = record.window_tokens.saturating_add(n);
             }
         }
     }
 
     fn oddities(&self, counted_by: CountedBy, counted: u32, tokens: &[u32]) -> Vec<Oddity> {
-        let total = self.usage.map(|u| u.completion_tokens);
+        let total = self.usage.and_then(|u| u.completion_tokens);
         let exact = counted_by == CountedBy::TokenLists;
         let found = [
             (total.is_none(), Oddity::NoUsage),
-            (exact && total.is_some_and(|t| t != counted && t != counted + 1), Oddity::UsageDiffers),
+            (
+                exact && total.is_some_and(|t| t != counted && t != counted.saturating_add(1)),
+                Oddity::UsageDiffers,
+            ),
             (tokens.iter().any(|&n| n > 1), Oddity::SeveralTokensAnEvent),
             (self.empty > 0, Oddity::EmptyEvents),
-            (!self.done, Oddity::NoDone),
+            (self.done.is_none(), Oddity::NoDone),
             (self.finished.is_none(), Oddity::NoFinishReason),
             (
                 self.demand.length == Length::Exactly && total.unwrap_or(counted) < self.demand.max_tokens,

@@ -188,7 +188,7 @@ impl Phases {
     pub(crate) fn new(plan: &Plan) -> Phases {
         Phases {
             extent: plan.extent,
-            warm_up: plan.warm_up,
+            warm_up: plan.warm_up.min(MAX_REQUESTS),
             cool_down: plan.cool_down,
             state: Mutex::default(),
         }
@@ -197,7 +197,8 @@ impl Phases {
     /// The phase of a request due `at`; `None` if nothing more is to be sent.
     pub(crate) fn begin(&self, at: u64) -> Option<Phase> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.begun >= MAX_REQUESTS {
+        // Those before do not take the places of those that count.
+        if state.begun >= MAX_REQUESTS + self.warm_up {
             state.closed = true;
             return None;
         }

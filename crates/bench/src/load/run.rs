@@ -234,7 +234,7 @@ fn closed_loop(
     concurrency: usize,
     records: &mpsc::Sender<Record>,
 ) {
-    let clients = Arc::new(Semaphore::new(concurrency));
+    let clients = Arc::new(Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)));
     while let Ok(client) = runtime.block_on(Arc::clone(&clients).acquire_owned()) {
         if *run.stop.borrow() {
             return;
@@ -260,7 +260,7 @@ fn open_loop(
     schedule: Schedule,
     records: &mpsc::Sender<Record>,
 ) {
-    let room = Arc::new(Semaphore::new(run.plan.limits.in_flight));
+    let room = Arc::new(Semaphore::new(run.plan.limits.in_flight.min(Semaphore::MAX_PERMITS)));
     let begin = run.clock.now() + LEAD.as_nanos() as u64;
     for moment in schedule.map(|at| begin + at) {
         // Cool-down goes on until everything measured has ended, which the clock alone does not tell.

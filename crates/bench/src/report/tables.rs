@@ -263,8 +263,8 @@ fn rates(document: &Document, run: &Run, out: &mut String) -> std::fmt::Result {
     if joules > 0.0 {
         let names: Vec<&str> = run.energy.iter().map(|e| e.source.as_str()).collect();
         writeln!(out, "| energy of {}, J | {} | |", names.join(", "), number(joules))?;
-        let all: u32 = run.records.iter().map(|r| r.output_tokens).sum();
-        writeln!(out, "| J an output token | {} | |", number(joules / f64::from(all.max(1))))?;
+        let all: u64 = run.records.iter().map(|r| u64::from(r.output_tokens)).sum();
+        writeln!(out, "| J an output token | {} | |", number(joules / all.max(1) as f64))?;
     }
     if let Some((usd, tokens)) = document.servers[run.server].usd_per_hour.zip(tokens) {
         writeln!(out, "| USD per million output tokens | {} | |", number(usd / 3600.0 / tokens * 1e6))?;

@@ -1,8 +1,12 @@
 //! A server that answers wrongly is reported as such, and averaged into nothing.
 
-use std::time::Duration;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use garrison_bench::load::{Load, run};
+use garrison_bench::load::{Load, Target, run};
 use garrison_bench::{Oddity, Outcome};
 use garrison_testkit::fake_server::{Ending, Script, done, event, finish, token, usage};
 use serde_json::json;
@@ -107,4 +111,94 @@ fn what_finds_no_room_is_not_sent_and_told() {
     assert_eq!((summary.requests.answered, summary.requests.failed), (5, 15));
     assert_eq!(summary.failures.get("not sent, too many under way"), Some(&15));
     assert_eq!(server.truths().len(), 5);
+}
+
+/// Reads one request; false at the end of the connection.
+fn read_request(reader: &mut BufReader<TcpStream>) -> bool {
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return false;
+        }
+        if let Some(n) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = n.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            return reader.read_exact(&mut vec![0; length]).is_ok();
+        }
+    }
+}
+
+/// A server that answers each connection by hand: `answer` gets the number of the request, and says whether the
+/// connection stays.
+fn by_hand(answer: fn(usize, &mut TcpStream) -> bool) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    std::thread::spawn(move || {
+        for mut tcp in listener.incoming().flatten() {
+            let mut reader = BufReader::new(tcp.try_clone().unwrap());
+            while read_request(&mut reader) && answer(count.fetch_add(1, Ordering::SeqCst), &mut tcp) {}
+        }
+    });
+    (url, seen)
+}
+
+const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
+
+/// The server may be at work on what was written, so it is not written again.
+#[test]
+fn a_request_that_was_written_is_not_sent_twice() {
+    let (url, seen) = by_hand(|i, tcp| {
+        let body = [token("a"), finish("stop"), usage(7, 1), done()].concat();
+        let head = format!("Content-Length: {}\r\n\r\n", body.len());
+        i == 0 && tcp.write_all(&[HEAD, head.as_bytes(), &body].concat()).is_ok()
+    });
+    let mut workload = workload(&server(|_, _| Script::refusal(500, "")));
+    workload.target = Target::new(&url, "").unwrap();
+    let plan = plan(Load::Closed { concurrency: 1 }, 2);
+    let finished = run(&workload, &plan, &mut asks(1), &mut Deaf).unwrap();
+    let outcomes: Vec<Outcome> = finished.records.iter().map(|r| r.outcome).collect();
+    assert_eq!((outcomes, seen.load(Ordering::SeqCst)), (vec![Outcome::Done, Outcome::BrokeOff], 2));
+}
+
+/// Bytes without tokens, faster than they can be read, end a request long before the server stops.
+#[test]
+fn a_flood_without_tokens_ends() {
+    let (url, _) = by_hand(|_, tcp| {
+        let _ = tcp.write_all(&[HEAD, b"\r\n"].concat());
+        let comments = b": nothing\n".repeat(10_000);
+        let begin = Instant::now();
+        while begin.elapsed() < ms(8000) && tcp.write_all(&comments).is_ok() {}
+        false
+    });
+    let mut workload = workload(&server(|_, _| Script::refusal(500, "")));
+    workload.target = Target::new(&url, "").unwrap();
+    let mut plan = plan(Load::Closed { concurrency: 1 }, 1);
+    plan.limits.first_token = ms(2000);
+    let finished = run(&workload, &plan, &mut asks(1), &mut Deaf).unwrap();
+    let record = &finished.records[0];
+    assert!(matches!(record.outcome, Outcome::Endless | Outcome::NoFirstToken), "{record:?}");
+    assert!(record.ended_ms < 5000.0, "{record:?}");
+}
+
+/// A connection that stays open after the last word, with pings, makes no answer longer.
+#[test]
+fn an_answer_ends_with_its_last_word() {
+    let server = server(|_, _| {
+        let last = [token("a"), finish("stop"), usage(7, 1), done()].concat();
+        let mut parts = vec![(ms(20), last)];
+        parts.extend((1..100).map(|i| (ms(20 + 100 * i), b": ping\n\n".to_vec())));
+        Script { ending: Ending::Never, ..Script::stream(parts) }
+    });
+    let mut plan = plan(Load::Closed { concurrency: 1 }, 1);
+    plan.limits.answer = ms(2000);
+    let begin = Instant::now();
+    let (finished, _) = measure(&server, &plan, 1);
+    let record = &finished.records[0];
+    assert_eq!(record.outcome, Outcome::Done, "{record:?}");
+    let after = record.ended_ms - record.scheduled_ms - record.e2e_ms.unwrap();
+    assert!(after.abs() < 0.01 && begin.elapsed() < ms(1500), "{record:?} {:?}", begin.elapsed());
 }

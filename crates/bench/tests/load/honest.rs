@@ -146,7 +146,9 @@ fn usage_is_spread_over_events_by_their_text() {
 }
 
 /// 500 streams of 100 tokens a second, on however many cores there are: the times of tokens are right to
-/// a millisecond. Where the machine is so busy that the server misses its own times, nothing is shown.
+/// a millisecond. Where the machine is so busy that the server misses its own times, nothing is shown: the harness
+/// is then late, too, and packets that lie unread for longer than the next takes to come are merged by the kernel,
+/// which keeps the last one's time.
 #[test]
 fn five_hundred_streams_of_a_hundred_tokens_a_second() {
     let kept_up = AtomicBool::new(false);
@@ -155,10 +157,12 @@ fn five_hundred_streams_of_a_hundred_tokens_a_second() {
         let load = Load::Open { rate: 1000.0, arrivals: Arrivals::Constant };
         let (_, summary) = measure(&server, &plan(load, 500), 200);
         let (_, between) = truths(&server.truths());
-        let [_, p50, p90, ..] = truth_of(between.clone());
+        let [_, p50, p90, _, p99, _] = truth_of(between.clone());
         println!("itl {:?}\nin truth {:?}", summary.itl_ms, truth_of(between.clone()));
-        if !(9.0..11.0).contains(&p50) || p90 > 12.0 {
-            return Err(format!("the server itself is late: {p50} and {p90} ms instead of 10"));
+        if !(9.5..10.5).contains(&p50) || p90 > 10.5 || p99 > 12.0 {
+            return Err(format!(
+                "the server itself is late: p50 {p50}, p90 {p90}, p99 {p99} ms instead of 10"
+            ));
         }
         kept_up.store(true, Ordering::Relaxed);
         assert_eq!((summary.requests.answered, summary.requests.failed), (500, 0), "{:?}", summary.failures);

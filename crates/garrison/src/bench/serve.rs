@@ -104,13 +104,21 @@ fn questions(flags: &ServeFlags, server: &Workload) -> Result<Questions, Fault> 
     let fields = schema(flags)?;
     if flags.dataset != "synthetic" {
         let file = TalkFile::open(Path::new(&flags.dataset)).map_err(|e| Fault::usage(e.to_string()))?;
+        if file.has_tokens() && server.endpoint == Endpoint::Chat {
+            let name = &flags.dataset;
+            return Err(Fault::usage(format!(
+                "{name} has prompts of token ids, which only --endpoint completions takes"
+            )));
+        }
         return Ok(Questions::File(file, fields));
     }
-    let material = match (server.endpoint, &server.tokenizer) {
-        (Endpoint::Completions, Tokens::Known(tokenizer)) => Material::ids(tokenizer),
-        (Endpoint::Chat, Tokens::Known(tokenizer)) => Material::CountedWords(Arc::clone(tokenizer)),
-        (Endpoint::Chat, Tokens::Unknown) => Material::Words,
-        (Endpoint::Completions, Tokens::Unknown) => {
+    // Answers go between turns as text, so prompts have to be text, too.
+    let ids_can_be_sent = server.endpoint == Endpoint::Completions && flags.turns.get() == 1;
+    let material = match (ids_can_be_sent, &server.tokenizer) {
+        (true, Tokens::Known(tokenizer)) => Material::ids(tokenizer),
+        (false, Tokens::Known(tokenizer)) => Material::CountedWords(Arc::clone(tokenizer)),
+        (false, Tokens::Unknown) => Material::Words,
+        (true, Tokens::Unknown) => {
             // Not every server has /tokenize; without it, words do.
             let model = server.models.names().next().unwrap_or_default();
             let ids = Info::new(&server.target).and_then(|info| info.text_ids(model, &Material::all_words()));
@@ -166,6 +174,9 @@ fn extent(flags: &ServeFlags) -> Result<Extent, Fault> {
         let fits = (0.001..=86_400.0).contains(&s);
         fits.then_some(()).ok_or_else(|| Fault::usage(format!("--{name} {s} is not between 0.001 and 86400")))
     };
+    if let Some(n) = flags.warm_up.filter(|n| *n > MAX_REQUESTS) {
+        return Err(Fault::usage(format!("--warm-up {n} is more than {MAX_REQUESTS}")));
+    }
     seconds("timeout", flags.timeout)?;
     seconds("timeout-first", flags.timeout_first.unwrap_or(flags.timeout))?;
     match flags.seconds {
