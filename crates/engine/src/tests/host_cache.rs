@@ -174,6 +174,20 @@ fn copies_that_become_cheaper_are_found_out() {
 }
 
 #[test]
+fn restores_that_turn_out_dear_are_given_up_half_way() {
+    let mut rig = Rig::hosted(EngineConfig { max_batch_tokens: 24, ..small() }, host(40));
+    rig.control.set_cost(0.01, 0.01);
+    rig.control.set_copy_cost(0.0, 0.15);
+    rig.answer(request(prompt(70, 1), 10));
+    pass_by(&mut rig, 10..13);
+    rig.control.set_copy_cost(0.0, 100.0);
+    let answer = rig.answer(request(prompt(70, 1), 10));
+    let restored = rig.engine.stats().host_blocks_restored;
+    assert!((1..4).contains(&restored), "{restored} of the four blocks that were asked for at first");
+    assert_eq!(answer, alone(request(prompt(70, 1), 10)));
+}
+
+#[test]
 fn a_copy_that_fails_is_a_miss_and_nothing_else() {
     // How many copies fail, and what is still found: four blocks are saved, the end first.
     for (saves, restores, found) in [(0, 0, 64), (1, 0, 48), (3, 0, 16), (4, 0, 0), (0, 1, 0), (0, 2, 0)] {
