@@ -242,56 +242,21 @@ impl Simd for Avx2 {
     }
 }
 
-/// Has eight vectors in registers at once.
-#[target_feature(enable = "avx2")]
-#[inline]
-unsafe fn keep_eight([a, b, c, d, e, f, g, h]: [&mut __m256i; 8]) {
-    // SAFETY: no instructions.
-    std::arch::asm!(
-        "/* {} {} {} {} {} {} {} {} */",
-        inout(ymm_reg) * a,
-        inout(ymm_reg) * b,
-        inout(ymm_reg) * c,
-        inout(ymm_reg) * d,
-        inout(ymm_reg) * e,
-        inout(ymm_reg) * f,
-        inout(ymm_reg) * g,
-        inout(ymm_reg) * h,
-        options(pure, nomem, nostack, preserves_flags)
-    );
+/// A function that has some vectors in registers at once, see [`Simd::keep`].
+macro_rules! keep {
+    ($name:ident, $count:literal, $places:literal, $($v:ident),*) => {
+        #[target_feature(enable = "avx2")]
+        #[inline]
+        unsafe fn $name([$($v),*]: [&mut __m256i; $count]) {
+            // SAFETY: no instructions.
+            std::arch::asm!($places, $(inout(ymm_reg) *$v,)* options(pure, nomem, nostack, preserves_flags));
+        }
+    };
 }
 
-/// Has six vectors in registers at once.
-#[target_feature(enable = "avx2")]
-#[inline]
-unsafe fn keep_six([a, b, c, d, e, f]: [&mut __m256i; 6]) {
-    // SAFETY: no instructions.
-    std::arch::asm!(
-        "/* {} {} {} {} {} {} */",
-        inout(ymm_reg) * a,
-        inout(ymm_reg) * b,
-        inout(ymm_reg) * c,
-        inout(ymm_reg) * d,
-        inout(ymm_reg) * e,
-        inout(ymm_reg) * f,
-        options(pure, nomem, nostack, preserves_flags)
-    );
-}
-
-/// Has four vectors in registers at once.
-#[target_feature(enable = "avx2")]
-#[inline]
-unsafe fn keep_four([a, b, c, d]: [&mut __m256i; 4]) {
-    // SAFETY: no instructions.
-    std::arch::asm!(
-        "/* {} {} {} {} */",
-        inout(ymm_reg) * a,
-        inout(ymm_reg) * b,
-        inout(ymm_reg) * c,
-        inout(ymm_reg) * d,
-        options(pure, nomem, nostack, preserves_flags)
-    );
-}
+keep!(keep_eight, 8, "/* {} {} {} {} {} {} {} {} */", a, b, c, d, e, f, g, h);
+keep!(keep_six, 6, "/* {} {} {} {} {} {} */", a, b, c, d, e, f);
+keep!(keep_four, 4, "/* {} {} {} {} */", a, b, c, d);
 
 /// Quantizes a block, see `activations`.
 pub(super) fn quantize(x: &[f32], out: BlockOut<'_>, quads: &mut [i32; 64]) {

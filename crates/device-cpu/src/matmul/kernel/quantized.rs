@@ -165,7 +165,16 @@ macro_rules! tiles {
     }};
 }
 
-impl<Q: Quant> Format for Super<Q> {
+/// A family of quantized types: its blocks along k.
+trait Blocks {
+    /// The products with one column.
+    unsafe fn column<S: Simd>(k: usize, rows: S::Rows, x: Place) -> S::Float;
+
+    /// The products with `columns` of them, to `sums`.
+    unsafe fn columns<S: Simd>(k: usize, rows: S::Rows, x: Place, columns: usize, sums: &mut Sums);
+}
+
+impl<B: Blocks> Format for B {
     #[inline(always)]
     unsafe fn panels<S: Simd>(s: &Stripe<'_>, rows: S::Rows, panel: usize, columns: Range<usize>) {
         let x = Place::of(s.x, columns.start);
@@ -182,8 +191,7 @@ impl<Q: Quant> Format for Super<Q> {
     }
 }
 
-impl<Q: Quant> Super<Q> {
-    /// The products with one column.
+impl<Q: Quant> Blocks for Super<Q> {
     #[inline(always)]
     unsafe fn column<S: Simd>(k: usize, mut rows: S::Rows, mut x: Place) -> S::Float {
         let mut scale_bytes = ScaleBytes::new();
@@ -197,7 +205,6 @@ impl<Q: Quant> Super<Q> {
         acc[0]
     }
 
-    /// The products with `columns` of them, to `sums`.
     #[inline(always)]
     unsafe fn columns<S: Simd>(k: usize, mut rows: S::Rows, mut x: Place, columns: usize, sums: &mut Sums) {
         let (mut scale_bytes, mut code_bytes) = (ScaleBytes::new(), CodeBytes::new());
@@ -218,7 +225,9 @@ impl<Q: Quant> Super<Q> {
             x = x.ahead(256, columns);
         }
     }
+}
 
+impl<Q: Quant> Super<Q> {
     /// Adds a block's products with `C` columns to `acc`.
     #[inline(always)]
     unsafe fn block<S: Simd, W: Codes<S>, const C: usize>(
@@ -252,25 +261,7 @@ impl<Q: Quant> Super<Q> {
     }
 }
 
-impl<Q: Quant> Format for Small<Q> {
-    #[inline(always)]
-    unsafe fn panels<S: Simd>(s: &Stripe<'_>, rows: S::Rows, panel: usize, columns: Range<usize>) {
-        let x = Place::of(s.x, columns.start);
-        if columns.len() == 1 {
-            let sum = Self::column::<S>(s.k, rows, x);
-            s.store::<S>(panel, columns.start, sum);
-        } else {
-            let mut sums = Sums::new();
-            Self::columns::<S>(s.k, rows, x, columns.len(), &mut sums);
-            for (i, c) in columns.enumerate() {
-                s.store::<S>(panel, c, sums.get::<S>(i));
-            }
-        }
-    }
-}
-
-impl<Q: Quant> Small<Q> {
-    /// The products with one column.
+impl<Q: Quant> Blocks for Small<Q> {
     #[inline(always)]
     unsafe fn column<S: Simd>(k: usize, mut rows: S::Rows, mut x: Place) -> S::Float {
         let mut acc = [S::float_zero()];
@@ -282,7 +273,6 @@ impl<Q: Quant> Small<Q> {
         acc[0]
     }
 
-    /// The products with `columns` of them, to `sums`.
     #[inline(always)]
     unsafe fn columns<S: Simd>(k: usize, mut rows: S::Rows, mut x: Place, columns: usize, sums: &mut Sums) {
         const { assert!(!is_wide(&Q::LAYOUT) || !S::NARROW || offset::<S>(&Q::LAYOUT).is_none()) };
@@ -324,7 +314,9 @@ impl<Q: Quant> Small<Q> {
             left -= blocks;
         }
     }
+}
 
+impl<Q: Quant> Small<Q> {
     /// Adds a block's products with `C` columns, `sum` in integers, to `acc`.
     #[inline(always)]
     unsafe fn add_block<S: Simd, const C: usize>(

@@ -32,6 +32,14 @@ fn planned(planner: &mut Planner, n: usize, right: usize, wrong: usize) -> usize
     drafts.iter().map(Draft::planned).sum()
 }
 
+/// How many guesses of the draft model a single sequence gets that nothing is known of.
+fn wanted_alone(planner: &mut Planner, tokens: &[u32], room: usize, unread: usize) -> usize {
+    let mut draft = Draft::default();
+    let candidate = Candidate { tokens, draft: &mut draft, room, generated: 0, unread, mask: 0.0 };
+    planner.plan(&mut [candidate], 1, 63);
+    draft.wanted
+}
+
 #[test]
 fn cheap_tokens_are_guessed_and_dear_ones_are_not() {
     assert_eq!(planned(&mut planner(1.0, 0.001, LOOKUP), 1, 1, 0), 8, "all that the lookup finds");
@@ -63,20 +71,7 @@ fn what_the_draft_model_has_to_read_first_counts() {
         let mut planner = planner(1.0, 0.02, MODEL);
         planner.observe_draft(1, 1, 0.1);
         planner.observe_draft(101, 1, 10.1);
-        let (tokens, mut draft) = ([1; 8], Draft::default());
-        planner.plan(
-            &mut [Candidate {
-                tokens: &tokens,
-                draft: &mut draft,
-                room: 100,
-                generated: 0,
-                unread,
-                mask: 0.0,
-            }],
-            1,
-            63,
-        );
-        draft.wanted
+        wanted_alone(&mut planner, &[1; 8], 100, unread)
     };
     assert!(wanted(1) > 0 && wanted(3) > 0);
     assert_eq!(wanted(2000), 0);
@@ -89,11 +84,7 @@ fn what_it_costs_to_begin_is_paid_by_what_is_still_to_come() {
         planner.observe_draft(1, 1, 0.1);
         planner.observe_draft(101, 1, 10.1);
         (0..100).for_each(|_| planner.ended(answer));
-        let (tokens, mut draft) = ([1; 8], Draft::default());
-        let candidate =
-            Candidate { tokens: &tokens, draft: &mut draft, room: 900, generated: 0, unread: 60, mask: 0.0 };
-        planner.plan(&mut [candidate], 1, 63);
-        draft.wanted
+        wanted_alone(&mut planner, &[1; 8], 900, 60)
     };
     assert_eq!(wanted(5), 0, "an answer of five tokens is over too soon");
     assert!(wanted(300) > 0);
@@ -190,22 +181,7 @@ fn the_better_source_is_asked() {
 #[test]
 fn the_draft_model_is_not_asked_beyond_its_context() {
     let mut planner = planner(1.0, 0.001, Sources { lookup: false, model: Some(20) });
-    let mut wanted = |len: usize| {
-        let (tokens, mut draft) = (vec![1; len], Draft::default());
-        planner.plan(
-            &mut [Candidate {
-                tokens: &tokens,
-                draft: &mut draft,
-                room: 100,
-                generated: 0,
-                unread: 1,
-                mask: 0.0,
-            }],
-            1,
-            63,
-        );
-        draft.wanted
-    };
+    let mut wanted = |len: usize| wanted_alone(&mut planner, &vec![1; len], 100, 1);
     assert_eq!((wanted(20 - MOST_GUESSES) > 0, wanted(21 - MOST_GUESSES)), (true, 0));
 }
 
