@@ -1,12 +1,15 @@
 //! What a step costs, by its number of tokens, as measured while serving.
 
-/// How much a new measurement counts.
-const NEW: f64 = 0.15;
+/// How much a new measurement counts that is below what was expected, and one that is above. What others
+/// on the machine do only ever adds to a step, and to seldom measured sizes as to all others: were it
+/// averaged in, a size that is seldom run would look worse than it is, and so stay seldom.
+const LESS: f64 = 0.3;
+const MORE: f64 = 0.1;
 /// Where nothing but one size was measured: the part of its time that as many tokens again are taken
 /// to add. Little, as one step corrects it.
 const GUESSED_SLOPE: f64 = 0.1;
 
-/// Moving averages of steps that only decode, by how many tokens they run.
+/// Moving expectiles (the lower quarter) of steps that only decode, by how many tokens they run.
 #[derive(Debug)]
 pub(crate) struct StepCost {
     /// `[tokens + 1]` seconds; 0 where nothing was measured.
@@ -29,7 +32,8 @@ impl StepCost {
             return;
         };
         *count += 1.0;
-        *average += (new - *average) * NEW.max(1.0 / *count);
+        let weight = if new < *average { LESS.max(2.0 / (*count + 1.0)) } else { MORE.max(0.5 / *count) };
+        *average = if *count == 1.0 { new } else { *average + (new - *average) * weight };
         // Fewer tokens take no longer. A size that is not run any more, since others are better, would
         // otherwise stand for ever as it was measured in a bad moment.
         let least = *average;
@@ -86,6 +90,17 @@ mod tests {
         cost.observe(9, 1e9);
         assert!(cost.of(9).unwrap() < 120.0, "nor does it where nothing was measured");
         cost.observe(1000, 1.0);
+    }
+
+    #[test]
+    fn seldom_and_often_measured_sizes_are_judged_alike() {
+        // Every third step is disturbed and takes half as long again.
+        let disturbed = |i: usize, seconds: f64| if i % 3 == 0 { 1.5 * seconds } else { seconds };
+        let mut cost = StepCost::new(8);
+        (0..300).for_each(|i| cost.observe(1, disturbed(i, 100.0)));
+        (0..6).for_each(|i| cost.observe(4, disturbed(i, 200.0)));
+        let ratio = cost.of(4).unwrap() / cost.of(1).unwrap();
+        assert!((1.9..2.1).contains(&ratio), "{ratio}");
     }
 
     #[test]
