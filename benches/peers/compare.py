@@ -1,6 +1,6 @@
-"""Runs Garrison and llama.cpp in turn on one GGUF file and prints their ratio as a table.
+"""Runs Garrison and llama.cpp in turn on one GGUF file and prints their ratios as a table.
 
-    compare.py --garrison GARRISON --model M.gguf [--rounds 5] [--threads 2]
+    compare.py --garrison GARRISON --model M.gguf [--rounds 5] [--threads 2] [--isa avx2] [--only single,batches,deep]
 
 Absolute speeds on shared machines drift, so each round runs both, one after the other, and the
 ratio is taken within the round; the table shows the median round and the range of the ratios.
@@ -19,21 +19,29 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 
+# What is measured, as flags that both sides understand.
+GROUPS = {
+    # One sequence: its prompt, and decoding at the start and after the prompt.
+    "single": {"prompt-tokens": "512", "gen-tokens": "64", "batch": "1", "depth": "0,512"},
+    # Several sequences that decode.
+    "batches": {"prompt-tokens": "1", "gen-tokens": "16", "batch": "1,2,4,8,16,32", "depth": "0"},
+    # One sequence in a long context.
+    "deep": {"prompt-tokens": "512", "gen-tokens": "32", "batch": "1", "depth": "8192"},
+}
 
-def measure_peer(command: list[str]) -> dict:
+
+def run(command: list[str]) -> dict:
+    with tempfile.NamedTemporaryFile(suffix=".json") as out:
+        if "{json}" in command:
+            command = [out.name if part == "{json}" else part for part in command]
+            subprocess.run(command, check=True, capture_output=True)
+            return json.load(out)
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def measure_garrison(command: list[str], prompt: int) -> dict:
-    """Prefill of the prompt, and decode after it, from `garrison bench engine`."""
-    with tempfile.NamedTemporaryFile(suffix=".json") as out:
-        subprocess.run([*command, "--json", out.name], check=True, capture_output=True)
-        result = json.load(out)
-    best = {(row["kind"], row["depth"]): row for row in result["rows"]}
-    speed = lambda row: max(row["tokens_per_second"])
-    decode = best["decode", prompt]
-    return {"load_s": result["load_seconds"], "prefill_tps": speed(best["prefill", 0]), "decode_tps": speed(decode),
-            "decode_share_of_limit": decode["share_of_limit"], "peak_rss_bytes": result["peak_resident_bytes"]}
+def by_shape(result: dict) -> dict:
+    shape = lambda row: (row["kind"], row["batch"], row["tokens"], row["depth"])
+    return {shape(row): row for row in result["rows"] if row["tokens"] > 1}
 
 
 def peak_rss(pid: int) -> int:
@@ -62,50 +70,76 @@ def serve_ready(binary: str, model: str, threads: int) -> dict:
     return {"ready_s": ready, "peak_rss_bytes": peak}
 
 
+def label(shape: tuple) -> str:
+    kind, batch, tokens, depth = shape
+    at = f" at depth {depth}" if depth else ""
+    return f"prefill of {tokens}{at}" if kind == "prefill" else f"decode, {batch} at once{at}"
+
+
+def compare(options: argparse.Namespace, group: str) -> list[dict]:
+    sizes = [part for flag, value in GROUPS[group].items() for part in (f"--{flag}", value)]
+    sizes += ["--threads", str(options.threads)]
+    commands = {
+        "garrison": [options.garrison, "bench", "engine", "--model", options.model, *sizes, "--max-batch-tokens", "512",
+                     "--repetitions", "1", "--json", "{json}", *(["--isa", options.isa] if options.isa else [])],
+        "llama.cpp": [sys.executable, str(HERE / "llama_cpp_speed.py"), options.model, *sizes],
+    }
+    rounds = []
+    for i in range(options.rounds):
+        order = list(commands) if i % 2 == 0 else list(reversed(commands))
+        results = {name: run(commands[name]) for name in order}
+        rounds.append(results)
+        speeds = {name: {label(s): round(r["tokens_per_second"][0], 1) for s, r in by_shape(results[name]).items()}
+                  for name in commands}
+        print(f"round {i + 1}: {json.dumps(speeds)}", file=sys.stderr)
+    return rounds
+
+
+def print_rows(rounds: list[dict]) -> None:
+    shapes = by_shape(rounds[0]["garrison"])
+    for shape in shapes:
+        pairs = [[by_shape(r[name])[shape] for name in ("garrison", "llama.cpp")] for r in rounds]
+        speeds = [[row["tokens_per_second"][0] for row in pair] for pair in pairs]
+        ratios = sorted(a / b for a, b in speeds)
+        a, b = (statistics.median(s[i] for s in speeds) for i in range(2))
+        share = statistics.median(pair[0]["share_of_limit"] for pair in pairs)
+        print(f"| {label(shape)} | {a:.2f} | {b:.2f} | {statistics.median(ratios):.2f} | "
+              f"{ratios[0]:.2f} to {ratios[-1]:.2f} | {100 * share:.0f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--garrison", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--prompt", type=int, default=512)
-    parser.add_argument("--gen", type=int, default=64)
+    parser.add_argument("--only", type=lambda text: text.split(","), default=["single", "batches"])
     parser.add_argument("--isa")
     parser.add_argument("--json")
     options = parser.parse_args()
+    unknown = [group for group in options.only if group not in GROUPS]
+    if unknown:
+        parser.error(f"--only knows {', '.join(GROUPS)}, not {', '.join(unknown)}")
 
     pathlib.Path(options.model).read_bytes()  # into the page cache
-    sizes = ["--threads", str(options.threads), "--prompt", str(options.prompt), "--gen", str(options.gen)]
-    ours = [options.garrison, "bench", "engine", "--model", options.model, "--threads", str(options.threads),
-            "--prompt-tokens", str(options.prompt), "--max-batch-tokens", str(options.prompt),
-            "--gen-tokens", str(options.gen), "--depth", f"0,{options.prompt}", "--batch", "1", "--repetitions", "1",
-            *(["--isa", options.isa] if options.isa else [])]
-    theirs = [sys.executable, str(HERE / "llama_cpp_speed.py"), options.model, *sizes]
-    rounds = []
-    for i in range(options.rounds):
-        pair = [("garrison", lambda: measure_garrison(ours, options.prompt)), ("llama.cpp", lambda: measure_peer(theirs))]
-        results = {name: measure() for name, measure in (pair if i % 2 == 0 else pair[::-1])}
-        rounds.append(results)
-        print(f"round {i + 1}: {json.dumps(results)}", file=sys.stderr)
-
     import llama_cpp
 
     file_bytes = os.path.getsize(options.model)
     print(f"{pathlib.Path(options.model).name}, {file_bytes / 1e9:.3f} GB, {options.threads} threads, "
           f"{options.rounds} alternating rounds, llama-cpp-python {llama_cpp.__version__}\n")
-    print("| | Garrison | llama.cpp | ratio (median) | range |")
-    print("| --- | --- | --- | --- | --- |")
-    for key, label in [("prefill_tps", f"prefill of {options.prompt}, tokens/s"), ("decode_tps", "decode, tokens/s")]:
-        ratios = sorted(r["garrison"][key] / r["llama.cpp"][key] for r in rounds)
-        a, b = (statistics.median(r[name][key] for r in rounds) for name in ("garrison", "llama.cpp"))
-        print(f"| {label} | {a:.2f} | {b:.2f} | {statistics.median(ratios):.2f} | {ratios[0]:.2f} to {ratios[-1]:.2f} |")
+    print("| tokens/s | Garrison | llama.cpp | ratio (median) | range | % of limit |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    kept = {}
+    for group in options.only:
+        kept[group] = compare(options, group)
+        print_rows(kept[group])
     ready = [serve_ready(options.garrison, options.model, options.threads) for _ in range(3)]
     seconds = statistics.median(r["ready_s"] for r in ready)
     peak = max(r["peak_rss_bytes"] for r in ready)
     print(f"\n`garrison serve` is ready after {seconds:.2f} s from page cache, with a peak resident memory of "
           f"{peak / 1e9:.3f} GB, {peak / file_bytes:.2f} of the file.")
     if options.json:
-        pathlib.Path(options.json).write_text(json.dumps({"rounds": rounds, "ready": ready}, indent=1))
+        pathlib.Path(options.json).write_text(json.dumps({"groups": kept, "ready": ready}, indent=1))
 
 
 if __name__ == "__main__":
