@@ -5,6 +5,7 @@
 //! cells, [`Cell::UNIT`], goes into the query and into what is divided by at the end.
 
 use bytemuck::{Pod, Zeroable};
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use crate::Isa;
@@ -28,14 +29,6 @@ pub(crate) trait Cell: Pod + Send + Sync {
     fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::V;
 }
 
-/// [`Cell::narrow`] of types that hold a value on its own.
-fn narrow_each<E>(x: &[f32], to: &mut [E; GROUP], narrow: impl Fn(f32) -> E) -> f16 {
-    for (to, &x) in to.iter_mut().zip(x) {
-        *to = narrow(x);
-    }
-    f16::ONE
-}
-
 // Rounding to 16 bits is the `half` crate's, which uses the processor's instructions where they exist
 // and rounds alike where not.
 
@@ -44,7 +37,8 @@ impl Cell for f16 {
     const UNIT: f32 = 1.0;
 
     fn narrow(_: Isa, x: &[f32], to: &mut [f16; GROUP]) -> f16 {
-        narrow_each(x, to, f16::from_f32)
+        to[..x.len()].convert_from_f32_slice(x);
+        f16::ONE
     }
 
     #[inline(always)]
@@ -58,7 +52,8 @@ impl Cell for bf16 {
     const UNIT: f32 = 1.0;
 
     fn narrow(_: Isa, x: &[f32], to: &mut [bf16; GROUP]) -> f16 {
-        narrow_each(x, to, bf16::from_f32)
+        to[..x.len()].convert_from_f32_slice(x);
+        f16::ONE
     }
 
     #[inline(always)]
@@ -72,7 +67,8 @@ impl Cell for f32 {
     const UNIT: f32 = 1.0;
 
     fn narrow(_: Isa, x: &[f32], to: &mut [f32; GROUP]) -> f16 {
-        narrow_each(x, to, |x| x)
+        to[..x.len()].copy_from_slice(x);
+        f16::ONE
     }
 
     #[inline(always)]
@@ -131,7 +127,10 @@ impl Cell for E4M3 {
     const UNIT: f32 = 256.0;
 
     fn narrow(_: Isa, x: &[f32], to: &mut [E4M3; GROUP]) -> f16 {
-        narrow_each(x, to, E4M3::from_f32)
+        for (to, &x) in to.iter_mut().zip(x) {
+            *to = E4M3::from_f32(x);
+        }
+        f16::ONE
     }
 
     #[inline(always)]
