@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::Dataset;
 use crate::document::{Completeness, Document, Machine, Run, SCHEMA, Server};
-use crate::energy::Meter;
+use crate::energy::{Meter, Readings};
 use crate::journal::Journal;
 use crate::load::{
     Arrivals, Finished, Load, Observer, Plan, Progress, PulseReading, RunError, Workload, run,
@@ -142,9 +142,9 @@ impl Session<'_> {
         let meter = Meter::start();
         let (cpu, wall) = (cpu_seconds(), std::time::Instant::now());
         let mut relay = Relay { journal, audience };
-        let Finished { records, ending } =
+        let Finished { records, ending, .. } =
             run(&self.servers[begun.server], &plan, dataset.as_mut(), &mut relay)?;
-        begun.energy = meter.read();
+        Readings { energy: begun.energy, unknown: begun.energy_unknown } = meter.read();
         let used = cpu.zip(cpu_seconds()).map(|(before, after)| after - before);
         begun.harness_cores = used.map(|used| used / wall.elapsed().as_secs_f64());
         begun.records = records;
@@ -212,7 +212,7 @@ struct Relay<'a> {
 }
 
 impl Observer for Relay<'_> {
-    fn record(&mut self, record: &Record) {
+    fn record(&mut self, record: &Record, _: &[u64]) {
         self.journal.record(record);
     }
 

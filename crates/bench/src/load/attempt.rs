@@ -110,14 +110,21 @@ fn prompt(conversation: &Conversation, turn: usize, said: &[String]) -> Value {
     json!(whole)
 }
 
-/// Sends a job and follows its answer. Gives the record and what was said.
+/// What became of one request.
+pub(crate) struct Answered {
+    pub(crate) record: Record,
+    /// `[events with tokens]` when each came.
+    pub(crate) arrivals: Vec<u64>,
+}
+
+/// Sends a job and follows its answer. Gives what became of it, and what was said.
 pub(crate) async fn attempt(
     shared: &Shared<'_>,
     job: Job,
     scheduled: u64,
     window: impl Fn() -> u64,
     stop: &mut watch::Receiver<bool>,
-) -> (Record, String) {
+) -> (Answered, String) {
     shared.pulse.begins();
     let mut fold = Fold::new(job.demand, scheduled, shared.clock.now());
     let due = shared.clock.at(scheduled);
@@ -139,18 +146,20 @@ pub(crate) async fn attempt(
         Outcome::CutOff => shared.pulse.cut_off(),
         _ => shared.pulse.failed(),
     }
-    let said = fold.said().to_owned();
-    (fold.close(end, shared.clock.now(), window(), shared.counter), said)
+    let (said, arrivals) = (fold.said().to_owned(), fold.arrivals());
+    let record = fold.close(end, shared.clock.now(), window(), shared.counter);
+    (Answered { record, arrivals }, said)
 }
 
 /// A request that there was no room for.
-pub(crate) fn not_sent(shared: &Shared<'_>, demand: Demand, scheduled: u64) -> Record {
+pub(crate) fn not_sent(shared: &Shared<'_>, demand: Demand, scheduled: u64) -> Answered {
     shared.pulse.begins();
     shared.pulse.failed();
     let now = shared.clock.now();
     let detail = format!("{} requests were under way", shared.limits.in_flight);
     let fold = Fold::new(demand, scheduled, now);
-    fold.close(Failure(Outcome::NotSent, detail), now, 0, shared.counter)
+    let record = fold.close(Failure(Outcome::NotSent, detail), now, 0, shared.counter);
+    Answered { record, arrivals: Vec::new() }
 }
 
 async fn follow(shared: &Shared<'_>, body: &Bytes, fold: &mut Fold, due: Instant) -> Failure {

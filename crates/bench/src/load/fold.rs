@@ -119,6 +119,11 @@ impl Fold {
         self.pieces.len()
     }
 
+    /// `[pieces]` when each came.
+    pub(crate) fn arrivals(&self) -> Vec<u64> {
+        self.pieces.iter().map(|p| p.at).collect()
+    }
+
     /// Takes one event that arrived `at`.
     ///
     /// # Errors

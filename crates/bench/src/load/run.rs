@@ -1,7 +1,7 @@
 //! Runs a plan: whoever waits for the clock is a thread, whoever waits for an answer a task.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use garrison_tokenizer::Tokenizer;
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::attempt::{Job, Shared, attempt, not_sent};
+use super::attempt::{Answered, Job, Shared, attempt, not_sent};
 use super::client::Client;
 use super::fold::{Counter, Demand};
 use super::plan::{Load, Phases, Plan, Schedule};
@@ -55,8 +55,9 @@ pub enum Tokens {
 
 /// Hears of a run while it goes on.
 pub trait Observer {
-    /// A request is over.
-    fn record(&mut self, record: &Record);
+    /// A request is over. `arrivals` are the moments at which the events with its tokens came, in nanoseconds since
+    /// [`Finished::started`]; of these the record has but the distribution.
+    fn record(&mut self, record: &Record, arrivals: &[u64]);
 
     /// Called a few times a second.
     fn tick(&mut self, progress: Progress<'_>);
@@ -82,6 +83,8 @@ pub struct Finished {
     pub records: Vec<Record>,
     /// Whether somebody stopped it.
     pub ending: Ending,
+    /// What its times count from.
+    pub started: Instant,
 }
 
 /// How a run ended.
@@ -132,16 +135,16 @@ impl Run {
     }
 
     /// All turns of one conversation, the first due at `scheduled`.
-    async fn converse(&self, ask: Ask, first: Job, scheduled: u64, records: &mpsc::Sender<Record>) {
+    async fn converse(&self, ask: Ask, first: Job, scheduled: u64, records: &mpsc::Sender<Answered>) {
         let mut stop = self.stop.subscribe();
         let (mut said, mut job, mut due) = (Vec::new(), Some(first), scheduled);
         for turn in 0..ask.conversation.turns.len() {
             let next = job.take().unwrap_or_else(|| self.job(&ask, turn, &said));
             let window = || self.phases.window();
-            let (record, answer) = attempt(&self.shared(), next, due, window, &mut stop).await;
-            let done = record.is_done();
+            let (answered, answer) = attempt(&self.shared(), next, due, window, &mut stop).await;
+            let done = answered.record.is_done();
             // The collector goes last, so this fails only when the run is over.
-            let _ = records.send(record).await;
+            let _ = records.send(answered).await;
             if !done {
                 break;
             }
@@ -223,7 +226,7 @@ pub fn run(
         runtime.block_on(collect(&run, receiver, observer))
     });
     runtime.shutdown_background();
-    Ok(Finished { records, ending })
+    Ok(Finished { records, ending, started: clock.at(0) })
 }
 
 /// Each client asks when its last answer is there; a permit is a client with nothing to wait for.
@@ -232,7 +235,7 @@ fn closed_loop(
     runtime: &Runtime,
     mut asks: Asks<'_>,
     concurrency: usize,
-    records: &mpsc::Sender<Record>,
+    records: &mpsc::Sender<Answered>,
 ) {
     let clients = Arc::new(Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)));
     while let Ok(client) = runtime.block_on(Arc::clone(&clients).acquire_owned()) {
@@ -258,7 +261,7 @@ fn open_loop(
     runtime: &Runtime,
     mut asks: Asks<'_>,
     schedule: Schedule,
-    records: &mpsc::Sender<Record>,
+    records: &mpsc::Sender<Answered>,
 ) {
     let room = Arc::new(Semaphore::new(run.plan.limits.in_flight.min(Semaphore::MAX_PERMITS)));
     let begin = run.clock.now() + LEAD.as_nanos() as u64;
@@ -289,7 +292,7 @@ fn open_loop(
     }
 }
 
-fn lose(run: &Run, demand: Demand, moment: u64, records: &mpsc::Sender<Record>) {
+fn lose(run: &Run, demand: Demand, moment: u64, records: &mpsc::Sender<Answered>) {
     let phase = demand.phase;
     let _ = records.blocking_send(not_sent(&run.shared(), demand, moment));
     run.phases.end(phase);
@@ -314,7 +317,7 @@ fn sleep_until(run: &Run, moment: u64) -> bool {
 
 async fn collect(
     run: &Run,
-    mut records: mpsc::Receiver<Record>,
+    mut records: mpsc::Receiver<Answered>,
     observer: &mut dyn Observer,
 ) -> (Vec<Record>, Ending) {
     let mut all = Vec::new();
@@ -339,8 +342,8 @@ async fn collect(
                 observer.tick(Progress { seconds, ended, whole, pulse: &run.pulse });
             }
             record = records.recv() => match record {
-                Some(record) => {
-                    observer.record(&record);
+                Some(Answered { record, arrivals }) => {
+                    observer.record(&record, &arrivals);
                     all.push(record);
                 }
                 None => return (all, ending),

@@ -272,10 +272,14 @@ fn rates(document: &Document, run: &Run, out: &mut String) -> std::fmt::Result {
     if let Some(cores) = run.harness_cores {
         writeln!(out, "| cores that the harness took | {cores:.2} | |")?;
     }
+    if !run.energy_unknown.is_empty() {
+        writeln!(out, "\nEnergy is not known {}.", run.energy_unknown.join("; "))?;
+    }
     Ok(())
 }
 
-fn span(figure: &Figure) -> String {
+/// A figure's interval, or nothing.
+pub(crate) fn span(figure: &Figure) -> String {
     figure.low.zip(figure.high).map_or(String::new(), |(l, h)| format!("{} to {}", number(l), number(h)))
 }
 

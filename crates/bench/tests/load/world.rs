@@ -57,7 +57,7 @@ pub(crate) fn asks(n: u32) -> impl Dataset {
 pub(crate) struct Deaf;
 
 impl Observer for Deaf {
-    fn record(&mut self, _: &Record) {}
+    fn record(&mut self, _: &Record, _: &[u64]) {}
     fn tick(&mut self, _: Progress<'_>) {}
 }
 

@@ -62,8 +62,9 @@ pub(crate) struct EngineFlags {
     /// Tokens that each sequence has before.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0")]
     pub(crate) depth: Vec<usize>,
-    /// How often each row is measured; the best counts, since others only slow it down.
-    #[arg(long, value_name = "N", default_value = "3")]
+    /// How often each row is measured. The best counts, since others only slow it down; the mean has an
+    /// interval from five on.
+    #[arg(long, value_name = "N", default_value = "5")]
     pub(crate) repetitions: NonZeroUsize,
     /// Tokens computed in one step, at most; longer prompts are taken in chunks.
     #[arg(long, value_name = "N", default_value = "512")]
