@@ -1,7 +1,7 @@
 //! What the load generator adds to the times that it tells: a fake server in another process writes tokens at known
 //! moments and notes when it did, and every stamp of the harness is held against that.
 //!
-//!     load_truth [--streams 50,200,500] [--rate 100] [--tokens 500]
+//!     load_truth [--streams 50,200,500] [--rate 100] [--tokens 800]
 //!
 //! Prints two tables. The first has how much later than the server's write each token's stamp is, and how much later
 //! than planned the server wrote, so that what is the server's and what is the harness' can be told apart. The
@@ -35,7 +35,7 @@ struct Options {
 
 fn main() -> Fallible<()> {
     let mut args = std::env::args().skip(1);
-    let mut options = Options { streams: vec![50, 200, 500], rate: 100.0, tokens: 500 };
+    let mut options = Options { streams: vec![50, 200, 500], rate: 100.0, tokens: 800 };
     while let Some(arg) = args.next() {
         if arg == "--as-server" {
             return server::serve(Pace::parse(&args.next().ok_or(USAGE)?)?);
@@ -105,8 +105,8 @@ fn measure(pace: Pace) -> Fallible<Measured> {
     };
     let minute = Duration::from_secs(60);
     let plan = Plan {
-        // All have begun before the first token of any.
-        load: Load::Open { rate: pace.streams as f64 / 0.5, arrivals: Arrivals::Constant },
+        // As many at once as there are streams, unless answers are shorter than this takes.
+        load: Load::Open { rate: pace.streams as f64 / server::BEGINNING.as_secs_f64(), arrivals: Arrivals::Constant },
         extent: Extent::Requests(pace.streams),
         warm_up: 0,
         cool_down: CoolDown::None,
@@ -182,14 +182,21 @@ fn quantiles<const N: usize>(values: &[i64], qs: [f64; N]) -> [f64; N] {
 }
 
 fn added(runs: &[Measured]) {
-    println!("| streams | | tokens | p50 | p90 | p99 | p99.9 | max | cores |");
-    println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| streams | | tokens | p50 | p90 | p99 | p99.9 | max | read together | cores |");
+    println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for run in runs {
-        let rows = [("stamp after the write, µs", &run.added, 0), ("write after the plan, µs", &run.late, 1)];
-        for (name, values, side) in rows {
+        let together = format!("{:.3}%", run.summary.merged_share.unwrap_or(0.0) * 100.0);
+        let rows = [
+            ("stamp after the write, µs", &run.added, together, run.cores[0]),
+            ("write after the plan, µs", &run.late, String::new(), run.cores[1]),
+        ];
+        for (name, values, together, cores) in rows {
             let told = quantiles(values, QUANTILES).map(|nanos| format!("{:.0}", nanos / 1e3)).join(" | ");
-            let (streams, cores) = (run.pace.streams, run.cores[side]);
-            println!("| {streams} | {name} | {} | {told} | {cores:.2} |", values.len());
+            println!(
+                "| {} | {name} | {} | {told} | {together} | {cores:.2} |",
+                run.pace.streams,
+                values.len()
+            );
         }
     }
     println!();

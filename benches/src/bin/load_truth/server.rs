@@ -9,8 +9,11 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::Fallible;
 
+/// Within so long all requests begin.
+pub(crate) const BEGINNING: Duration = Duration::from_secs(2);
+
 /// From a request's arrival to its first token.
-const FIRST: Duration = Duration::from_millis(1500);
+const FIRST: Duration = Duration::from_millis(100);
 
 /// When tokens are written.
 #[derive(Clone, Copy)]
@@ -59,8 +62,9 @@ pub(crate) fn shared_clock(moment: Instant) -> Fallible<i64> {
 
 /// Serves until stdin ends, and then prints a line a request: when it arrived, and when each token was written.
 pub(crate) fn serve(pace: Pace) -> Fallible<()> {
+    let word = token(" word");
     let server = FakeServer::start("127.0.0.1:0", move |i, _| {
-        let mut parts: Vec<_> = (0..pace.tokens).map(|k| (pace.due(i, k), token(" word"))).collect();
+        let mut parts: Vec<_> = (0..pace.tokens).map(|k| (pace.due(i, k), word.clone())).collect();
         let last = pace.due(i, pace.tokens.saturating_sub(1));
         // The prompt's tokens are the request's number, by which the other side knows it again.
         parts.push((last, [finish("length"), usage(i as u32, pace.tokens), done()].concat()));

@@ -10,7 +10,7 @@ use super::client::{Answer, Client, ClientError};
 use super::fold::{Counter, Demand, Failure, Fold, News};
 use super::plan::Limits;
 use super::pulse::Pulse;
-use super::socket::Clock;
+use super::socket::{Clock, Moment};
 use super::sse::Parser;
 use super::target::Endpoint;
 use crate::dataset::{Conversation, Prompt, Turn};
@@ -147,7 +147,12 @@ pub(crate) async fn attempt(
         _ => shared.pulse.failed(),
     }
     let (said, arrivals) = (fold.said().to_owned(), fold.arrivals());
-    let record = fold.close(end, shared.clock.now(), window(), shared.counter);
+    let (now, window) = (shared.clock.now(), window());
+    let record = match shared.counter {
+        Counter::Server => fold.close(end, now, window, Counter::Server),
+        // A long text takes a tokenizer longer than the next token of other answers takes to come.
+        counter => tokio::task::block_in_place(|| fold.close(end, now, window, counter)),
+    };
     (Answered { record, arrivals }, said)
 }
 
@@ -241,7 +246,13 @@ async fn follow(shared: &Shared<'_>, body: &Bytes, fold: &mut Fold, due: Instant
 }
 
 /// Takes the events that a part completes; whether `[DONE]` was among them.
-fn take(pulse: &Pulse, fold: &mut Fold, parser: &mut Parser, bytes: &[u8], at: u64) -> Result<bool, Failure> {
+fn take(
+    pulse: &Pulse,
+    fold: &mut Fold,
+    parser: &mut Parser,
+    bytes: &[u8],
+    at: Moment,
+) -> Result<bool, Failure> {
     let (mut done, mut failure) = (false, None);
     let fed = parser.feed(bytes, |data| {
         if failure.is_some() || done {

@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::socket::{Arrival, Clock, StampedStream, Stamping};
+use super::socket::{Arrival, Clock, Moment, StampedStream, Stamping};
 use super::target::{Security, Target};
 
 /// What can go wrong below HTTP.
@@ -194,7 +194,7 @@ impl<'a> Answer<'a> {
     ///
     /// # Errors
     /// If the connection breaks.
-    pub(crate) async fn next(&mut self) -> Result<Option<(Bytes, u64)>, ClientError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(Bytes, Moment)>, ClientError> {
         loop {
             let (link, body) = (&mut self.link, &mut self.body);
             let frame = poll_fn(|cx| {
@@ -209,7 +209,7 @@ impl<'a> Answer<'a> {
                 Some(Err(e)) => return Err(ClientError::Broke(e)),
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
-                        return Ok(Some((data, self.link.arrival.nanos())));
+                        return Ok(Some((data, self.link.arrival.moment())));
                     }
                 }
             }

@@ -3,6 +3,7 @@
 mod attempt;
 mod client;
 mod event;
+mod files;
 mod fold;
 mod info;
 mod plan;

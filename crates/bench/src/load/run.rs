@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::attempt::{Answered, Job, Shared, attempt, not_sent};
 use super::client::Client;
+use super::files;
 use super::fold::{Counter, Demand};
 use super::plan::{Load, Phases, Plan, Schedule};
 use super::pulse::Pulse;
@@ -195,10 +196,15 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Finished, RunError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
+        .worker_threads(workers())
         .enable_all()
         .build()
         .map_err(RunError::System)?;
+    let most = match plan.load {
+        Load::Closed { concurrency } => concurrency,
+        Load::Open { .. } => plan.limits.in_flight,
+    };
+    files::make_room(most);
     let clock = Clock::start();
     let run = Arc::new(Run {
         client: Client::new(workload.target.clone(), clock),
@@ -227,6 +233,13 @@ pub fn run(
     });
     runtime.shutdown_background();
     Ok(Finished { records, ending, started: clock.at(0) })
+}
+
+/// Half of the threads there are: a server on the same machine needs the others, and few workers with much to do
+/// are woken less often than many with little.
+fn workers() -> usize {
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
+    (threads / 2).clamp(1, 8)
 }
 
 /// Each client asks when its last answer is there; a permit is a client with nothing to wait for.

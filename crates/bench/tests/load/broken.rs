@@ -16,7 +16,7 @@ use crate::world::{Deaf, asks, measure, ms, plan, server, workload};
 /// Every second answer is healthy, the others are `broken`; the figures are of the healthy ones alone.
 fn outcome_of(broken: Script) -> (Outcome, String) {
     let server =
-        server(move |i, _| if i % 2 == 0 { broken.clone() } else { Script::healthy(ms(20), ms(5), 4) });
+        server(move |i, _| if i % 2 == 0 { broken.clone() } else { Script::healthy(ms(20), ms(15), 4) });
     let mut plan = plan(Load::Closed { concurrency: 1 }, 4);
     plan.limits.first_token = ms(300);
     plan.limits.answer = ms(500);
@@ -70,7 +70,8 @@ fn strange_answers_count_and_are_told() {
         let (finished, _) = measure(&server, &plan(Load::Closed { concurrency: 1 }, 1), 2);
         let record = finished.records[0].clone();
         assert_eq!(record.outcome, Outcome::Done, "{record:?}");
-        record.oddities
+        // How late a busy machine reads is no matter here.
+        record.oddities.into_iter().filter(|o| *o != Oddity::SeveralEventsARead).collect::<Vec<_>>()
     };
     let (a, b) = (token("a"), token("b"));
     let close = [finish("stop"), usage(7, 2), done()].concat();
