@@ -258,6 +258,8 @@ fn wrong_flags_are_named() {
     refused(&["--prompt-tokens", "9-3"], "9-3");
     refused(&["--arrivals", "gamma:0"], "shape");
     refused(&["--search", "--rate", "1"], "--goals");
+    refused(&["--ca-file", "/nowhere.pem"], "/nowhere.pem");
+    refused(&["--ca-file", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")], "no certificate");
     assert_refused(&run(&["bench", "report", "/nowhere.json"]), "/nowhere.json");
     let nobody = run(&["bench", "serve", "--url", "http://127.0.0.1:9"]);
     assert_eq!(nobody.status.code(), Some(1));

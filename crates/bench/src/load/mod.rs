@@ -18,4 +18,4 @@ pub use info::{Info, InfoError};
 pub use plan::{Arrivals, CoolDown, Extent, Limits, Load, MAX_REQUESTS, Plan};
 pub use pulse::{Pulse, PulseReading};
 pub use run::{Ending, Finished, Observer, Progress, RunError, Tokens, Workload, run};
-pub use target::{BadUrl, Endpoint, Target};
+pub use target::{BadCertificates, BadUrl, Endpoint, Target};

@@ -103,8 +103,10 @@ fn head(document: &Document, out: &mut String) -> std::fmt::Result {
         });
         writeln!(
             out,
-            "\nHighest rate whose 99th percentiles keep to the goals: {} requests/s; {failing}.",
-            number(found.highest_rate)
+            "\nHighest rate whose 99th percentiles keep to the goals: {} requests/s; {failing}. Each was held for {} s \
+             at least.",
+            number(found.highest_rate),
+            number(found.held_seconds)
         )?;
     }
     Ok(())

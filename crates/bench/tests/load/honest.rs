@@ -27,7 +27,7 @@ fn truth_of(mut values: Vec<f64>) -> [f64; 6] {
     [mean, at(0.5), at(0.9), at(0.95), at(0.99), at(1.0)]
 }
 
-fn agrees(what: &str, found: Option<Distribution>, truth: Vec<f64>) -> Result<(), String> {
+pub(crate) fn agrees(what: &str, found: Option<Distribution>, truth: Vec<f64>) -> Result<(), String> {
     let d = found.ok_or(format!("no {what}"))?;
     assert_eq!(d.n, truth.len() as u64, "{what}");
     let found = [d.mean.value, d.p50.value, d.p90.value, d.p95.value, d.p99.value, d.max];
@@ -44,7 +44,7 @@ fn millis(d: Duration) -> f64 {
 }
 
 /// TTFT of each request, and times between tokens, as the server did it.
-fn truths(all: &[Truth]) -> (Vec<f64>, Vec<f64>) {
+pub(crate) fn truths(all: &[Truth]) -> (Vec<f64>, Vec<f64>) {
     let first = all.iter().map(|t| millis(t.sent[0] - t.arrived)).collect();
     // The last part is usage and [DONE].
     let tokens = all.iter().flat_map(|t| t.sent[..t.sent.len() - 1].windows(2));
@@ -52,7 +52,7 @@ fn truths(all: &[Truth]) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// Answers that differ: slow and fast firsts, gaps from 2 to 60 ms, and a stall.
-fn varied(i: usize) -> Script {
+pub(crate) fn varied(i: usize) -> Script {
     let mut at = ms(20 + 37 * (i as u64 % 7));
     let mut parts = Vec::new();
     for k in 0..30u64 {

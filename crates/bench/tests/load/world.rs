@@ -63,7 +63,12 @@ impl Observer for Deaf {
 
 /// Runs and sums up.
 pub(crate) fn measure(server: &FakeServer, plan: &Plan, tokens: u32) -> (Finished, Summary) {
-    let finished = run(&workload(server), plan, &mut asks(tokens), &mut Deaf).unwrap();
+    measure_at(&workload(server), plan, tokens)
+}
+
+/// The same, with another way to the server.
+pub(crate) fn measure_at(workload: &Workload, plan: &Plan, tokens: u32) -> (Finished, Summary) {
+    let finished = run(workload, plan, &mut asks(tokens), &mut Deaf).unwrap();
     let summary = Summary::new(&finished.records, Goals::default());
     (finished, summary)
 }

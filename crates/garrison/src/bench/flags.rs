@@ -88,6 +88,9 @@ pub(crate) struct ServeFlags {
     /// The server, e.g. http://127.0.0.1:8080. Its key is read from GARRISON_API_KEY or OPENAI_API_KEY.
     #[arg(long, value_name = "U")]
     pub(crate) url: String,
+    /// Certificates in PEM of authorities to trust beside the public ones, for a server at https://.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
     /// A second server under the same load: the two take turns, round after round, and are compared.
     #[arg(long, value_name = "U", conflicts_with = "search")]
     pub(crate) vs: Option<String>,
@@ -111,7 +114,8 @@ pub(crate) struct ServeFlags {
     /// How requests of --rate scatter: constant, poisson, gamma:SHAPE (below 1: bursts).
     #[arg(long, value_name = "A", default_value = "poisson")]
     pub(crate) arrivals: Arrivals,
-    /// Find the highest rate whose 99th percentiles keep to --goals, from --rate on.
+    /// Find the highest rate whose 99th percentiles keep to --goals, from --rate on. Each rate is held for --seconds,
+    /// or for --requests and 10 s at least.
     #[arg(long, requires = "goals", requires = "rate")]
     pub(crate) search: bool,
     /// What answers should keep to, in ms: ttft=500,itl=50,e2e=10000, or some of these.
