@@ -95,6 +95,8 @@ pub enum Oddity {
     NoFinishReason,
     /// Fewer tokens than were demanded.
     Short,
+    /// More tokens than were asked for, or so the server says.
+    Long,
 }
 
 impl Oddity {
@@ -109,6 +111,7 @@ impl Oddity {
             Oddity::EmptyEvents => "events without content",
             Oddity::NoDone => "no [DONE] at the end",
             Oddity::NoFinishReason => "no finish reason",
+            Oddity::Long => "more tokens than asked for",
             Oddity::Short => "fewer tokens than demanded",
         }
     }

@@ -9,7 +9,7 @@ use crate::document::{Completeness, Document, Machine, Run, SCHEMA, Server};
 use crate::energy::{Meter, Readings};
 use crate::journal::Journal;
 use crate::load::{
-    Arrivals, Finished, Load, Observer, Plan, Progress, PulseReading, RunError, Workload, run,
+    Arrivals, Finished, Interrupt, Load, Observer, Plan, Progress, PulseReading, RunError, Workload, run,
 };
 use crate::record::Record;
 use crate::summary::{Goals, Summary};
@@ -82,9 +82,10 @@ impl Session<'_> {
     ///
     /// # Errors
     /// If the system does not give what a run needs.
-    pub fn run(&self, journal: &mut Journal, audience: &mut dyn Audience) -> Result<Document, RunError> {
+    pub fn run<'a>(&self, journal: &'a mut Journal, audience: &'a mut dyn Audience) -> Result<Document, RunError> {
         let mut document = self.document();
         journal.document(&document);
+        let mut around = Around { relay: Relay { journal, audience }, interrupt: Interrupt::listen()? };
         match &self.loads {
             Loads::Steps(loads) => {
                 'all: for round in 0..self.rounds {
@@ -98,7 +99,7 @@ impl Session<'_> {
                             let seed = self.seed.wrapping_add(1000 * round as u64).wrapping_add(step as u64);
                             let begun = Run::begin(server, round, *load, seed);
                             let plan = (self.plan)(begun.load, begun.seed);
-                            self.one(begun, &plan, &mut document, journal, audience)?;
+                            self.one(begun, &plan, &mut document, &mut around)?;
                             if document.completeness != Completeness::Complete {
                                 break 'all;
                             }
@@ -108,7 +109,7 @@ impl Session<'_> {
             }
             Loads::Search { rate, arrivals, at_least } => {
                 let shape = (*rate, *arrivals, *at_least);
-                document.search = Some(self.search(shape, &mut document, journal, audience)?);
+                document.search = Some(self.search(shape, &mut document, &mut around)?);
             }
         }
         Ok(document)
@@ -142,24 +143,23 @@ impl Session<'_> {
         mut begun: Run,
         plan: &Plan,
         document: &mut Document,
-        journal: &mut Journal,
-        audience: &mut dyn Audience,
+        around: &mut Around<'_>,
     ) -> Result<(), RunError> {
-        audience.begins(&begun, &document.servers[begun.server]);
-        journal.run(&begun);
+        let Around { relay, interrupt } = around;
+        relay.audience.begins(&begun, &document.servers[begun.server]);
+        relay.journal.run(&begun);
         let mut dataset = (self.dataset)(begun.seed);
         let meter = Meter::start();
         let (cpu, wall) = (cpu_seconds(), std::time::Instant::now());
-        let mut relay = Relay { journal, audience };
         let Finished { records, ending, .. } =
-            run(&self.servers[begun.server], plan, dataset.as_mut(), &mut relay)?;
+            run(&self.servers[begun.server], plan, dataset.as_mut(), relay, interrupt)?;
         Readings { energy: begun.energy, unknown: begun.energy_unknown } = meter.read();
         let used = cpu.zip(cpu_seconds()).map(|(before, after)| after - before);
         begun.harness_cores = used.map(|used| used / wall.elapsed().as_secs_f64());
         begun.records = records;
         begun.sum_up(self.goals);
         document.ends(ending);
-        audience.ends(&begun);
+        around.relay.audience.ends(&begun);
         document.runs.push(begun);
         Ok(())
     }
@@ -169,8 +169,7 @@ impl Session<'_> {
         &self,
         (mut rate, arrivals, at_least): (f64, Arrivals, Duration),
         document: &mut Document,
-        journal: &mut Journal,
-        audience: &mut dyn Audience,
+        around: &mut Around<'_>,
     ) -> Result<Found, RunError> {
         let held_seconds = at_least.as_secs_f64();
         let mut found = Found { highest_rate: 0.0, lowest_failing: None, held_seconds };
@@ -179,7 +178,7 @@ impl Session<'_> {
             let begun = Run::begin(0, 0, load, self.seed.wrapping_add(probe as u64));
             let mut plan = (self.plan)(load, begun.seed);
             plan.extent = plan.extent.at_least(at_least, rate);
-            self.one(begun, &plan, document, journal, audience)?;
+            self.one(begun, &plan, document, around)?;
             let met = document.runs.last().is_some_and(|r| keeps_to(&r.summary, self.goals));
             if document.completeness != Completeness::Complete {
                 break;
@@ -215,6 +214,12 @@ fn keeps_to(summary: &Summary, goals: Goals) -> bool {
             times => within(goals.itl_ms, times),
         }
         && within(goals.e2e_ms, &summary.e2e_ms)
+}
+
+/// What all runs of a session have in common.
+struct Around<'a> {
+    relay: Relay<'a>,
+    interrupt: Interrupt,
 }
 
 /// Between a run and those who hear of it.

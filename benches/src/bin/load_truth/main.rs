@@ -6,6 +6,9 @@
 //! Prints two tables. The first has how much later than the server's write each token's stamp is, and how much later
 //! than planned the server wrote, so that what is the server's and what is the harness' can be told apart. The
 //! second has what is reported beside the server's truth.
+//!
+//! The server has the first processor to itself and the harness the last, so that neither waits for the other's turn
+//! to end.
 
 mod server;
 
@@ -17,10 +20,12 @@ use std::time::{Duration, Instant};
 
 use garrison_bench::dataset::{Lengths, Material, Models, Synthetic};
 use garrison_bench::load::{
-    Arrivals, CoolDown, Endpoint, Extent, Limits, Load, Observer, Plan, Progress, Target, Tokens, Workload,
+    Arrivals, CoolDown, Endpoint, Extent, Interrupt, Limits, Load, Observer, Plan, Progress, Target, Tokens, Workload,
     run,
 };
 use garrison_bench::{Distribution, Goals, Record, Summary};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use server::Pace;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
@@ -38,7 +43,9 @@ fn main() -> Fallible<()> {
     let mut options = Options { streams: vec![50, 200, 500], rate: 100.0, tokens: 800 };
     while let Some(arg) = args.next() {
         if arg == "--as-server" {
-            return server::serve(Pace::parse(&args.next().ok_or(USAGE)?)?);
+            let (cpu, pace) = (args.next().ok_or(USAGE)?, args.next().ok_or(USAGE)?);
+            pin(cpu.parse()?)?;
+            return server::serve(Pace::parse(&pace)?);
         }
         let value = args.next().ok_or(USAGE)?;
         match arg.as_str() {
@@ -48,13 +55,24 @@ fn main() -> Fallible<()> {
             _ => return Err(USAGE.into()),
         }
     }
+    let allowed = sched_getaffinity(Pid::from_raw(0))?;
+    let mut cpus = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false));
+    let first = cpus.next().ok_or("no processor")?;
+    pin(cpus.last().unwrap_or(first))?;
     let mut runs = Vec::new();
     for &streams in &options.streams {
-        runs.push(measure(Pace { streams, rate: options.rate, tokens: options.tokens })?);
+        runs.push(measure(Pace { streams, rate: options.rate, tokens: options.tokens }, first)?);
     }
     added(&runs);
     told(&runs);
     Ok(())
+}
+
+/// Stays on one processor, with all threads to come.
+fn pin(cpu: usize) -> Fallible<()> {
+    let mut alone = CpuSet::new();
+    alone.set(cpu)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &alone)?)
 }
 
 /// One run's stamps beside the truth. Times are nanoseconds.
@@ -69,8 +87,8 @@ struct Measured {
     first: Vec<i64>,
     /// Between writes, of every token but the first ones.
     between: Vec<i64>,
-    /// Cores that the harness and the server took.
-    cores: [f64; 2],
+    /// Cores that the harness, the server, and everything else on the machine took.
+    cores: [f64; 3],
 }
 
 /// Keeps stamps by the request's number, which the server tells as the prompt's tokens.
@@ -87,9 +105,9 @@ impl Observer for Stamps {
     fn tick(&mut self, _: Progress<'_>) {}
 }
 
-fn measure(pace: Pace) -> Fallible<Measured> {
+fn measure(pace: Pace, server_cpu: usize) -> Fallible<Measured> {
     let mut child = Command::new(std::env::current_exe()?)
-        .args(["--as-server", &pace.to_string()])
+        .args(["--as-server", &server_cpu.to_string(), &pace.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -116,7 +134,7 @@ fn measure(pace: Pace) -> Fallible<Measured> {
     let mut asks = Synthetic::new(Material::Words, Lengths::Fixed(16), Lengths::Fixed(pace.tokens), 1);
     let mut stamps = Stamps::default();
     let (before, begun) = (cores_of(&child)?, Instant::now());
-    let finished = run(&workload, &plan, &mut asks, &mut stamps)?;
+    let finished = run(&workload, &plan, &mut asks, &mut stamps, &mut Interrupt::listen()?)?;
     let (after, wall) = (cores_of(&child)?, begun.elapsed().as_secs_f64());
     drop(child.stdin.take()); // then it tells the truth
     let mut truth = String::new();
@@ -127,10 +145,10 @@ fn measure(pace: Pace) -> Fallible<Measured> {
         return Err(format!("not all were answered: {:?}", summary.failures).into());
     }
     let started = server::shared_clock(finished.started)?;
-    let cores = [0, 1].map(|i| (after[i] - before[i]) / wall);
+    let [harness, server, all] = [0, 1, 2].map(|i| (after[i] - before[i]) / wall);
     let mut measured = Measured {
         summary,
-        cores,
+        cores: [harness, server, all - harness - server],
         added: Vec::new(),
         late: Vec::new(),
         first: Vec::new(),
@@ -158,14 +176,19 @@ impl Measured {
     }
 }
 
-/// Processor time of this process and of `child` so far, in seconds.
-fn cores_of(child: &Child) -> Fallible<[f64; 2]> {
+/// Processor time of this process, of `child` and of the whole machine so far, in seconds.
+fn cores_of(child: &Child) -> Fallible<[f64; 3]> {
     let of = |id: String| -> Fallible<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
         let fields: Vec<&str> = stat.rsplit_once(')').ok_or("no stat")?.1.split_whitespace().collect();
         Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / 100.0)
     };
-    Ok([of("self".to_owned())?, of(child.id().to_string())?])
+    let machine = std::fs::read_to_string("/proc/stat")?;
+    let ticks = machine.lines().next().into_iter().flat_map(|l| l.split_whitespace().skip(1));
+    let ticks: Vec<f64> = ticks.map(str::parse).collect::<Result<_, _>>()?;
+    // All but idle and waiting for disks.
+    let busy: f64 = ticks.iter().enumerate().filter(|(i, _)| !matches!(i, 3 | 4 | 8..)).map(|(_, t)| t).sum();
+    Ok([of("self".to_owned())?, of(child.id().to_string())?, busy / 100.0])
 }
 
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 1.0];
@@ -182,18 +205,18 @@ fn quantiles<const N: usize>(values: &[i64], qs: [f64; N]) -> [f64; N] {
 }
 
 fn added(runs: &[Measured]) {
-    println!("| streams | | tokens | p50 | p90 | p99 | p99.9 | max | read together | cores |");
-    println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| streams | | tokens | p50 | p90 | p99 | p99.9 | max | read together | cores | others' cores |");
+    println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for run in runs {
         let together = format!("{:.3}%", run.summary.merged_share.unwrap_or(0.0) * 100.0);
         let rows = [
-            ("stamp after the write, µs", &run.added, together, run.cores[0]),
-            ("write after the plan, µs", &run.late, String::new(), run.cores[1]),
+            ("stamp after the write, µs", &run.added, together, run.cores[0], format!("{:.2}", run.cores[2])),
+            ("write after the plan, µs", &run.late, String::new(), run.cores[1], String::new()),
         ];
-        for (name, values, together, cores) in rows {
+        for (name, values, together, cores, others) in rows {
             let told = quantiles(values, QUANTILES).map(|nanos| format!("{:.0}", nanos / 1e3)).join(" | ");
             println!(
-                "| {} | {name} | {} | {told} | {together} | {cores:.2} |",
+                "| {} | {name} | {} | {told} | {together} | {cores:.2} | {others} |",
                 run.pace.streams,
                 values.len()
             );

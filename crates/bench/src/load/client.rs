@@ -183,7 +183,8 @@ fn refused_handshake(e: io::Error) -> ClientError {
     use rustls::CertificateError as Bad;
     match e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(bad)) => ClientError::Untrusted(match bad {
-            Bad::UnknownIssuer => "nobody who is trusted has signed it".to_owned(),
+            // Another authority of the same name has signed it with another key.
+            Bad::UnknownIssuer | Bad::BadSignature => "nobody who is trusted has signed it".to_owned(),
             Bad::Expired | Bad::ExpiredContext { .. } => "it has expired".to_owned(),
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => "it is for another name".to_owned(),
             other => other.to_string(),

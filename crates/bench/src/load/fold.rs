@@ -349,7 +349,11 @@ impl Fold {
         let found = [
             (total.is_none(), Oddity::NoUsage),
             (
-                exact && total.is_some_and(|t| t != counted && t != counted.saturating_add(1)),
+                total.is_some_and(|t| {
+                    // No event has less than a token, even where nothing tells how many.
+                    let fewest = if exact { counted } else { self.pieces.len() as u32 };
+                    t < fewest || exact && t > counted.saturating_add(1)
+                }),
                 Oddity::UsageDiffers,
             ),
             (tokens.iter().any(|&n| n > 1), Oddity::SeveralTokensAnEvent),
@@ -362,6 +366,7 @@ impl Fold {
                 self.demand.length == Length::Exactly && total.unwrap_or(counted) < self.demand.max_tokens,
                 Oddity::Short,
             ),
+            (record.output_tokens > self.demand.max_tokens, Oddity::Long),
         ];
         found.into_iter().filter(|(is, _)| *is).map(|(_, oddity)| oddity).collect()
     }

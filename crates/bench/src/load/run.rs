@@ -7,6 +7,7 @@ use garrison_tokenizer::Tokenizer;
 use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::attempt::{Answered, Job, Shared, attempt, not_sent};
@@ -185,6 +186,23 @@ impl Asks<'_> {
     }
 }
 
+/// Ctrl-C, heard from when this is made until it is gone; between runs, too.
+pub struct Interrupt(Signal);
+
+impl Interrupt {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// If the system does not let it.
+    pub fn listen() -> Result<Interrupt, RunError> {
+        // Whichever runtime goes on hears signals for all; this one only has to be there now.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(RunError::System)?;
+        let _within = runtime.enter();
+        signal(SignalKind::interrupt()).map(Interrupt).map_err(RunError::System)
+    }
+}
+
 /// Runs `plan` to its end, or until Ctrl-C.
 ///
 /// # Errors
@@ -194,6 +212,7 @@ pub fn run(
     plan: &Plan,
     dataset: &mut dyn Dataset,
     observer: &mut dyn Observer,
+    interrupt: &mut Interrupt,
 ) -> Result<Finished, RunError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers())
@@ -229,7 +248,7 @@ pub fn run(
                 scope.spawn(move || open_loop(run, runtime, asks, schedule, &sender));
             }
         }
-        runtime.block_on(collect(&run, receiver, observer))
+        runtime.block_on(collect(&run, receiver, observer, interrupt))
     });
     runtime.shutdown_background();
     Ok(Finished { records, ending, started: clock.at(0) })
@@ -332,22 +351,18 @@ async fn collect(
     run: &Run,
     mut records: mpsc::Receiver<Answered>,
     observer: &mut dyn Observer,
+    interrupt: &mut Interrupt,
 ) -> (Vec<Record>, Ending) {
     let mut all = Vec::new();
     let mut ending = Ending::Complete;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let interrupt = tokio::signal::ctrl_c();
-    tokio::pin!(interrupt);
     loop {
         tokio::select! {
             biased;
-            result = &mut interrupt, if ending == Ending::Complete => {
-                // Without signals a run goes on to its end.
-                if result.is_ok() {
-                    ending = Ending::Interrupted;
-                    run.stop.send_replace(true);
-                }
+            Some(()) = interrupt.0.recv(), if ending == Ending::Complete => {
+                ending = Ending::Interrupted;
+                run.stop.send_replace(true);
             }
             _ = tick.tick() => {
                 let (ended, whole) = run.phases.progress();
