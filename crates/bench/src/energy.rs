@@ -59,7 +59,8 @@ impl Meter {
             Ok(nvml) => {
                 let (gpus, failed) = gpus(&nvml);
                 let none = || "of GPUs: NVML knows of none".to_owned();
-                let silent_gpus = if gpus.is_empty() { failed.map_or_else(none, refuse) } else { String::new() };
+                let silent_gpus =
+                    if gpus.is_empty() { failed.map_or_else(none, refuse) } else { String::new() };
                 Meter { packages, gpus, nvml: Some(nvml), silent_gpus }
             }
         }
@@ -69,7 +70,8 @@ impl Meter {
     pub(crate) fn read(&self) -> Readings {
         let energy = self.energy();
         let processors = "of processors: no RAPL counter can be read".to_owned();
-        let unknown = [(self.packages.is_empty(), processors), (self.gpus.is_empty(), self.silent_gpus.clone())];
+        let unknown =
+            [(self.packages.is_empty(), processors), (self.gpus.is_empty(), self.silent_gpus.clone())];
         let unknown = unknown.into_iter().filter(|(is, _)| *is).map(|(_, why)| why).collect();
         Readings { energy, unknown }
     }

@@ -82,7 +82,11 @@ impl Session<'_> {
     ///
     /// # Errors
     /// If the system does not give what a run needs.
-    pub fn run<'a>(&self, journal: &'a mut Journal, audience: &'a mut dyn Audience) -> Result<Document, RunError> {
+    pub fn run<'a>(
+        &self,
+        journal: &'a mut Journal,
+        audience: &'a mut dyn Audience,
+    ) -> Result<Document, RunError> {
         let mut document = self.document();
         journal.document(&document);
         let mut around = Around { relay: Relay { journal, audience }, interrupt: Interrupt::listen()? };

@@ -120,6 +120,8 @@ fn conversations_adapters_and_schemas_are_asked() {
         "8",
         "--cool-down",
         "none",
+        "--tokenizer",
+        "garrison-tiny",
         "--json",
         out.to_str().unwrap(),
     ]);
@@ -130,6 +132,7 @@ fn conversations_adapters_and_schemas_are_asked() {
     let asked = |name: &str| records.iter().filter(|r| r["model"] == name).count();
     assert!(asked("tickets") > 0 && asked(&server.model) > 0);
     assert_eq!(document["runs"][0]["summary"]["requests"]["answered"], 16, "two turns each");
+    assert!(document["dataset"].as_str().unwrap().contains("counted with the model's tokenizer"));
 
     let schema = folder.path().join("schema.json");
     std::fs::write(&schema, r#"{"enum": ["leak", "billing"]}"#).unwrap();
@@ -246,7 +249,8 @@ fn the_engine_is_measured_against_its_machine() {
         assert!((0.0001..20.0).contains(&share), "{row}");
         let times: Vec<f64> =
             row["tokens_per_second"].as_array().unwrap().iter().map(|t| t.as_f64().unwrap()).collect();
-        let (least, most) = (times.iter().copied().fold(f64::MAX, f64::min), times.iter().copied().fold(0.0, f64::max));
+        let (least, most) =
+            (times.iter().copied().fold(f64::MAX, f64::min), times.iter().copied().fold(0.0, f64::max));
         let of_mean = |what: &str| row["mean"][what].as_f64().unwrap();
         assert_eq!(times.len(), 5);
         assert!((of_mean("value") - times.iter().sum::<f64>() / 5.0).abs() < 1e-6 * most, "{row}");

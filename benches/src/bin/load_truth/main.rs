@@ -7,8 +7,7 @@
 //! than planned the server wrote, so that what is the server's and what is the harness' can be told apart. The
 //! second has what is reported beside the server's truth.
 //!
-//! The server has the first processor to itself and the harness the last, so that neither waits for the other's turn
-//! to end.
+//! The server stays on the first processor, and the harness goes where the system puts it.
 
 mod server;
 
@@ -20,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use garrison_bench::dataset::{Lengths, Material, Models, Synthetic};
 use garrison_bench::load::{
-    Arrivals, CoolDown, Endpoint, Extent, Interrupt, Limits, Load, Observer, Plan, Progress, Target, Tokens, Workload,
-    run,
+    Arrivals, CoolDown, Endpoint, Extent, Interrupt, Limits, Load, Observer, Plan, Progress, Target, Tokens,
+    Workload, run,
 };
 use garrison_bench::{Distribution, Goals, Record, Summary};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -56,9 +55,8 @@ fn main() -> Fallible<()> {
         }
     }
     let allowed = sched_getaffinity(Pid::from_raw(0))?;
-    let mut cpus = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false));
-    let first = cpus.next().ok_or("no processor")?;
-    pin(cpus.last().unwrap_or(first))?;
+    let first = (0..CpuSet::count()).find(|&cpu| allowed.is_set(cpu).unwrap_or(false));
+    let first = first.ok_or("no processor")?;
     let mut runs = Vec::new();
     for &streams in &options.streams {
         runs.push(measure(Pace { streams, rate: options.rate, tokens: options.tokens }, first)?);
@@ -124,7 +122,10 @@ fn measure(pace: Pace, server_cpu: usize) -> Fallible<Measured> {
     let minute = Duration::from_secs(60);
     let plan = Plan {
         // As many at once as there are streams, unless answers are shorter than this takes.
-        load: Load::Open { rate: pace.streams as f64 / server::BEGINNING.as_secs_f64(), arrivals: Arrivals::Constant },
+        load: Load::Open {
+            rate: pace.streams as f64 / server::BEGINNING.as_secs_f64(),
+            arrivals: Arrivals::Constant,
+        },
         extent: Extent::Requests(pace.streams),
         warm_up: 0,
         cool_down: CoolDown::None,
@@ -205,7 +206,9 @@ fn quantiles<const N: usize>(values: &[i64], qs: [f64; N]) -> [f64; N] {
 }
 
 fn added(runs: &[Measured]) {
-    println!("| streams | | tokens | p50 | p90 | p99 | p99.9 | max | read together | cores | others' cores |");
+    println!(
+        "| streams | | tokens | p50 | p90 | p99 | p99.9 | max | read together | cores | others' cores |"
+    );
     println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for run in runs {
         let together = format!("{:.3}%", run.summary.merged_share.unwrap_or(0.0) * 100.0);

@@ -187,7 +187,9 @@ async fn follow(shared: &Shared<'_>, body: &Bytes, fold: &mut Fold, due: Instant
     };
     let mut answer = match answer {
         Ok(answer) => answer,
-        Err(e @ (ClientError::Connect(_) | ClientError::Untrusted(_) | ClientError::NotTls(_))) => return Failure(Outcome::Unreachable, e.to_string()),
+        Err(e @ (ClientError::Connect(_) | ClientError::Untrusted(_) | ClientError::NotTls(_))) => {
+            return Failure(Outcome::Unreachable, e.to_string());
+        }
         Err(e) => return Failure(Outcome::BrokeOff, e.to_string()),
     };
     if answer.status != 200 || !answer.content_type.starts_with("text/event-stream") {

@@ -45,7 +45,8 @@ mod tests {
         make_room(900);
         assert!(size() >= 900, "{}", size());
         assert!(open() <= before + 20, "it is left empty"); // other tests open files, too
-        let (soft, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
+        let (soft, hard) =
+            nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
         assert!(soft >= 900.min(hard));
     }
 }

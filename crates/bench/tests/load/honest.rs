@@ -141,7 +141,10 @@ fn events_of_one_packet_are_told_as_such() {
         });
         let (finished, summary) = measure(&server, &plan(Load::Closed { concurrency: 2 }, 6), 40);
         let record = &finished.records[0];
-        assert_eq!((record.counted_by, &record.oddities[..]), (CountedBy::Events, &[Oddity::SeveralEventsARead][..]));
+        assert_eq!(
+            (record.counted_by, &record.oddities[..]),
+            (CountedBy::Events, &[Oddity::SeveralEventsARead][..])
+        );
         let itl = summary.itl_ms.unwrap();
         assert_eq!(itl.n, 6 * 39);
         close("p50", itl.p50.value, 0.0)?;

@@ -1,5 +1,6 @@
 //! Servers at https://: what is measured is the same, and whom one does not trust one does not measure.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,7 +90,11 @@ fn a_server_behind_tls_is_measured_as_itself() {
         agrees("itl", summary.itl_ms, between)?;
         // A handshake comes before a new connection's first request, and is in its latency.
         let (found, truth) = (summary.ttft_ms.unwrap(), first.iter().sum::<f64>() / first.len() as f64);
-        if (0.0..5.0).contains(&(found.mean.value - truth)) { Ok(()) } else { Err(format!("{found:?} {truth}")) }
+        if (0.0..5.0).contains(&(found.mean.value - truth)) {
+            Ok(())
+        } else {
+            Err(format!("{found:?} {truth}"))
+        }
     });
 }
 
@@ -97,16 +102,24 @@ fn a_server_behind_tls_is_measured_as_itself() {
 #[test]
 fn certificates_that_are_not_trusted_are_named() {
     let server = server(|_, _| Script::healthy(ms(1), ms(1), 2));
-    let (papers, others, misnamed) = (Papers::of("127.0.0.1"), Papers::of("127.0.0.1"), Papers::of("h.example"));
+    let (papers, others, misnamed) =
+        (Papers::of("127.0.0.1"), Papers::of("127.0.0.1"), Papers::of("h.example"));
     let url = papers.before(&server);
-    let trusting = |url: &str, papers: &Papers| Target::new(url, "").unwrap().trusting(&papers.authority()).unwrap();
+    let trusting =
+        |url: &str, papers: &Papers| Target::new(url, "").unwrap().trusting(&papers.authority()).unwrap();
     let misnamed_url = misnamed.before(&server);
-    let plain = server.url.replace("http:", "https:");
+    let plain = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let plain_url = format!("https://{}", plain.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut tcp in plain.incoming().flatten() {
+            let _ = tcp.read(&mut [0; 1024]).and_then(|_| tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+        }
+    });
     for (target, wanted) in [
         (Target::new(&url, "").unwrap(), "nobody who is trusted has signed it"),
         (trusting(&url, &others), "nobody who is trusted has signed it"),
         (trusting(&misnamed_url, &misnamed), "it is for another name"),
-        (Target::new(&plain, "").unwrap(), "not TLS"),
+        (Target::new(&plain_url, "").unwrap(), "not TLS"),
     ] {
         let asked = Info::new(&target).unwrap().first_model().unwrap_err();
         assert!(asked.to_string().contains(wanted), "{asked}");

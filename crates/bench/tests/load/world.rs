@@ -6,7 +6,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use garrison_bench::dataset::{Dataset, Lengths, Material, Models, Synthetic};
-use garrison_bench::load::{CoolDown, Endpoint, Extent, Finished, Interrupt, Limits, Load, Observer, Plan, Progress, Target, Tokens, Workload, run};
+use garrison_bench::load::{
+    CoolDown, Endpoint, Extent, Finished, Interrupt, Limits, Load, Observer, Plan, Progress, Target, Tokens,
+    Workload, run,
+};
 use garrison_bench::{Goals, Record, Summary};
 use garrison_testkit::fake_server::{FakeServer, Script};
 use serde_json::{Map, Value};
@@ -65,7 +68,8 @@ pub(crate) fn measure(server: &FakeServer, plan: &Plan, tokens: u32) -> (Finishe
 
 /// The same, with another way to the server.
 pub(crate) fn measure_at(workload: &Workload, plan: &Plan, tokens: u32) -> (Finished, Summary) {
-    let finished = run(workload, plan, &mut asks(tokens), &mut Deaf, &mut Interrupt::listen().unwrap()).unwrap();
+    let finished =
+        run(workload, plan, &mut asks(tokens), &mut Deaf, &mut Interrupt::listen().unwrap()).unwrap();
     let summary = Summary::new(&finished.records, Goals::default());
     (finished, summary)
 }

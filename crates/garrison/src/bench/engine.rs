@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use garrison_bench::{Completeness, Machine};
 use garrison_bench::engine::{EngineDocument, EngineRun, Kind, Limits, Plan, Row, SCHEMA, Work};
+use garrison_bench::{Completeness, Machine};
 use garrison_device::{BLOCK_SIZE, Device, KvShape};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_model::{Model, ModelSummary};

@@ -94,7 +94,9 @@ fn workload(flags: &ServeFlags, url: &str, endpoint: Endpoint, tokens: &Tokens) 
         None => {
             let first = Info::new(&target).and_then(|info| info.first_model());
             Models::one(first.map_err(|e| match e {
-                InfoError::Untrusted { .. } => Fault::failed(format!("{e}; --ca-file FILE trusts another authority")),
+                InfoError::Untrusted { .. } => {
+                    Fault::failed(format!("{e}; --ca-file FILE trusts another authority"))
+                }
                 e => Fault::failed(e.to_string()),
             })?)
         }
