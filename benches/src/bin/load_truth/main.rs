@@ -85,8 +85,8 @@ struct Measured {
     first: Vec<i64>,
     /// Between writes, of every token but the first ones.
     between: Vec<i64>,
-    /// Cores that the harness, the server, and everything else on the machine took.
-    cores: [f64; 3],
+    /// Cores that the harness and the server took.
+    cores: [f64; 2],
 }
 
 /// Keeps stamps by the request's number, which the server tells as the prompt's tokens.
@@ -146,10 +146,10 @@ fn measure(pace: Pace, server_cpu: usize) -> Fallible<Measured> {
         return Err(format!("not all were answered: {:?}", summary.failures).into());
     }
     let started = server::shared_clock(finished.started)?;
-    let [harness, server, all] = [0, 1, 2].map(|i| (after[i] - before[i]) / wall);
+    let cores = [0, 1].map(|i| (after[i] - before[i]) / wall);
     let mut measured = Measured {
         summary,
-        cores: [harness, server, all - harness - server],
+        cores,
         added: Vec::new(),
         late: Vec::new(),
         first: Vec::new(),
@@ -177,19 +177,14 @@ impl Measured {
     }
 }
 
-/// Processor time of this process, of `child` and of the whole machine so far, in seconds.
-fn cores_of(child: &Child) -> Fallible<[f64; 3]> {
+/// Processor time of this process and of `child` so far, in seconds.
+fn cores_of(child: &Child) -> Fallible<[f64; 2]> {
     let of = |id: String| -> Fallible<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
         let fields: Vec<&str> = stat.rsplit_once(')').ok_or("no stat")?.1.split_whitespace().collect();
         Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / 100.0)
     };
-    let machine = std::fs::read_to_string("/proc/stat")?;
-    let ticks = machine.lines().next().into_iter().flat_map(|l| l.split_whitespace().skip(1));
-    let ticks: Vec<f64> = ticks.map(str::parse).collect::<Result<_, _>>()?;
-    // All but idle and waiting for disks.
-    let busy: f64 = ticks.iter().enumerate().filter(|(i, _)| !matches!(i, 3 | 4 | 8..)).map(|(_, t)| t).sum();
-    Ok([of("self".to_owned())?, of(child.id().to_string())?, busy / 100.0])
+    Ok([of("self".to_owned())?, of(child.id().to_string())?])
 }
 
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 1.0];
@@ -206,20 +201,18 @@ fn quantiles<const N: usize>(values: &[i64], qs: [f64; N]) -> [f64; N] {
 }
 
 fn added(runs: &[Measured]) {
-    println!(
-        "| streams | | tokens | p50 | p90 | p99 | p99.9 | max | read together | cores | others' cores |"
-    );
-    println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| streams | | tokens | p50 | p90 | p99 | p99.9 | max | read together | cores |");
+    println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for run in runs {
         let together = format!("{:.3}%", run.summary.merged_share.unwrap_or(0.0) * 100.0);
         let rows = [
-            ("stamp after the write, µs", &run.added, together, run.cores[0], format!("{:.2}", run.cores[2])),
-            ("write after the plan, µs", &run.late, String::new(), run.cores[1], String::new()),
+            ("stamp after the write, µs", &run.added, together, run.cores[0]),
+            ("write after the plan, µs", &run.late, String::new(), run.cores[1]),
         ];
-        for (name, values, together, cores, others) in rows {
+        for (name, values, together, cores) in rows {
             let told = quantiles(values, QUANTILES).map(|nanos| format!("{:.0}", nanos / 1e3)).join(" | ");
             println!(
-                "| {} | {name} | {} | {told} | {together} | {cores:.2} | {others} |",
+                "| {} | {name} | {} | {told} | {together} | {cores:.2} |",
                 run.pace.streams,
                 values.len()
             );
