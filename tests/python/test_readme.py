@@ -39,7 +39,7 @@ def test_curl_examples_answer(adapted, command):
 
 # Those that need no other server and no file, and take seconds.
 BENCH = [line for b in blocks() for line in b.splitlines()
-         if line.startswith("garrison bench serve") and not re.search("--vs|--dataset|--search", line)]
+         if line.startswith("garrison bench serve") and not re.search("--vs|--dataset|--search|--ca-file", line)]
 
 
 def test_there_are_bench_examples():

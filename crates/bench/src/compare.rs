@@ -336,6 +336,8 @@ mod tests {
             e2e_ms: Some(100.0),
             tpot_ms: None,
             stall_ms: None,
+            merged_tokens: 0,
+            unread_ms: 0.0,
             itl,
             counted_by: CountedBy::Guess,
             output_tokens: tokens,

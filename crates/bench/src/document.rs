@@ -88,6 +88,9 @@ pub struct Run {
     /// What counters of energy said.
     #[serde(default)]
     pub energy: Vec<Energy>,
+    /// Which counters said nothing, and why.
+    #[serde(default)]
+    pub energy_unknown: Vec<String>,
     /// The figures.
     pub summary: Summary,
     /// `[seconds]`
@@ -115,6 +118,7 @@ impl Run {
             window_ms: None,
             harness_cores: None,
             energy: Vec::new(),
+            energy_unknown: Vec::new(),
             summary: Summary::new(&[], Goals::default()),
             series: Vec::new(),
             records: Vec::new(),
@@ -162,6 +166,13 @@ impl DocumentError {
     }
 }
 
+/// Writes a file so that a reader finds the old one or the new one, never a part.
+pub(crate) fn write_at_once(path: &Path, bytes: &[u8]) -> Result<(), DocumentError> {
+    let beside = path.with_added_extension("new");
+    let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
+    written.map_err(|e| DocumentError::new(path, e))
+}
+
 impl Document {
     /// Notes how the last run ended.
     pub(crate) fn ends(&mut self, ending: Ending) {
@@ -175,10 +186,8 @@ impl Document {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), DocumentError> {
-        let refuse = |e: &dyn ToString| DocumentError::new(path, e.to_string());
-        let json = serde_json::to_vec(self).map_err(|e| refuse(&e))?;
-        let beside = path.with_added_extension("new");
-        std::fs::write(&beside, json).and_then(|()| std::fs::rename(&beside, path)).map_err(|e| refuse(&e))
+        let json = serde_json::to_vec(self).map_err(|e| DocumentError::new(path, e))?;
+        write_at_once(path, &json)
     }
 
     /// Reads a result file, or what a killed run left of one.

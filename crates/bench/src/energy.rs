@@ -1,10 +1,12 @@
 //! Energy that the machine's own counters tell: processors' through RAPL, NVIDIA GPUs' through NVML.
 //!
-//! It is the whole machine's and not the server's, and means something only where the server is on it.
+//! It is the whole machine's and not the server's, and means something only where the server is on it. NVML is
+//! looked for when a run begins, so this program needs neither a GPU nor a driver; a report without energy says why.
 
 use std::path::{Path, PathBuf};
 
 use nvml_wrapper::Nvml;
+use nvml_wrapper::error::NvmlError;
 use serde::{Deserialize, Serialize};
 
 /// Where Linux shows RAPL.
@@ -33,21 +35,48 @@ pub struct Meter {
     /// Index, and millijoules so far.
     gpus: Vec<(u32, u64)>,
     nvml: Option<Nvml>,
+    /// Why GPUs say nothing, if they do not.
+    silent_gpus: String,
+}
+
+/// What was used, or why nobody knows.
+pub(crate) struct Readings {
+    pub(crate) energy: Vec<Energy>,
+    /// A sentence for each kind of counter that says nothing.
+    pub(crate) unknown: Vec<String>,
 }
 
 impl Meter {
     /// Reads all counters that this process may read; often there are none.
     pub fn start() -> Meter {
-        let nvml = Nvml::init().ok();
-        let read = |nvml: &Nvml, i| Some((i, nvml.device_by_index(i).ok()?.total_energy_consumption().ok()?));
-        let gpus = nvml.as_ref().map_or_else(Vec::new, |nvml| {
-            (0..nvml.device_count().unwrap_or(0)).filter_map(|i| read(nvml, i)).collect()
-        });
-        Meter { packages: packages(Path::new(POWERCAP)), gpus, nvml }
+        let packages = packages(Path::new(POWERCAP));
+        let refuse = |e: NvmlError| match e {
+            NvmlError::LibloadingError(e) => format!("of GPUs: NVML cannot be loaded ({e})"),
+            e => format!("of GPUs: NVML says {e}"),
+        };
+        match Nvml::init() {
+            Err(e) => Meter { packages, gpus: Vec::new(), nvml: None, silent_gpus: refuse(e) },
+            Ok(nvml) => {
+                let (gpus, failed) = gpus(&nvml);
+                let none = || "of GPUs: NVML knows of none".to_owned();
+                let silent_gpus =
+                    if gpus.is_empty() { failed.map_or_else(none, refuse) } else { String::new() };
+                Meter { packages, gpus, nvml: Some(nvml), silent_gpus }
+            }
+        }
     }
 
     /// What was used since then.
-    pub fn read(&self) -> Vec<Energy> {
+    pub(crate) fn read(&self) -> Readings {
+        let energy = self.energy();
+        let processors = "of processors: no RAPL counter can be read".to_owned();
+        let unknown =
+            [(self.packages.is_empty(), processors), (self.gpus.is_empty(), self.silent_gpus.clone())];
+        let unknown = unknown.into_iter().filter(|(is, _)| *is).map(|(_, why)| why).collect();
+        Readings { energy, unknown }
+    }
+
+    fn energy(&self) -> Vec<Energy> {
         let of_packages = self.packages.iter().filter_map(|package| {
             let now = number(&package.counter)?;
             let whole = if now >= package.begin { now } else { now.checked_add(package.range)? };
@@ -62,6 +91,23 @@ impl Meter {
         });
         of_packages.chain(of_gpus).collect()
     }
+}
+
+/// GPUs that count their energy, and why the last that does not does not.
+fn gpus(nvml: &Nvml) -> (Vec<(u32, u64)>, Option<NvmlError>) {
+    let read = |i| nvml.device_by_index(i)?.total_energy_consumption();
+    let (mut gpus, mut failed) = (Vec::new(), None);
+    let count = nvml.device_count().unwrap_or_else(|e| {
+        failed = Some(e);
+        0
+    });
+    for i in 0..count {
+        match read(i) {
+            Ok(millijoules) => gpus.push((i, millijoules)),
+            Err(e) => failed = Some(e),
+        }
+    }
+    (gpus, failed)
 }
 
 fn number(path: &Path) -> Option<u64> {
@@ -102,11 +148,13 @@ mod tests {
         put("intel-rapl:0", "package-0", 5_000_000);
         put("intel-rapl:0:0", "core", 1_000_000);
         put("intel-rapl:1", "package-1", 999_000_000);
-        let meter = Meter { packages: packages(root.path()), gpus: Vec::new(), nvml: None };
+        let packages = packages(root.path());
+        let meter = Meter { packages, gpus: Vec::new(), nvml: None, silent_gpus: "of GPUs: none".to_owned() };
         put("intel-rapl:0", "package-0", 7_500_000);
         put("intel-rapl:0:0", "core", 9_000_000);
         put("intel-rapl:1", "package-1", 2_000_000);
-        let mut read = meter.read();
+        let Readings { energy: mut read, unknown } = meter.read();
+        assert_eq!(unknown, ["of GPUs: none"]);
         read.sort_by(|a, b| a.source.cmp(&b.source));
         let read: Vec<_> = read.iter().map(|e| (e.source.as_str(), e.joules)).collect();
         assert_eq!(read, [("package-0", 2.5), ("package-1", 3.0)]);

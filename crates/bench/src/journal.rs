@@ -42,6 +42,7 @@ impl Journal {
 
     pub(crate) fn document(&mut self, document: &Document) {
         self.line(&Line::<_, (), ()>::Document(document));
+        self.flush();
     }
 
     pub(crate) fn run(&mut self, run: &Run) {

@@ -83,6 +83,10 @@ pub enum Oddity {
     UsageDiffers,
     /// Events that carry several tokens.
     SeveralTokensAnEvent,
+    /// Events of several tokens that were read together, as one packet or as packets that were merged.
+    SeveralEventsARead,
+    /// All tokens in one read, so that nothing is known of the times between them.
+    AtOnce,
     /// Events that carry nothing.
     EmptyEvents,
     /// No `[DONE]` at the end.
@@ -91,6 +95,8 @@ pub enum Oddity {
     NoFinishReason,
     /// Fewer tokens than were demanded.
     Short,
+    /// More tokens than were asked for, or so the server says.
+    Long,
 }
 
 impl Oddity {
@@ -100,9 +106,12 @@ impl Oddity {
             Oddity::NoUsage => "no usage: tokens are counted by the harness",
             Oddity::UsageDiffers => "usage differs from the tokens in the events",
             Oddity::SeveralTokensAnEvent => "events with several tokens",
+            Oddity::SeveralEventsARead => "tokens read together, whose times are upper bounds",
+            Oddity::AtOnce => "all tokens at once: no time between them is known",
             Oddity::EmptyEvents => "events without content",
             Oddity::NoDone => "no [DONE] at the end",
             Oddity::NoFinishReason => "no finish reason",
+            Oddity::Long => "more tokens than asked for",
             Oddity::Short => "fewer tokens than demanded",
         }
     }
@@ -166,7 +175,14 @@ pub struct Record {
     pub tpot_ms: Option<f64>,
     /// The longest wait between two events with tokens.
     pub stall_ms: Option<f64>,
-    /// Times between tokens.
+    /// Tokens that were read together with later ones: of their times only the latest possible is known, and the
+    /// times between them are told as 0.
+    #[serde(default)]
+    pub merged_tokens: u32,
+    /// The longest that anything of the answer lay before the harness read it.
+    #[serde(default)]
+    pub unread_ms: f64,
+    /// Times between tokens; none of an answer that came in one read.
     pub itl: Gaps,
     /// How events' tokens were counted.
     pub counted_by: CountedBy,

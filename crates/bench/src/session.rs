@@ -1,13 +1,15 @@
 //! Several runs that belong together: a ramp of loads, a search for the highest rate, two servers in turn.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::Dataset;
 use crate::document::{Completeness, Document, Machine, Run, SCHEMA, Server};
-use crate::energy::Meter;
+use crate::energy::{Meter, Readings};
 use crate::journal::Journal;
 use crate::load::{
-    Arrivals, Finished, Load, Observer, Plan, Progress, PulseReading, RunError, Workload, run,
+    Arrivals, Finished, Interrupt, Load, Observer, Plan, Progress, PulseReading, RunError, Workload, run,
 };
 use crate::record::Record;
 use crate::summary::{Goals, Summary};
@@ -23,6 +25,8 @@ pub enum Loads {
         rate: f64,
         /// Their scatter.
         arrivals: Arrivals,
+        /// How long each is held, at least: a few requests at a high rate are over before a server is behind.
+        at_least: Duration,
     },
 }
 
@@ -33,6 +37,9 @@ pub struct Found {
     pub highest_rate: f64,
     /// The lowest rate that did not, if any was tried.
     pub lowest_failing: Option<f64>,
+    /// How long each rate was held, at least, in seconds.
+    #[serde(default)]
+    pub held_seconds: f64,
 }
 
 /// A search ends when the rates that keep to the goals and that do not are this close,
@@ -75,9 +82,14 @@ impl Session<'_> {
     ///
     /// # Errors
     /// If the system does not give what a run needs.
-    pub fn run(&self, journal: &mut Journal, audience: &mut dyn Audience) -> Result<Document, RunError> {
+    pub fn run<'a>(
+        &self,
+        journal: &'a mut Journal,
+        audience: &'a mut dyn Audience,
+    ) -> Result<Document, RunError> {
         let mut document = self.document();
         journal.document(&document);
+        let mut around = Around { relay: Relay { journal, audience }, interrupt: Interrupt::listen()? };
         match &self.loads {
             Loads::Steps(loads) => {
                 'all: for round in 0..self.rounds {
@@ -90,7 +102,8 @@ impl Session<'_> {
                         for server in turns {
                             let seed = self.seed.wrapping_add(1000 * round as u64).wrapping_add(step as u64);
                             let begun = Run::begin(server, round, *load, seed);
-                            self.one(begun, &mut document, journal, audience)?;
+                            let plan = (self.plan)(begun.load, begun.seed);
+                            self.one(begun, &plan, &mut document, &mut around)?;
                             if document.completeness != Completeness::Complete {
                                 break 'all;
                             }
@@ -98,8 +111,9 @@ impl Session<'_> {
                     }
                 }
             }
-            Loads::Search { rate, arrivals } => {
-                document.search = Some(self.search((*rate, *arrivals), &mut document, journal, audience)?);
+            Loads::Search { rate, arrivals, at_least } => {
+                let shape = (*rate, *arrivals, *at_least);
+                document.search = Some(self.search(shape, &mut document, &mut around)?);
             }
         }
         Ok(document)
@@ -131,26 +145,25 @@ impl Session<'_> {
     fn one(
         &self,
         mut begun: Run,
+        plan: &Plan,
         document: &mut Document,
-        journal: &mut Journal,
-        audience: &mut dyn Audience,
+        around: &mut Around<'_>,
     ) -> Result<(), RunError> {
-        audience.begins(&begun, &document.servers[begun.server]);
-        journal.run(&begun);
-        let plan = (self.plan)(begun.load, begun.seed);
+        let Around { relay, interrupt } = around;
+        relay.audience.begins(&begun, &document.servers[begun.server]);
+        relay.journal.run(&begun);
         let mut dataset = (self.dataset)(begun.seed);
         let meter = Meter::start();
         let (cpu, wall) = (cpu_seconds(), std::time::Instant::now());
-        let mut relay = Relay { journal, audience };
-        let Finished { records, ending } =
-            run(&self.servers[begun.server], &plan, dataset.as_mut(), &mut relay)?;
-        begun.energy = meter.read();
+        let Finished { records, ending, .. } =
+            run(&self.servers[begun.server], plan, dataset.as_mut(), relay, interrupt)?;
+        Readings { energy: begun.energy, unknown: begun.energy_unknown } = meter.read();
         let used = cpu.zip(cpu_seconds()).map(|(before, after)| after - before);
         begun.harness_cores = used.map(|used| used / wall.elapsed().as_secs_f64());
         begun.records = records;
         begun.sum_up(self.goals);
         document.ends(ending);
-        audience.ends(&begun);
+        around.relay.audience.ends(&begun);
         document.runs.push(begun);
         Ok(())
     }
@@ -158,16 +171,18 @@ impl Session<'_> {
     /// Doubles the rate until the goals are missed, then halves the distance, by ratio.
     fn search(
         &self,
-        (mut rate, arrivals): (f64, Arrivals),
+        (mut rate, arrivals, at_least): (f64, Arrivals, Duration),
         document: &mut Document,
-        journal: &mut Journal,
-        audience: &mut dyn Audience,
+        around: &mut Around<'_>,
     ) -> Result<Found, RunError> {
-        let mut found = Found { highest_rate: 0.0, lowest_failing: None };
+        let held_seconds = at_least.as_secs_f64();
+        let mut found = Found { highest_rate: 0.0, lowest_failing: None, held_seconds };
         for probe in 0..MOST_PROBES {
             let load = Load::Open { rate, arrivals };
             let begun = Run::begin(0, 0, load, self.seed.wrapping_add(probe as u64));
-            self.one(begun, document, journal, audience)?;
+            let mut plan = (self.plan)(load, begun.seed);
+            plan.extent = plan.extent.at_least(at_least, rate);
+            self.one(begun, &plan, document, around)?;
             let met = document.runs.last().is_some_and(|r| keeps_to(&r.summary, self.goals));
             if document.completeness != Completeness::Complete {
                 break;
@@ -205,6 +220,12 @@ fn keeps_to(summary: &Summary, goals: Goals) -> bool {
         && within(goals.e2e_ms, &summary.e2e_ms)
 }
 
+/// What all runs of a session have in common.
+struct Around<'a> {
+    relay: Relay<'a>,
+    interrupt: Interrupt,
+}
+
 /// Between a run and those who hear of it.
 struct Relay<'a> {
     journal: &'a mut Journal,
@@ -212,7 +233,7 @@ struct Relay<'a> {
 }
 
 impl Observer for Relay<'_> {
-    fn record(&mut self, record: &Record) {
+    fn record(&mut self, record: &Record, _: &[u64]) {
         self.journal.record(record);
     }
 

@@ -98,6 +98,13 @@ pub struct Summary {
     pub queue_ms: Option<Distribution>,
     /// How late the harness began with requests: not part of any figure's meaning, but of its trust.
     pub harness_late_ms: Option<Distribution>,
+    /// The longest that anything of an answer lay before the harness read it.
+    #[serde(default)]
+    pub unread_ms: Option<Distribution>,
+    /// Share of tokens that were read together with later ones, so that only the latest possible times of them are
+    /// known. The times between them are told as 0: means are right, percentiles may not be.
+    #[serde(default)]
+    pub merged_share: Option<f64>,
     /// Tokens generated a second.
     pub output_tokens_per_second: Option<Figure>,
     /// Tokens of the prompts of completed answers, a second.
@@ -164,6 +171,8 @@ impl Summary {
             stall_ms: over(&answered, &|r| r.stall_ms),
             queue_ms: over(&answered, &|r| r.queue_ms),
             harness_late_ms: over(&measured, &|r| Some((r.started_ms - r.scheduled_ms).max(0.0))),
+            unread_ms: over(&answered, &|r| Some(r.unread_ms)),
+            merged_share: share(|r| Some(r.merged_tokens), |r| Some(r.output_tokens)),
             output_tokens_per_second: rates.figure(|s| s.tokens),
             prompt_tokens_per_second: rates.figure(|s| s.prompt_tokens),
             total_tokens_per_second: rates.figure(|s| s.tokens + s.prompt_tokens),

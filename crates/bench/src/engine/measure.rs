@@ -78,7 +78,7 @@ impl<'a, D: Ops> EngineRun<'a, D> {
         })
     }
 
-    /// Measures every row, telling each to `show` when it is done.
+    /// Measures every row, giving each to `take` when it is done.
     ///
     /// # Errors
     /// If the device fails.
@@ -86,26 +86,23 @@ impl<'a, D: Ops> EngineRun<'a, D> {
         &mut self,
         work: &Work,
         limits: &Limits,
-        mut show: impl FnMut(&Row),
-    ) -> Result<Vec<Row>, DeviceError> {
+        mut take: impl FnMut(Row),
+    ) -> Result<(), DeviceError> {
         let plan = self.plan.clone();
         let few = 32.min(plan.step_tokens).min(plan.context());
         self.forward(&[(0, few, 0)])?; // warm up, within the room that there is
-        let mut rows = Vec::new();
         for &depth in &plan.depths {
             for &batch in &plan.batches {
                 self.fill(batch, depth)?;
                 for &prompt in &plan.prompts {
-                    rows.push(self.row(Kind::Prefill, (batch, prompt, depth), work, limits)?);
-                    rows.iter().last().into_iter().for_each(&mut show);
+                    take(self.row(Kind::Prefill, (batch, prompt, depth), work, limits)?);
                 }
                 if plan.generated > 0 {
-                    rows.push(self.row(Kind::Decode, (batch, plan.generated, depth), work, limits)?);
-                    rows.iter().last().into_iter().for_each(&mut show);
+                    take(self.row(Kind::Decode, (batch, plan.generated, depth), work, limits)?);
                 }
             }
         }
-        Ok(rows)
+        Ok(())
     }
 
     /// Brings `batch` sequences to `depth`.
@@ -137,9 +134,7 @@ impl<'a, D: Ops> EngineRun<'a, D> {
             }
             tokens_per_second.push((batch * tokens) as f64 / started.elapsed().as_secs_f64());
         }
-        let mut row = Row { kind, batch, tokens, depth, tokens_per_second, need, share_of_limit: 0.0 };
-        row.share_of_limit = need.seconds(limits) * row.best() / (batch * tokens) as f64;
-        Ok(row)
+        Ok(Row::new((kind, batch, tokens, depth), tokens_per_second, need, limits))
     }
 
     /// Steps that read `tokens` of each sequence after `depth`: one sequence after the other, in chunks.

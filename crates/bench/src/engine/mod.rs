@@ -4,6 +4,8 @@
 //! Key decision: the limits are measured in the same run, and what a row needs (bytes to read, operations)
 //! is counted from the model's shape. So a percentage means the same on every machine, and a slow machine is
 //! not a slow engine. A model that fits into the processor's caches can be faster than memory allows.
+//!
+//! The result file's schema is `schema/engine-1.json` beside this crate's sources.
 
 mod count;
 mod measure;
@@ -16,8 +18,9 @@ use serde::{Deserialize, Serialize};
 pub use count::{Limits, Need, Work};
 pub use measure::{EngineRun, Plan};
 
-use crate::document::{DocumentError, Machine};
-use crate::report::number;
+use crate::document::{Completeness, DocumentError, Machine, write_at_once};
+use crate::figure::{Distribution, Figure};
+use crate::report::{number, span};
 
 /// Names the format and its version.
 pub const SCHEMA: &str = "garrison-bench-engine/1";
@@ -45,6 +48,8 @@ pub struct Row {
     pub depth: usize,
     /// `[repetitions]` tokens per second.
     pub tokens_per_second: Vec<f64>,
+    /// Their mean, with an interval from five repetitions on.
+    pub mean: Figure,
     /// What it needs.
     pub need: Need,
     /// Share of the machine's limit that the best repetition reached.
@@ -52,6 +57,18 @@ pub struct Row {
 }
 
 impl Row {
+    fn new(
+        (kind, batch, tokens, depth): (Kind, usize, usize, usize),
+        tokens_per_second: Vec<f64>,
+        need: Need,
+        limits: &Limits,
+    ) -> Row {
+        let mean = Distribution::of(tokens_per_second.clone()).map_or(Figure::bare(0.0), |d| d.mean);
+        let mut row = Row { kind, batch, tokens, depth, tokens_per_second, mean, need, share_of_limit: 0.0 };
+        row.share_of_limit = need.seconds(limits) * row.best() / (batch * tokens) as f64;
+        row
+    }
+
     /// The best repetition: others only ever slow it down.
     pub fn best(&self) -> f64 {
         self.tokens_per_second.iter().copied().fold(0.0, f64::max)
@@ -77,18 +94,21 @@ pub struct EngineDocument {
     pub peak_resident_bytes: u64,
     /// What the machine can do, measured in this run.
     pub limits: Limits,
+    /// Whether all rows that were planned are there: while they are measured it says killed, which is what it is if
+    /// nobody writes the file again.
+    pub completeness: Completeness,
     /// The rows.
     pub rows: Vec<Row>,
 }
 
 impl EngineDocument {
-    /// Writes it as JSON.
+    /// Writes it as JSON, at once.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), DocumentError> {
         let json = serde_json::to_vec_pretty(self).map_err(|e| DocumentError::new(path, e))?;
-        std::fs::write(path, json).map_err(|e| DocumentError::new(path, e))
+        write_at_once(path, &json)
     }
 
     /// As Markdown.
@@ -115,22 +135,23 @@ impl EngineDocument {
             self.load_seconds,
             self.peak_resident_bytes as f64 / 1e9
         )?;
-        writeln!(out, "| | batch | tokens | depth | tokens/s | median | GB | Gop | bound by | % of limit |")?;
-        writeln!(out, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: |")?;
+        writeln!(
+            out,
+            "| | batch | tokens | depth | tokens/s, best | mean | 95% interval | GB | Gop | bound by | % of limit |"
+        )?;
+        writeln!(out, "| --- | ---: | ---: | ---: | ---: | ---: | :---: | ---: | ---: | --- | ---: |")?;
         for row in &self.rows {
-            let mut sorted = row.tokens_per_second.clone();
-            sorted.sort_by(f64::total_cmp);
-            let median = crate::stats::quantile(&sorted, 0.5).unwrap_or(0.0);
             let bound = if row.need.is_bound_by_reading(&self.limits) { "reading" } else { "computing" };
             writeln!(
                 out,
-                "| {} | {} | {} | {} | {} | {} | {:.2} | {:.1} | {bound} | {:.0} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {:.2} | {:.1} | {bound} | {:.0} |",
                 if row.kind == Kind::Prefill { "prefill" } else { "decode" },
                 row.batch,
                 row.tokens,
                 row.depth,
                 number(row.best()),
-                number(median),
+                number(row.mean.value),
+                span(&row.mean),
                 row.need.bytes / 1e9,
                 (row.need.int8_ops + row.need.f32_ops) / 1e9,
                 row.share_of_limit * 100.0

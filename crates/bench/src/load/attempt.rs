@@ -10,7 +10,7 @@ use super::client::{Answer, Client, ClientError};
 use super::fold::{Counter, Demand, Failure, Fold, News};
 use super::plan::Limits;
 use super::pulse::Pulse;
-use super::socket::Clock;
+use super::socket::{Clock, Moment};
 use super::sse::Parser;
 use super::target::Endpoint;
 use crate::dataset::{Conversation, Prompt, Turn};
@@ -110,14 +110,21 @@ fn prompt(conversation: &Conversation, turn: usize, said: &[String]) -> Value {
     json!(whole)
 }
 
-/// Sends a job and follows its answer. Gives the record and what was said.
+/// What became of one request.
+pub(crate) struct Answered {
+    pub(crate) record: Record,
+    /// `[events with tokens]` when each came.
+    pub(crate) arrivals: Vec<u64>,
+}
+
+/// Sends a job and follows its answer. Gives what became of it, and what was said.
 pub(crate) async fn attempt(
     shared: &Shared<'_>,
     job: Job,
     scheduled: u64,
     window: impl Fn() -> u64,
     stop: &mut watch::Receiver<bool>,
-) -> (Record, String) {
+) -> (Answered, String) {
     shared.pulse.begins();
     let mut fold = Fold::new(job.demand, scheduled, shared.clock.now());
     let due = shared.clock.at(scheduled);
@@ -139,18 +146,25 @@ pub(crate) async fn attempt(
         Outcome::CutOff => shared.pulse.cut_off(),
         _ => shared.pulse.failed(),
     }
-    let said = fold.said().to_owned();
-    (fold.close(end, shared.clock.now(), window(), shared.counter), said)
+    let (said, arrivals) = (fold.said().to_owned(), fold.arrivals());
+    let (now, window) = (shared.clock.now(), window());
+    let record = match shared.counter {
+        Counter::Server => fold.close(end, now, window, Counter::Server),
+        // A long text takes a tokenizer longer than the next token of other answers takes to come.
+        counter => tokio::task::block_in_place(|| fold.close(end, now, window, counter)),
+    };
+    (Answered { record, arrivals }, said)
 }
 
 /// A request that there was no room for.
-pub(crate) fn not_sent(shared: &Shared<'_>, demand: Demand, scheduled: u64) -> Record {
+pub(crate) fn not_sent(shared: &Shared<'_>, demand: Demand, scheduled: u64) -> Answered {
     shared.pulse.begins();
     shared.pulse.failed();
     let now = shared.clock.now();
     let detail = format!("{} requests were under way", shared.limits.in_flight);
     let fold = Fold::new(demand, scheduled, now);
-    fold.close(Failure(Outcome::NotSent, detail), now, 0, shared.counter)
+    let record = fold.close(Failure(Outcome::NotSent, detail), now, 0, shared.counter);
+    Answered { record, arrivals: Vec::new() }
 }
 
 async fn follow(shared: &Shared<'_>, body: &Bytes, fold: &mut Fold, due: Instant) -> Failure {
@@ -173,7 +187,9 @@ async fn follow(shared: &Shared<'_>, body: &Bytes, fold: &mut Fold, due: Instant
     };
     let mut answer = match answer {
         Ok(answer) => answer,
-        Err(e @ ClientError::Connect(_)) => return Failure(Outcome::Unreachable, e.to_string()),
+        Err(e @ (ClientError::Connect(_) | ClientError::Untrusted(_) | ClientError::NotTls(_))) => {
+            return Failure(Outcome::Unreachable, e.to_string());
+        }
         Err(e) => return Failure(Outcome::BrokeOff, e.to_string()),
     };
     if answer.status != 200 || !answer.content_type.starts_with("text/event-stream") {
@@ -232,7 +248,13 @@ async fn follow(shared: &Shared<'_>, body: &Bytes, fold: &mut Fold, due: Instant
 }
 
 /// Takes the events that a part completes; whether `[DONE]` was among them.
-fn take(pulse: &Pulse, fold: &mut Fold, parser: &mut Parser, bytes: &[u8], at: u64) -> Result<bool, Failure> {
+fn take(
+    pulse: &Pulse,
+    fold: &mut Fold,
+    parser: &mut Parser,
+    bytes: &[u8],
+    at: Moment,
+) -> Result<bool, Failure> {
     let (mut done, mut failure) = (false, None);
     let fed = parser.feed(bytes, |data| {
         if failure.is_some() || done {

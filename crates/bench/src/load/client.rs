@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::socket::{Arrival, Clock, StampedStream, Stamping};
+use super::socket::{Arrival, Clock, Moment, StampedStream, Stamping};
 use super::target::{Security, Target};
 
 /// What can go wrong below HTTP.
@@ -31,6 +31,10 @@ use super::target::{Security, Target};
 pub(crate) enum ClientError {
     #[error("cannot connect: {0}")]
     Connect(io::Error),
+    #[error("the server's certificate is not trusted: {0}")]
+    Untrusted(String),
+    #[error("what the server says is not TLS: {0}")]
+    NotTls(rustls::Error),
     #[error("the connection broke: {0}")]
     Broke(hyper::Error),
     #[error("the request cannot be written: {0}")]
@@ -98,6 +102,7 @@ impl Client {
         let tls = (target.security == Security::Tls).then(|| {
             let mut roots = rustls::RootCertStore::empty();
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            roots.add_parsable_certificates(target.authorities.iter().cloned());
             let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
             TlsConnector::from(Arc::new(config))
         });
@@ -126,7 +131,7 @@ impl Client {
                 Err(e) => return Err(ClientError::Broke(e)),
             }
         }
-        let mut link = self.connect().await.map_err(ClientError::Connect)?;
+        let mut link = self.connect().await?;
         let response = self.ask(&mut link, path, body).await?.map_err(ClientError::Broke)?;
         Ok(Answer::new(self, link, response))
     }
@@ -154,21 +159,38 @@ impl Client {
         Ok(link.drive_until(sent).await)
     }
 
-    async fn connect(&self) -> io::Result<Link> {
+    async fn connect(&self) -> Result<Link, ClientError> {
         let host = self.target.host.trim_start_matches('[').trim_end_matches(']');
-        let tcp = TcpStream::connect((host, self.target.port)).await?;
+        let tcp = TcpStream::connect((host, self.target.port)).await.map_err(ClientError::Connect)?;
         let arrival = Arrival::new(self.clock);
-        let stamped = StampedStream::new(tcp, arrival.clone())?;
+        let stamped = StampedStream::new(tcp, arrival.clone()).map_err(ClientError::Connect)?;
         let io: Box<dyn Io> = match &self.tls {
             None => Box::new(stamped),
             Some(tls) => {
-                let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-                Box::new(tls.connect(name, stamped).await?)
+                let name = ServerName::try_from(host.to_owned());
+                let name = name.map_err(|e| ClientError::Connect(io::Error::other(e)))?;
+                Box::new(tls.connect(name, stamped).await.map_err(refused_handshake)?)
             }
         };
         let handshake = http1::Builder::new().handshake(TokioIo::new(io)).await;
-        let (sender, driver) = handshake.map_err(io::Error::other)?;
+        let (sender, driver) = handshake.map_err(ClientError::Broke)?;
         Ok(Link { sender, driver, arrival, over: false })
+    }
+}
+
+/// Why there is no encrypted connection, for whoever can do something about it.
+fn refused_handshake(e: io::Error) -> ClientError {
+    use rustls::CertificateError as Bad;
+    match e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(bad)) => ClientError::Untrusted(match bad {
+            // Another authority of the same name has signed it with another key.
+            Bad::UnknownIssuer | Bad::BadSignature => "nobody who is trusted has signed it".to_owned(),
+            Bad::Expired | Bad::ExpiredContext { .. } => "it has expired".to_owned(),
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => "it is for another name".to_owned(),
+            other => other.to_string(),
+        }),
+        Some(e @ rustls::Error::InvalidMessage(_)) => ClientError::NotTls(e.clone()),
+        _ => ClientError::Connect(e),
     }
 }
 
@@ -194,7 +216,7 @@ impl<'a> Answer<'a> {
     ///
     /// # Errors
     /// If the connection breaks.
-    pub(crate) async fn next(&mut self) -> Result<Option<(Bytes, u64)>, ClientError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(Bytes, Moment)>, ClientError> {
         loop {
             let (link, body) = (&mut self.link, &mut self.body);
             let frame = poll_fn(|cx| {
@@ -209,7 +231,7 @@ impl<'a> Answer<'a> {
                 Some(Err(e)) => return Err(ClientError::Broke(e)),
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
-                        return Ok(Some((data, self.link.arrival.nanos())));
+                        return Ok(Some((data, self.link.arrival.moment())));
                     }
                 }
             }

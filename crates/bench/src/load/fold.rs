@@ -2,10 +2,15 @@
 //!
 //! Times between tokens are per token and not per event: an event with `k` tokens that comes `t` after the
 //! one before counts as `k` times of `t / k`. Tokens of the first event have no time between them.
+//!
+//! Events of one read have one time, the latest that is possible. As in other tools the times between them are
+//! told as 0, since that is what a client sees; but they are counted, and an answer that came in a single read has
+//! no times between tokens at all.
 
 use garrison_tokenizer::Tokenizer;
 
 use super::event::{Chunk, Timings, Usage};
+use super::socket::Moment;
 use crate::record::{CountedBy, Oddity, Outcome, Phase, Record};
 use crate::stats::Gaps;
 
@@ -43,6 +48,7 @@ pub enum Length {
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     at: u64,
+    read: u32,
     bytes: u32,
     tokens: Option<u32>,
 }
@@ -64,6 +70,8 @@ pub(crate) struct Fold {
     /// When `[DONE]` came.
     done: Option<u64>,
     empty: u32,
+    /// The longest that any of it lay unread.
+    unread: u64,
 }
 
 /// What an event brought.
@@ -102,6 +110,7 @@ impl Fold {
             finished: None,
             done: None,
             empty: 0,
+            unread: 0,
         }
     }
 
@@ -119,11 +128,18 @@ impl Fold {
         self.pieces.len()
     }
 
-    /// Takes one event that arrived `at`.
+    /// `[pieces]` when each came.
+    pub(crate) fn arrivals(&self) -> Vec<u64> {
+        self.pieces.iter().map(|p| p.at).collect()
+    }
+
+    /// Takes one event that arrived at `moment`.
     ///
     /// # Errors
     /// If it is none, reports an error, or there is no end to them.
-    pub(crate) fn event(&mut self, data: &[u8], at: u64) -> Result<News, Failure> {
+    pub(crate) fn event(&mut self, data: &[u8], moment: Moment) -> Result<News, Failure> {
+        let Moment { at, unread, read } = moment;
+        self.unread = self.unread.max(unread);
         if data == b"[DONE]" {
             self.done.get_or_insert(at);
             return Ok(News::Done);
@@ -158,7 +174,7 @@ impl Fold {
         }
         let count = tokens.unwrap_or(1);
         let before = self.pieces.last().map(|p| p.at);
-        self.pieces.push(Piece { at, bytes: bytes as u32, tokens });
+        self.pieces.push(Piece { at, read, bytes: bytes as u32, tokens });
         Ok(match before {
             None => News::First { count, ttft: at.saturating_sub(self.scheduled) },
             Some(before) => News::Tokens { count, gap: at.saturating_sub(before) },
@@ -208,6 +224,8 @@ impl Fold {
             e2e_ms: None,
             tpot_ms: None,
             stall_ms: None,
+            merged_tokens: 0,
+            unread_ms: ms(self.unread),
             itl: Gaps::default(),
             counted_by,
             output_tokens,
@@ -222,7 +240,7 @@ impl Fold {
         };
         self.times(&tokens, window, &mut record);
         if outcome == Outcome::Done {
-            record.oddities = self.oddities(counted_by, counted, &tokens);
+            record.oddities = self.oddities(&record, counted, &tokens);
         }
         record
     }
@@ -284,23 +302,13 @@ impl Fold {
         record.ttft_ms = Some(ms(since(first.at)));
         if record.outcome == Outcome::Done {
             record.e2e_ms = Some(ms(since(last.at.max(self.finished.unwrap_or(0)))));
-            // All in one event shows nothing of the time between them.
-            if record.output_tokens > 1 && self.pieces.len() > 1 {
+            // All in one read shows nothing of the time between them.
+            if record.output_tokens > 1 && first.read != last.read {
                 let decoding = last.at.saturating_sub(first.at);
                 record.tpot_ms = Some(ms(decoding) / f64::from(record.output_tokens - 1));
             }
         }
-        let mut stall: Option<u64> = None;
-        let mut before = None;
-        // What has no whole token yet counts when its token is complete; before the first there is no gap.
-        for (piece, &n) in self.pieces.iter().zip(tokens).filter(|(_, n)| **n > 0) {
-            if let Some(before) = before.replace(piece.at) {
-                let gap = piece.at.saturating_sub(before);
-                record.itl.add(gap / u64::from(n), n);
-                stall = stall.max(Some(gap));
-            }
-        }
-        record.stall_ms = stall.map(ms);
+        self.times_between(tokens, record);
         let second = |at: u64| at / 1_000_000_000;
         for (piece, &n) in self.pieces.iter().zip(tokens) {
             let at = (second(piece.at) - second(first.at)) as usize;
@@ -314,16 +322,43 @@ impl Fold {
         }
     }
 
-    fn oddities(&self, counted_by: CountedBy, counted: u32, tokens: &[u32]) -> Vec<Oddity> {
+    fn times_between(&self, tokens: &[u32], record: &mut Record) {
+        // What has no whole token yet counts when its token is complete; before the first there is no gap.
+        let whole = || self.pieces.iter().zip(tokens).filter(|(_, n)| **n > 0);
+        for ((piece, &n), (next, _)) in whole().zip(whole().skip(1)) {
+            if piece.read == next.read {
+                record.merged_tokens = record.merged_tokens.saturating_add(n);
+            }
+        }
+        let (first, last) = (whole().next(), whole().next_back());
+        if first.zip(last).is_none_or(|((first, _), (last, _))| first.read == last.read) {
+            return;
+        }
+        let mut stall = 0;
+        for ((before, _), (piece, &n)) in whole().zip(whole().skip(1)) {
+            let gap = piece.at.saturating_sub(before.at);
+            record.itl.add(gap / u64::from(n), n);
+            stall = stall.max(gap);
+        }
+        record.stall_ms = Some(ms(stall));
+    }
+
+    fn oddities(&self, record: &Record, counted: u32, tokens: &[u32]) -> Vec<Oddity> {
         let total = self.usage.and_then(|u| u.completion_tokens);
-        let exact = counted_by == CountedBy::TokenLists;
+        let exact = record.counted_by == CountedBy::TokenLists;
         let found = [
             (total.is_none(), Oddity::NoUsage),
             (
-                exact && total.is_some_and(|t| t != counted && t != counted.saturating_add(1)),
+                total.is_some_and(|t| {
+                    // No event has less than a token, even where nothing tells how many.
+                    let fewest = if exact { counted } else { self.pieces.len() as u32 };
+                    t < fewest || exact && t > counted.saturating_add(1)
+                }),
                 Oddity::UsageDiffers,
             ),
             (tokens.iter().any(|&n| n > 1), Oddity::SeveralTokensAnEvent),
+            (record.merged_tokens > 0, Oddity::SeveralEventsARead),
+            (record.output_tokens > 1 && record.itl.count() == 0, Oddity::AtOnce),
             (self.empty > 0, Oddity::EmptyEvents),
             (self.done.is_none(), Oddity::NoDone),
             (self.finished.is_none(), Oddity::NoFinishReason),
@@ -331,6 +366,7 @@ impl Fold {
                 self.demand.length == Length::Exactly && total.unwrap_or(counted) < self.demand.max_tokens,
                 Oddity::Short,
             ),
+            (record.output_tokens > self.demand.max_tokens, Oddity::Long),
         ];
         found.into_iter().filter(|(is, _)| *is).map(|(_, oddity)| oddity).collect()
     }

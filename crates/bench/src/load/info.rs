@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::client::Client;
+use super::client::{Client, ClientError};
 use super::socket::Clock;
 use super::target::Target;
 
@@ -29,6 +29,14 @@ pub enum InfoError {
         /// Which.
         server: String,
         /// Why not.
+        reason: String,
+    },
+    /// Its certificate is one that nobody trusted has signed, or for another name.
+    #[error("{server}: {reason}")]
+    Untrusted {
+        /// Which.
+        server: String,
+        /// Why.
         reason: String,
     },
     /// It refuses.
@@ -91,8 +99,12 @@ impl Info {
     fn ask(&self, path: &str, body: &Bytes) -> Result<Value, InfoError> {
         self.runtime.block_on(async {
             let asked = async {
-                let answer =
-                    self.client.send(path, body).await.map_err(|e| self.unreachable(&e.to_string()))?;
+                let answer = self.client.send(path, body).await.map_err(|e| match e {
+                    e @ ClientError::Untrusted(_) => {
+                        InfoError::Untrusted { server: self.client.server(), reason: e.to_string() }
+                    }
+                    e => self.unreachable(&e.to_string()),
+                })?;
                 let status = answer.status;
                 let read = answer.read(MAX_ANSWER).await.map_err(|e| self.unreachable(&e.to_string()))?;
                 Ok((status, read))

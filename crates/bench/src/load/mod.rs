@@ -3,6 +3,7 @@
 mod attempt;
 mod client;
 mod event;
+mod files;
 mod fold;
 mod info;
 mod plan;
@@ -16,5 +17,5 @@ pub use fold::Length;
 pub use info::{Info, InfoError};
 pub use plan::{Arrivals, CoolDown, Extent, Limits, Load, MAX_REQUESTS, Plan};
 pub use pulse::{Pulse, PulseReading};
-pub use run::{Ending, Finished, Observer, Progress, RunError, Tokens, Workload, run};
-pub use target::{BadUrl, Endpoint, Target};
+pub use run::{Ending, Finished, Interrupt, Observer, Progress, RunError, Tokens, Workload, run};
+pub use target::{BadCertificates, BadUrl, Endpoint, Target};

@@ -122,6 +122,19 @@ pub enum Extent {
     Time(Duration),
 }
 
+impl Extent {
+    /// The same, but at least so long at this rate.
+    pub(crate) fn at_least(self, time: Duration, rate: f64) -> Extent {
+        match self {
+            Extent::Requests(n) => {
+                let within = (rate * time.as_secs_f64()).ceil() as usize;
+                Extent::Requests(n.max(within).min(MAX_REQUESTS))
+            }
+            Extent::Time(length) => Extent::Time(length.max(time)),
+        }
+    }
+}
+
 /// What is sent after the measured requests, until they have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CoolDown {

@@ -1,16 +1,18 @@
 //! Runs a plan: whoever waits for the clock is a thread, whoever waits for an answer a task.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use garrison_tokenizer::Tokenizer;
 use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::attempt::{Job, Shared, attempt, not_sent};
+use super::attempt::{Answered, Job, Shared, attempt, not_sent};
 use super::client::Client;
+use super::files;
 use super::fold::{Counter, Demand};
 use super::plan::{Load, Phases, Plan, Schedule};
 use super::pulse::Pulse;
@@ -25,6 +27,10 @@ const RECORDS_UNDER_WAY: usize = 1024;
 
 /// How often the observer hears of progress.
 const TICK: Duration = Duration::from_millis(200);
+
+/// After so many turns of tasks a worker looks for new tasks, and for connections that are ready.
+const NEW_TASKS_EVERY: u32 = 8;
+const NEW_EVENTS_EVERY: u32 = 16;
 
 /// Before the first request of an open loop is due: its task has to be ready.
 const LEAD: Duration = Duration::from_millis(20);
@@ -55,8 +61,9 @@ pub enum Tokens {
 
 /// Hears of a run while it goes on.
 pub trait Observer {
-    /// A request is over.
-    fn record(&mut self, record: &Record);
+    /// A request is over. `arrivals` are the moments at which the events with its tokens came, in nanoseconds since
+    /// [`Finished::started`]; of these the record has but the distribution.
+    fn record(&mut self, record: &Record, arrivals: &[u64]);
 
     /// Called a few times a second.
     fn tick(&mut self, progress: Progress<'_>);
@@ -82,6 +89,8 @@ pub struct Finished {
     pub records: Vec<Record>,
     /// Whether somebody stopped it.
     pub ending: Ending,
+    /// What its times count from.
+    pub started: Instant,
 }
 
 /// How a run ended.
@@ -132,16 +141,16 @@ impl Run {
     }
 
     /// All turns of one conversation, the first due at `scheduled`.
-    async fn converse(&self, ask: Ask, first: Job, scheduled: u64, records: &mpsc::Sender<Record>) {
+    async fn converse(&self, ask: Ask, first: Job, scheduled: u64, records: &mpsc::Sender<Answered>) {
         let mut stop = self.stop.subscribe();
         let (mut said, mut job, mut due) = (Vec::new(), Some(first), scheduled);
         for turn in 0..ask.conversation.turns.len() {
             let next = job.take().unwrap_or_else(|| self.job(&ask, turn, &said));
             let window = || self.phases.window();
-            let (record, answer) = attempt(&self.shared(), next, due, window, &mut stop).await;
-            let done = record.is_done();
+            let (answered, answer) = attempt(&self.shared(), next, due, window, &mut stop).await;
+            let done = answered.record.is_done();
             // The collector goes last, so this fails only when the run is over.
-            let _ = records.send(record).await;
+            let _ = records.send(answered).await;
             if !done {
                 break;
             }
@@ -181,6 +190,23 @@ impl Asks<'_> {
     }
 }
 
+/// Ctrl-C, heard from when this is made until it is gone; between runs, too.
+pub struct Interrupt(Signal);
+
+impl Interrupt {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// If the system does not let it.
+    pub fn listen() -> Result<Interrupt, RunError> {
+        // Whichever runtime goes on hears signals for all; this one only has to be there now.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(RunError::System)?;
+        let _within = runtime.enter();
+        signal(SignalKind::interrupt()).map(Interrupt).map_err(RunError::System)
+    }
+}
+
 /// Runs `plan` to its end, or until Ctrl-C.
 ///
 /// # Errors
@@ -190,12 +216,21 @@ pub fn run(
     plan: &Plan,
     dataset: &mut dyn Dataset,
     observer: &mut dyn Observer,
+    interrupt: &mut Interrupt,
 ) -> Result<Finished, RunError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
+        .worker_threads(workers())
+        // A request that is due waits behind fewer tokens that have come than it otherwise would.
+        .global_queue_interval(NEW_TASKS_EVERY)
+        .event_interval(NEW_EVENTS_EVERY)
         .enable_all()
         .build()
         .map_err(RunError::System)?;
+    let most = match plan.load {
+        Load::Closed { concurrency } => concurrency,
+        Load::Open { .. } => plan.limits.in_flight,
+    };
+    files::make_room(most);
     let clock = Clock::start();
     let run = Arc::new(Run {
         client: Client::new(workload.target.clone(), clock),
@@ -220,10 +255,17 @@ pub fn run(
                 scope.spawn(move || open_loop(run, runtime, asks, schedule, &sender));
             }
         }
-        runtime.block_on(collect(&run, receiver, observer))
+        runtime.block_on(collect(&run, receiver, observer, interrupt))
     });
     runtime.shutdown_background();
-    Ok(Finished { records, ending })
+    Ok(Finished { records, ending, started: clock.at(0) })
+}
+
+/// Half of the threads there are: a server on the same machine needs the others, and few workers with much to do
+/// are woken less often than many with little.
+fn workers() -> usize {
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
+    (threads / 2).clamp(1, 8)
 }
 
 /// Each client asks when its last answer is there; a permit is a client with nothing to wait for.
@@ -232,7 +274,7 @@ fn closed_loop(
     runtime: &Runtime,
     mut asks: Asks<'_>,
     concurrency: usize,
-    records: &mpsc::Sender<Record>,
+    records: &mpsc::Sender<Answered>,
 ) {
     let clients = Arc::new(Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)));
     while let Ok(client) = runtime.block_on(Arc::clone(&clients).acquire_owned()) {
@@ -258,7 +300,7 @@ fn open_loop(
     runtime: &Runtime,
     mut asks: Asks<'_>,
     schedule: Schedule,
-    records: &mpsc::Sender<Record>,
+    records: &mpsc::Sender<Answered>,
 ) {
     let room = Arc::new(Semaphore::new(run.plan.limits.in_flight.min(Semaphore::MAX_PERMITS)));
     let begin = run.clock.now() + LEAD.as_nanos() as u64;
@@ -289,7 +331,7 @@ fn open_loop(
     }
 }
 
-fn lose(run: &Run, demand: Demand, moment: u64, records: &mpsc::Sender<Record>) {
+fn lose(run: &Run, demand: Demand, moment: u64, records: &mpsc::Sender<Answered>) {
     let phase = demand.phase;
     let _ = records.blocking_send(not_sent(&run.shared(), demand, moment));
     run.phases.end(phase);
@@ -314,24 +356,20 @@ fn sleep_until(run: &Run, moment: u64) -> bool {
 
 async fn collect(
     run: &Run,
-    mut records: mpsc::Receiver<Record>,
+    mut records: mpsc::Receiver<Answered>,
     observer: &mut dyn Observer,
+    interrupt: &mut Interrupt,
 ) -> (Vec<Record>, Ending) {
     let mut all = Vec::new();
     let mut ending = Ending::Complete;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let interrupt = tokio::signal::ctrl_c();
-    tokio::pin!(interrupt);
     loop {
         tokio::select! {
             biased;
-            result = &mut interrupt, if ending == Ending::Complete => {
-                // Without signals a run goes on to its end.
-                if result.is_ok() {
-                    ending = Ending::Interrupted;
-                    run.stop.send_replace(true);
-                }
+            Some(()) = interrupt.0.recv(), if ending == Ending::Complete => {
+                ending = Ending::Interrupted;
+                run.stop.send_replace(true);
             }
             _ = tick.tick() => {
                 let (ended, whole) = run.phases.progress();
@@ -339,8 +377,8 @@ async fn collect(
                 observer.tick(Progress { seconds, ended, whole, pulse: &run.pulse });
             }
             record = records.recv() => match record {
-                Some(record) => {
-                    observer.record(&record);
+                Some(Answered { record, arrivals }) => {
+                    observer.record(&record, &arrivals);
                     all.push(record);
                 }
                 None => return (all, ending),

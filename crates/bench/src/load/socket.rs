@@ -3,14 +3,17 @@
 //! Key decision: the time is the kernel's (`SO_TIMESTAMPNS`), taken when the packet came and not when
 //! this process got round to reading it. So what the harness itself takes, or a busy machine takes from
 //! it, is in no figure. Where the kernel gives none, it is the time of the read.
+//!
+//! There is one time a read. Packets that lie unread until the next comes are merged by the kernel, which keeps the
+//! last one's time; so whoever takes several tokens from one read knows of most of them only when they were there at
+//! the latest. That is why each [`Moment`] has its read.
 
 use std::io;
 use std::net::UdpSocket;
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -60,29 +63,43 @@ impl Stamping {
     }
 }
 
-/// When the bytes that were read last arrived.
+/// What is known of when some bytes came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// When the last of the bytes of the same read came, in nanoseconds of the run's clock. The others came before,
+    /// nobody knows when.
+    pub(crate) at: u64,
+    /// How long that lay unread.
+    pub(crate) unread: u64,
+    /// Which read of its connection it was.
+    pub(crate) read: u32,
+}
+
+/// The last read of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     clock: Clock,
-    nanos: Arc<AtomicU64>,
+    last: Arc<Mutex<Moment>>,
 }
 
 impl Arrival {
     pub(crate) fn new(clock: Clock) -> Arrival {
-        Arrival { clock, nanos: Arc::new(AtomicU64::new(0)) }
+        Arrival { clock, last: Arc::default() }
     }
 
-    /// On the run's clock.
-    pub(crate) fn nanos(&self) -> u64 {
-        self.nanos.load(Ordering::Relaxed)
+    /// When its bytes came.
+    pub(crate) fn moment(&self) -> Moment {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes were read that came at `stamp` of the system's clock. Time never runs backwards.
     fn note(&self, stamp: Option<SystemTime>) {
         let (now, wall) = self.both_clocks();
         let age = stamp.and_then(|stamp| wall.duration_since(stamp).ok()).filter(|age| *age < MAX_AGE);
-        let arrived = now.saturating_sub(age.unwrap_or_default().as_nanos() as u64);
-        self.nanos.fetch_max(arrived, Ordering::Relaxed);
+        let unread = age.unwrap_or_default().as_nanos() as u64;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = last.at.max(now.saturating_sub(unread));
+        *last = Moment { at, unread, read: last.read.wrapping_add(1) };
     }
 
     /// The run's clock and the system's at one moment: read again if something came between.
@@ -101,10 +118,15 @@ impl Arrival {
     }
 }
 
+/// Bytes of one read, at most: more than events have, and little enough for each of ten thousand connections.
+const READ_BYTES: usize = 4 << 10;
+
 /// See the module.
 pub(crate) struct StampedStream {
     tcp: TcpStream,
     arrival: Arrival,
+    /// Initialized once; those that are read into are not, and clearing them each time costs more than the read.
+    buffer: Box<[u8; READ_BYTES]>,
     #[cfg(target_os = "linux")]
     ancillary: Vec<u8>,
 }
@@ -119,6 +141,7 @@ impl StampedStream {
         Ok(StampedStream {
             tcp,
             arrival,
+            buffer: Box::new([0; READ_BYTES]),
             #[cfg(target_os = "linux")]
             ancillary: nix::cmsg_space!(nix::sys::time::TimeSpec),
         })
@@ -152,22 +175,29 @@ impl StampedStream {
 impl AsyncRead for StampedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let room = buf.remaining().min(READ_BYTES);
         loop {
             ready!(this.tcp.poll_read_ready(cx))?;
-            let (tcp, into) = (&this.tcp, buf.initialize_unfilled());
-            #[cfg(target_os = "linux")]
-            let read =
-                tcp.try_io(Interest::READABLE, || StampedStream::receive(tcp, &mut this.ancillary, into));
-            #[cfg(not(target_os = "linux"))]
-            let read = StampedStream::receive(tcp, &mut [], into);
-            match read {
-                Ok((n, stamp)) => {
+            let (tcp, into) = (&this.tcp, &mut this.buffer[..room]);
+            let mut read = None;
+            let tried = tcp.try_io(Interest::READABLE, || {
+                #[cfg(target_os = "linux")]
+                let (n, stamp) = StampedStream::receive(tcp, &mut this.ancillary, into)?;
+                #[cfg(not(target_os = "linux"))]
+                let (n, stamp) = StampedStream::receive(tcp, &mut [], into)?;
+                read = Some((n, stamp));
+                // A read that is not full has emptied the socket, and to say so here spares the one that would find
+                // it empty. The end of a stream stays to be read.
+                if n > 0 && n < room { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match (read, tried) {
+                (Some((n, stamp)), _) => {
                     this.arrival.note(stamp);
-                    buf.advance(n);
+                    buf.put_slice(&this.buffer[..n]);
                     return Poll::Ready(Ok(()));
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) => return Poll::Ready(Err(e)),
+                (None, Err(e)) if e.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(e)),
+                (None, _) => {}
             }
         }
     }
@@ -215,10 +245,12 @@ mod tests {
             assert_eq!(stream.read(&mut buf).await.unwrap(), 5);
             let slack = 1_000_000; // the kernel's clock and ours are not read at the same instant
             assert!(
-                (before.saturating_sub(slack)..after + slack).contains(&arrival.nanos()),
-                "{before} {} {after}",
-                arrival.nanos()
+                (before.saturating_sub(slack)..after + slack).contains(&arrival.moment().at),
+                "{before} {:?} {after}",
+                arrival.moment()
             );
+            assert!(arrival.moment().unread >= 49_000_000, "{:?}", arrival.moment());
         }
+        assert_eq!(arrival.moment().read, 3);
     }
 }

@@ -1,7 +1,11 @@
 //! Which server is measured, and by which of its endpoints.
 
 use std::fmt;
+use std::path::Path;
 
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -54,6 +58,16 @@ pub struct Target {
     prefix: String,
     /// Sent as `Authorization: Bearer`; empty for none.
     pub(crate) key: String,
+    /// Certificates of authorities that are trusted beside the public ones.
+    pub(crate) authorities: Vec<CertificateDer<'static>>,
+}
+
+/// A file of certificates that is none.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{path}: {reason}")]
+pub struct BadCertificates {
+    path: String,
+    reason: String,
 }
 
 /// An address that is none.
@@ -91,7 +105,27 @@ impl Target {
             port: uri.port_u16().unwrap_or(default_port),
             prefix: uri.path().trim_end_matches('/').trim_end_matches("/v1").to_owned(),
             key: key.to_owned(),
+            authorities: Vec::new(),
         })
+    }
+
+    /// The same, trusting the authorities whose certificates are in a PEM file, too.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn trusting(mut self, file: &Path) -> Result<Target, BadCertificates> {
+        let path = file.display().to_string();
+        let refuse = |reason: String| BadCertificates { path: path.clone(), reason };
+        let mut scratch = RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(file).map_err(|e| refuse(e.to_string()))? {
+            let certificate = certificate.map_err(|e| refuse(e.to_string()))?;
+            scratch.add(certificate.clone()).map_err(|e| refuse(e.to_string()))?;
+            self.authorities.push(certificate);
+        }
+        if self.authorities.is_empty() {
+            return Err(refuse("it has no certificate in PEM".to_owned()));
+        }
+        Ok(self)
     }
 
     /// The path and host header of a request to `path`.

@@ -7,5 +7,5 @@ mod tables;
 
 pub use live::Live;
 pub use page::html;
-pub(crate) use tables::number;
 pub use tables::{comparison_of_files, markdown};
+pub(crate) use tables::{number, span};

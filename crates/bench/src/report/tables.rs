@@ -103,8 +103,10 @@ fn head(document: &Document, out: &mut String) -> std::fmt::Result {
         });
         writeln!(
             out,
-            "\nHighest rate whose 99th percentiles keep to the goals: {} requests/s; {failing}.",
-            number(found.highest_rate)
+            "\nHighest rate whose 99th percentiles keep to the goals: {} requests/s; {failing}. Each was held for {} s \
+             at least.",
+            number(found.highest_rate),
+            number(found.held_seconds)
         )?;
     }
     Ok(())
@@ -173,6 +175,7 @@ fn details(document: &Document, run: &Run, out: &mut String) -> std::fmt::Result
         ("longest stall", &s.stall_ms),
         ("server's queue", &s.queue_ms),
         ("sent late", &s.harness_late_ms),
+        ("lay unread, at most", &s.unread_ms),
     ] {
         let Some(d) = d else { continue };
         writeln!(
@@ -201,6 +204,20 @@ fn troubles(run: &Run, out: &mut String) -> std::fmt::Result {
     }
     for (how, n) in s.counted_by.iter().filter(|(how, _)| **how != crate::CountedBy::Events.label()) {
         writeln!(out, "- tokens of {n} answers counted by {how}")?;
+    }
+    if let Some(share) = s.merged_share.filter(|share| *share > 0.0) {
+        let unread = s.unread_ms.map_or(0.0, |d| d.max);
+        // Whoever reads in time finds apart what came apart.
+        let whose = if unread < LATE_MS { "they came so" } else { "the harness may have been too slow" };
+        writeln!(
+            out,
+            "- **{:.2}% of all tokens were read together with later ones, so only the latest possible times of them \
+             are known: up to {:.2}% of the times between tokens are wrong (0, or too long), and their percentiles \
+             off by as many ranks; means are right. Nothing lay unread for longer than {} ms, so {whose}**",
+            share * 100.0,
+            (2.0 * share).min(1.0) * 100.0,
+            number(unread)
+        )?;
     }
     if let Some(late) = s.harness_late_ms.filter(|d| d.p99.value > LATE_MS) {
         writeln!(
@@ -272,10 +289,14 @@ fn rates(document: &Document, run: &Run, out: &mut String) -> std::fmt::Result {
     if let Some(cores) = run.harness_cores {
         writeln!(out, "| cores that the harness took | {cores:.2} | |")?;
     }
+    if !run.energy_unknown.is_empty() {
+        writeln!(out, "\nEnergy is not known {}.", run.energy_unknown.join("; "))?;
+    }
     Ok(())
 }
 
-fn span(figure: &Figure) -> String {
+/// A figure's interval, or nothing.
+pub(crate) fn span(figure: &Figure) -> String {
     figure.low.zip(figure.high).map_or(String::new(), |(l, h)| format!("{} to {}", number(l), number(h)))
 }
 

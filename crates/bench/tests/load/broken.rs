@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use garrison_bench::load::{Load, Target, run};
+use garrison_bench::load::{Interrupt, Load, Target, run};
 use garrison_bench::{Oddity, Outcome};
 use garrison_testkit::fake_server::{Ending, Script, done, event, finish, token, usage};
 use serde_json::json;
@@ -16,7 +16,7 @@ use crate::world::{Deaf, asks, measure, ms, plan, server, workload};
 /// Every second answer is healthy, the others are `broken`; the figures are of the healthy ones alone.
 fn outcome_of(broken: Script) -> (Outcome, String) {
     let server =
-        server(move |i, _| if i % 2 == 0 { broken.clone() } else { Script::healthy(ms(20), ms(5), 4) });
+        server(move |i, _| if i % 2 == 0 { broken.clone() } else { Script::healthy(ms(20), ms(15), 4) });
     let mut plan = plan(Load::Closed { concurrency: 1 }, 4);
     plan.limits.first_token = ms(300);
     plan.limits.answer = ms(500);
@@ -70,7 +70,8 @@ fn strange_answers_count_and_are_told() {
         let (finished, _) = measure(&server, &plan(Load::Closed { concurrency: 1 }, 1), 2);
         let record = finished.records[0].clone();
         assert_eq!(record.outcome, Outcome::Done, "{record:?}");
-        record.oddities
+        // How late a busy machine reads is no matter here.
+        record.oddities.into_iter().filter(|o| *o != Oddity::SeveralEventsARead).collect::<Vec<_>>()
     };
     let (a, b) = (token("a"), token("b"));
     let close = [finish("stop"), usage(7, 2), done()].concat();
@@ -85,7 +86,11 @@ fn strange_answers_count_and_are_told() {
     );
     assert_eq!(oddities(vec![a.clone(), b, [finish("stop"), usage(7, 2)].concat()]), [Oddity::NoDone]);
     let short = [finish("stop"), usage(7, 1), done()].concat();
-    assert_eq!(oddities(vec![a, short]), [Oddity::Short]);
+    assert_eq!(oddities(vec![a.clone(), short.clone()]), [Oddity::Short]);
+    assert_eq!(oddities(vec![a.clone(), token("b"), short]), [Oddity::UsageDiffers, Oddity::Short]);
+    // A million tokens in two events would make any server the fastest.
+    let boast = [finish("stop"), usage(7, 1_000_000), done()].concat();
+    assert_eq!(oddities(vec![a, token("b"), boast]), [Oddity::SeveralTokensAnEvent, Oddity::Long]);
 }
 
 #[test]
@@ -94,7 +99,7 @@ fn no_server_is_no_connection() {
     let mut workload = workload(&server);
     workload.target = garrison_bench::load::Target::new("http://127.0.0.1:9", "").unwrap();
     let plan = plan(Load::Closed { concurrency: 2 }, 3);
-    let finished = run(&workload, &plan, &mut asks(1), &mut Deaf).unwrap();
+    let finished = run(&workload, &plan, &mut asks(1), &mut Deaf, &mut Interrupt::listen().unwrap()).unwrap();
     assert!(
         finished.records.len() == 3 && finished.records.iter().all(|r| r.outcome == Outcome::Unreachable)
     );
@@ -159,7 +164,7 @@ fn a_request_that_was_written_is_not_sent_twice() {
     let mut workload = workload(&server(|_, _| Script::refusal(500, "")));
     workload.target = Target::new(&url, "").unwrap();
     let plan = plan(Load::Closed { concurrency: 1 }, 2);
-    let finished = run(&workload, &plan, &mut asks(1), &mut Deaf).unwrap();
+    let finished = run(&workload, &plan, &mut asks(1), &mut Deaf, &mut Interrupt::listen().unwrap()).unwrap();
     let outcomes: Vec<Outcome> = finished.records.iter().map(|r| r.outcome).collect();
     assert_eq!((outcomes, seen.load(Ordering::SeqCst)), (vec![Outcome::Done, Outcome::BrokeOff], 2));
 }
@@ -178,7 +183,7 @@ fn a_flood_without_tokens_ends() {
     workload.target = Target::new(&url, "").unwrap();
     let mut plan = plan(Load::Closed { concurrency: 1 }, 1);
     plan.limits.first_token = ms(2000);
-    let finished = run(&workload, &plan, &mut asks(1), &mut Deaf).unwrap();
+    let finished = run(&workload, &plan, &mut asks(1), &mut Deaf, &mut Interrupt::listen().unwrap()).unwrap();
     let record = &finished.records[0];
     assert!(matches!(record.outcome, Outcome::Endless | Outcome::NoFirstToken), "{record:?}");
     assert!(record.ended_ms < 5000.0, "{record:?}");

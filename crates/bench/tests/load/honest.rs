@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use garrison_bench::load::{Arrivals, Load};
-use garrison_bench::{CountedBy, Distribution, Oddity};
+use garrison_bench::{CountedBy, Distribution, Goals, Oddity, Summary};
 use garrison_testkit::fake_server::{Script, Truth, done, finish, token, tokens, usage};
 
 use crate::world::{attempts, eventually, measure, ms, plan, server};
@@ -27,7 +27,7 @@ fn truth_of(mut values: Vec<f64>) -> [f64; 6] {
     [mean, at(0.5), at(0.9), at(0.95), at(0.99), at(1.0)]
 }
 
-fn agrees(what: &str, found: Option<Distribution>, truth: Vec<f64>) -> Result<(), String> {
+pub(crate) fn agrees(what: &str, found: Option<Distribution>, truth: Vec<f64>) -> Result<(), String> {
     let d = found.ok_or(format!("no {what}"))?;
     assert_eq!(d.n, truth.len() as u64, "{what}");
     let found = [d.mean.value, d.p50.value, d.p90.value, d.p95.value, d.p99.value, d.max];
@@ -44,7 +44,7 @@ fn millis(d: Duration) -> f64 {
 }
 
 /// TTFT of each request, and times between tokens, as the server did it.
-fn truths(all: &[Truth]) -> (Vec<f64>, Vec<f64>) {
+pub(crate) fn truths(all: &[Truth]) -> (Vec<f64>, Vec<f64>) {
     let first = all.iter().map(|t| millis(t.sent[0] - t.arrived)).collect();
     // The last part is usage and [DONE].
     let tokens = all.iter().flat_map(|t| t.sent[..t.sent.len() - 1].windows(2));
@@ -52,7 +52,7 @@ fn truths(all: &[Truth]) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// Answers that differ: slow and fast firsts, gaps from 2 to 60 ms, and a stall.
-fn varied(i: usize) -> Script {
+pub(crate) fn varied(i: usize) -> Script {
     let mut at = ms(20 + 37 * (i as u64 % 7));
     let mut parts = Vec::new();
     for k in 0..30u64 {
@@ -126,6 +126,55 @@ fn events_with_several_tokens_count_by_token() {
         close("stall", summary.stall_ms.unwrap().p50.value, 40.0)?;
         close("tpot", summary.tpot_ms.unwrap().p50.value, 360.0 / 39.0)
     });
+}
+
+/// Four events in a packet have one time. As in other tools the gaps within are 0; but they are told, and means and
+/// the time per output token are right.
+#[test]
+fn events_of_one_packet_are_told_as_such() {
+    eventually(|| {
+        let server = server(|_, _| {
+            let four = token(" word").repeat(4);
+            let mut parts: Vec<_> = (0..10).map(|k| (ms(50 + 40 * k), four.clone())).collect();
+            parts.push((ms(410), [finish("length"), usage(16, 40), done()].concat()));
+            Script::stream(parts)
+        });
+        let (finished, summary) = measure(&server, &plan(Load::Closed { concurrency: 2 }, 6), 40);
+        let record = &finished.records[0];
+        assert_eq!(
+            (record.counted_by, &record.oddities[..]),
+            (CountedBy::Events, &[Oddity::SeveralEventsARead][..])
+        );
+        let itl = summary.itl_ms.unwrap();
+        assert_eq!(itl.n, 6 * 39);
+        close("p50", itl.p50.value, 0.0)?;
+        close("p90", itl.p90.value, 40.0)?;
+        close("mean", itl.mean.value, 360.0 / 39.0)?;
+        close("tpot", summary.tpot_ms.unwrap().p50.value, 360.0 / 39.0)?;
+        // Where a machine is so late that two packets are read at once, there are more.
+        if finished.records.iter().all(|r| r.merged_tokens == 30) && summary.merged_share == Some(0.75) {
+            Ok(())
+        } else {
+            Err(format!("{:?}", summary.merged_share))
+        }
+    });
+}
+
+/// Nothing is known of the time between tokens that came all at once: it is not 0, and no goal for it is kept.
+#[test]
+fn an_answer_in_one_packet_has_no_time_between_tokens() {
+    let server = server(|_, _| {
+        let all = [token(" word").repeat(8), finish("length"), usage(16, 8), done()].concat();
+        Script::stream(vec![(ms(60), all)])
+    });
+    let (finished, summary) = measure(&server, &plan(Load::Closed { concurrency: 1 }, 2), 8);
+    let record = &finished.records[0];
+    assert_eq!(record.oddities, [Oddity::SeveralEventsARead, Oddity::AtOnce]);
+    assert_eq!((record.tpot_ms, record.itl.count(), record.merged_tokens), (None, 0, 7));
+    assert_eq!((summary.itl_ms, summary.tpot_ms, summary.stall_ms), (None, None, None));
+    assert!(summary.ttft_ms.unwrap().p50.value >= 60.0);
+    let goals = Goals { itl_ms: Some(1000.0), ..Goals::default() };
+    assert_eq!(Summary::new(&finished.records, goals).goodput.unwrap().requests_per_second, 0.0);
 }
 
 /// The same without ids: usage tells how many there were, the text where.

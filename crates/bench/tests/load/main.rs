@@ -5,4 +5,5 @@ mod broken;
 mod honest;
 mod phases;
 mod sessions;
+mod tls;
 mod world;

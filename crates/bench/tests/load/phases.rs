@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use garrison_bench::dataset::{Dataset, Lengths, Material, Models, Synthetic};
-use garrison_bench::load::{CoolDown, Endpoint, Extent, Load, run};
+use garrison_bench::load::{CoolDown, Endpoint, Extent, Interrupt, Load, run};
 use garrison_bench::{Goals, Outcome, Phase, Summary};
 use garrison_testkit::fake_server::Script;
 use serde_json::Value;
@@ -55,7 +55,14 @@ fn turns_follow_each_other_with_the_servers_own_answers() {
     workload.endpoint = Endpoint::Chat;
     workload.models = Models::parse("base=1,tone=1").unwrap();
     let mut talks = Synthetic::new(Material::Words, Lengths::Fixed(5), Lengths::Fixed(3), 1).turns(3);
-    let finished = run(&workload, &plan(Load::Closed { concurrency: 1 }, 4), &mut talks, &mut Deaf).unwrap();
+    let finished = run(
+        &workload,
+        &plan(Load::Closed { concurrency: 1 }, 4),
+        &mut talks,
+        &mut Deaf,
+        &mut Interrupt::listen().unwrap(),
+    )
+    .unwrap();
     assert_eq!(finished.records.len(), 12);
     let bodies = bodies.lock().unwrap();
     let roles = |i: usize| {
@@ -81,7 +88,8 @@ fn goodput_counts_answers_that_keep_to_every_goal() {
         Script::healthy(ms(if i % 3 == 0 { 150 } else { 10 }), ms(if i % 5 == 0 { 40 } else { 5 }), 6)
     });
     let plan = plan(Load::Closed { concurrency: 3 }, 30);
-    let finished = run(&workload(&server), &plan, &mut asks(6), &mut Deaf).unwrap();
+    let finished =
+        run(&workload(&server), &plan, &mut asks(6), &mut Deaf, &mut Interrupt::listen().unwrap()).unwrap();
     let share = |goals: Goals| {
         let summary = Summary::new(&finished.records, goals);
         (summary.goodput.unwrap().share.unwrap().value * 30.0).round()

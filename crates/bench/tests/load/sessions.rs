@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use garrison_bench::dataset::Dataset;
 use garrison_bench::load::{Arrivals, Load, Plan, Progress, PulseReading};
@@ -178,6 +178,34 @@ fn one_lucky_round_is_no_verdict() {
     assert!(compare_files(&one, &elsewhere).unwrap_err().to_string().contains("9 clients"));
 }
 
+/// A server that answers 40 requests a second, one after the other. Twenty requests at any rate are answered within
+/// half a second; but no more than 40 a second, if they go on.
+#[test]
+fn a_search_holds_each_rate_until_a_server_is_behind() {
+    eventually(|| {
+        let search = |at_least: Duration| {
+            let free = Mutex::new(Instant::now());
+            let server = server(move |_, _| {
+                let mut free = free.lock().unwrap();
+                *free = (*free).max(Instant::now()) + ms(25);
+                Script::healthy(free.saturating_duration_since(Instant::now()), ms(1), 2)
+            });
+            let goals = Goals { ttft_ms: Some(500.0), ..Goals::default() };
+            let loads = Loads::Search { rate: 30.0, arrivals: Arrivals::Constant, at_least };
+            session(&[&server], loads, (20, 1), goals, &mut Journal::none())
+        };
+        let (held, short) = (search(ms(2000)), search(Duration::ZERO));
+        let highest = |document: &Document| document.search.unwrap().highest_rate;
+        assert!(markdown(&held).contains("held for 2.00 s at least"));
+        assert!(held.runs.iter().all(|run| run.summary.requests.measured >= 45));
+        if highest(&short) < 100.0 {
+            return Err(format!("a burst is enough to see it: {}", highest(&short)));
+        }
+        // In 2 s 53 a second are half a second behind.
+        if (35.0..=55.0).contains(&highest(&held)) { Ok(()) } else { Err(format!("{:?}", held.search)) }
+    });
+}
+
 /// A server that is quick up to 40 requests at once and slow beyond: about 160 a second, at 250 ms each.
 #[test]
 fn the_search_finds_the_rate_that_keeps_to_the_goals() {
@@ -191,7 +219,8 @@ fn the_search_finds_the_rate_that_keeps_to_the_goals() {
             Script::healthy(ms(if ends.len() > 40 { 600 } else { 200 }), ms(7), 8)
         });
         let goals = Goals { ttft_ms: Some(400.0), ..Goals::default() };
-        let loads = Loads::Search { rate: 40.0, arrivals: Arrivals::Constant };
+        let at_least = ms(800);
+        let loads = Loads::Search { rate: 40.0, arrivals: Arrivals::Constant, at_least };
         let document = session(&[&server], loads, (150, 1), goals, &mut Journal::none());
         let found = document.search.unwrap();
         assert!(found.lowest_failing.unwrap() / found.highest_rate <= 1.1, "{found:?}");

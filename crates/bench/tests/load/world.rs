@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use garrison_bench::dataset::{Dataset, Lengths, Material, Models, Synthetic};
 use garrison_bench::load::{
-    CoolDown, Endpoint, Extent, Finished, Limits, Load, Observer, Plan, Progress, Target, Tokens, Workload,
-    run,
+    CoolDown, Endpoint, Extent, Finished, Interrupt, Limits, Load, Observer, Plan, Progress, Target, Tokens,
+    Workload, run,
 };
 use garrison_bench::{Goals, Record, Summary};
 use garrison_testkit::fake_server::{FakeServer, Script};
@@ -57,13 +57,19 @@ pub(crate) fn asks(n: u32) -> impl Dataset {
 pub(crate) struct Deaf;
 
 impl Observer for Deaf {
-    fn record(&mut self, _: &Record) {}
+    fn record(&mut self, _: &Record, _: &[u64]) {}
     fn tick(&mut self, _: Progress<'_>) {}
 }
 
 /// Runs and sums up.
 pub(crate) fn measure(server: &FakeServer, plan: &Plan, tokens: u32) -> (Finished, Summary) {
-    let finished = run(&workload(server), plan, &mut asks(tokens), &mut Deaf).unwrap();
+    measure_at(&workload(server), plan, tokens)
+}
+
+/// The same, with another way to the server.
+pub(crate) fn measure_at(workload: &Workload, plan: &Plan, tokens: u32) -> (Finished, Summary) {
+    let finished =
+        run(workload, plan, &mut asks(tokens), &mut Deaf, &mut Interrupt::listen().unwrap()).unwrap();
     let summary = Summary::new(&finished.records, Goals::default());
     (finished, summary)
 }

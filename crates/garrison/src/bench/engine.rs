@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use garrison_bench::Machine;
-use garrison_bench::engine::{EngineDocument, EngineRun, Kind, Limits, Plan, SCHEMA, Work};
+use garrison_bench::engine::{EngineDocument, EngineRun, Kind, Limits, Plan, Row, SCHEMA, Work};
+use garrison_bench::{Completeness, Machine};
 use garrison_device::{BLOCK_SIZE, Device, KvShape};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_model::{Model, ModelSummary};
@@ -47,7 +47,25 @@ pub(super) fn run(flags: &EngineFlags) -> Result<(), Fault> {
     let block = device.kv_block_bytes(&KvShape { n_blocks: 1, n_kv_heads, head_dim, dtype: flags.kv_dtype });
     let work = Work::new(&summary, block as f64 / BLOCK_SIZE as f64);
     let mut run = EngineRun::new(&device, &model, plan, flags.kv_dtype).map_err(|e| refuse(&e))?;
-    let show = |row: &garrison_bench::engine::Row| {
+    let mut document = EngineDocument {
+        schema: SCHEMA.to_owned(),
+        garrison: env!("CARGO_PKG_VERSION").to_owned(),
+        machine: Machine::here(),
+        model: format!("{named}: {summary}"),
+        device: format!("cpu, {} threads, {:?}", options.threads, options.isa),
+        load_seconds,
+        peak_resident_bytes: 0,
+        limits,
+        completeness: Completeness::Killed,
+        rows: Vec::new(),
+    };
+    // After every row, so that a kill leaves what was measured.
+    let keep = |document: &EngineDocument| match &flags.json {
+        Some(path) => document.write(path).map_err(|e| Fault::failed(e.to_string())),
+        None => Ok(()),
+    };
+    keep(&document)?; // a file that cannot be written is told before anything is measured
+    let take = |row: Row| {
         let kind = if row.kind == Kind::Prefill { "prefill" } else { "decode" };
         eprintln!(
             "{kind} batch {} tokens {} depth {}: {:.1} tokens/s",
@@ -56,22 +74,14 @@ pub(super) fn run(flags: &EngineFlags) -> Result<(), Fault> {
             row.depth,
             row.best()
         );
+        document.rows.push(row);
+        document.peak_resident_bytes = peak_resident_bytes();
+        // A disk that is full now may not be at the end, where it is told.
+        let _ = keep(&document);
     };
-    let rows = run.rows(&work, &limits, show).map_err(|e| Fault::failed(e.to_string()))?;
-    let document = EngineDocument {
-        schema: SCHEMA.to_owned(),
-        garrison: env!("CARGO_PKG_VERSION").to_owned(),
-        machine: Machine::here(),
-        model: format!("{named}: {summary}"),
-        device: format!("cpu, {} threads, {:?}", options.threads, options.isa),
-        load_seconds,
-        peak_resident_bytes: peak_resident_bytes(),
-        limits,
-        rows,
-    };
-    if let Some(path) = &flags.json {
-        document.write(path).map_err(|e| Fault::failed(e.to_string()))?;
-    }
+    run.rows(&work, &limits, take).map_err(|e| Fault::failed(e.to_string()))?;
+    document.completeness = Completeness::Complete;
+    keep(&document)?;
     output::show(&document.markdown())
 }
 

@@ -62,8 +62,9 @@ pub(crate) struct EngineFlags {
     /// Tokens that each sequence has before.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0")]
     pub(crate) depth: Vec<usize>,
-    /// How often each row is measured; the best counts, since others only slow it down.
-    #[arg(long, value_name = "N", default_value = "3")]
+    /// How often each row is measured. The best counts, since others only slow it down; the mean has an
+    /// interval from five on.
+    #[arg(long, value_name = "N", default_value = "5")]
     pub(crate) repetitions: NonZeroUsize,
     /// Tokens computed in one step, at most; longer prompts are taken in chunks.
     #[arg(long, value_name = "N", default_value = "512")]
@@ -87,6 +88,9 @@ pub(crate) struct ServeFlags {
     /// The server, e.g. http://127.0.0.1:8080. Its key is read from GARRISON_API_KEY or OPENAI_API_KEY.
     #[arg(long, value_name = "U")]
     pub(crate) url: String,
+    /// Certificates in PEM of authorities to trust beside the public ones, for a server at https://.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
     /// A second server under the same load: the two take turns, round after round, and are compared.
     #[arg(long, value_name = "U", conflicts_with = "search")]
     pub(crate) vs: Option<String>,
@@ -110,7 +114,8 @@ pub(crate) struct ServeFlags {
     /// How requests of --rate scatter: constant, poisson, gamma:SHAPE (below 1: bursts).
     #[arg(long, value_name = "A", default_value = "poisson")]
     pub(crate) arrivals: Arrivals,
-    /// Find the highest rate whose 99th percentiles keep to --goals, from --rate on.
+    /// Find the highest rate whose 99th percentiles keep to --goals, from --rate on. Each rate is held for --seconds,
+    /// or for --requests and 10 s at least.
     #[arg(long, requires = "goals", requires = "rate")]
     pub(crate) search: bool,
     /// What answers should keep to, in ms: ttft=500,itl=50,e2e=10000, or some of these.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use garrison_bench::dataset::{Dataset, Families, FileDataset, Material, Models, Synthetic, TalkFile};
 use garrison_bench::load::{
-    CoolDown, Endpoint, Extent, Info, Limits, Load, MAX_REQUESTS, Plan, Target, Tokens, Workload,
+    CoolDown, Endpoint, Extent, Info, InfoError, Limits, Load, MAX_REQUESTS, Plan, Target, Tokens, Workload,
 };
 use garrison_bench::report::Live;
 use garrison_bench::{Goals, Journal, Loads, Session};
@@ -19,6 +19,10 @@ use crate::source::ModelRef;
 
 /// How much of a rate warms up, in seconds.
 const WARM_UP_S: f64 = 2.0;
+
+/// How long each rate of a search is held, at least, unless told otherwise: in less, a server that cannot keep up is
+/// not yet behind.
+const PROBE_S: f64 = 10.0;
 
 /// Requests that are measured unless told otherwise.
 const REQUESTS: usize = 100;
@@ -81,12 +85,20 @@ fn tokenizer(name: &str) -> Result<Arc<Tokenizer>, Fault> {
 
 fn workload(flags: &ServeFlags, url: &str, endpoint: Endpoint, tokens: &Tokens) -> Result<Workload, Fault> {
     let key = ["GARRISON_API_KEY", "OPENAI_API_KEY"].iter().find_map(|name| std::env::var(name).ok());
-    let target = Target::new(url, &key.unwrap_or_default()).map_err(|e| Fault::usage(e.to_string()))?;
+    let mut target = Target::new(url, &key.unwrap_or_default()).map_err(|e| Fault::usage(e.to_string()))?;
+    if let Some(file) = &flags.ca_file {
+        target = target.trusting(file).map_err(|e| Fault::usage(format!("--ca-file {e}")))?;
+    }
     let models = match &flags.model {
         Some(names) => Models::parse(names).map_err(|e| Fault::usage(format!("--model: {e}")))?,
         None => {
             let first = Info::new(&target).and_then(|info| info.first_model());
-            Models::one(first.map_err(|e| Fault::failed(e.to_string()))?)
+            Models::one(first.map_err(|e| match e {
+                InfoError::Untrusted { .. } => {
+                    Fault::failed(format!("{e}; --ca-file FILE trusts another authority"))
+                }
+                e => Fault::failed(e.to_string()),
+            })?)
         }
     };
     let mut fields = Map::new();
@@ -159,7 +171,10 @@ fn loads(flags: &ServeFlags) -> Result<Loads, Fault> {
     }
     let open = |rate: &f64| Load::Open { rate: *rate, arrivals: flags.arrivals };
     Ok(match (&flags.rate[..], flags.search) {
-        ([rate], true) => Loads::Search { rate: *rate, arrivals: flags.arrivals },
+        ([rate], true) => {
+            let at_least = Duration::from_secs_f64(flags.seconds.unwrap_or(PROBE_S));
+            Loads::Search { rate: *rate, arrivals: flags.arrivals, at_least }
+        }
         (_, true) => return Err(Fault::usage("--search begins with one --rate")),
         ([], false) if flags.concurrency.is_empty() => Loads::Steps(vec![Load::Closed { concurrency: 1 }]),
         ([], false) => {
