@@ -41,6 +41,14 @@ impl<D: Driver> CudaDevice<D> {
             parts: OnceLock::new(),
         })
     }
+
+    /// Bytes of memory that nobody has taken.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn available(&self) -> Result<usize, DeviceError> {
+        self.gpu.driver.available()
+    }
 }
 
 impl<D: Driver> Device for CudaDevice<D> {

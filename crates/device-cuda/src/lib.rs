@@ -20,6 +20,7 @@ mod ops;
 mod weight;
 
 pub use device::CudaDevice;
+pub use driver::cuda::{Cuda, NoGpu};
 #[cfg(feature = "emulator")]
 pub use driver::emulator::{Build, Emulator, Order};
 pub use driver::{Address, Driver, Grid};

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_void};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use garrison_device::DeviceError;
 use libloading::Library;
 
 use super::{Address, Driver, Grid};
+use crate::gpu::lock;
 
 /// Bytes around each allocation.
 const GUARD: usize = 256;
@@ -187,11 +188,6 @@ fn fail(reason: String) -> DeviceError {
     DeviceError::Failed { device: "the emulator".into(), reason }
 }
 
-/// What is behind these locks is whole between any two statements.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Driver for Emulator {
     type Memory = Memory;
     type Function = Function;
@@ -205,12 +201,17 @@ impl Driver for Emulator {
         4
     }
 
+    fn available(&self) -> Result<usize, DeviceError> {
+        let taken: usize = lock(&self.allocations).values().sum();
+        Ok(MEMORY.saturating_sub(taken))
+    }
+
     fn alloc(&self, what: &str, bytes: usize) -> Result<Memory, DeviceError> {
+        let free = self.available()?;
         let mut allocations = lock(&self.allocations);
-        let taken: usize = allocations.values().sum();
         let mut all = Vec::new();
         let lines = bytes.div_ceil(size_of::<Line>()) + 2 * GUARD / size_of::<Line>();
-        if bytes > MEMORY.saturating_sub(taken) || all.try_reserve_exact(lines).is_err() {
+        if bytes > free || all.try_reserve_exact(lines).is_err() {
             return Err(DeviceError::OutOfMemory { device: self.name(), what: what.into(), bytes });
         }
         all.resize(lines, Line { bytes: [POISON; 256] });

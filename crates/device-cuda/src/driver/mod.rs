@@ -3,6 +3,7 @@
 //! Key decision: everything above is written against this trait, and there are two of it, the CUDA driver
 //! and the emulator. So the backend's own code runs in tests without a GPU, to the byte.
 
+pub(crate) mod cuda;
 #[cfg(feature = "emulator")]
 pub(crate) mod emulator;
 
@@ -44,6 +45,12 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Blocks that it runs at the same time, about: its multiprocessors.
     fn processors(&self) -> usize;
+
+    /// Bytes of memory that nobody has taken.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn available(&self) -> Result<usize, DeviceError>;
 
     /// Memory that may hold anything, at an address that is a multiple of 256.
     ///
