@@ -74,6 +74,20 @@ __device__ __forceinline__ uint32_t look_up(uint32_t nibbles) {
     return (low & ~upper) | (high & upper);
 }
 
+// Two, four or eight words, which lie as one.
+template <int N> __device__ __forceinline__ void load_words(uint32_t (&to)[N], const uint32_t *from) {
+    if constexpr (N == 2) {
+        uint2 x = *(const uint2 *)from;
+        to[0] = x.x, to[1] = x.y;
+    } else {
+        UNROLL
+        for (int i = 0; i < N; i += 4) {
+            uint4 x = *(const uint4 *)(from + i);
+            to[i] = x.x, to[i + 1] = x.y, to[i + 2] = x.z, to[i + 3] = x.w;
+        }
+    }
+}
+
 // One row of a weight, at one run.
 template <class F> struct Run {
     const uint32_t *codes;
@@ -84,21 +98,41 @@ template <class F> struct Run {
     __device__ __forceinline__ Run(const WeightArgs &w, uint32_t row, uint32_t run) {
         size_t at = (size_t)row * w.runs + run;
         codes = w.codes + at * F::BITS;
-        high = w.high + at * (F::HIGH == High::none ? 0 : F::HIGH == High::ones ? 1 : 2);
+        high = w.high + at * HIGH_WORDS;
         scales = w.scales + at * F::SCALE_BYTES;
         d = w.d + ((size_t)row * (w.runs * RUN / F::SPAN) + run * RUN / F::SPAN) * F::HALVES;
     }
 
-    // Quad `q`, signed.
-    __device__ __forceinline__ uint32_t quad(int q) const {
-        uint32_t code;
-        if (F::BITS == 8) return codes[q];
-        if (F::BITS == 4) code = codes[q % 4] >> (4 * (q / 4)) & 0x0f0f0f0fu;
-        if (F::BITS == 2) code = codes[q / 4] >> (2 * (q % 4)) & 0x03030303u;
+    static constexpr int HIGH_WORDS = F::HIGH == High::none ? 0 : F::HIGH == High::ones ? 1 : 2;
+
+    // Which of a run's words hold quad `q`.
+    static __device__ __forceinline__ int code_word(int q) {
+        return F::BITS == 8 ? q : F::BITS == 4 ? q % 4 : q / 4;
+    }
+    static __device__ __forceinline__ int high_word(int q) { return F::HIGH == High::twos ? q / 4 : 0; }
+
+    // Quad `q`, signed, of those words.
+    static __device__ __forceinline__ uint32_t decode(uint32_t code, uint32_t high, int q) {
+        if (F::BITS == 8) return code;
+        code = F::BITS == 4 ? code >> (4 * (q / 4)) & 0x0f0f0f0fu : code >> (2 * (q % 4)) & 0x03030303u;
         if (F::BOOK) return look_up(code);
-        if (F::HIGH == High::ones) code |= (high[0] >> q & 0x01010101u) << F::SHIFT;
-        if (F::HIGH == High::twos) code |= (high[q / 4] >> (2 * (q % 4)) & 0x03030303u) << F::SHIFT;
+        if (F::HIGH == High::ones) code |= (high >> q & 0x01010101u) << F::SHIFT;
+        if (F::HIGH == High::twos) code |= (high >> (2 * (q % 4)) & 0x03030303u) << F::SHIFT;
         return less<F::OFFSET>(code);
+    }
+
+    __device__ __forceinline__ uint32_t quad(int q) const {
+        return decode(codes[code_word(q)], HIGH_WORDS ? high[high_word(q)] : 0, q);
+    }
+
+    // All quads, read by as few instructions as there can be.
+    __device__ __forceinline__ void all(uint32_t (&quads)[QUADS]) const {
+        uint32_t words[F::BITS], more[2] = {};
+        load_words(words, codes);
+        if (HIGH_WORDS == 1) more[0] = high[0];
+        if (HIGH_WORDS == 2) load_words(more, high);
+        UNROLL
+        for (int q = 0; q < QUADS; q++) quads[q] = decode(words[code_word(q)], more[high_word(q)], q);
     }
 
     // The integer scale of the first or second 16 values.

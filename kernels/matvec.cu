@@ -14,12 +14,15 @@ template <class F, int M> __device__ __forceinline__ void matvec(const MatmulArg
         Run<F> w(args.w, row, inside ? run : 0);
         float d = w.scale_of_scales(), m = F::HAS_MIN ? w.scale_of_mins() : 0;
         uint32_t quads[QUADS];
-        for (int q = 0; q < QUADS; q++) quads[q] = w.quad(q);
+        w.all(quads);
+        UNROLL
         for (int r = 0; r < M; r++) {
             size_t at = (size_t)r * runs + (inside ? run : 0);
-            const uint32_t *x = args.x.q + at * QUADS;
+            uint32_t x[QUADS];
+            load_words(x, args.x.q + at * QUADS);
             const int16_t *sums = args.x.sums + at * 2;
             int dots[2] = {};
+            UNROLL
             for (int q = 0; q < QUADS; q++) dots[q / 4] = __dp4a((int)quads[q], (int)x[q], dots[q / 4]);
             int dot = dots[0] * w.scale(0) + dots[1] * w.scale(1);
             int minimum = F::HAS_MIN ? sums[0] * w.min(0) + sums[1] * w.min(1) : 0;

@@ -19,7 +19,7 @@
 struct dim3 {
     uint32_t x, y, z;
 };
-struct uint2 {
+struct alignas(8) uint2 {
     uint32_t x, y;
 };
 struct alignas(16) uint4 {

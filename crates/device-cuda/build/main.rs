@@ -2,6 +2,7 @@
 //!
 //! Key decision: nothing here fails for want of nvcc. Without it the backend is built without kernels and
 //! says so when it is asked for, so that one command builds Garrison everywhere.
+#![allow(clippy::expect_used, clippy::panic)] // a build that cannot go on ends
 
 mod emulator;
 mod fatbins;

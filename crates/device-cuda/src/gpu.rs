@@ -80,10 +80,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Blocks that are enough for `len` things, `each` to a block.
 pub(crate) fn blocks(len: usize, each: usize) -> u32 {
-    u32::try_from(len.div_ceil(each)).unwrap_or_else(|_| panic!("{len} is more than a grid can have"))
+    count(len.div_ceil(each))
 }
 
 /// A number that kernels count in 32 bits.
 pub(crate) fn count(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or_else(|_| panic!("{n} is more than kernels can count"))
+    assert!(n <= u32::MAX as usize, "{n} is more than kernels can count");
+    n as u32
 }

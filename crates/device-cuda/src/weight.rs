@@ -188,10 +188,8 @@ impl<D: Driver> Weight<D> {
 
     /// The values of a weight that is a vector, and how many.
     pub(crate) fn vector(&self) -> (Address, usize) {
-        match &self.vector {
-            Some(memory) => (D::address(memory), self.k),
-            None => panic!("a vector is wanted, not a matrix"),
-        }
+        let Some(memory) = &self.vector else { unreachable!("a vector is wanted, not a matrix") };
+        (D::address(memory), self.k)
     }
 }
 

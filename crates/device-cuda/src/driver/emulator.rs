@@ -215,7 +215,7 @@ impl Driver for Emulator {
             return Err(DeviceError::OutOfMemory { device: self.name(), what: what.into(), bytes });
         }
         all.resize(lines, Line { bytes: [POISON; 256] });
-        let begin = all.as_ptr() as u64 + GUARD as u64;
+        let begin = all.as_mut_ptr() as u64 + GUARD as u64;
         allocations.insert(begin, bytes);
         let memory =
             Memory { all, begin, len: bytes, guard: self.guard, allocations: Arc::clone(&self.allocations) };

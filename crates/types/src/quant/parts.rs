@@ -26,11 +26,6 @@ pub struct Parts {
 pub struct Codes([u8; 256]);
 
 impl Codes {
-    /// As they are.
-    pub fn bytes(&self) -> &[u8; 256] {
-        &self.0
-    }
-
     /// Four to a word, in memory's order.
     pub fn words(&self) -> &[u32; 64] {
         bytemuck::cast_ref(&self.0)
