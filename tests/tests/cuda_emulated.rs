@@ -1,5 +1,5 @@
 //! The engine on the CUDA backend, whose kernels run on the emulator: a request gets the same tokens in any
-//! company, through adapters, in recorded steps and others, and after preemption.
+//! company, through adapters, in recorded steps and others, in pieces, and where blocks are short.
 #![allow(clippy::unwrap_used, clippy::panic)] // a test may
 
 use std::sync::Arc;
