@@ -235,7 +235,7 @@ fn pack_rows(ty: TensorType, rows: &[u8], row_bytes: usize, row: &[usize; 4], pl
     std::thread::scope(|scope| {
         let mut rest = planes.each_mut().map(|plane| &mut **plane);
         for rows in rows.chunks(share * row_bytes) {
-            let mut own = rest.each_mut().map(|plane| std::mem::take(plane));
+            let mut own = rest.each_mut().map(std::mem::take);
             for ((own, rest), bytes) in own.iter_mut().zip(&mut rest).zip(row) {
                 let (mine, others) = std::mem::take(own).split_at_mut(rows.len() / row_bytes * bytes);
                 (*own, *rest) = (mine, others);

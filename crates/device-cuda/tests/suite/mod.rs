@@ -11,13 +11,13 @@ use garrison_testkit::conformance::{
 };
 
 /// Every op against the scalar CPU.
-pub fn conforms<D: Driver>(device: &CudaDevice<D>) {
+pub(crate) fn conforms<D: Driver>(device: &CudaDevice<D>) {
     let scalar = CpuDevice::new(CpuOptions { threads: NonZeroUsize::MIN, isa: Isa::Scalar }).unwrap();
     check_all(device, &scalar, &Bounds::F32);
 }
 
 /// What has a formula of its own against that, in f64.
-pub fn follows_the_formulas<D: Driver>(device: &CudaDevice<D>) {
+pub(crate) fn follows_the_formulas<D: Driver>(device: &CudaDevice<D>) {
     check_matmul_against_f64(device);
     check_attention_against_f64(device);
     check_lora_against_f64(device);
@@ -25,7 +25,7 @@ pub fn follows_the_formulas<D: Driver>(device: &CudaDevice<D>) {
 }
 
 /// A recording runs again what it recorded, on what the buffers hold by then; a copy cannot be recorded.
-pub fn records<D: Driver>(device: &CudaDevice<D>) {
+pub(crate) fn records<D: Driver>(device: &CudaDevice<D>) {
     let buffer = |values: &[f32]| {
         let mut buffer = device.alloc::<f32>(values.len()).unwrap();
         device.write(&mut buffer, values).unwrap();
