@@ -8,12 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each crate may depend on, in its code (dev-dependencies are free: tests may look up).
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("types", &[]),
     ("gguf", &["types"]),
     ("tokenizer", &["types"]),
     ("device", &["types"]),
     ("device-cpu", &["device", "types"]),
+    ("device-cuda", &["device", "types"]),
     ("model", &["device", "gguf", "types"]),
     ("engine", &["device", "model", "tokenizer", "types"]),
     ("server", &["engine", "tokenizer", "types"]),
@@ -21,12 +22,23 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("testkit", &["device", "device-cpu", "gguf", "model", "types"]),
     (
         "garrison",
-        &["bench", "device", "device-cpu", "engine", "gguf", "model", "server", "tokenizer", "types"],
+        &[
+            "bench",
+            "device",
+            "device-cpu",
+            "device-cuda",
+            "engine",
+            "gguf",
+            "model",
+            "server",
+            "tokenizer",
+            "types",
+        ],
     ),
 ];
 
 /// The only crates with unsafe code: memory maps, and kernels.
-const MAY_BE_UNSAFE: [&str; 2] = ["gguf", "device-cpu"];
+const MAY_BE_UNSAFE: [&str; 3] = ["gguf", "device-cpu", "device-cuda"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

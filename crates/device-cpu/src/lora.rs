@@ -79,7 +79,7 @@ impl LoraWeight {
         view.check(shape);
         let &LoraView { rank, a, b, scale } = view;
         let (a_len, b_len) = lens(shape, rank)?;
-        let (a_shift, b_shift) = (shift(a), shift(b));
+        let (a_shift, b_shift) = (LoraView::shift(a), LoraView::shift(b));
         let mut weight = LoraWeight {
             rank,
             scale: (f64::from(scale) * 2f64.powi(-(a_shift + b_shift))) as f32,
@@ -149,16 +149,6 @@ impl Converted {
 fn lens(shape: &LoraShape, rank: usize) -> Option<(usize, usize)> {
     let a = rank.checked_next_multiple_of(PAIR)?.checked_mul(shape.k.checked_next_multiple_of(LANES)?)?;
     Some((a, rank.checked_mul(shape.n.checked_next_multiple_of(LANES)?)?))
-}
-
-/// The power of two that brings the largest value to between 2^14 and 2^15, or as near as f32 allows.
-fn shift(values: &[f32]) -> i32 {
-    let largest = values.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-    if largest == 0.0 {
-        return 0;
-    }
-    let exponent = (largest.to_bits() >> 23) as i32 - 127;
-    (14 - exponent).min(126)
 }
 
 #[cfg(test)]

@@ -38,4 +38,15 @@ impl LoraView<'_> {
         assert!((1..=max_rank).contains(&rank), "rank {rank} is not within 1 to {max_rank}");
         assert_eq!((self.a.len(), self.b.len()), (rank * k, n * rank), "rank {rank} of {shape:?}");
     }
+
+    /// The power of two that brings a matrix' largest value to between 2^14 and 2^15, or as near as f32
+    /// allows: multiplied by it, a matrix can be kept as f16 whatever its size.
+    pub fn shift(values: &[f32]) -> i32 {
+        let largest = values.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+        if largest == 0.0 {
+            return 0;
+        }
+        let exponent = (largest.to_bits() >> 23) as i32 - 127;
+        (14 - exponent).min(126)
+    }
 }

@@ -72,6 +72,8 @@ pub(crate) enum DeviceChoice {
     Auto,
     /// The CPU backend.
     Cpu,
+    /// The GPU of that number.
+    Cuda(usize),
 }
 
 /// A model and what clients call it.
@@ -116,10 +118,10 @@ impl FromStr for DeviceChoice {
         match text {
             "auto" => Ok(DeviceChoice::Auto),
             "cpu" => Ok(DeviceChoice::Cpu),
-            _ if text == "cuda" || text.starts_with("cuda:") => Err(Fault::usage(format!(
-                "device \"{text}\" is not supported by this version, which computes on the CPU; use cpu or auto"
-            ))),
-            _ => Err(Fault::usage(format!("device \"{text}\" is not known; known: auto, cpu"))),
+            "cuda" => Ok(DeviceChoice::Cuda(0)),
+            _ => text.strip_prefix("cuda:").and_then(|n| n.parse().ok()).map(DeviceChoice::Cuda).ok_or_else(
+                || Fault::usage(format!("device \"{text}\" is not known; known: auto, cpu, cuda, cuda:N")),
+            ),
         }
     }
 }
@@ -445,7 +447,7 @@ mod tests {
             ("[engine]\nhost_cache_gib = 1\nprefix_cache = false\n", "prefix_cache"),
             ("[engine]\nhost_cache_dir = \"/tmp\"\n", "say how much"),
             ("[engine]\ndevice = \"tpu\"\n", "tpu"),
-            ("[engine]\ndevice = \"cuda:0\"\n", "cuda:0"),
+            ("[engine]\ndevice = \"cuda:x\"\n", "cuda:x"),
             ("[engine]\nmax_seqs = 100000\n", "max_seqs"),
             ("[[model]]\nsource = \"nowhere.gguf\"\n", "nowhere.gguf"),
             (

@@ -1,23 +1,21 @@
-//! From a model's name to a running engine: the one place that picks a backend and sizes memory.
+//! From a model's name to a running engine, on whichever backend: memory is sized here.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
-use garrison_device::{BLOCK_SIZE, Device};
-use garrison_device_cpu::{CpuDevice, CpuOptions, Isa, available_threads};
+use garrison_device::{BLOCK_SIZE, Ops, StepLimits};
+use garrison_device_cpu::available_threads;
 use garrison_engine::{DraftModel, Engine, EngineConfig, HostCache, HostCacheError, LocalExecutor};
 use garrison_gguf::quantize::Mix;
-use garrison_model::{KvCache, Model, ModelSpec, ModelSummary};
+use garrison_model::{KvCache, Model, ModelSpec, ModelSummary, Workspace};
 use garrison_tokenizer::Tokenizer;
 
-use crate::config::{DeviceChoice, EngineSettings, ModelEntry};
+use crate::backend::{Backend, Budget};
+use crate::config::{EngineSettings, ModelEntry};
 use crate::error::Fault;
 use crate::memory;
 use crate::source::ModelRef;
-
-/// KV memory where the machine does not tell what it has free.
-const BLIND_KV_BYTES: u64 = 1 << 30;
 
 /// A model that answers.
 pub(crate) struct Loaded {
@@ -41,28 +39,39 @@ pub(crate) fn threads(wanted: Option<NonZeroUsize>) -> NonZeroUsize {
 /// # Errors
 /// If one of them cannot be read, is not supported, or does not fit; the sentence names it.
 pub(crate) fn load(entry: &ModelEntry, settings: &EngineSettings) -> Result<Loaded, Fault> {
+    match Backend::open(settings)? {
+        Backend::Cpu(device) => load_on(&device, entry, settings),
+        Backend::Cuda(device) => load_on(&device, entry, settings),
+    }
+}
+
+fn load_on<B: Budget>(
+    device: &Arc<B>,
+    entry: &ModelEntry,
+    settings: &EngineSettings,
+) -> Result<Loaded, Fault> {
     let started = Instant::now();
     let name = &entry.name;
     let refuse = |e: &dyn std::fmt::Display| Fault::usage(format!("model {name}: {e}"));
-    let device = open_device(settings)?;
-    let target = Parts::load(name, &entry.model, entry.quantize, &device)?;
+    let target = Parts::load(name, &entry.model, entry.quantize, &**device)?;
     let draft = match &entry.draft {
         Some(draft) => {
-            let parts = Parts::load(&draft.name, &draft.model, entry.quantize, &device)?;
+            let parts = Parts::load(&draft.name, &draft.model, entry.quantize, &**device)?;
             check_draft(&parts.tokenizer, &target.tokenizer)
                 .map_err(|reason| refuse(&format!("{} cannot be its draft model: {reason}", draft.name)))?;
             Some(parts)
         }
         None => None,
     };
-    let bytes_per_block = [Some(&target), draft.as_ref()]
-        .into_iter()
-        .flatten()
-        .map(|parts| KvCache::bytes_per_block(&*device, parts.model.spec(), settings.kv_dtype) as u64);
-    let config = engine_config(name, target.model.spec(), bytes_per_block.sum(), settings)?;
-    let execute = |model: Model<CpuDevice>, adapter_slots| {
+    let specs = [Some(&target), draft.as_ref()].into_iter().flatten().map(|parts| parts.model.spec());
+    let bytes_per_block =
+        specs.clone().map(|spec| KvCache::bytes_per_block(&**device, spec, settings.kv_dtype) as u64);
+    let workspace: u64 = specs.map(|spec| workspace_bytes::<B>(spec, settings)).sum();
+    let budget = settings.kv_cache_bytes.unwrap_or_else(|| device.kv_budget(workspace));
+    let config = engine_config(name, target.model.spec(), bytes_per_block.sum(), budget, settings)?;
+    let execute = |model: Model<B>, adapter_slots| {
         let config = EngineConfig { vocab: model.spec().vocab, adapter_slots, ..config };
-        LocalExecutor::new(Arc::clone(&device), model, &config, settings.kv_dtype).map_err(|e| refuse(&e))
+        LocalExecutor::new(Arc::clone(device), model, &config, settings.kv_dtype).map_err(|e| refuse(&e))
     };
     let (tokenizer, spec) = (Arc::new(target.tokenizer), target.model.spec().clone());
     let executor = execute(target.model, config.adapter_slots)?;
@@ -112,14 +121,14 @@ fn host_cache(
 }
 
 /// A model in memory.
-struct Parts {
-    model: Model<CpuDevice>,
+struct Parts<B: Ops> {
+    model: Model<B>,
     tokenizer: Tokenizer,
     chat_template: Option<String>,
 }
 
-impl Parts {
-    fn load(name: &str, model: &ModelRef, quantize: Option<Mix>, device: &CpuDevice) -> Result<Parts, Fault> {
+impl<B: Ops> Parts<B> {
+    fn load(name: &str, model: &ModelRef, quantize: Option<Mix>, device: &B) -> Result<Self, Fault> {
         let refuse = |e: &dyn std::fmt::Display| Fault::usage(format!("model {name}: {e}"));
         let opened = model.open()?;
         let source = match quantize {
@@ -175,20 +184,11 @@ fn check_draft(draft: &Tokenizer, target: &Tokenizer) -> Result<(), String> {
     Ok(())
 }
 
-fn open_device(settings: &EngineSettings) -> Result<Arc<CpuDevice>, Fault> {
-    let isa = Isa::detect();
-    let threads = threads(settings.threads);
-    match settings.device {
-        DeviceChoice::Auto | DeviceChoice::Cpu => {
-            tracing::info!(?isa, threads, "computing on the CPU");
-            if !settings.batch_invariant {
-                tracing::info!("batch_invariant = false changes nothing on the CPU: there it always holds");
-            }
-            let device =
-                CpuDevice::new(CpuOptions { threads, isa }).map_err(|e| Fault::failed(e.to_string()))?;
-            Ok(Arc::new(device))
-        }
-    }
+/// Bytes of activations and logits of the largest step, about.
+fn workspace_bytes<B: Ops>(spec: &ModelSpec, settings: &EngineSettings) -> u64 {
+    let tokens = settings.max_batch_tokens.max(settings.max_seqs);
+    let limits = StepLimits { tokens, seqs: settings.max_seqs, rows: tokens, blocks: 0 };
+    Workspace::<B>::bytes(spec, limits) as u64
 }
 
 /// Sizes the KV cache: as much as all sequences could need, within the budget. A block has room for
@@ -197,11 +197,9 @@ fn engine_config(
     name: &str,
     spec: &ModelSpec,
     bytes_per_block: u64,
+    budget: u64,
     settings: &EngineSettings,
 ) -> Result<EngineConfig, Fault> {
-    let budget = settings
-        .kv_cache_bytes
-        .unwrap_or_else(|| memory::available().map_or(BLIND_KV_BYTES, |free| free / 4));
     let plan = plan_kv(
         KvNeed {
             bytes_per_block,

@@ -1,8 +1,9 @@
 //! The `garrison` binary: flags and file become one [`config::Config`], and that becomes a running
-//! server, a chat, or a file. The only place that picks a backend.
+//! server, a chat, or a file. Only [`backend`] picks what computes.
 #![forbid(unsafe_code)]
 
 mod adapters;
+mod backend;
 mod bench;
 mod chat;
 mod config;

@@ -29,6 +29,7 @@ fn mistakes_exit_2_with_one_sentence() {
         (&["serve", "--config", &config], "prot"),
         (&["serve", "--config", "/no/such/file"], "/no/such/file"),
         (&["serve", "--device", "tpu"], "tpu"),
+        (&["serve", "--device", "cuda:99"], "cuda:99"),
         (&["serve", "--kv-dtype", "q2"], "\"q2\" is not supported; supported: f16, bf16, q8_0, fp8, f32"),
         (&["serve", "--threads", "0"], "0"),
         (&["serve", "--context", "99999999"], "99999999"),

@@ -9,6 +9,7 @@ mod half_le;
 pub mod iq4;
 pub mod k;
 pub mod legacy;
+mod parts;
 
 pub use half_le::{Bf16Le, F16Le, F32Le};
 pub use iq4::{BlockIq4Nl, BlockIq4Xs, IQ4_CODEBOOK};
@@ -17,6 +18,7 @@ pub use k::{
     q4k_pack_scales_mins, q4k_scales_mins,
 };
 pub use legacy::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, LEGACY_LEN};
+pub use parts::{Codes, Parts, Split};
 
 use bytemuck::Pod;
 

@@ -1,0 +1,61 @@
+//! Compiles `kernels/*.cu`: for GPUs if nvcc is there, and for the host where the emulator is wanted.
+//!
+//! Key decision: nothing here fails for want of nvcc. Without it the backend is built without kernels and
+//! says so when it is asked for, so that one command builds Garrison everywhere.
+#![allow(clippy::expect_used, clippy::panic)] // a build that cannot go on ends
+
+mod emulator;
+mod fatbins;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs, thread};
+
+fn main() {
+    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let kernels = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../../kernels");
+    println!("cargo::rerun-if-changed={}", kernels.display());
+    println!("cargo::rerun-if-changed=build");
+    fatbins::build(&kernels, &out);
+    if env::var_os("CARGO_FEATURE_EMULATOR").is_some() {
+        emulator::build(&kernels, &out);
+    }
+}
+
+/// `kernels/*.cu`, sorted.
+fn sources(kernels: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(kernels).expect("the kernels are part of the repository");
+    let mut sources: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "cu"))
+        .collect();
+    sources.sort();
+    sources
+}
+
+/// Runs commands, as many at a time as cargo allows; what the first that failed said.
+fn run_all(commands: Vec<Command>) -> Result<(), String> {
+    let jobs = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1usize).max(1);
+    let mut commands = commands.into_iter();
+    loop {
+        let batch: Vec<_> = commands.by_ref().take(jobs).map(|c| thread::spawn(move || run(c))).collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let results: Vec<_> =
+            batch.into_iter().map(|job| job.join().expect("a job does not panic")).collect();
+        results.into_iter().collect::<Result<(), String>>()?;
+    }
+}
+
+fn run(mut command: Command) -> Result<(), String> {
+    let output = command.output().map_err(|e| format!("{command:?}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "{command:?}\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    ))
+}

@@ -1,0 +1,132 @@
+//! Attention: how a step's work is cut into blocks of threads. The arithmetic is in `kernels/attention.cu`.
+//!
+//! Key decision: a grid depends on nothing but the step's shape and what was allocated, since a recorded step
+//! keeps it. Blocks that find nothing to do end at once.
+
+use bytemuck::{Pod, Zeroable};
+use garrison_device::{AttentionShape, BLOCK_SIZE, DeviceError, StepBuffers};
+
+use crate::CudaDevice;
+use crate::driver::{Address, Driver, Grid};
+use crate::gpu::{Buffer, Gpu, blocks, count};
+use crate::kv::{KvLayer, LayerArgs};
+
+/// Positions that are summed on their own.
+const SPAN: usize = 512;
+/// Warps of a block.
+const WARPS: usize = 4;
+/// Blocks of threads for each multiprocessor that are worth splitting contexts for.
+const WORTH_SPLITTING: usize = 4;
+/// What the parts of split contexts may take; beyond it contexts stay whole.
+const PARTS_BYTES: usize = 64 << 20;
+
+/// Kernels for one type of cache and head size.
+pub(crate) struct Kernels<D: Driver> {
+    /// For two rows to a warp.
+    few: D::Function,
+    /// For eight, where there is one.
+    many: Option<D::Function>,
+    join: D::Function,
+}
+
+impl<D: Driver> Kernels<D> {
+    pub(crate) fn new(driver: &D, cell: &str, head_dim: usize) -> Result<Self, DeviceError> {
+        let Some(size) = [64, 128, 256].into_iter().find(|&size| head_dim <= size) else {
+            let reason = format!("heads of {head_dim} values are larger than its kernels take, 256");
+            return Err(DeviceError::Failed { device: driver.name(), reason });
+        };
+        let kernel = |rows: usize| driver.function(&format!("attention_{cell}_{size}_{rows}"));
+        let many = if size < 256 { Some(kernel(8)?) } else { None };
+        Ok(Kernels { few: kernel(2)?, many, join: driver.function("attention_join")? })
+    }
+}
+
+/// Where split contexts' parts go, allocated with the first layer.
+pub(crate) struct Parts<D: Driver>(D::Memory);
+
+impl<D: Driver> Parts<D> {
+    pub(crate) fn new(gpu: &Gpu<D>) -> Result<Self, DeviceError> {
+        gpu.driver.alloc("parts of attention", PARTS_BYTES).map(Parts)
+    }
+}
+
+/// The twin of `AttentionArgs` in `kernels/attention.cu`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct AttentionArgs {
+    dst: Address,
+    q: Address,
+    layer: LayerArgs,
+    positions: Address,
+    q_start: Address,
+    blocks: Address,
+    block_start: Address,
+    parts: Address,
+    tokens: u32,
+    seqs: u32,
+    n_heads: u32,
+    window: u32,
+    tile_tokens: u32,
+    tile_heads: u32,
+    max_spans: u32,
+    scale: f32,
+}
+
+pub(crate) fn attention<D: Driver>(
+    gpu: &Gpu<D>,
+    parts: &Parts<D>,
+    dst: &Buffer<D>,
+    q: &Buffer<D>,
+    layer: &KvLayer<D>,
+    step: &StepBuffers<CudaDevice<D>>,
+    shape: &AttentionShape,
+) {
+    let AttentionShape { n_heads, n_kv_heads, head_dim, scale, window } = *shape;
+    let kv = &layer.shape;
+    assert!(kv.n_kv_heads == n_kv_heads && kv.head_dim == head_dim, "{kv:?} is not for {shape:?}");
+    assert!(n_heads.is_multiple_of(n_kv_heads), "{shape:?}");
+    let (tokens, seqs, group) = (step.shape.tokens, step.shape.seqs, n_heads / n_kv_heads);
+
+    // One token a sequence has few rows; prompts fill the larger tiles.
+    let (function, rows) = match layer.attention.many {
+        Some(many) if tokens > seqs || group > 2 * WARPS => (many, 8 * WARPS),
+        _ => (layer.attention.few, 2 * WARPS),
+    };
+    let tile_heads = group.min(rows);
+    let tile_tokens = (rows / group).max(1);
+    // Each sequence has at most one tile that is not full.
+    let tiles = tokens.min(tokens / tile_tokens + seqs);
+    let heads = n_kv_heads * group.div_ceil(tile_heads);
+
+    let longest = kv.n_blocks.min(step.limits().blocks) * BLOCK_SIZE;
+    let max_spans = longest.div_ceil(SPAN).max(1);
+    let bytes = tokens * n_heads * max_spans * (2 + head_dim) * size_of::<f32>();
+    let wanted = (WORTH_SPLITTING * gpu.driver.processors()).div_ceil(tiles * heads);
+    let splits = if bytes <= PARTS_BYTES { wanted.min(max_spans) } else { 1 };
+
+    let len = tokens * n_heads * head_dim;
+    let args = AttentionArgs {
+        dst: dst.first(len),
+        q: q.first(len),
+        layer: layer.args,
+        positions: step.positions.first(tokens),
+        q_start: step.q_start.first(seqs + 1),
+        blocks: step.blocks.first(0),
+        block_start: step.block_start.first(seqs + 1),
+        parts: D::address(&parts.0),
+        tokens: count(tokens),
+        seqs: count(seqs),
+        n_heads: count(n_heads),
+        window,
+        tile_tokens: count(tile_tokens),
+        tile_heads: count(tile_heads),
+        max_spans: count(max_spans),
+        scale,
+    };
+    let grid = Grid { blocks: [count(tiles), count(heads), count(splits)], threads: (32 * WARPS) as u32 };
+    gpu.enqueue(function, grid, &args);
+    if splits > 1 {
+        let grid = Grid { blocks: [blocks(tokens, 1), count(n_heads), 1], threads: 32 };
+        gpu.enqueue(layer.attention.join, grid, &args);
+    }
+}

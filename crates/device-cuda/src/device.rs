@@ -1,0 +1,240 @@
+//! The device: a GPU, its kernels, and scratch memory; what [`Device`], [`Ops`] and [`Capture`] come down to.
+
+use std::sync::{Mutex, OnceLock};
+
+use garrison_device::{
+    Adapters, AttentionShape, Bucket, Capture, Device, DeviceError, Element, KvShape, LoraShape, LoraView,
+    Ops, RopeShape, StepBuffers, WeightView,
+};
+
+use crate::attention::{self, Parts};
+use crate::driver::Driver;
+use crate::gpu::{Buffer, Gpu, lock};
+use crate::kv::{self, KvLayer};
+use crate::lora::LoraSlots;
+use crate::matmul::{self, Quantizers, Scratch};
+use crate::ops::{self, Plain};
+use crate::weight::Weight;
+
+/// A GPU as a [`Device`], or what stands in for one.
+pub struct CudaDevice<D: Driver> {
+    gpu: Gpu<D>,
+    plain: Plain<D>,
+    quantizers: Quantizers<D>,
+    scratch: Mutex<Scratch<D>>,
+    /// Made with the first layer of a cache.
+    parts: OnceLock<Parts<D>>,
+}
+
+impl<D: Driver> CudaDevice<D> {
+    /// A device on `driver`.
+    ///
+    /// # Errors
+    /// If kernels are missing.
+    pub fn new(driver: D) -> Result<Self, DeviceError> {
+        let (plain, quantizers) = (Plain::new(&driver)?, Quantizers::new(&driver)?);
+        Ok(CudaDevice {
+            gpu: Gpu::new(driver),
+            plain,
+            quantizers,
+            scratch: Mutex::default(),
+            parts: OnceLock::new(),
+        })
+    }
+
+    /// Bytes of memory that nobody has taken.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn available(&self) -> Result<usize, DeviceError> {
+        self.gpu.driver.available()
+    }
+}
+
+impl<D: Driver> Device for CudaDevice<D> {
+    type Buffer = Buffer<D>;
+    type Weight = Weight<D>;
+    type KvLayer = KvLayer<D>;
+    type LoraSlots = LoraSlots<D>;
+
+    fn name(&self) -> String {
+        self.gpu.driver.name()
+    }
+
+    fn alloc<T: Element>(&self, len: usize) -> Result<Buffer<D>, DeviceError> {
+        const { assert!(size_of::<T>() == 4, "buffers hold elements of 32 bits") };
+        self.gpu.buffer("activations", len)
+    }
+
+    fn alloc_kv(&self, shape: &KvShape) -> Result<KvLayer<D>, DeviceError> {
+        if self.parts.get().is_none() {
+            // If another thread was faster, its parts stay.
+            let _ = self.parts.set(Parts::new(&self.gpu)?);
+        }
+        KvLayer::zeroed(&self.gpu, shape)
+    }
+
+    fn kv_block_bytes(&self, shape: &KvShape) -> usize {
+        kv::block_bytes(shape)
+    }
+
+    fn read_kv_block(&self, layer: &KvLayer<D>, block: u32, out: &mut [u8]) -> Result<(), DeviceError> {
+        self.gpu.check()?;
+        self.gpu.driver.read(&layer.memory, layer.block(block, out.len()), out)
+    }
+
+    fn write_kv_block(&self, layer: &mut KvLayer<D>, block: u32, data: &[u8]) -> Result<(), DeviceError> {
+        self.gpu.driver.write(&layer.memory, layer.block(block, data.len()), data)
+    }
+
+    fn alloc_lora(&self, shape: &LoraShape) -> Result<LoraSlots<D>, DeviceError> {
+        LoraSlots::empty(&self.gpu, shape)
+    }
+
+    fn write_lora(
+        &self,
+        slots: &mut LoraSlots<D>,
+        slot: u32,
+        view: &LoraView<'_>,
+    ) -> Result<(), DeviceError> {
+        slots.fill(&self.gpu, slot, view)
+    }
+
+    fn clear_lora(&self, slots: &mut LoraSlots<D>, slot: u32) {
+        let cleared = slots.clear(&self.gpu, slot);
+        self.gpu.note(cleared);
+    }
+
+    fn load_weight(&self, view: &WeightView<'_>) -> Result<Weight<D>, DeviceError> {
+        let weight = Weight::load(&self.gpu, view)?;
+        lock(&self.scratch).reserve(&self.gpu, &weight)?;
+        Ok(weight)
+    }
+
+    fn write<T: Element>(&self, dst: &mut Buffer<D>, data: &[T]) -> Result<(), DeviceError> {
+        self.gpu.driver.write(&dst.memory, 0, bytemuck::cast_slice(data))
+    }
+
+    fn read<T: Element>(&self, src: &Buffer<D>, offset: usize, out: &mut [T]) -> Result<(), DeviceError> {
+        self.gpu.check()?;
+        self.gpu.driver.read(&src.memory, offset * size_of::<T>(), bytemuck::cast_slice_mut(out))
+    }
+
+    fn synchronize(&self) -> Result<(), DeviceError> {
+        self.gpu.check()?;
+        self.gpu.driver.synchronize()
+    }
+}
+
+impl<D: Driver> Ops for CudaDevice<D> {
+    fn embed(&self, dst: &mut Buffer<D>, table: &Weight<D>, tokens: &Buffer<D>, rows: usize) {
+        ops::embed(&self.gpu, dst, table, tokens, rows);
+    }
+
+    fn gather(&self, dst: &mut Buffer<D>, src: &Buffer<D>, rows: &Buffer<D>, n: usize, dim: usize) {
+        self.plain.gather(&self.gpu, dst, src, rows, n, dim);
+    }
+
+    fn rms_norm(&self, dst: &mut Buffer<D>, x: &Buffer<D>, w: &Weight<D>, rows: usize, eps: f32) {
+        self.plain.rms_norm(&self.gpu, dst, x, w, rows, eps);
+    }
+
+    fn rms_norm_in_place(&self, x: &mut Buffer<D>, w: &Weight<D>, rows: usize, eps: f32) {
+        self.plain.rms_norm(&self.gpu, x, x, w, rows, eps);
+    }
+
+    fn matmul(&self, dst: &mut Buffer<D>, x: &Buffer<D>, w: &Weight<D>, rows: usize) {
+        self.matmul_group(&mut [(dst, w)], x, rows);
+    }
+
+    fn matmul_group(&self, jobs: &mut [(&mut Buffer<D>, &Weight<D>)], x: &Buffer<D>, rows: usize) {
+        // Held until all of it is enqueued: nobody quantizes something else in between.
+        let scratch = lock(&self.scratch);
+        matmul::matmul_group(&self.gpu, &self.quantizers, &scratch, jobs, x, rows);
+    }
+
+    fn lora(
+        &self,
+        dst: &mut Buffer<D>,
+        x: &Buffer<D>,
+        slots: &LoraSlots<D>,
+        adapters: &Buffer<D>,
+        rows: usize,
+    ) {
+        slots.add(&self.gpu, dst, x, adapters, rows);
+    }
+
+    fn add_bias(&self, x: &mut Buffer<D>, bias: &Weight<D>, rows: usize) {
+        self.plain.add_bias(&self.gpu, x, bias, rows);
+    }
+
+    fn rope_angles(
+        &self,
+        dst: &mut Buffer<D>,
+        positions: &Buffer<D>,
+        inv_freq: &Buffer<D>,
+        rope_dim: usize,
+        magnitude: f32,
+        rows: usize,
+    ) {
+        self.plain.rope_angles(&self.gpu, dst, positions, inv_freq, magnitude, [rows, rope_dim / 2]);
+    }
+
+    fn rope(&self, x: &mut Buffer<D>, angles: &Buffer<D>, shape: RopeShape, rows: usize) {
+        self.plain.rope(&self.gpu, x, angles, shape, rows);
+    }
+
+    fn store_kv(&self, layer: &mut KvLayer<D>, k: &Buffer<D>, v: &Buffer<D>, step: &StepBuffers<Self>) {
+        layer.store(&self.gpu, k, v, step);
+    }
+
+    fn attention(
+        &self,
+        dst: &mut Buffer<D>,
+        q: &Buffer<D>,
+        layer: &KvLayer<D>,
+        step: &StepBuffers<Self>,
+        shape: &AttentionShape,
+    ) {
+        let Some(parts) = self.parts.get() else { unreachable!("parts are made with the first layer") };
+        attention::attention(&self.gpu, parts, dst, q, layer, step, shape);
+    }
+
+    fn silu_mul(&self, dst: &mut Buffer<D>, gate: &Buffer<D>, up: &Buffer<D>, len: usize) {
+        self.plain.silu_mul(&self.gpu, dst, gate, up, len);
+    }
+
+    fn add(&self, dst: &mut Buffer<D>, src: &Buffer<D>, len: usize) {
+        self.plain.add(&self.gpu, dst, src, len);
+    }
+}
+
+/// Sequences of a recorded step, at most.
+const LARGEST_BUCKET: usize = 256;
+
+impl<D: Driver> Capture for CudaDevice<D> {
+    type Graph = D::Graph;
+
+    /// Every small size, where a padded sequence costs most; then steps of eight, of sixteen from 64 on.
+    fn capture_buckets(&self, max_seqs: usize) -> Vec<Bucket> {
+        let sizes = (1..8).chain((8..64).step_by(8)).chain((64..=LARGEST_BUCKET).step_by(16));
+        // The first that holds `max_seqs` is the last that is ever hit.
+        let mut enough = false;
+        let wanted = sizes.take_while(|&n| !std::mem::replace(&mut enough, n >= max_seqs));
+        wanted.map(|n| Bucket { adapters: Adapters::Absent, tokens: n, seqs: n }).collect()
+    }
+
+    fn capture(&self, forward: impl FnOnce() -> Result<(), DeviceError>) -> Result<D::Graph, DeviceError> {
+        let mut forward = Some(forward);
+        let graph = self.gpu.driver.capture(&mut || forward.take().map_or(Ok(()), |forward| forward()))?;
+        self.gpu.check()?;
+        Ok(graph)
+    }
+
+    fn replay(&self, graph: &D::Graph) -> Result<(), DeviceError> {
+        self.gpu.check()?;
+        // SAFETY: whoever recorded the step keeps its buffers, model and cache for as long as the graph, and
+        // what the device itself lent it is never freed.
+        unsafe { self.gpu.driver.replay(graph) }
+    }
+}

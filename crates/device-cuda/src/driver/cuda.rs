@@ -1,0 +1,438 @@
+//! The CUDA driver, loaded at run time: the same binary runs where there is none.
+//!
+//! Key decisions:
+//! - One stream, on which everything happens in order, and no events between launches: cudarc's tracking is
+//!   switched off before anything is allocated, since what it remembers from before a recording would make
+//!   the recording wait for ever.
+//! - What is written goes through pinned memory, so a caller's bytes are free at once and nobody waits but
+//!   for the pinned memory to come round.
+
+use std::ffi::{CString, c_void};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::{CudaContext, sys};
+use garrison_device::DeviceError;
+
+use super::{Address, Driver, Grid};
+use crate::gpu::lock;
+
+/// `(source, fat binary)` of all kernels; empty if this was built without nvcc.
+const FATBINS: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));
+/// The oldest driver that runs them says that it supports this version of CUDA.
+const CUDA_VERSION: i32 = 13_000;
+/// Compute capability 8.0, Ampere.
+const OLDEST: (i32, i32) = (8, 0);
+/// Pinned memory that writes go through.
+const STAGING: usize = 8 << 20;
+
+/// Why there is no GPU to compute on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoGpu {
+    /// The kernels were not compiled.
+    #[error(
+        "this build has no GPU kernels, since nvcc was not found; run scripts/setup-cuda and build again, or \
+         use --device cpu"
+    )]
+    NoKernels,
+    /// There is no driver.
+    #[error("there is no NVIDIA driver (libcuda.so) on this machine; install it, or use --device cpu")]
+    NoDriver,
+    /// The driver is too old.
+    #[error("the NVIDIA driver supports CUDA {0}.{1}; 13.0 is needed, which is driver 580 or newer")]
+    OldDriver(i32, i32),
+    /// There is no such device.
+    #[error("there is no cuda:{wanted}; this machine has {count} of them")]
+    NoDevice {
+        /// Its number.
+        wanted: usize,
+        /// How many there are.
+        count: i32,
+    },
+    /// The GPU is too old.
+    #[error("{name} has compute capability {major}.{minor}; 8.0 is needed, which is Ampere or newer")]
+    OldGpu {
+        /// The GPU's name.
+        name: String,
+        /// Of its capability.
+        major: i32,
+        /// Of its capability.
+        minor: i32,
+    },
+    /// It failed.
+    #[error("the GPU could not be opened: {0}")]
+    Failed(String),
+}
+
+/// An NVIDIA GPU.
+pub struct Cuda {
+    inner: Arc<Inner>,
+    staging: Mutex<Staging>,
+    recording: AtomicBool,
+}
+
+/// What memory, modules and recordings need to be given back.
+struct Inner {
+    context: Arc<CudaContext>,
+    stream: sys::CUstream,
+    modules: Vec<sys::CUmodule>,
+    name: String,
+    processors: usize,
+}
+
+// SAFETY: the driver's handles may be used from any thread on which the context is current, which `bind` sees to.
+unsafe impl Send for Inner {}
+// SAFETY: as above; the driver locks what it must.
+unsafe impl Sync for Inner {}
+
+/// Pinned memory, used from the front; when it is used up, whatever was copied from it must be done.
+struct Staging {
+    memory: *mut u8,
+    used: usize,
+}
+
+// SAFETY: it is plain memory, used under a lock.
+unsafe impl Send for Staging {}
+
+/// Memory of a GPU.
+pub struct Memory {
+    inner: Arc<Inner>,
+    address: sys::CUdeviceptr,
+    len: usize,
+}
+
+/// A kernel, whose module lives as long as the device.
+#[derive(Clone, Copy)]
+pub struct Function {
+    handle: sys::CUfunction,
+    args_size: usize,
+}
+
+// SAFETY: a handle, as those above.
+unsafe impl Send for Function {}
+// SAFETY: as above.
+unsafe impl Sync for Function {}
+
+/// A recorded step.
+pub struct Graph {
+    inner: Arc<Inner>,
+    exec: sys::CUgraphExec,
+}
+
+// SAFETY: a handle, as those above.
+unsafe impl Send for Graph {}
+
+impl Cuda {
+    /// Opens the `ordinal`th GPU and loads the kernels.
+    ///
+    /// # Errors
+    /// If there is no such GPU, or it or its driver is too old.
+    pub fn open(ordinal: usize) -> Result<Cuda, NoGpu> {
+        if FATBINS.is_empty() {
+            return Err(NoGpu::NoKernels);
+        }
+        // SAFETY: looking for the library runs its initialization, which is the driver's.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(NoGpu::NoDriver);
+        }
+        let failed = |e: DriverError| NoGpu::Failed(describe(e));
+        result::init().map_err(failed)?;
+        let mut version = 0;
+        // SAFETY: it writes one number.
+        unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(failed)?;
+        if version < CUDA_VERSION {
+            return Err(NoGpu::OldDriver(version / 1000, version % 1000 / 10));
+        }
+        let count = result::device::get_count().map_err(failed)?;
+        if ordinal >= usize::try_from(count).unwrap_or(0) {
+            return Err(NoGpu::NoDevice { wanted: ordinal, count });
+        }
+        let device = result::device::get(ordinal as i32).map_err(failed)?;
+        use sys::CUdevice_attribute as Of;
+        // SAFETY: the device was given by the driver.
+        let attribute = |of: Of| unsafe { result::device::get_attribute(device, of) }.map_err(failed);
+        let major = attribute(Of::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = attribute(Of::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        if (major, minor) < OLDEST {
+            let name = result::device::get_name(device).map_err(failed)?;
+            return Err(NoGpu::OldGpu { name, major, minor });
+        }
+        let processors = attribute(Of::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        let context = CudaContext::new(ordinal).map_err(failed)?;
+        // SAFETY: nothing was allocated through the context, and nothing will be: there is nothing to track.
+        unsafe { context.disable_event_tracking() };
+        let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed)?;
+        let name = format!("cuda:{ordinal}");
+        let modules = Vec::with_capacity(FATBINS.len());
+        let mut inner = Inner { context, stream, modules, name, processors: processors.max(1) as usize };
+        for (_, image) in FATBINS {
+            inner.modules.push(load(image).map_err(failed)?);
+        }
+        // SAFETY: given back by `drop`.
+        let memory = unsafe { result::malloc_host(STAGING, 0) }.map_err(failed)?.cast();
+        let staging = Mutex::new(Staging { memory, used: 0 });
+        Ok(Cuda { inner: Arc::new(inner), staging, recording: AtomicBool::new(false) })
+    }
+
+    /// Only launches can be recorded.
+    fn not_recording(&self, what: &str) -> Result<(), DeviceError> {
+        if self.recording.load(Ordering::Acquire) {
+            return Err(self.inner.fail(format!("a {what} cannot be recorded")));
+        }
+        self.inner.bind()
+    }
+
+    fn wait(&self) -> Result<(), DeviceError> {
+        // SAFETY: the stream lives as long as `inner`.
+        self.inner.check(unsafe { result::stream::synchronize(self.inner.stream) })
+    }
+}
+
+/// Loads a module from an image, which the driver wants aligned.
+fn load(image: &[u8]) -> Result<sys::CUmodule, DriverError> {
+    let mut aligned = vec![0u64; image.len().div_ceil(8)];
+    bytemuck::cast_slice_mut::<u64, u8>(&mut aligned)[..image.len()].copy_from_slice(image);
+    // SAFETY: it is what nvcc made, whole.
+    unsafe { result::module::load_data(aligned.as_ptr().cast()) }
+}
+
+fn describe(error: DriverError) -> String {
+    let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
+    text.unwrap_or_else(|_| format!("{error:?}"))
+}
+
+impl Inner {
+    fn fail(&self, reason: String) -> DeviceError {
+        DeviceError::Failed { device: self.name.clone(), reason }
+    }
+
+    fn check<T>(&self, result: Result<T, DriverError>) -> Result<T, DeviceError> {
+        result.map_err(|e| self.fail(describe(e)))
+    }
+
+    /// Makes the context current on this thread.
+    fn bind(&self) -> Result<(), DeviceError> {
+        self.check(self.context.bind_to_thread())
+    }
+}
+
+impl Driver for Cuda {
+    type Memory = Memory;
+    type Function = Function;
+    type Graph = Graph;
+
+    fn name(&self) -> String {
+        self.inner.name.clone()
+    }
+
+    fn processors(&self) -> usize {
+        self.inner.processors
+    }
+
+    fn available(&self) -> Result<usize, DeviceError> {
+        self.inner.bind()?;
+        self.inner.check(result::mem_get_info()).map(|(free, _)| free)
+    }
+
+    fn alloc(&self, what: &str, bytes: usize) -> Result<Memory, DeviceError> {
+        self.not_recording("memory request")?;
+        // SAFETY: given back when dropped.
+        match unsafe { result::malloc_sync(bytes) } {
+            Ok(address) => Ok(Memory { inner: Arc::clone(&self.inner), address, len: bytes }),
+            Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
+                Err(DeviceError::OutOfMemory { device: self.name(), what: what.into(), bytes })
+            }
+            Err(error) => Err(self.inner.fail(describe(error))),
+        }
+    }
+
+    fn address(memory: &Memory) -> Address {
+        Address(memory.address)
+    }
+
+    fn function(&self, name: &str) -> Result<Function, DeviceError> {
+        self.inner.bind()?;
+        let missing = || self.inner.fail(format!("there is no kernel {name}"));
+        let symbol = CString::new(format!("kernel_{name}")).map_err(|_| missing())?;
+        for &module in &self.inner.modules {
+            // SAFETY: modules stay loaded as long as `inner` lives.
+            let found = unsafe { result::module::get_function(module, symbol.clone()) };
+            if let Ok(handle) = found {
+                let (mut offset, mut args_size) = (0, 0);
+                // SAFETY: the function was given by the driver; both are written.
+                let asked = unsafe { sys::cuFuncGetParamInfo(handle, 0, &mut offset, &mut args_size) };
+                self.inner.check(asked.result())?;
+                return Ok(Function { handle, args_size });
+            }
+        }
+        Err(missing())
+    }
+
+    fn write(&self, to: &Memory, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.not_recording("copy")?;
+        let mut at = to.range(offset, bytes.len());
+        let mut staging = lock(&self.staging);
+        for part in bytes.chunks(STAGING) {
+            if staging.used + part.len() > STAGING {
+                self.wait()?;
+                staging.used = 0;
+            }
+            // SAFETY: there is room for the part beyond `used`, and nobody else writes there; what was copied
+            // from there before is done.
+            let staged = unsafe {
+                let staged = staging.memory.add(staging.used);
+                std::ptr::copy_nonoverlapping(part.as_ptr(), staged, part.len());
+                std::slice::from_raw_parts(staged, part.len())
+            };
+            // SAFETY: the range is the memory's, and `staged` stays as it is until it was waited for.
+            self.inner.check(unsafe { result::memcpy_htod_async(at, staged, self.inner.stream) })?;
+            // Parts begin at lines of the cache.
+            staging.used = (staging.used + part.len()).next_multiple_of(64).min(STAGING);
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn zero(&self, to: &Memory) -> Result<(), DeviceError> {
+        self.not_recording("copy")?;
+        // SAFETY: it is all of the memory.
+        self.inner.check(unsafe { result::memset_d8_async(to.address, 0, to.len, self.inner.stream) })
+    }
+
+    fn read(&self, from: &Memory, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.not_recording("copy")?;
+        let at = from.range(offset, bytes.len());
+        // SAFETY: the range is the memory's, and `bytes` is borrowed until the copy was waited for.
+        let enqueued = unsafe { result::memcpy_dtoh_async(bytes, at, self.inner.stream) };
+        // Even if it failed: nothing may be under way to `bytes` when this returns.
+        let waited = self.wait();
+        self.inner.check(enqueued).and(waited)
+    }
+
+    unsafe fn launch(&self, function: Function, grid: Grid, args: &[u8]) -> Result<(), DeviceError> {
+        if args.len() != function.args_size {
+            let (takes, given) = (function.args_size, args.len());
+            return Err(self
+                .inner
+                .fail(format!("a kernel takes {takes} bytes of arguments and was given {given}")));
+        }
+        self.inner.bind()?;
+        let ([x, y, z], mut params) = (grid.blocks, [args.as_ptr().cast_mut().cast::<c_void>()]);
+        // SAFETY: the arguments are as long as the kernel's and copied at once; the rest is the caller's promise.
+        let launched = unsafe {
+            let threads = (grid.threads, 1, 1);
+            result::launch_kernel(function.handle, (x, y, z), threads, 0, self.inner.stream, &mut params)
+        };
+        self.inner.check(launched)
+    }
+
+    fn synchronize(&self) -> Result<(), DeviceError> {
+        self.not_recording("wait")?;
+        self.wait()
+    }
+
+    fn capture(&self, enqueue: &mut dyn FnMut() -> Result<(), DeviceError>) -> Result<Graph, DeviceError> {
+        self.not_recording("recording")?;
+        let (inner, stream) = (&self.inner, self.inner.stream);
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream lives as long as `inner`.
+        inner.check(unsafe { result::stream::begin_capture(stream, mode) })?;
+        self.recording.store(true, Ordering::Release);
+        let enqueued = enqueue();
+        self.recording.store(false, Ordering::Release);
+        // SAFETY: as above; the recording is ended whatever came of it.
+        let graph = inner.check(unsafe { result::stream::end_capture(stream) });
+        enqueued?;
+        let graph = graph?;
+        // SAFETY: the graph is what the driver just gave, and not needed once it is instantiated.
+        let exec = unsafe {
+            let exec = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
+            inner.check(result::graph::destroy(graph))?;
+            inner.check(exec)?
+        };
+        Ok(Graph { inner: Arc::clone(inner), exec })
+    }
+
+    unsafe fn replay(&self, graph: &Graph) -> Result<(), DeviceError> {
+        self.inner.bind()?;
+        // SAFETY: the graph was instantiated for this device; its memory is the caller's promise.
+        self.inner.check(unsafe { result::graph::launch(graph.exec, self.inner.stream) })
+    }
+}
+
+impl Memory {
+    /// Asserts that it has them; where they are.
+    fn range(&self, offset: usize, bytes: usize) -> sys::CUdeviceptr {
+        let end = offset.checked_add(bytes);
+        assert!(end.is_some_and(|end| end <= self.len), "{bytes} bytes at {offset} of {}", self.len);
+        self.address + offset as u64
+    }
+}
+
+// A device that fails while it is given back is as gone as one that does not: nobody is left to tell.
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let _ = self.inner.bind();
+        // SAFETY: it is this one's, and the driver waits for whatever still uses it.
+        let _ = unsafe { result::free_sync(self.address) };
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        let _ = self.inner.bind();
+        // SAFETY: it is this one's.
+        let _ = unsafe { result::graph::exec_destroy(self.exec) };
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        let _ = self.inner.bind();
+        let _ = self.wait();
+        // SAFETY: nothing is under way any more.
+        let _ = unsafe {
+            result::free_host(std::mem::replace(&mut lock(&self.staging).memory, null_mut()).cast())
+        };
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.bind();
+        for &module in &self.modules {
+            // SAFETY: loaded by `open`; whoever has its functions has `self`, too.
+            let _ = unsafe { result::module::unload(module) };
+        }
+        // SAFETY: as above.
+        let _ = unsafe { result::stream::destroy(self.stream) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_gpu_opening_says_what_to_do() {
+        // Where there is one, this has nothing to say.
+        let Err(error) = Cuda::open(0) else { return };
+        let text = error.to_string();
+        match error {
+            NoGpu::NoKernels => assert!(text.contains("scripts/setup-cuda"), "{text}"),
+            NoGpu::NoDriver => assert!(text.contains("libcuda.so") && !FATBINS.is_empty(), "{text}"),
+            other => assert!(text.len() > 20, "{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert!(NoGpu::OldDriver(12, 4).to_string().contains("CUDA 12.4"));
+        let old = NoGpu::OldGpu { name: "Tesla T4".into(), major: 7, minor: 5 };
+        assert!(old.to_string().starts_with("Tesla T4 has compute capability 7.5; 8.0"));
+        assert!(NoGpu::NoDevice { wanted: 3, count: 1 }.to_string().contains("no cuda:3"));
+    }
+}

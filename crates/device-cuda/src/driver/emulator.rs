@@ -1,0 +1,314 @@
+//! The kernels on the host, thread after thread: a GPU for tests.
+//!
+//! Key decision: memory is where mistakes show. It begins as NaN, has guard bands on both sides which are
+//! looked at after every launch, and in the sanitized build nobody may touch those.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, c_char, c_void};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use garrison_device::DeviceError;
+use libloading::Library;
+
+use super::{Address, Driver, Grid};
+use crate::gpu::lock;
+
+/// Bytes around each allocation.
+const GUARD: usize = 256;
+/// What guards and fresh memory hold: no number in any float type.
+const POISON: u8 = 0xff;
+/// What an emulated GPU has.
+const MEMORY: usize = 4 << 30;
+
+/// Which of the two builds of the kernels runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// Optimized.
+    Fast,
+    /// With the address and undefined-behaviour sanitizers, whose runtime must be loaded before everything
+    /// else (`LD_PRELOAD`).
+    Sanitized,
+}
+
+/// In which order the threads of a block run. Kernels give the same results in both, unless they lack a
+/// barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+#[allow(missing_docs)]
+pub enum Order {
+    Forward = 0,
+    Backward = 1,
+}
+
+/// A GPU that is none.
+pub struct Emulator {
+    library: Library,
+    launch: Launch,
+    guard: Guard,
+    order: Order,
+    allocations: Arc<Mutex<Allocations>>,
+    /// What is being recorded.
+    recording: Mutex<Option<Vec<Recorded>>>,
+}
+
+/// Where each begins, and how long it is; guards not included.
+type Allocations = BTreeMap<u64, usize>;
+type Launch =
+    unsafe extern "C" fn(*const c_void, *const u32, u32, *const c_void, u32, u32, *mut c_char, usize);
+type Guard = unsafe extern "C" fn(*mut c_void, usize, u32);
+
+/// Memory of an [`Emulator`].
+pub struct Memory {
+    /// Guards included, as words so that it is aligned.
+    all: Vec<Line>,
+    begin: u64,
+    len: usize,
+    guard: Guard,
+    allocations: Arc<Mutex<Allocations>>,
+}
+
+#[derive(Clone, Copy)]
+#[repr(align(256))]
+struct Line {
+    #[allow(dead_code)] // read by its address
+    bytes: [u8; 256],
+}
+
+/// A kernel of the library, which outlives it.
+#[derive(Clone, Copy)]
+pub struct Function(*const c_void);
+
+// SAFETY: a kernel's description is constant.
+unsafe impl Send for Function {}
+// SAFETY: as above.
+unsafe impl Sync for Function {}
+
+/// A launch to be repeated.
+pub struct Recorded {
+    function: Function,
+    grid: Grid,
+    args: Vec<u8>,
+}
+
+impl Emulator {
+    /// Loads the kernels that were compiled with this crate.
+    ///
+    /// # Errors
+    /// If they cannot be loaded: the sanitized ones need their runtime.
+    pub fn new(build: Build, order: Order) -> Result<Emulator, DeviceError> {
+        let path = match build {
+            Build::Fast => env!("GARRISON_EMULATOR"),
+            Build::Sanitized => env!("GARRISON_EMULATOR_SANITIZED"),
+        };
+        let failed = |e: libloading::Error| fail(format!("{}: {e}", Path::new(path).display()));
+        // SAFETY: it is this crate's own; what it runs when loaded is the C++ runtime's.
+        let library = unsafe { Library::new(path) }.map_err(failed)?;
+        // SAFETY: these are the types that host/emulator.cpp gives them.
+        let (launch, guard) = unsafe {
+            (
+                *library.get::<Launch>(b"emulator_launch").map_err(failed)?,
+                *library.get::<Guard>(b"emulator_guard").map_err(failed)?,
+            )
+        };
+        Ok(Emulator {
+            library,
+            launch,
+            guard,
+            order,
+            allocations: Arc::default(),
+            recording: Mutex::new(None),
+        })
+    }
+
+    /// What the kernels convert with, for tests: a half to f32 and back.
+    pub fn conversions(&self) -> (unsafe extern "C" fn(u16) -> f32, unsafe extern "C" fn(f32) -> u16) {
+        // SAFETY: these are the types that host/emulator.cpp gives them.
+        let found = unsafe {
+            let widen = self.library.get(b"emulator_half_to_float").map(|f| *f);
+            widen.and_then(|widen| Ok((widen, *self.library.get(b"emulator_float_to_half")?)))
+        };
+        found.unwrap_or_else(|e| unreachable!("the emulator exports its conversions: {e}"))
+    }
+
+    fn run(&self, function: Function, grid: Grid, args: &[u8]) -> Result<(), DeviceError> {
+        let mut error = [0 as c_char; 512];
+        // SAFETY: the function is the library's, the error as long as it says; the arguments are the
+        // caller's promise, and a wrong number of them is an error.
+        unsafe {
+            (self.launch)(
+                function.0,
+                grid.blocks.as_ptr(),
+                grid.threads,
+                args.as_ptr().cast(),
+                args.len() as u32,
+                self.order as u32,
+                error.as_mut_ptr(),
+                error.len(),
+            );
+        }
+        // SAFETY: it is a string that ends within its array.
+        let error = unsafe { CStr::from_ptr(error.as_ptr()) }.to_string_lossy();
+        if !error.is_empty() {
+            return Err(fail(error.into_owned()));
+        }
+        self.check_guards(function)
+    }
+
+    fn check_guards(&self, function: Function) -> Result<(), DeviceError> {
+        for (&begin, &len) in lock(&self.allocations).iter() {
+            let guard = |at: u64| -> &[u8] {
+                // SAFETY: each allocation has this much on both sides.
+                unsafe { std::slice::from_raw_parts(at as *const u8, GUARD) }
+            };
+            for (side, bytes) in
+                [("before", guard(begin - GUARD as u64)), ("beyond", guard(begin + len as u64))]
+            {
+                if bytes.iter().any(|&b| b != POISON) {
+                    // SAFETY: a kernel's description begins with its name.
+                    let name = unsafe { CStr::from_ptr(*function.0.cast::<*const c_char>()) };
+                    let name = name.to_string_lossy();
+                    return Err(fail(format!("kernel {name} wrote {side} an allocation of {len} bytes")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing but launches can be recorded.
+    fn not_recording(&self, what: &str) -> Result<(), DeviceError> {
+        match *lock(&self.recording) {
+            Some(_) => Err(fail(format!("a {what} cannot be recorded"))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn fail(reason: String) -> DeviceError {
+    DeviceError::Failed { device: "the emulator".into(), reason }
+}
+
+impl Driver for Emulator {
+    type Memory = Memory;
+    type Function = Function;
+    type Graph = Vec<Recorded>;
+
+    fn name(&self) -> String {
+        "cuda:emulated".into()
+    }
+
+    fn processors(&self) -> usize {
+        4
+    }
+
+    fn available(&self) -> Result<usize, DeviceError> {
+        let taken: usize = lock(&self.allocations).values().sum();
+        Ok(MEMORY.saturating_sub(taken))
+    }
+
+    fn alloc(&self, what: &str, bytes: usize) -> Result<Memory, DeviceError> {
+        let free = self.available()?;
+        let mut allocations = lock(&self.allocations);
+        let mut all = Vec::new();
+        let lines = bytes.div_ceil(size_of::<Line>()) + 2 * GUARD / size_of::<Line>();
+        if bytes > free || all.try_reserve_exact(lines).is_err() {
+            return Err(DeviceError::OutOfMemory { device: self.name(), what: what.into(), bytes });
+        }
+        all.resize(lines, Line { bytes: [POISON; 256] });
+        let begin = all.as_mut_ptr() as u64 + GUARD as u64;
+        allocations.insert(begin, bytes);
+        let memory =
+            Memory { all, begin, len: bytes, guard: self.guard, allocations: Arc::clone(&self.allocations) };
+        memory.guard(1);
+        Ok(memory)
+    }
+
+    fn address(memory: &Memory) -> Address {
+        Address(memory.begin)
+    }
+
+    fn function(&self, name: &str) -> Result<Function, DeviceError> {
+        let symbol = format!("kernel_{name}");
+        // SAFETY: symbols of that name are kernels' descriptions.
+        let found = unsafe { self.library.get::<*const c_void>(symbol.as_bytes()) };
+        // SAFETY: only its address is taken.
+        let found = found.map(|symbol| Function(unsafe { symbol.into_raw().as_raw_ptr() }));
+        found.map_err(|_| fail(format!("there is no kernel {name}")))
+    }
+
+    fn write(&self, to: &Memory, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.not_recording("copy")?;
+        // SAFETY: the range is within the memory, as `range` asserts, and nobody computes meanwhile.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.range(offset, bytes.len()), bytes.len()) };
+        Ok(())
+    }
+
+    fn zero(&self, to: &Memory) -> Result<(), DeviceError> {
+        self.not_recording("copy")?;
+        // SAFETY: as above.
+        unsafe { std::ptr::write_bytes(to.range(0, to.len), 0, to.len) };
+        Ok(())
+    }
+
+    fn read(&self, from: &Memory, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.not_recording("copy")?;
+        // SAFETY: as above.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from.range(offset, bytes.len()), bytes.as_mut_ptr(), bytes.len())
+        };
+        Ok(())
+    }
+
+    unsafe fn launch(&self, function: Function, grid: Grid, args: &[u8]) -> Result<(), DeviceError> {
+        if let Some(recorded) = &mut *lock(&self.recording) {
+            recorded.push(Recorded { function, grid, args: args.to_vec() });
+            return Ok(());
+        }
+        self.run(function, grid, args)
+    }
+
+    fn synchronize(&self) -> Result<(), DeviceError> {
+        self.not_recording("wait")
+    }
+
+    fn capture(
+        &self,
+        enqueue: &mut dyn FnMut() -> Result<(), DeviceError>,
+    ) -> Result<Vec<Recorded>, DeviceError> {
+        *lock(&self.recording) = Some(Vec::new());
+        let enqueued = enqueue();
+        let recorded = lock(&self.recording).take().unwrap_or_default();
+        enqueued.map(|()| recorded)
+    }
+
+    unsafe fn replay(&self, graph: &Vec<Recorded>) -> Result<(), DeviceError> {
+        graph.iter().try_for_each(|one| self.run(one.function, one.grid, &one.args))
+    }
+}
+
+impl Memory {
+    /// Asserts that it has them; where they are.
+    fn range(&self, offset: usize, bytes: usize) -> *mut u8 {
+        let end = offset.checked_add(bytes);
+        assert!(end.is_some_and(|end| end <= self.len), "{bytes} bytes at {offset} of {}", self.len);
+        (self.begin + offset as u64) as *mut u8
+    }
+
+    /// Tells the sanitizer whether the guards may be touched.
+    fn guard(&self, forbidden: u32) {
+        let end = self.all.as_ptr() as u64 + (self.all.len() * size_of::<Line>()) as u64;
+        let beyond = self.begin + self.len as u64;
+        // SAFETY: both are parts of `all`.
+        unsafe {
+            (self.guard)((self.begin - GUARD as u64) as *mut c_void, GUARD, forbidden);
+            (self.guard)(beyond as *mut c_void, (end - beyond) as usize, forbidden);
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.guard(0);
+        lock(&self.allocations).remove(&self.begin);
+    }
+}

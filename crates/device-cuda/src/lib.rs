@@ -1,0 +1,30 @@
+//! The CUDA backend: the kernels of `kernels/`, and the host code that lays memory out for them and launches
+//! them.
+//!
+//! Key decisions:
+//! - The host code is written against a small trait of a GPU's driver, [`Driver`]. The CUDA driver is loaded
+//!   at run time, so the same binary runs where there is none; the emulator runs the very same kernels on
+//!   the host, so everything here is tested without a GPU.
+//! - Results do not depend on the batch or on which kernel computes a row: every sum has one fixed order
+//!   (`kernels/matmul.cuh`, `kernels/attention.cu`).
+//! - A launch that fails is remembered, and whoever next reads or waits is told.
+
+mod attention;
+mod device;
+mod driver;
+mod gpu;
+mod kv;
+mod lora;
+mod matmul;
+mod ops;
+mod weight;
+
+pub use device::CudaDevice;
+pub use driver::cuda::{Cuda, NoGpu};
+#[cfg(feature = "emulator")]
+pub use driver::emulator::{Build, Emulator, Order};
+pub use driver::{Address, Driver, Grid};
+pub use gpu::Buffer;
+pub use kv::KvLayer;
+pub use lora::LoraSlots;
+pub use weight::Weight;

@@ -1,0 +1,102 @@
+//! What computes: the one place that picks a backend.
+
+use std::sync::Arc;
+
+use garrison_device::Capture;
+use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
+use garrison_device_cuda::{Cuda, CudaDevice, NoGpu};
+
+use crate::config::{DeviceChoice, EngineSettings};
+use crate::error::Fault;
+use crate::load::threads;
+use crate::memory;
+
+/// KV memory where the machine does not tell what it has free.
+const BLIND_KV_BYTES: u64 = 1 << 30;
+/// Of a GPU's free memory, what recorded steps, adapters and the driver may take: a tenth, and this much.
+const GPU_RESERVE: u64 = 256 << 20;
+
+/// The backends, opened.
+pub(crate) enum Backend {
+    Cpu(Arc<CpuDevice>),
+    Cuda(Arc<CudaDevice<Cuda>>),
+}
+
+/// A device that knows how much of its memory keys and values may take.
+pub(crate) trait Budget: Capture {
+    /// Bytes for the KV cache if nobody says how many, `workspace` being needed for other things.
+    fn kv_budget(&self, workspace: u64) -> u64;
+}
+
+impl Budget for CpuDevice {
+    /// A quarter of what is free: memory is for others, too.
+    fn kv_budget(&self, _workspace: u64) -> u64 {
+        memory::available().map_or(BLIND_KV_BYTES, |free| free / 4)
+    }
+}
+
+impl Budget for CudaDevice<Cuda> {
+    /// Whatever is left.
+    fn kv_budget(&self, workspace: u64) -> u64 {
+        self.available().map_or(0, |free| rest(free as u64, workspace))
+    }
+}
+
+/// What keys and values may take of `free` bytes.
+fn rest(free: u64, workspace: u64) -> u64 {
+    (free - free / 10).saturating_sub(GPU_RESERVE).saturating_sub(workspace)
+}
+
+impl Backend {
+    /// Opens what the settings ask for; `auto` is a GPU if there is one that can be used.
+    ///
+    /// # Errors
+    /// If it is not there; the sentence says what to do.
+    pub(crate) fn open(settings: &EngineSettings) -> Result<Backend, Fault> {
+        match settings.device {
+            DeviceChoice::Cpu => Backend::cpu(settings),
+            DeviceChoice::Cuda(ordinal) => {
+                Backend::cuda(ordinal).map_err(|e| Fault::usage(format!("device cuda:{ordinal}: {e}")))
+            }
+            DeviceChoice::Auto => match Backend::cuda(0) {
+                Ok(backend) => Ok(backend),
+                Err(why @ (NoGpu::NoKernels | NoGpu::NoDriver)) => {
+                    tracing::debug!(%why, "no GPU is used");
+                    Backend::cpu(settings)
+                }
+                // There is a GPU, and its owner will want to know.
+                Err(why) => {
+                    tracing::warn!(%why, "no GPU is used");
+                    Backend::cpu(settings)
+                }
+            },
+        }
+    }
+
+    fn cuda(ordinal: usize) -> Result<Backend, NoGpu> {
+        let device = CudaDevice::new(Cuda::open(ordinal)?).map_err(|e| NoGpu::Failed(e.to_string()))?;
+        tracing::warn!("the CUDA backend has been tested in emulation only; --device cpu does without it");
+        Ok(Backend::Cuda(Arc::new(device)))
+    }
+
+    fn cpu(settings: &EngineSettings) -> Result<Backend, Fault> {
+        let (isa, threads) = (Isa::detect(), threads(settings.threads));
+        tracing::info!(?isa, threads, "computing on the CPU");
+        if !settings.batch_invariant {
+            tracing::info!("batch_invariant = false changes nothing on the CPU: there it always holds");
+        }
+        let device = CpuDevice::new(CpuOptions { threads, isa }).map_err(|e| Fault::failed(e.to_string()))?;
+        Ok(Backend::Cpu(Arc::new(device)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_values_get_what_is_left() {
+        assert_eq!(rest(80 << 30, 2 << 30), (72 << 30) - (256 << 20) - (2 << 30));
+        assert_eq!(rest(1 << 30, 2 << 30), 0);
+    }
+}

@@ -1,0 +1,500 @@
+// Runs a kernel's blocks one after the other, each of its threads on a fiber of its own.
+//
+// Fibers are switched by hand on x86-64 (a dozen instructions; swapcontext makes a system call each time),
+// by ucontext elsewhere. The scheduler runs each lane of a warp until it waits, lets those meet that are
+// complete, and goes on to the next warp. It may do so from the front or from the back: where results
+// differ, a barrier is missing.
+#include "shim.h"
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <sys/mman.h>
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace emulator {
+
+thread_local State *state = nullptr;
+
+namespace {
+
+constexpr uint32_t MAX_THREADS = 1024;
+constexpr uint32_t WARP = 32;
+#if defined(__SANITIZE_ADDRESS__)
+constexpr size_t STACK = 256 << 10;
+#else
+constexpr size_t STACK = 64 << 10;
+#endif
+constexpr size_t PAGE = 4096;
+// What a block has without asking for more.
+constexpr size_t SHARED_BYTES = 48 << 10;
+constexpr size_t GUARD = 64;
+constexpr uint8_t POISON = 0xff; // a NaN in every float type
+
+enum class Order : uint32_t { forward, backward };
+
+struct Fiber : Thread {
+    void *stack; // its lowest address
+    void *sp;
+#if !defined(__x86_64__)
+    ucontext_t context;
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+    void *fake_stack;
+#endif
+    Request *waits;
+    uint32_t result;
+    bool ready, done;
+    size_t shared_used;
+    uint32_t shared_arrays;
+};
+
+struct Machine : State {
+    Fiber *fibers; // [MAX_THREADS]
+    Fiber *current;
+    void *scheduler_sp;
+#if !defined(__x86_64__)
+    ucontext_t scheduler_context;
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+    void *scheduler_fake;
+    const void *scheduler_stack;
+    size_t scheduler_stack_size;
+#endif
+    const Kernel *kernel;
+    const void *args;
+    uint32_t threads;
+    uint8_t *shared;
+    size_t shared_end;          // of what any thread has asked for in this block
+    size_t array_ends[64];      // where each array ends and its guard begins
+    int array_lines[64];
+    uint32_t arrays;
+    Order order;
+    char error[512];
+};
+
+Machine &machine() { return *static_cast<Machine *>(state); }
+
+void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+// Keeps the first error.
+void fail(const char *format, ...) {
+    Machine &m = machine();
+    if (m.error[0]) return;
+    int n = snprintf(m.error, sizeof m.error, "kernel %s, block (%u, %u, %u): ", m.kernel->name, m.block.x,
+                     m.block.y, m.block.z);
+    va_list list;
+    va_start(list, format);
+    vsnprintf(m.error + n, sizeof m.error - (size_t)n, format, list);
+    va_end(list);
+}
+
+#if defined(__x86_64__)
+extern "C" void emulator_switch(void **save, void *load);
+asm(".text\n"
+    ".hidden emulator_switch\n"
+    ".globl emulator_switch\n"
+    ".type emulator_switch, @function\n"
+    "emulator_switch:\n"
+    "  pushq %rbp\n  pushq %rbx\n  pushq %r12\n  pushq %r13\n  pushq %r14\n  pushq %r15\n"
+    "  movq %rsp, (%rdi)\n"
+    "  movq %rsi, %rsp\n"
+    "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n"
+    "  ret\n"
+    ".size emulator_switch, .-emulator_switch\n");
+#endif
+
+// From the running fiber back to the scheduler.
+void leave(Fiber &f) {
+    Machine &m = machine();
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(f.done ? nullptr : &f.fake_stack, m.scheduler_stack, m.scheduler_stack_size);
+#endif
+#if defined(__x86_64__)
+    emulator_switch(&f.sp, m.scheduler_sp);
+#else
+    swapcontext(&f.context, &m.scheduler_context);
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(f.fake_stack, nullptr, nullptr);
+#endif
+}
+
+// Where a fiber begins.
+void begin() {
+    Machine &m = machine();
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(nullptr, &m.scheduler_stack, &m.scheduler_stack_size);
+#endif
+    Fiber &f = *m.current;
+    m.kernel->body(m.args);
+    f.done = true;
+    leave(f);
+    abort(); // nobody resumes a fiber that is done
+}
+
+void enter(Fiber &f) {
+    Machine &m = machine();
+    m.current = &f;
+    m.thread = &f;
+    f.ready = false;
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(&m.scheduler_fake, f.stack, STACK);
+#endif
+#if defined(__x86_64__)
+    emulator_switch(&m.scheduler_sp, f.sp);
+#else
+    swapcontext(&m.scheduler_context, &f.context);
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(m.scheduler_fake, nullptr, nullptr);
+#endif
+}
+
+void prepare(Fiber &f, uint32_t index) {
+    f.index = dim3{index, 0, 0};
+    f.waits = nullptr;
+    f.ready = true;
+    f.done = false;
+    f.shared_used = 0;
+    f.shared_arrays = 0;
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(f.stack, STACK);
+#endif
+#if defined(__x86_64__)
+    // As emulator_switch leaves a stack: six registers, then where to go. A function is entered with the
+    // stack eight bytes off a multiple of sixteen.
+    void **top = reinterpret_cast<void **>(static_cast<char *>(f.stack) + STACK);
+    *--top = nullptr;
+    *--top = reinterpret_cast<void *>(&begin);
+    for (int i = 0; i < 6; i++) *--top = nullptr;
+    f.sp = top;
+#else
+    getcontext(&f.context);
+    f.context.uc_stack.ss_sp = f.stack;
+    f.context.uc_stack.ss_size = STACK;
+    f.context.uc_link = nullptr;
+    makecontext(&f.context, begin, 0);
+#endif
+}
+
+int byte_of(uint32_t word, uint32_t i) { return (int8_t)(word >> (8 * i)); }
+
+// d = a b + c as mma.sync.aligned.m16n8k{16,32}.row.col.s32.s8.s8.s32 defines its fragments: of lane
+// 4 g + t, row g and columns 4 t to 4 t + 3 of the first factor, and so on.
+void multiply(Fiber *lanes, uint32_t k) {
+    int sums[16][8];
+    auto fragment = [&](uint32_t lane) -> const Request & { return *lanes[lane].waits; };
+    for (uint32_t row = 0; row < 16; row++) {
+        for (uint32_t col = 0; col < 8; col++) {
+            uint32_t sum = 0;
+            for (uint32_t i = 0; i < k; i++) {
+                // Registers hold four of k each; with k = 32 the second half's follow those of both rows.
+                uint32_t t = i % 16 / 4, half = i / 16;
+                const Request &of_a = fragment(row % 8 * 4 + t), &of_b = fragment(col * 4 + t);
+                sum += (uint32_t)(byte_of(of_a.a[row / 8 + 2 * half], i % 4) * byte_of(of_b.b[half], i % 4));
+            }
+            sums[row][col] = (int)sum;
+        }
+    }
+    for (uint32_t lane = 0; lane < WARP; lane++) {
+        uint32_t g = lane / 4, t = lane % 4;
+        int *c = fragment(lane).c;
+        for (uint32_t i = 0; i < 4; i++) {
+            c[i] = (int)((uint32_t)c[i] + (uint32_t)sums[g + 8 * (i / 2)][2 * t + i % 2]);
+        }
+    }
+}
+
+// Lets those lanes of a warp meet that are complete; whether any did.
+bool meet_in_warp(Fiber *lanes, uint32_t count) {
+    bool any = false;
+    for (uint32_t lane = 0; lane < count; lane++) {
+        Fiber &f = lanes[lane];
+        if (!f.waits || f.waits->meet == Meet::block || f.ready) continue;
+        const Request &r = *f.waits;
+        if (!(r.mask >> lane & 1)) {
+            fail("thread %u meets lanes %08x at line %d and is none of them", f.index.x, r.mask, r.line);
+            return false;
+        }
+        bool complete = true;
+        for (uint32_t other = 0; other < WARP && complete; other++) {
+            if (!(r.mask >> other & 1)) continue;
+            const Request *o = other < count ? lanes[other].waits : nullptr;
+            complete = o && !lanes[other].ready && o->meet == r.meet && o->mask == r.mask && o->line == r.line;
+        }
+        if (!complete) continue;
+        uint32_t votes = 0, sum = 0, mask = r.mask;
+        Meet kind = r.meet;
+        for (uint32_t i = 0; i < count; i++) {
+            if (!(mask >> i & 1)) continue;
+            votes |= lanes[i].waits->value << i;
+            sum += lanes[i].waits->value;
+            if (kind == Meet::shuffle && !(mask >> lanes[i].waits->from & 1)) {
+                fail("thread %u reads from lane %u, which is not of %08x, at line %d", lanes[i].index.x,
+                     lanes[i].waits->from, mask, r.line);
+                return false;
+            }
+        }
+        if (kind == Meet::mma_s8_k16) multiply(lanes, 16);
+        if (kind == Meet::mma_s8_k32) multiply(lanes, 32);
+        for (uint32_t i = 0; i < count; i++) {
+            if (!(mask >> i & 1)) continue;
+            Fiber &one = lanes[i];
+            one.result = kind == Meet::shuffle ? lanes[one.waits->from].waits->value
+                         : kind == Meet::vote  ? votes
+                                               : sum;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            if (mask >> i & 1) lanes[i].ready = true;
+        }
+        any = true;
+    }
+    return any;
+}
+
+void say_who_waits() {
+    Machine &m = machine();
+    for (uint32_t i = 0; i < m.threads; i++) {
+        const Fiber &f = m.fibers[i];
+        if (f.done || !f.waits) continue;
+        if (f.waits->meet == Meet::block) continue;
+        uint32_t missing = 0, first = i / WARP * WARP;
+        for (uint32_t lane = 0; lane < WARP; lane++) {
+            if (!(f.waits->mask >> lane & 1)) continue;
+            uint32_t other = first + lane;
+            const Request *o = other < m.threads && !m.fibers[other].done ? m.fibers[other].waits : nullptr;
+            if (!o || o->meet != f.waits->meet || o->mask != f.waits->mask || o->line != f.waits->line) {
+                missing |= 1u << lane;
+            }
+        }
+        fail("thread %u waits at line %d for lanes %08x of its warp, which never come", i, f.waits->line, missing);
+        return;
+    }
+    for (uint32_t i = 0; i < m.threads; i++) {
+        const Fiber &f = m.fibers[i];
+        if (f.done) continue;
+        fail("thread %u waits at the barrier at line %d, to which not all threads come", i, f.waits->line);
+        return;
+    }
+}
+
+// Whether all threads are at the same barrier; then they go on.
+bool meet_in_block() {
+    Machine &m = machine();
+    for (uint32_t i = 0; i < m.threads; i++) {
+        const Fiber &f = m.fibers[i];
+        if (f.done || !f.waits || f.waits->meet != Meet::block || f.waits->line != m.fibers[0].waits->line) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < m.threads; i++) m.fibers[i].ready = true;
+    return true;
+}
+
+void check_shared() {
+    Machine &m = machine();
+    for (uint32_t i = 0; i < m.arrays; i++) {
+        for (size_t at = m.array_ends[i]; at < m.array_ends[i] + GUARD; at++) {
+            if (m.shared[at] != POISON) {
+                fail("something was written %zu bytes beyond the shared array of line %d", at - m.array_ends[i],
+                     m.array_lines[i]);
+                return;
+            }
+        }
+    }
+}
+
+void unpoison_shared() {
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(machine().shared, 2 * SHARED_BYTES);
+#endif
+}
+
+void run_block() {
+    Machine &m = machine();
+    unpoison_shared();
+    std::memset(m.shared, POISON, m.shared_end);
+    m.shared_end = 0;
+    m.arrays = 0;
+    for (uint32_t i = 0; i < m.threads; i++) prepare(m.fibers[i], i);
+    uint32_t warps = (m.threads + WARP - 1) / WARP, left = m.threads;
+    while (left && !m.error[0]) {
+        bool moved = false;
+        for (uint32_t w = 0; w < warps; w++) {
+            uint32_t warp = m.order == Order::forward ? w : warps - 1 - w;
+            Fiber *lanes = m.fibers + warp * WARP;
+            uint32_t count = m.threads - warp * WARP < WARP ? m.threads - warp * WARP : WARP;
+            for (bool again = true; again && !m.error[0];) {
+                for (uint32_t l = 0; l < count && !m.error[0]; l++) {
+                    Fiber &f = lanes[m.order == Order::forward ? l : count - 1 - l];
+                    if (!f.ready) continue;
+                    enter(f);
+                    moved = true;
+                    if (f.done) left--;
+                }
+                again = meet_in_warp(lanes, count);
+                moved |= again;
+            }
+        }
+        if (left && !m.error[0] && !moved && !meet_in_block()) say_who_waits();
+    }
+    unpoison_shared();
+    check_shared();
+}
+
+void *map(size_t bytes) {
+    void *at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) abort();
+    return at;
+}
+
+// One for each thread of the host that launches; never given back.
+Machine *start_machine() {
+    Machine *m = static_cast<Machine *>(calloc(1, sizeof(Machine)));
+    m->fibers = static_cast<Fiber *>(calloc(MAX_THREADS, sizeof(Fiber)));
+    // Below each stack a page that nobody may touch: an overflow is a fault and not a riddle.
+    char *stacks = static_cast<char *>(map(MAX_THREADS * (STACK + PAGE)));
+    for (uint32_t i = 0; i < MAX_THREADS; i++) {
+        char *at = stacks + i * (STACK + PAGE);
+        mprotect(at, PAGE, PROT_NONE);
+        m->fibers[i].stack = at + PAGE;
+    }
+    m->shared = static_cast<uint8_t *>(map(2 * SHARED_BYTES));
+    m->shared_end = 2 * SHARED_BYTES;
+    return m;
+}
+
+// Gives a machine's memory back when its thread ends.
+struct Owner {
+    ~Owner() {
+        if (!state) return;
+        Machine *m = static_cast<Machine *>(state);
+        munmap(static_cast<char *>(m->fibers[0].stack) - PAGE, MAX_THREADS * (STACK + PAGE));
+        munmap(m->shared, 2 * SHARED_BYTES);
+        free(m->fibers);
+        free(m);
+        state = nullptr;
+    }
+};
+
+} // namespace
+
+uint32_t meet(Request &request) {
+    Fiber &f = *machine().current;
+    f.waits = &request;
+    leave(f);
+    f.waits = nullptr;
+    return f.result;
+}
+
+void *shared(size_t bytes, int line) {
+    Machine &m = machine();
+    Fiber &f = *m.current;
+    size_t begin = f.shared_used, end = begin + bytes;
+    size_t next = (end + GUARD + 15) / 16 * 16;
+    uint32_t i = f.shared_arrays++;
+    if (i >= 64 || next > 2 * SHARED_BYTES || end - i * (GUARD + 16) > SHARED_BYTES) {
+        fail("more shared memory at line %d than a block has", line);
+        f.done = true; // never to go on
+        leave(f);
+    }
+    if (i == m.arrays) {
+        m.array_ends[m.arrays] = end;
+        m.array_lines[m.arrays++] = line;
+        m.shared_end = next;
+#if defined(__SANITIZE_ADDRESS__)
+        __asan_poison_memory_region(m.shared + end, next - end);
+#endif
+    } else if (m.array_ends[i] != end || m.array_lines[i] != line) {
+        fail("thread %u asks for other shared arrays than the others, at line %d", f.index.x, line);
+        f.done = true;
+        leave(f);
+    }
+    f.shared_used = next;
+    return m.shared + begin;
+}
+
+// IEEE 754 binary16: five bits of exponent, ten of fraction.
+float half_to_float(uint16_t half) {
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 0x3ff;
+    if (exponent == 31) return from_bits(sign | 0x7f800000u | fraction << 13);
+    if (exponent == 0) {
+        float magnitude = (float)fraction * 0x1p-24f;
+        return sign ? -magnitude : magnitude;
+    }
+    return from_bits(sign | (exponent + 112) << 23 | fraction << 13);
+}
+
+// The nearest, ties to even; what is too large is infinite.
+uint16_t float_to_half(float x) {
+    uint32_t b = bits(x), sign = b >> 16 & 0x8000, magnitude = b & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
+    if (magnitude >= 0x47800000u) return (uint16_t)(sign | 0x7c00); // 2^16 and more
+    if (magnitude < 0x38800000u) {                                  // below 2^-14: steps of 2^-24
+        return (uint16_t)(sign | (uint32_t)std::nearbyintf(from_bits(magnitude) * 0x1p24f));
+    }
+    uint32_t rounded = magnitude + 0xfff + (magnitude >> 13 & 1);
+    return (uint16_t)(sign | (rounded - (112u << 23)) >> 13);
+}
+
+extern "C" {
+
+// Runs a kernel to its end. What went wrong is written to `error`, as a string; empty if nothing did.
+__attribute__((visibility("default"))) void emulator_launch(const Kernel *kernel, const uint32_t *grid,
+                                                            uint32_t threads, const void *args, uint32_t args_size,
+                                                            uint32_t order, char *error, size_t error_size) {
+    static thread_local Owner owner;
+    (void)&owner;
+    if (!state) state = start_machine();
+    Machine &m = machine();
+    m.kernel = kernel;
+    m.args = args;
+    m.grid = dim3{grid[0], grid[1], grid[2]};
+    m.block_dim = dim3{threads, 1, 1};
+    m.block = dim3{0, 0, 0};
+    m.threads = threads;
+    m.order = static_cast<Order>(order);
+    m.error[0] = 0;
+    if (args_size != kernel->args_size) {
+        fail("takes %u bytes of arguments and was given %u", kernel->args_size, args_size);
+    }
+    if (threads == 0 || threads > kernel->threads || threads > MAX_THREADS) {
+        fail("%u threads; it is made for %u at most", threads, kernel->threads);
+    }
+    if (grid[0] == 0 || grid[1] == 0 || grid[2] == 0 || grid[0] > 0x7fffffffu || grid[1] > 65535 || grid[2] > 65535) {
+        fail("a grid of (%u, %u, %u)", grid[0], grid[1], grid[2]);
+    }
+    for (uint32_t z = 0; z < grid[2] && !m.error[0]; z++) {
+        for (uint32_t y = 0; y < grid[1] && !m.error[0]; y++) {
+            for (uint32_t x = 0; x < grid[0] && !m.error[0]; x++) {
+                m.block = dim3{x, y, z};
+                run_block();
+            }
+        }
+    }
+    snprintf(error, error_size, "%s", m.error);
+}
+
+// Forbids memory to whoever is sanitized, or allows it again.
+__attribute__((visibility("default"))) void emulator_guard(void *from, size_t bytes, uint32_t forbidden) {
+#if defined(__SANITIZE_ADDRESS__)
+    if (forbidden) __asan_poison_memory_region(from, bytes);
+    else __asan_unpoison_memory_region(from, bytes);
+#else
+    (void)from, (void)bytes, (void)forbidden;
+#endif
+}
+
+// For the tests of the conversions.
+__attribute__((visibility("default"))) float emulator_half_to_float(uint16_t half) { return half_to_float(half); }
+__attribute__((visibility("default"))) uint16_t emulator_float_to_half(float x) { return float_to_half(x); }
+}
+
+} // namespace emulator

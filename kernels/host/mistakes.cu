@@ -1,0 +1,44 @@
+// A kernel that errs as it is told, for the tests of the emulator. No GPU runs it.
+#include "common.cuh"
+
+struct MistakeArgs {
+    uint32_t *to; // [64]
+    uint64_t number;
+};
+
+KERNEL(mistake, 64, MistakeArgs) {
+    uint32_t thread = threadIdx.x, lane = thread % WARP;
+    SHARED(uint32_t, sums, 2);
+    switch (args.number) {
+    case 1: // a lane that a shuffle waits for has ended
+        if (thread == 7) return;
+        break;
+    case 2: // a warp that a barrier waits for has ended
+        if (thread >= WARP) return;
+        break;
+    case 3: // a lane in a meeting of others
+        if (thread == 33) __shfl_sync(1u, thread, 0);
+        break;
+    case 4: // a value from nobody
+        if (lane < 4) args.to[thread] = __shfl_sync(0xfu, thread, 5);
+        break;
+    case 5: sums[2] = 1; break;
+    case 6: args.to[64] = 1; break;
+    case 7: args.to[-1] = 1; break;
+    case 8: {
+        SHARED(uint32_t, all, 13000);
+        all[thread] = 1;
+        break;
+    }
+    case 9: // one thread more often than the others, in the second block
+        if (blockIdx.x == 1 && thread == 40) __syncthreads();
+        break;
+    case 10: args.to[thread] = sums[lane % 2]; return;
+    default: break;
+    }
+    uint32_t sum = lane;
+    for (int with = 1; with < WARP; with *= 2) sum += __shfl_xor_sync(ALL_LANES, sum, with);
+    if (lane == 0) sums[thread / WARP] = sum;
+    __syncthreads();
+    if (thread == 0) args.to[0] = sums[0] + sums[1];
+}

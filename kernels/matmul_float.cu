@@ -1,0 +1,41 @@
+// Products of weights of plain numbers with plain activations, in f32: a warp for each row of the weight.
+// Lane j adds values j, j + 32 and so on in order, then lanes are added: the same whatever is beside a row.
+#include "common.cuh"
+
+constexpr int FLOAT_THREADS = 128;
+
+struct MatmulFloatArgs {
+    float *dst;     // [rows, n]
+    const float *x; // [rows, k]
+    const void *w;  // [n, k]
+    uint32_t n, k, rows;
+    uint32_t unused;
+};
+
+template <class T, int M> __device__ __forceinline__ void matmul_float(const MatmulFloatArgs &args) {
+    uint32_t row = blockIdx.x * (FLOAT_THREADS / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    if (row >= args.n) return;
+    const typename T::Stored *w = (const typename T::Stored *)args.w + (size_t)row * args.k;
+    const float *x[M];
+    for (int r = 0; r < M; r++) {
+        uint32_t at = blockIdx.y * M + r;
+        x[r] = args.x + (size_t)(at < args.rows ? at : args.rows - 1) * args.k;
+    }
+    float acc[M] = {};
+    for (uint32_t j = lane; j < args.k; j += WARP) {
+        float value = T::load(w[j]);
+        for (int r = 0; r < M; r++) acc[r] = fmaf(value, x[r][j], acc[r]);
+    }
+    for (int r = 0; r < M; r++) {
+        float sum = warp_sum(acc[r]);
+        uint32_t at = blockIdx.y * M + r;
+        if (lane == 0 && at < args.rows) args.dst[(size_t)at * args.n + row] = sum;
+    }
+}
+
+#define MATMUL_FLOAT(T)                                                                     \
+    KERNEL(matmul_1_##T, FLOAT_THREADS, MatmulFloatArgs) { matmul_float<T, 1>(args); }       \
+    KERNEL(matmul_8_##T, FLOAT_THREADS, MatmulFloatArgs) { matmul_float<T, 8>(args); }
+MATMUL_FLOAT(F32)
+MATMUL_FLOAT(F16)
+MATMUL_FLOAT(BF16)

@@ -1,0 +1,22 @@
+// Matrix products of a warp, d = a b + c, as PTX's mma.sync.aligned.m16n8k*.row.col defines them. Of lane
+// 4 g + t: `a` has rows g and g + 8, `b` column g, `c` rows g and g + 8 of columns 2 t and 2 t + 1.
+#pragma once
+#include "common.cuh"
+
+// k = 16: a[0] row g, a[1] row g + 8, four values from 4 t on; b[0] likewise.
+#ifdef __CUDACC__
+#define MMA_S8_K16(c, a, b)                                                                             \
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "       \
+                 "{%0,%1,%2,%3};\n"                                                                     \
+                 : "+r"((c)[0]), "+r"((c)[1]), "+r"((c)[2]), "+r"((c)[3])                               \
+                 : "r"((a)[0]), "r"((a)[1]), "r"((b)[0]))
+// k = 32: a[0] and a[1] as above, a[2] and a[3] the same rows from 16 + 4 t on; b[1] likewise.
+#define MMA_S8_K32(c, a, b)                                                                             \
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "       \
+                 "{%8,%9}, {%0,%1,%2,%3};\n"                                                            \
+                 : "+r"((c)[0]), "+r"((c)[1]), "+r"((c)[2]), "+r"((c)[3])                               \
+                 : "r"((a)[0]), "r"((a)[1]), "r"((a)[2]), "r"((a)[3]), "r"((b)[0]), "r"((b)[1]))
+#else
+#define MMA_S8_K16(c, a, b) emulator::mma(emulator::Meet::mma_s8_k16, __LINE__, c, a, b)
+#define MMA_S8_K32(c, a, b) emulator::mma(emulator::Meet::mma_s8_k32, __LINE__, c, a, b)
+#endif
