@@ -1,0 +1,3 @@
+//! What unfolding finds, what it leaves alone, and that its bounds hold.
+
+mod finds;
