@@ -1,6 +1,5 @@
-//! What the classifier sees of a text: words, two and three of them in a row, parts of words, signs
-//! that structure text, and [concepts] that words of eight languages stand for, in pairs and in rows; all
-//! hashed into a fixed number of buckets. What is learned of concepts holds for wordings that nobody wrote down.
+//! What the classifier sees of a text: words, two of them in a row, signs that structure
+//! text, and [concepts] that words of eight languages stand for, in pairs, in rows and as sets; all hashed into a fixed number of buckets. What is learned of concepts holds for wordings that nobody wrote down.
 //!
 //! Case and accents are left out, so that a text reads the same whatever an encoding lost of it. Sums over
 //! sentences add up to the sum over a paragraph, and one pass serves all windows.
@@ -35,6 +34,7 @@ pub fn sentences(text: &str, mut each: impl FnMut(Sentence, &[u32])) {
     let mut chars = text.char_indices().peekable();
     let mut end_sentence = |start: &mut usize, end: usize, row: &mut Row, buckets: &mut Vec<u32>| {
         row.word(buckets);
+        row.together(buckets);
         if !buckets.is_empty() {
             each(Sentence { range: *start..end, features: buckets.len() }, buckets);
         }
@@ -84,10 +84,10 @@ fn concept_bucket(hash: u64, kind: u64) -> u32 {
     bucket(hash, kind) + WORDS as u32
 }
 
-/// The words before and the one that is being read.
+/// The word before and the one that is being read.
 #[derive(Clone, Copy, Default)]
 struct Row {
-    before: [u64; 2],
+    before: u64,
     letters: [u8; 24],
     len: usize,
     hash: u64,
@@ -95,7 +95,12 @@ struct Row {
     place: usize,
     /// The last words that stand for something, the last one last, and their places.
     meant: [(Concepts, usize); NEIGHBOURS],
+    /// A bit for each concept of the sentence.
+    about: u64,
 }
+
+/// How many concepts of a sentence are taken together; longer sentences have more than they mean.
+const MOST_TOGETHER: usize = 12;
 
 /// How many words with a meaning are seen together with the next.
 const NEIGHBOURS: usize = 5;
@@ -143,7 +148,6 @@ impl Row {
             return false;
         }
         let word = self.hash;
-        self.parts(buckets);
         self.ended(word, buckets);
         if self.len <= self.letters.len() {
             self.mean(concepts::of(&self.letters[..self.len]), buckets);
@@ -157,6 +161,17 @@ impl Row {
         self.mean(concepts::of(&[sign]), buckets);
     }
 
+    /// Ends a sentence: every two and every three of the things that it is about, in any order.
+    fn together(&self, buckets: &mut Vec<u32>) {
+        let present: Vec<u64> = (0..64).filter(|c| self.about >> c & 1 == 1).take(MOST_TOGETHER).collect();
+        for (i, a) in present.iter().enumerate() {
+            for (j, b) in present.iter().enumerate().skip(i + 1) {
+                buckets.push(concept_bucket(a << 8 | b, 10));
+                buckets.extend(present[j + 1..].iter().map(|c| concept_bucket(a << 16 | b << 8 | c, 11)));
+            }
+        }
+    }
+
     /// Takes what a word stands for: alone, with each of those before it, and with the two before it.
     fn mean(&mut self, concepts: Concepts, buckets: &mut Vec<u32>) {
         if concepts == [0; concepts::MOST] {
@@ -164,6 +179,7 @@ impl Row {
         }
         let known = |c: Concepts| c.into_iter().filter(|c| *c > 0).map(u64::from);
         buckets.extend(known(concepts).map(|c| concept_bucket(c, 6)));
+        self.about = known(concepts).filter(|c| *c < 64).fold(self.about, |set, c| set | 1 << c);
         for (other, place) in self.meant.iter().filter(|(_, place)| *place > 0 && self.place - place <= FAR) {
             let kind = if self.place - place <= NEAR { 7 } else { 8 };
             for a in known(*other) {
@@ -180,27 +196,10 @@ impl Row {
     }
 
     fn ended(&mut self, word: u64, buckets: &mut Vec<u32>) {
-        let [second, first] = self.before;
+        let first = self.before;
         buckets.push(bucket(word, 1));
         buckets.push(bucket(word.rotate_left(17) ^ first, 2));
-        buckets.push(bucket(word.rotate_left(34) ^ first.rotate_left(17) ^ second, 3));
-        // Leaving out the word between.
-        buckets.push(bucket(word.rotate_left(17) ^ second, 4));
-        self.before = [first, word];
+        self.before = word;
         self.place += 1;
-    }
-
-    /// All four letters in a row of a longer word, the border among them.
-    fn parts(&self, buckets: &mut Vec<u32>) {
-        let n = self.len.min(self.letters.len());
-        if n < 4 {
-            return;
-        }
-        let mut padded = [b'^'; 26];
-        padded[1..=n].copy_from_slice(&self.letters[..n]);
-        padded[n + 1] = b'$';
-        for part in padded[..n + 2].windows(4) {
-            buckets.push(bucket(part.iter().fold(EMPTY, |h, b| hash(h, *b)), 5));
-        }
     }
 }

@@ -24,8 +24,10 @@ pub(super) fn fold(text: &str) -> Vec<Edits> {
         at = cluster(text, start, at, &mut folded);
     }
     let mut at = 0;
+    // Where the last word ends that is surely disguised.
+    let mut sure = None;
     while let Some(start) = next_foreign(text, at) {
-        at = word(text, start, &mut latin);
+        at = word(text, start, &mut sure, &mut latin);
     }
     vec![folded, latin]
 }
@@ -163,11 +165,13 @@ fn prototype(c: char) -> Option<char> {
     }
 }
 
-/// A word of its own script can consist of look-alikes by chance if it is shorter.
+/// A word of its own script can consist of look-alikes by chance if it is shorter,
 const LONG: usize = 4;
+/// unless another word so many bytes before it mixes scripts.
+const NEAR: usize = 48;
 
 /// Makes the word around `start` Latin if all of it can be, and says where it ends.
-fn word(text: &str, start: usize, edits: &mut Edits) -> usize {
+fn word(text: &str, start: usize, sure: &mut Option<usize>, edits: &mut Edits) -> usize {
     let begins = text[..start].bytes().rev().take(64).take_while(u8::is_ascii_alphanumeric).count();
     let mut found: Vec<(Range<usize>, char)> = Vec::new();
     let (mut latin, mut foreign, mut end) = (begins > 0, false, start);
@@ -183,7 +187,11 @@ fn word(text: &str, start: usize, edits: &mut Edits) -> usize {
         }
         end += c.len_utf8();
     }
-    if !foreign && (latin || found.len() >= LONG) {
+    let near = sure.is_some_and(|last| start - last < NEAR);
+    if !foreign && !found.is_empty() && (latin || found.len() >= LONG || near) {
+        if latin {
+            *sure = Some(end);
+        }
         for (range, l) in found {
             edits.push(range, l.encode_utf8(&mut [0; 4]), Decoding::Confusables);
         }

@@ -28,8 +28,10 @@ pub(super) fn atbash(b: u8) -> u8 {
     }
 }
 
-/// How many ciphers are weighed: ROT13, Atbash, backwards.
+/// How many ciphers are weighed: ROT13, Atbash,
 const CIPHERS: usize = 3;
+/// and backwards.
+const BACKWARDS: usize = 2;
 /// Added to each gain, so that sums of unsigned numbers never borrow from each other.
 const BIAS: i32 = 256;
 /// Bits of a sum: a block of 64 gains of at most 512 fits.
@@ -163,8 +165,26 @@ fn end_stretch(cipher: usize, best: &mut (i32, Range<usize>)) -> Option<Stretch>
     (gain >= LEAST[cipher]).then_some(Stretch { range, cipher, gain })
 }
 
+/// How far from the end of a line, in bytes, words belong to what stands there backwards.
+const MARGIN: usize = 32;
+
+/// Words at the ends may gain nothing, and turned around they come first: what is nearly a whole line is one.
+fn whole_line(text: &str, range: Range<usize>) -> Range<usize> {
+    let border = |c: char| matches!(c, '\n' | '"' | ':');
+    let start = text[..range.start].rfind(border).map_or(0, |i| i + 1);
+    let end = text[range.end..].find(border).map_or(text.len(), |i| range.end + i);
+    let start = if range.start - start <= MARGIN { start } else { range.start };
+    let end = if end - range.end <= MARGIN { end } else { range.end };
+    let line = text[start..end].trim();
+    let start = line.as_ptr() as usize - text.as_ptr() as usize;
+    start..start + line.len()
+}
+
 fn push(text: &str, stretch: Stretch, whole: &mut Edits, words: &mut Edits) {
-    let range = stretch.range;
+    let range = match stretch.cipher {
+        BACKWARDS => whole_line(text, stretch.range),
+        _ => stretch.range,
+    };
     let source = &text[range.clone()];
     let n = source.chars().filter(char::is_ascii_alphabetic).count();
     // Marks and digits gain nothing; a table of numbers with some letters is no text.

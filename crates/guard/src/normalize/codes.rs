@@ -95,7 +95,8 @@ fn codes(token: &str, notation: Notation) -> Option<Vec<u32>> {
             _ => None,
         },
         Notation::Hexadecimal => match prefixed(["0x", "0X"]) {
-            Some(digits) if digits.len() <= 2 => split(digits, digits.len().max(1), 16),
+            // An odd number of digits is one code, an even one as many bytes.
+            Some(digits) if digits.len() <= 2 || !digits.len().is_multiple_of(2) => split(digits, digits.len().max(1), 16),
             Some(digits) => split(digits, 2, 16),
             None if token.len() == 2 => split(token, 2, 16),
             None => None,

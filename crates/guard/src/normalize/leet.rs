@@ -31,21 +31,31 @@ pub(super) fn undo(text: &str) -> Vec<Edits> {
         at = word.end.max(found + 1);
         let Some(decoded) = plain(&text[word.clone()]) else { continue };
         if near.last().is_some_and(|(last, _)| last.end + NEAR < word.start) {
-            keep(&mut near, &mut edits);
+            keep(text, &mut near, &mut edits);
         }
         near.push((word, decoded));
     }
-    keep(&mut near, &mut edits);
+    keep(text, &mut near, &mut edits);
     vec![edits]
 }
 
 /// How far apart two such words are that belong together.
 const NEAR: usize = 80;
 
-fn keep(near: &mut Vec<(Range<usize>, String)>, edits: &mut Edits) {
+/// Ends a group of words.
+fn keep(text: &str, near: &mut Vec<(Range<usize>, String)>, edits: &mut Edits) {
     if near.len() >= 2 {
         for (range, decoded) in near.iter() {
             edits.push(range.clone(), decoded, Decoding::Leetspeak);
+        }
+    }
+    // Among several such words, a number that reads as a known word is one: `7h15 70 7h3`.
+    for pair in near.windows(2).filter(|_| near.len() >= 3) {
+        for word in text[pair[0].0.end..pair[1].0.start].split_ascii_whitespace() {
+            let start = word.as_ptr() as usize - text.as_ptr() as usize;
+            if let Some(decoded) = plain(word).filter(|_| word.bytes().all(|b| b.is_ascii_digit())) {
+                edits.push(start..start + word.len(), &decoded, Decoding::Leetspeak);
+            }
         }
     }
     near.clear();
@@ -91,7 +101,7 @@ fn plain(word: &str) -> Option<String> {
     // Longer pieces are no words, an address has a point after its sign, and a count before a unit is one.
     let address = word.find('@').is_some_and(|i| word[i..].contains('.')) || word.contains("//");
     let count = word.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len() < 3;
-    if !word.is_ascii() || word.len() < 2 || address || (count && word.len() > 3) {
+    if word.len() < 2 || address {
         return None;
     }
     let mut ways = vec![String::new()];
@@ -105,8 +115,8 @@ fn plain(word: &str) -> Option<String> {
                 rest = &rest[sign.len()..];
             }
             None => {
-                known += usize::from(first.is_ascii_alphabetic());
-                ways.iter_mut().for_each(|w| w.push(first.to_ascii_lowercase()));
+                known += usize::from(first.is_alphabetic());
+                ways.iter_mut().for_each(|w| w.extend(first.to_lowercase()));
                 rest = &rest[first.len_utf8()..];
             }
         }
@@ -114,6 +124,7 @@ fn plain(word: &str) -> Option<String> {
     let rank = |w: &String| lexicon::surprise(w).unwrap_or(100.0 - letters::bits(w));
     let best = ways.into_iter().min_by(|a, b| rank(a).total_cmp(&rank(b)))?;
     let is_known = lexicon::surprise(&best).is_some();
-    let good = is_known || (best.len() >= 4 && known > 0 && signs < best.len() && letters::bits(&best) > 0.4);
-    (good && best.len() <= 40).then_some(best)
+    let likely = !count && best.len() >= 4 && known > 0 && signs < best.len() && letters::bits(&best) > 0.4;
+    let only_letters = best.chars().all(|c| c.is_alphabetic() || c == '-');
+    (only_letters && (is_known || likely)).then_some(best)
 }

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use super::letters;
+
 /// Words of small letters without accents, one a line.
 static WORDS: LazyLock<HashMap<&str, f32>> = LazyLock::new(|| {
     let words = include_str!("words.txt").lines();
@@ -13,9 +15,13 @@ static WORDS: LazyLock<HashMap<&str, f32>> = LazyLock::new(|| {
 /// The longest word.
 const LONGEST: usize = 20;
 
-/// How surprising a word is, if it is known. The more frequent, the smaller.
+/// How surprising a word of small letters is, if it is known. The more frequent, the smaller.
 pub(super) fn surprise(word: &str) -> Option<f32> {
-    WORDS.get(word).copied()
+    if word.is_ascii() {
+        return WORDS.get(word).copied();
+    }
+    let plain: String = word.chars().map(|c| letters::plain(c).map_or(c, char::from)).collect();
+    WORDS.get(plain.as_str()).copied()
 }
 
 /// What a letter costs that is in no known word: more than any way to put it in one.

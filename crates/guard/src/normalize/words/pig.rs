@@ -50,20 +50,22 @@ fn undo(text: &str, ends: &[usize], edits: &mut Edits) {
 fn plain(word: &str) -> Option<String> {
     let lower = word.to_ascii_lowercase();
     let stem = lower.strip_suffix("ay")?;
-    let vowel = |b: u8| b"aeiouy".contains(&b);
-    let mut candidates: Vec<String> = ["w", "y", "h"].iter().filter_map(|s| stem.strip_suffix(s)).map(str::to_owned).collect();
-    candidates.push(stem.to_owned());
+    let vowel = |b: u8| b"aeiou".contains(&b);
+    // What began with a vowel got a sign of its own, or none.
+    let mut candidates: Vec<(String, f32)> =
+        ["w", "y", ""].iter().filter_map(|s| stem.strip_suffix(s)).map(|c| (c.to_owned(), 0.0)).collect();
     for moved in 1..=stem.len().min(4) {
         let (rest, onset) = stem.split_at(stem.len() - moved);
         // The u of "qu" goes with it.
         let consonants = onset.strip_suffix("qu").unwrap_or(onset);
-        if consonants.bytes().skip(1).any(vowel) {
+        if consonants.bytes().any(vowel) {
             break;
         }
-        candidates.push(format!("{onset}{rest}"));
+        let handicap = if matches!(onset, "w" | "y") { 1.0 } else { 0.0 };
+        candidates.push((format!("{onset}{rest}"), handicap));
     }
-    candidates.retain(|c| !c.is_empty());
+    candidates.retain(|(c, _)| !c.is_empty());
     // Known words come first, then the ones with the best letters.
-    let rank = |c: &String| lexicon::surprise(c).map_or(100.0 - letters::bits(c), |s| s);
-    candidates.into_iter().min_by(|a, b| rank(a).total_cmp(&rank(b)))
+    let rank = |(c, handicap): &(String, f32)| lexicon::surprise(c).unwrap_or(100.0 - letters::bits(c) + handicap);
+    candidates.into_iter().min_by(|a, b| rank(a).total_cmp(&rank(b))).map(|(c, _)| c)
 }
