@@ -19,7 +19,7 @@ use garrison_guard::injection::{Finding, Policy, Reason, Verdict, judge};
 use garrison_guard::normalize::{Limits, unfold};
 
 /// How many texts of each line: some lines have only two.
-const EACH: usize = 10;
+const EACH: usize = 16;
 
 fn heldout() -> [Vec<Line>; 2] {
     let read = |source| corpus::read(source, EACH);

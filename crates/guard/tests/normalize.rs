@@ -41,7 +41,7 @@ fn every_encoding_is_undone() {
         for text in TEXTS {
             let unfolded = unfolded(&encode(text));
             let is_it = |view: &str| match GUESSED.contains(&name) {
-                true => share(text, view) >= 0.75,
+                true => share(text, view) >= 0.6,
                 false => squashed(view).contains(&squashed(text)),
             };
             if !unfolded.views().iter().any(|v| is_it(v.text())) {
@@ -170,12 +170,12 @@ fn time_grows_with_the_text_and_no_faster() {
             unfolded(text);
             start.elapsed().as_secs_f64()
         };
-        (0..3).map(run).fold(f64::INFINITY, f64::min)
+        (0..5).map(run).fold(f64::INFINITY, f64::min)
     };
     unfolded("ünïcode"); // tables are made on first use
-    let (small, large) = (hostile(25_000), hostile(200_000));
+    let (small, large) = (hostile(50_000), hostile(400_000));
     for ((name, small), (_, large)) in small.iter().zip(&large) {
-        let ratio = time(large) / time(small).max(1e-4);
+        let ratio = time(large) / time(small).max(5e-4);
         assert!(ratio < 24.0, "{name}: eight times the text takes {ratio:.1} times as long");
     }
 }

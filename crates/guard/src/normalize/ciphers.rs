@@ -171,10 +171,18 @@ const MARGIN: usize = 32;
 /// Words at the ends may gain nothing, and turned around they come first: what is nearly a whole line is one.
 fn whole_line(text: &str, range: Range<usize>) -> Range<usize> {
     let border = |c: char| matches!(c, '\n' | '"' | ':');
-    let start = text[..range.start].rfind(border).map_or(0, |i| i + 1);
-    let end = text[range.end..].find(border).map_or(text.len(), |i| range.end + i);
-    let start = if range.start - start <= MARGIN { start } else { range.start };
-    let end = if end - range.end <= MARGIN { end } else { range.end };
+    let first = text.floor_char_boundary(range.start.saturating_sub(MARGIN));
+    let last = text.ceil_char_boundary((range.end + MARGIN).min(text.len()));
+    let start = match text[first..range.start].rfind(border) {
+        Some(i) => first + i + 1,
+        None if first == 0 => 0,
+        None => range.start,
+    };
+    let end = match text[range.end..last].find(border) {
+        Some(i) => range.end + i,
+        None if last == text.len() => last,
+        None => range.end,
+    };
     let line = text[start..end].trim();
     let start = line.as_ptr() as usize - text.as_ptr() as usize;
     start..start + line.len()

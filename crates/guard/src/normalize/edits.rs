@@ -114,7 +114,7 @@ impl Edits {
             return (View { text: made.text, how, map: made.map, depth: parent.depth + 1 }, cut);
         }
         let after = source.floor_char_boundary((done + AROUND).min(source.len()));
-        if made.text.len() + (after - done) <= most {
+        if made.text.len() + (after - done) + WORD <= most {
             made.copy(done..word_end(source, after).min(source.len()));
         }
         (View { text: made.text, how, map: made.map, depth: parent.depth + 1 }, cut)

@@ -27,7 +27,7 @@ pub(super) fn undo(text: &str) -> Vec<Edits> {
     let mut near: Vec<(Range<usize>, String)> = Vec::new();
     let mut at = 0;
     while let Some(found) = next_suspect(bytes, at) {
-        let word = around(bytes, found);
+        let word = around(text, found);
         at = word.end.max(found + 1);
         let Some(decoded) = plain(&text[word.clone()]) else { continue };
         if near.last().is_some_and(|(last, _)| last.end + NEAR < word.start) {
@@ -82,11 +82,13 @@ fn next_suspect(bytes: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// The word around a place, signs included.
-fn around(bytes: &[u8], at: usize) -> Range<usize> {
+fn around(text: &str, at: usize) -> Range<usize> {
     const LONGEST: usize = 40;
+    let bytes = text.as_bytes();
     let inner = |b: &&u8| b.is_ascii_graphic() && !b"\",;:?`'".contains(*b) || !b.is_ascii();
     let start = at - bytes[..at].iter().rev().take(LONGEST).take_while(inner).count();
     let end = at + bytes[at..].iter().take(LONGEST).take_while(inner).count();
+    let (start, end) = (text.ceil_char_boundary(start), text.floor_char_boundary(end));
     // A mark at the end of a sentence is no letter.
     let trimmed = bytes[start..end].iter().rev().take_while(|b| b".!)".contains(b)).count();
     start..(end - trimmed).max(at)
@@ -100,7 +102,8 @@ fn plain(word: &str) -> Option<String> {
     let signs = word.bytes().filter(|b| is_sign(*b)).count();
     // Longer pieces are no words, an address has a point after its sign, and a count before a unit is one.
     let address = word.find('@').is_some_and(|i| word[i..].contains('.')) || word.contains("//");
-    let count = word.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len() < 3;
+    let unit = word.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let count = unit.len() < 3 && !unit.bytes().any(|b| b.is_ascii_digit());
     if word.len() < 2 || address {
         return None;
     }

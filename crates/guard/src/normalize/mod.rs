@@ -121,7 +121,10 @@ impl View {
     /// characters. What was decoded as one maps to all that it was decoded from.
     pub fn original(&self, range: Range<usize>) -> Range<usize> {
         let start = self.text.floor_char_boundary(range.start.min(self.text.len()));
-        let end = self.text.ceil_char_boundary(range.end.clamp(start, self.text.len().max(start)));
+        let end = match range.is_empty() {
+            true => start,
+            false => self.text.ceil_char_boundary(range.end.min(self.text.len())).max(start),
+        };
         self.map.original(start..end)
     }
 }
@@ -216,10 +219,11 @@ struct Work<'a> {
 
 impl<'a> Work<'a> {
     fn new(text: &str, limits: &'a Limits) -> Self {
+        let state = RandomState::new();
         Self {
             views: vec![View::of(text)],
-            seen: HashSet::new(),
-            state: RandomState::new(),
+            seen: HashSet::from([state.hash_one(text)]),
+            state,
             bytes: 0,
             limits,
             start: Instant::now(),
