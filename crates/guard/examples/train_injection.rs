@@ -8,6 +8,8 @@
 
 #[path = "../tests/corpus/mod.rs"]
 mod corpus;
+#[path = "../tests/encodings/mod.rs"]
+mod encodings;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -146,6 +148,9 @@ fn examples(innocent: &[Line], attacks: &[Line]) -> Vec<Example> {
         let joined = [own.as_slice(), other].concat();
         examples.push((joined[..joined.len().min(4)].concat(), 0));
         examples.push((buckets(&bare(&line.text)).concat(), 0));
+        // What is encoded is no attack before it is decoded.
+        let (_, encode) = encodings::ENCODINGS[random.below(encodings::ENCODINGS.len())];
+        examples.extend(buckets(&encode(&line.text)).into_iter().map(|b| (b, 0)));
     }
     for line in attacks {
         let class = 1 + KINDS.iter().position(|k| *k == line.kind).unwrap_or_default();
@@ -168,8 +173,8 @@ fn train(examples: &[Example]) -> Weights {
         }
         for i in &order {
             let (all, class) = &examples[*i];
-            // Half of the time only concepts are shown, so that they are not left to the words of these texts.
-            let concepts_only = random.below(2) == 0;
+            // Mostly only concepts are shown, so that little is left to the words of these texts.
+            let concepts_only = random.below(10) > 0;
             let shown = |b: &u32| !concepts_only || *b as usize >= WORDS;
             let buckets: Vec<u32> =
                 all.iter().copied().filter(shown).filter(|_| random.below(100) >= DROPPED).collect();
@@ -206,10 +211,16 @@ fn report(innocent: &[Line], attacks: &[Line]) {
         let share = |scored: &[(f32, String)]| {
             100.0 * scored.iter().filter(|(s, _)| *s > threshold).count() as f32 / scored.len() as f32
         };
-        println!("above {threshold:4}: {:6.2}% of innocent, {:6.2}% of attacks", share(&innocent), share(&attacks));
+        println!(
+            "above {threshold:4}: {:6.2}% of innocent, {:6.2}% of attacks",
+            share(&innocent),
+            share(&attacks)
+        );
     }
     println!("Innocent texts most like attacks, and attacks most like innocent texts:");
-    for (score, text) in innocent.iter().rev().step_by(6).take(SHOWN).chain(attacks.iter().step_by(6).take(SHOWN)) {
+    for (score, text) in
+        innocent.iter().rev().step_by(6).take(SHOWN).chain(attacks.iter().step_by(6).take(SHOWN))
+    {
         println!("{score:6.2} {text:?}");
     }
 }

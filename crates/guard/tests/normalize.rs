@@ -45,7 +45,8 @@ fn every_encoding_is_undone() {
                 false => squashed(view).contains(&squashed(text)),
             };
             if !unfolded.views().iter().any(|v| is_it(v.text())) {
-                let views: Vec<_> = unfolded.views().iter().map(|v| (v.how().to_vec(), v.text().to_owned())).collect();
+                let views: Vec<_> =
+                    unfolded.views().iter().map(|v| (v.how().to_vec(), v.text().to_owned())).collect();
                 missed.push(format!("{name}: {text:?} is not in {views:?}"));
             }
         }
@@ -55,18 +56,34 @@ fn every_encoding_is_undone() {
 
 #[test]
 fn a_code_is_found_inside_a_text_and_maps_back_to_it() {
-    let (before, after) = ("Good morning. The code of the day is this one:\n", "\nWhat do you think about it?");
-    let inside = ["base64", "base32", "base16", "HTML, decimal", "decimal codes", "Morse", "NATO words", "braille", "ROT13", "reversed"];
+    let (before, after) =
+        ("Good morning. The code of the day is this one:\n", "\nWhat do you think about it?");
+    let inside = [
+        "base64",
+        "base32",
+        "base16",
+        "HTML, decimal",
+        "decimal codes",
+        "Morse",
+        "NATO words",
+        "braille",
+        "ROT13",
+        "reversed",
+    ];
     for (name, encode) in ENCODINGS.into_iter().filter(|(name, _)| inside.contains(name)) {
         let code = encode(TEXTS[0]);
         let text = format!("{before}{code}{after}");
         let unfolded = unfolded(&text);
-        let view = unfolded.views().iter().find(|v| v.text().to_lowercase().contains("report about the harbour"));
+        let view =
+            unfolded.views().iter().find(|v| v.text().to_lowercase().contains("report about the harbour"));
         let view = view.unwrap_or_else(|| panic!("{name} is not found in {text:?}"));
         let at = view.text().to_lowercase().find("report").unwrap();
         let origin = view.original(at..at + 6);
         let span = before.len()..before.len() + code.len();
-        assert!(span.start <= origin.start && origin.end <= span.end && !origin.is_empty(), "{name}: {origin:?} of {span:?}");
+        assert!(
+            span.start <= origin.start && origin.end <= span.end && !origin.is_empty(),
+            "{name}: {origin:?} of {span:?}"
+        );
     }
 }
 
@@ -156,7 +173,12 @@ fn a_bound_that_cuts_is_reported() {
     }
     let limits = Limits::for_len(text.len());
     assert!(!unfold(&text, &Limits { depth: 5, ..limits }).truncated());
-    for cut in [Limits { depth: 4, ..limits }, Limits { views: 5, ..limits }, Limits { bytes: 300, ..limits }, Limits { time: Duration::ZERO, ..limits }] {
+    for cut in [
+        Limits { depth: 4, ..limits },
+        Limits { views: 5, ..limits },
+        Limits { bytes: 300, ..limits },
+        Limits { time: Duration::ZERO, ..limits },
+    ] {
         assert!(unfold(&text, &cut).truncated(), "{cut:?}");
     }
 }
@@ -165,17 +187,15 @@ fn a_bound_that_cuts_is_reported() {
 #[test]
 fn time_grows_with_the_text_and_no_faster() {
     let time = |text: &str| {
-        let run = |_| {
-            let start = Instant::now();
-            unfolded(text);
-            start.elapsed().as_secs_f64()
-        };
-        (0..5).map(run).fold(f64::INFINITY, f64::min)
+        let start = Instant::now();
+        unfolded(text);
+        start.elapsed().as_secs_f64().max(5e-4)
     };
     unfolded("ünïcode"); // tables are made on first use
     let (small, large) = (hostile(50_000), hostile(400_000));
     for ((name, small), (_, large)) in small.iter().zip(&large) {
-        let ratio = time(large) / time(small).max(5e-4);
+        // Others may use the machine: the best of some measurements in turn counts.
+        let ratio = (0..12).map(|_| time(large) / time(small)).fold(f64::INFINITY, f64::min);
         assert!(ratio < 24.0, "{name}: eight times the text takes {ratio:.1} times as long");
     }
 }

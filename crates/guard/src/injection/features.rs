@@ -48,7 +48,8 @@ pub fn sentences(text: &str, mut each: impl FnMut(Sentence, &[u32])) {
         words += usize::from(row.word(&mut buckets));
         let next = at + c.len_utf8();
         let space = chars.peek().is_none_or(|(_, n)| n.is_whitespace());
-        let ends = matches!(c, '.' | '!' | '?' | ';' | '。' | '！' | '？') && space || c == '\n';
+        // A question mark within is that of an address, and what follows is another's.
+        let ends = matches!(c, '.' | '!' | ';' | '。' | '！' | '？') && space || matches!(c, '\n' | '?');
         sign(c).into_iter().for_each(|s| row.sign(s, &mut buckets));
         if ends || words >= LONGEST {
             end_sentence(&mut start, next, &mut row, &mut buckets);
@@ -62,7 +63,8 @@ pub fn sentences(text: &str, mut each: impl FnMut(Sentence, &[u32])) {
 fn sign(c: char) -> Option<u8> {
     Some(match c {
         '"' | '“' | '”' | '„' | '«' | '»' | '‘' | '’' | '`' => b'"',
-        '<' | '>' | '[' | ']' | '{' | '}' | '(' | '|' | '#' | '=' | ':' | '?' | '!' | '/' | '@' | '$' | '_' | '\n' | ';' => c as u8,
+        '<' | '>' | '[' | ']' | '{' | '}' | '(' | '|' | '#' | '=' | ':' | '?' | '!' | '/' | '@' | '$'
+        | '_' | '\n' | ';' => c as u8,
         _ => return None,
     })
 }
@@ -97,7 +99,12 @@ struct Row {
     meant: [(Concepts, usize); NEIGHBOURS],
     /// A bit for each concept of the sentence.
     about: u64,
+    /// How many signs, numbers and codes there were since the last word.
+    odd: usize,
 }
+
+/// More signs than this in a row are a code or a table, and say no more.
+const MOST_ODD: usize = 3;
 
 /// How many concepts of a sentence are taken together; longer sentences have more than they mean.
 const MOST_TOGETHER: usize = 12;
@@ -148,6 +155,12 @@ impl Row {
             return false;
         }
         let word = self.hash;
+        let letters = &self.letters[..self.len.min(self.letters.len())];
+        self.odd = if self.len > 1 && !letters.contains(&b'0') { 0 } else { self.odd + 1 };
+        if self.odd > MOST_ODD {
+            self.len = 0;
+            return true;
+        }
         self.ended(word, buckets);
         if self.len <= self.letters.len() {
             self.mean(concepts::of(&self.letters[..self.len]), buckets);
@@ -157,6 +170,10 @@ impl Row {
     }
 
     fn sign(&mut self, sign: u8, buckets: &mut Vec<u32>) {
+        self.odd += 1;
+        if self.odd > MOST_ODD {
+            return;
+        }
         self.ended(hash(EMPTY, sign), buckets);
         self.mean(concepts::of(&[sign]), buckets);
     }

@@ -67,7 +67,8 @@ impl SystemPrompt {
 
     fn quoted_in(&self, view: &View) -> Option<Leak> {
         let said = words(view.text());
-        let known: Vec<bool> = said.windows(PIECE).map(|w| self.pieces.contains(&piece(&self.state, w))).collect();
+        let known: Vec<bool> =
+            said.windows(PIECE).map(|w| self.pieces.contains(&piece(&self.state, w))).collect();
         let mut seen = HashSet::new();
         seen.extend(said.windows(PIECE).zip(&known).filter(|(_, k)| **k).map(|(w, _)| piece(&self.state, w)));
         let share = seen.len() as f32 / self.pieces.len().max(1) as f32;

@@ -12,7 +12,10 @@ use super::classifier::Hit;
 /// Expressions of the linear-time engine; case does not count, and what repeats is bounded.
 const PATTERNS: [(Reason, &str); 5] = [
     // The end of a turn and the beginning of a system's, in one message.
-    (Reason::Forgery, r"(?:<\|im_end\|>|<\|eot_id\|>|</s>)\s{0,8}<\|(?:im_start|start_header_id)\|>\s{0,8}(?:system|developer)"),
+    (
+        Reason::Forgery,
+        r"(?:<\|im_end\|>|<\|eot_id\|>|</s>)\s{0,8}<\|(?:im_start|start_header_id)\|>\s{0,8}(?:system|developer)",
+    ),
     (Reason::Forgery, r"\[/inst\][^\[]{0,200}\[inst\]\s{0,8}<<sys>>"),
     // An image whose address carries what was said.
     (

@@ -116,7 +116,11 @@ impl Rules {
 fn searcher(topic: &Topic) -> Option<AhoCorasick> {
     // Words of other scripts are looked for as they are written in lower case.
     let words = topic.words.iter().map(|w| w.to_lowercase());
-    AhoCorasickBuilder::new().match_kind(MatchKind::LeftmostLongest).ascii_case_insensitive(true).build(words).ok()
+    AhoCorasickBuilder::new()
+        .match_kind(MatchKind::LeftmostLongest)
+        .ascii_case_insensitive(true)
+        .build(words)
+        .ok()
 }
 
 /// The first word of a topic, if the text has enough different ones.

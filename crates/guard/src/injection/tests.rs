@@ -53,7 +53,10 @@ fn a_quoted_prompt_is_a_leak_and_its_topic_is_not() {
     let leak = prompt().leak(&unfolded(quoted)).expect("it is quoted");
     assert!(quoted[leak.range].starts_with("never discuss"));
     assert!(leak.share < 1.0);
-    for fine in ["Our branch in Kiel is closed until March.", "We offer two percent. I cannot speak about other banks."] {
+    for fine in [
+        "Our branch in Kiel is closed until March.",
+        "We offer two percent. I cannot speak about other banks.",
+    ] {
         assert_eq!(prompt().leak(&unfolded(fine)), None, "{fine}");
     }
 }
@@ -68,7 +71,8 @@ fn the_canary_is_seen_in_any_encoding() {
 
 #[test]
 fn rules_are_named_with_what_breaks_them() {
-    let topic = Topic { name: "tax".into(), words: ["tax", "deduction", "levy"].map(String::from).into(), least: 2 };
+    let topic =
+        Topic { name: "tax".into(), words: ["tax", "deduction", "levy"].map(String::from).into(), least: 2 };
     let rule = Rule { name: "rival".into(), pattern: r"acme\s+corp".into() };
     let rules = Rules::new(vec![topic], vec![rule]).unwrap();
     let names = |text: &str| rules.broken(&unfolded(text)).into_iter().map(|b| b.name).collect::<Vec<_>>();

@@ -62,7 +62,10 @@ fn wrapped(text: &str, run: Range<usize>, class: &Class) -> Range<usize> {
         let len = bytes[start..].iter().take_while(|b| class[usize::from(**b)]).count();
         let after = bytes[start + len..].iter().find(|b| **b != b'=');
         // A line is all alphabet; a word at the beginning of one is not.
-        if len == 0 || after.is_some_and(|b| !b.is_ascii_whitespace() && !b"\"'`)]}<>,;.".contains(b)) || after == Some(&b' ') {
+        if len == 0
+            || after.is_some_and(|b| !b.is_ascii_whitespace() && !b"\"'`)]}<>,;.".contains(b))
+            || after == Some(&b' ')
+        {
             break;
         }
         end = start + len;
@@ -97,8 +100,11 @@ fn parts(text: &str, run: Range<usize>, edits: &mut Edits) -> bool {
 
 /// Decodes a range by the first alphabet that gives text.
 fn one(text: &str, range: Range<usize>, edits: &mut Edits) -> bool {
-    let signs: Vec<u8> =
-        text.as_bytes()[range.clone()].iter().copied().filter(|b| !b.is_ascii_whitespace() && *b != b'=' && *b != b'>').collect();
+    let signs: Vec<u8> = text.as_bytes()[range.clone()]
+        .iter()
+        .copied()
+        .filter(|b| !b.is_ascii_whitespace() && *b != b'=' && *b != b'>')
+        .collect();
     let found = base16(&signs)
         .map(|t| (t, Decoding::Base16))
         .or_else(|| base32(&signs).map(|t| (t, Decoding::Base32)))
@@ -142,14 +148,18 @@ fn base64(signs: &[u8]) -> Option<String> {
 
 /// What base64 of either alphabet stands for, with or without padding.
 pub(super) fn base64_bytes(signs: &[u8]) -> Option<Vec<u8>> {
-    packed(signs.trim_ascii_end().strip_suffix(b"=").map_or(signs, |s| s.strip_suffix(b"=").unwrap_or(s)), 6, |b| match b {
-        b'A'..=b'Z' => Some(u32::from(b - b'A')),
-        b'a'..=b'z' => Some(u32::from(b - b'a') + 26),
-        b'0'..=b'9' => Some(u32::from(b - b'0') + 52),
-        b'+' | b'-' => Some(62),
-        b'/' | b'_' => Some(63),
-        _ => None,
-    })
+    packed(
+        signs.trim_ascii_end().strip_suffix(b"=").map_or(signs, |s| s.strip_suffix(b"=").unwrap_or(s)),
+        6,
+        |b| match b {
+            b'A'..=b'Z' => Some(u32::from(b - b'A')),
+            b'a'..=b'z' => Some(u32::from(b - b'a') + 26),
+            b'0'..=b'9' => Some(u32::from(b - b'0') + 52),
+            b'+' | b'-' => Some(62),
+            b'/' | b'_' => Some(63),
+            _ => None,
+        },
+    )
 }
 
 /// Base64 under a cipher, where letter statistics see nothing: turned by 13, backwards, or with
@@ -208,7 +218,8 @@ fn tried(text: &str, range: Range<usize>, edits: &mut Edits) -> bool {
     let inner = range.start + 1..range.end.saturating_sub(1).max(range.start + 1);
     let candidates = [Some(range), quoted.then_some(inner)];
     for range in candidates.into_iter().flatten() {
-        let signs: Vec<u8> = bytes[range.clone()].iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
+        let signs: Vec<u8> =
+            bytes[range.clone()].iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
         for alphabet in [adobe as fn(u8) -> Option<u32>, rfc1924] {
             if let Some(decoded) = base85(&signs, alphabet).and_then(|b| letters::text_of(&b, ENOUGH)) {
                 edits.push(range, &decoded, Decoding::Ascii85);

@@ -45,10 +45,14 @@ fn next_foreign(text: &str, mut at: usize) -> Option<usize> {
 /// Whether nobody sees it. Joiners and selectors belong to the scripts and pictures that need them.
 fn is_invisible(c: char, before: Option<char>) -> bool {
     match c {
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180f}' | '\u{200b}' => true,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180f}' | '\u{200b}' => {
+            true
+        }
         '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
         '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' => true,
-        '\u{200c}' | '\u{200d}' => before.is_none_or(|b| b.is_ascii() || letters::symbol(b) > 0 || is_invisible(b, None)),
+        '\u{200c}' | '\u{200d}' => {
+            before.is_none_or(|b| b.is_ascii() || letters::symbol(b) > 0 || is_invisible(b, None))
+        }
         _ if is_tag(c) => before != Some('\u{1f3f4}'),
         _ if is_selector(c) => before.is_none_or(|b| b.is_ascii() || b.is_alphabetic() || is_selector(b)),
         _ => false,
@@ -106,25 +110,26 @@ fn folded(base: char, marks: &str, n: usize) -> Option<(String, Decoding)> {
     if let Some(digit) = digit(base).filter(|_| n == 0) {
         return Some((digit.to_string(), Decoding::Compatibility));
     }
+    let bare = || std::iter::once(base).nfkd().filter(|c| !is_combining_mark(*c)).collect();
     if n > MOST_MARKS && !is_jamo(marks.chars().next()?) {
-        let bare = std::iter::once(base).nfkd().filter(|c| !is_combining_mark(*c)).collect();
-        return Some((bare, Decoding::CombiningMarks));
+        return Some((bare(), Decoding::CombiningMarks));
     }
     if n == 0 && base.is_ascii() {
         return None;
     }
     let plain: String = std::iter::once(base).chain(marks.chars()).nfkc().collect();
     let latin = plain.chars().next().is_some_and(|c| c.is_ascii() || letters::symbol(c) > 0);
+    // Marks that make no letter of any language.
     if latin && n > 0 && plain.chars().any(is_mark) {
-        return Some((plain.chars().filter(|c| !is_mark(*c)).collect(), Decoding::CombiningMarks));
+        return Some((bare(), Decoding::CombiningMarks));
     }
     Some((plain, Decoding::Compatibility))
 }
 
 /// Where the decimal digits of scripts begin that NFKC leaves alone.
 const ZEROS: [u32; 26] = [
-    0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6, 0xe50, 0xed0, 0xf20,
-    0x1040, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1b50, 0x1bb0, 0x1c40, 0xa8d0,
+    0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xde6, 0xe50, 0xed0,
+    0xf20, 0x1040, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1b50, 0x1bb0, 0x1c40, 0xa8d0,
 ];
 
 fn digit(c: char) -> Option<char> {
@@ -133,10 +138,8 @@ fn digit(c: char) -> Option<char> {
 }
 
 /// Small capitals, letters upside down and letters in boxes, which the Unicode table leaves out.
-const STYLED: [(&str, &str); 2] = [
-    ("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnoprstuvwyz"),
-    ("ɐɔǝɟƃɥıɾʞɯɹʇʌʍʎ", "acefghijkmrtvwy"),
-];
+const STYLED: [(&str, &str); 2] =
+    [("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnoprstuvwyz"), ("ɐɔǝɟƃɥıɾʞɯɹʇʌʍʎ", "acefghijkmrtvwy")];
 
 /// Characters that look like a Latin letter or a digit: Unicode's table of confusables, turned around.
 static LATIN: LazyLock<HashMap<char, char>> = LazyLock::new(|| {
@@ -146,14 +149,17 @@ static LATIN: LazyLock<HashMap<char, char>> = LazyLock::new(|| {
         table.extend(styled.chars().zip(plain.chars()));
     }
     for first in [0x1f150, 0x1f170, 0x1f1e6] {
-        table.extend(('A'..='Z').enumerate().filter_map(|(i, l)| Some((char::from_u32(first + i as u32)?, l))));
+        table.extend(
+            ('A'..='Z').enumerate().filter_map(|(i, l)| Some((char::from_u32(first + i as u32)?, l))),
+        );
     }
     table
 });
 
 fn prototype(c: char) -> Option<char> {
     let mut buffer = [0; 4];
-    let skeleton: String = unicode_security::confusable_detection::skeleton(c.encode_utf8(&mut buffer)).collect();
+    let skeleton: String =
+        unicode_security::confusable_detection::skeleton(c.encode_utf8(&mut buffer)).collect();
     match skeleton.as_str() {
         "rn" => Some('m'),
         // The table takes l for everything that is a line.

@@ -111,7 +111,8 @@ pub(super) fn undo(text: &str) -> Vec<Edits> {
 fn suspect(text: &str, from: usize) -> Option<Range<usize>> {
     let gains = &*GAINS;
     let bytes = text.as_bytes();
-    let strange = |block: &[u8]| gains.of(block).iter().zip(LEAST).any(|(g, least)| *g as f32 > least * UNIT / 4.0);
+    let strange =
+        |block: &[u8]| gains.of(block).iter().zip(LEAST).any(|(g, least)| *g as f32 > least * UNIT / 4.0);
     let first = bytes[from..].chunks(BLOCK).position(strange)?;
     let start = from + first * BLOCK;
     let blocks = bytes[start..].chunks(BLOCK).take_while(|b| strange(b)).count();
@@ -199,7 +200,9 @@ fn push(text: &str, stretch: Stretch, whole: &mut Edits, words: &mut Edits) {
     if n < SHORTEST || n * 2 < source.len() || stretch.gain / (n as f32) < 0.15 {
         return;
     }
-    let letters_by = |cipher: fn(u8) -> u8| source.chars().map(|c| if c.is_ascii() { char::from(cipher(c as u8)) } else { c }).collect::<String>();
+    let letters_by = |cipher: fn(u8) -> u8| {
+        source.chars().map(|c| if c.is_ascii() { char::from(cipher(c as u8)) } else { c }).collect::<String>()
+    };
     let (decoded, how, order) = match stretch.cipher {
         0 => (letters_by(rot13), Decoding::Rot13, Order::Same),
         1 => (letters_by(atbash), Decoding::Atbash, Order::Same),

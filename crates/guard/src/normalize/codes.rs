@@ -12,7 +12,8 @@ use super::letters;
 use super::runs::{Class, Runs, class};
 
 /// Digits of all notations, what stands between them, and the letters of `chr` and `char`.
-static CODES: Class = class(&[(b'0', b'9'), (b'a', b'f'), (b'A', b'F')], b"xXoOhHrRcC \t\r\n,;:|/+-_.()[]{}'\"\\$&#");
+static CODES: Class =
+    class(&[(b'0', b'9'), (b'a', b'f'), (b'A', b'F')], b"xXoOhHrRcC \t\r\n,;:|/+-_.()[]{}'\"\\$&#");
 /// Four codes of two digits and three signs between them.
 const SHORTEST: usize = 11;
 /// How many codes make a text.
@@ -84,7 +85,10 @@ fn read(text: &str, tokens: &[Range<usize>], notation: Notation) -> Reading {
 /// The codes that one token stands for.
 fn codes(token: &str, notation: Notation) -> Option<Vec<u32>> {
     let split = |digits: &str, width: usize, radix: u32| -> Option<Vec<u32>> {
-        (0..digits.len()).step_by(width).map(|i| u32::from_str_radix(digits.get(i..i + width)?, radix).ok()).collect()
+        (0..digits.len())
+            .step_by(width)
+            .map(|i| u32::from_str_radix(digits.get(i..i + width)?, radix).ok())
+            .collect()
     };
     let prefixed = |prefixes: [&str; 2]| prefixes.iter().find_map(|p| token.strip_prefix(p));
     match notation {
@@ -96,7 +100,9 @@ fn codes(token: &str, notation: Notation) -> Option<Vec<u32>> {
         },
         Notation::Hexadecimal => match prefixed(["0x", "0X"]) {
             // An odd number of digits is one code, an even one as many bytes.
-            Some(digits) if digits.len() <= 2 || !digits.len().is_multiple_of(2) => split(digits, digits.len().max(1), 16),
+            Some(digits) if digits.len() <= 2 || !digits.len().is_multiple_of(2) => {
+                split(digits, digits.len().max(1), 16)
+            }
             Some(digits) => split(digits, 2, 16),
             None if token.len() == 2 => split(token, 2, 16),
             None => None,
@@ -132,9 +138,14 @@ fn characters(group: &[(Range<usize>, Vec<u32>)]) -> Option<Reading> {
 }
 
 /// Codes that are bytes of UTF-8, if some are no characters of their own.
-fn utf8(group: &[(Range<usize>, Vec<u32>)], end_of: impl Fn(usize) -> usize) -> Option<Vec<(Range<usize>, String)>> {
-    let bytes: Vec<u8> =
-        group.iter().map(|(_, codes)| u8::try_from(*codes.first()?).ok().filter(|_| codes.len() == 1)).collect::<Option<_>>()?;
+fn utf8(
+    group: &[(Range<usize>, Vec<u32>)],
+    end_of: impl Fn(usize) -> usize,
+) -> Option<Vec<(Range<usize>, String)>> {
+    let bytes: Vec<u8> = group
+        .iter()
+        .map(|(_, codes)| u8::try_from(*codes.first()?).ok().filter(|_| codes.len() == 1))
+        .collect::<Option<_>>()?;
     let text = std::str::from_utf8(&bytes).ok().filter(|t| !t.is_ascii())?;
     let pieces = text.char_indices().map(|(i, c)| {
         let last = i + c.len_utf8() - 1;

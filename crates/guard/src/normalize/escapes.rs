@@ -114,7 +114,9 @@ impl Near {
     }
 
     fn push(&mut self, range: Range<usize>, decoded: &str, how: Decoding, edits: &mut Edits) {
-        if edits.len() > self.first && edits.range(edits.len() - 1).is_some_and(|last| last.end + NEAR < range.start) {
+        if edits.len() > self.first
+            && edits.range(edits.len() - 1).is_some_and(|last| last.end + NEAR < range.start)
+        {
             self.finish(edits);
         }
         edits.push(range, decoded, how);
@@ -132,7 +134,8 @@ impl Near {
 /// `ignore+all+of+it`: at least three words without a space.
 fn plus_signs(text: &str, edits: &mut Edits) {
     let bytes = text.as_bytes();
-    let word = |at: usize| bytes.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'%' || !b.is_ascii());
+    let word =
+        |at: usize| bytes.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'%' || !b.is_ascii());
     let mut near = Near::new(2, edits);
     for at in memchr::memchr_iter(b'+', bytes) {
         if at > 0 && word(at - 1) && word(at + 1) {
@@ -200,14 +203,61 @@ fn quoted(body: &[u8]) -> Vec<u8> {
 
 /// Names of signs and of letters with accents; what is not here stays as it is.
 const ENTITIES: [(&str, &str); 56] = [
-    ("amp", "&"), ("lt", "<"), ("gt", ">"), ("quot", "\""), ("apos", "'"), ("nbsp", " "), ("Tab", "\t"),
-    ("NewLine", "\n"), ("excl", "!"), ("num", "#"), ("dollar", "$"), ("percnt", "%"), ("lpar", "("), ("rpar", ")"),
-    ("ast", "*"), ("plus", "+"), ("comma", ","), ("period", "."), ("sol", "/"), ("colon", ":"), ("semi", ";"),
-    ("equals", "="), ("quest", "?"), ("commat", "@"), ("lsqb", "["), ("lbrack", "["), ("bsol", "\\"), ("rsqb", "]"), ("rbrack", "]"),
-    ("lowbar", "_"), ("grave", "`"), ("lcub", "{"), ("verbar", "|"), ("vert", "|"), ("rcub", "}"), ("hyphen", "-"),
-    ("ndash", "–"), ("mdash", "—"), ("auml", "ä"), ("ouml", "ö"), ("uuml", "ü"), ("Auml", "Ä"), ("Ouml", "Ö"),
-    ("Uuml", "Ü"), ("szlig", "ß"), ("eacute", "é"), ("egrave", "è"), ("agrave", "à"), ("ccedil", "ç"),
-    ("ntilde", "ñ"), ("oacute", "ó"), ("aacute", "á"), ("iacute", "í"), ("uacute", "ú"), ("atilde", "ã"),
+    ("amp", "&"),
+    ("lt", "<"),
+    ("gt", ">"),
+    ("quot", "\""),
+    ("apos", "'"),
+    ("nbsp", " "),
+    ("Tab", "\t"),
+    ("NewLine", "\n"),
+    ("excl", "!"),
+    ("num", "#"),
+    ("dollar", "$"),
+    ("percnt", "%"),
+    ("lpar", "("),
+    ("rpar", ")"),
+    ("ast", "*"),
+    ("plus", "+"),
+    ("comma", ","),
+    ("period", "."),
+    ("sol", "/"),
+    ("colon", ":"),
+    ("semi", ";"),
+    ("equals", "="),
+    ("quest", "?"),
+    ("commat", "@"),
+    ("lsqb", "["),
+    ("lbrack", "["),
+    ("bsol", "\\"),
+    ("rsqb", "]"),
+    ("rbrack", "]"),
+    ("lowbar", "_"),
+    ("grave", "`"),
+    ("lcub", "{"),
+    ("verbar", "|"),
+    ("vert", "|"),
+    ("rcub", "}"),
+    ("hyphen", "-"),
+    ("ndash", "–"),
+    ("mdash", "—"),
+    ("auml", "ä"),
+    ("ouml", "ö"),
+    ("uuml", "ü"),
+    ("Auml", "Ä"),
+    ("Ouml", "Ö"),
+    ("Uuml", "Ü"),
+    ("szlig", "ß"),
+    ("eacute", "é"),
+    ("egrave", "è"),
+    ("agrave", "à"),
+    ("ccedil", "ç"),
+    ("ntilde", "ñ"),
+    ("oacute", "ó"),
+    ("aacute", "á"),
+    ("iacute", "í"),
+    ("uacute", "ú"),
+    ("atilde", "ã"),
     ("shy", ""),
 ];
 
@@ -215,7 +265,8 @@ fn html(text: &str, edits: &mut Edits) {
     let bytes = text.as_bytes();
     for at in memchr::memchr_iter(b'&', bytes) {
         let rest = &bytes[at + 1..];
-        let alphanumeric = |from: &[u8]| from.iter().take(10).take_while(|b| b.is_ascii_alphanumeric()).count();
+        let alphanumeric =
+            |from: &[u8]| from.iter().take(10).take_while(|b| b.is_ascii_alphanumeric()).count();
         let (len, decoded) = match rest {
             [b'#', b'x' | b'X', digits @ ..] => {
                 let n = digits.iter().take(8).take_while(|b| b.is_ascii_hexdigit()).count();
@@ -308,7 +359,9 @@ fn code_points(text: &str, edits: &mut Edits) {
     };
     for at in memchr::memmem::find_iter(bytes, b"U+") {
         let n = bytes[at + 2..].iter().take(6).take_while(|b| b.is_ascii_hexdigit()).count();
-        let Some(c) = hex(&bytes[at + 2..at + 2 + n]).and_then(char::from_u32).filter(shown) else { continue };
+        let Some(c) = hex(&bytes[at + 2..at + 2 + n]).and_then(char::from_u32).filter(shown) else {
+            continue;
+        };
         if found.last().is_some_and(|(_, end, _)| at > end + 3) {
             flush(&mut found);
         }

@@ -63,8 +63,13 @@ fn selectors(text: &str, run: Range<usize>, edits: &mut Edits) {
         } as u8)
         .collect();
     if let Some(decoded) = letters::text_of(&bytes, 4) {
-        edits.push(run, &decoded, Decoding::VariationSelectors);
+        edits.push(run, &apart(&decoded), Decoding::VariationSelectors);
     }
+}
+
+/// What is hidden between two words is a text of its own.
+fn apart(decoded: &str) -> String {
+    format!("\n{decoded}\n")
 }
 
 /// Fewer bits than three characters have are there for other reasons.
@@ -88,7 +93,7 @@ fn bits(text: &str, run: Range<usize>, edits: &mut Edits) {
             .map(|byte| byte.iter().fold(0u8, |sum, c| sum << 1 | u8::from(*c != zero)))
             .collect();
         if let Some(decoded) = letters::text_of(&bytes, 4) {
-            edits.push(run, &decoded, Decoding::ZeroWidthBits);
+            edits.push(run, &apart(&decoded), Decoding::ZeroWidthBits);
             return;
         }
     }

@@ -10,10 +10,40 @@ use super::{Decoding, letters, lexicon};
 
 /// What signs can stand for, longer ones first.
 const SIGNS: [(&str, &str); 34] = [
-    ("|\\/|", "m"), ("/\\/\\", "m"), ("|\\|", "n"), ("/\\/", "n"), ("\\/\\/", "w"), ("|-|", "h"), ("|_|", "u"),
-    ("(_)", "u"), ("|>", "p"), ("|)", "d"), ("|<", "k"), ("|2", "r"), ("|3", "b"), ("|=", "f"), ("\\/", "v"), ("/\\", "a"), ("()", "o"),
-    ("><", "x"), ("0", "o"), ("1", "il"), ("2", "z"), ("3", "e"), ("4", "a"), ("5", "s"), ("6", "gb"), ("7", "t"),
-    ("8", "b"), ("9", "g"), ("@", "a"), ("$", "s"), ("!", "i"), ("|", "li"), ("+", "t"), ("(", "c"),
+    ("|\\/|", "m"),
+    ("/\\/\\", "m"),
+    ("|\\|", "n"),
+    ("/\\/", "n"),
+    ("\\/\\/", "w"),
+    ("|-|", "h"),
+    ("|_|", "u"),
+    ("(_)", "u"),
+    ("|>", "p"),
+    ("|)", "d"),
+    ("|<", "k"),
+    ("|2", "r"),
+    ("|3", "b"),
+    ("|=", "f"),
+    ("\\/", "v"),
+    ("/\\", "a"),
+    ("()", "o"),
+    ("><", "x"),
+    ("0", "o"),
+    ("1", "il"),
+    ("2", "z"),
+    ("3", "e"),
+    ("4", "a"),
+    ("5", "s"),
+    ("6", "gb"),
+    ("7", "t"),
+    ("8", "b"),
+    ("9", "g"),
+    ("@", "a"),
+    ("$", "s"),
+    ("!", "i"),
+    ("|", "li"),
+    ("+", "t"),
+    ("(", "c"),
 ];
 
 /// What makes a word worth reading: a digit or one of these between letters.
@@ -114,7 +144,10 @@ fn plain(word: &str) -> Option<String> {
         match SIGNS.iter().find(|(sign, _)| rest.starts_with(sign)) {
             Some((sign, stands_for)) => {
                 let fork = if ways.len() * stands_for.len() <= WAYS { stands_for.len() } else { 1 };
-                ways = ways.iter().flat_map(|w| stands_for[..fork].chars().map(move |c| format!("{w}{c}"))).collect();
+                ways = ways
+                    .iter()
+                    .flat_map(|w| stands_for[..fork].chars().map(move |c| format!("{w}{c}")))
+                    .collect();
                 rest = &rest[sign.len()..];
             }
             None => {

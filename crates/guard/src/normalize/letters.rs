@@ -47,8 +47,16 @@ pub fn plain(c: char) -> Option<u8> {
         'Ŵ' | 'ŵ' => b'w',
         'ý' | 'ÿ' | 'Ý' | 'Ŷ'..='Ÿ' => b'y',
         'Ź'..='ž' => b'z',
+        '\u{1cd}'..='\u{233}' | '\u{1e00}'..='\u{1eff}' => return rare(c),
         _ => return None,
     })
+}
+
+/// The letter under accents that no language here writes, but that marks in disguise make.
+fn rare(c: char) -> Option<u8> {
+    let mut first = None;
+    unicode_normalization::char::decompose_canonical(c, |part| first = first.or(Some(part)));
+    first.filter(char::is_ascii_alphabetic).map(|l| l.to_ascii_lowercase() as u8)
 }
 
 /// What it says for `after` that `before` stands before it, in units of `1 / UNIT` bits.
@@ -106,9 +114,11 @@ pub(super) fn text_of(bytes: &[u8], enough: usize) -> Option<String> {
 /// Two bytes a character, the low one first, as some shells want their commands.
 fn utf16(bytes: &[u8]) -> Option<String> {
     let (pairs, rest) = bytes.as_chunks::<2>();
-    if !rest.is_empty() || pairs.len() < 4 || pairs.iter().filter(|p| p[1] == 0).count() * 4 < pairs.len() * 3 {
+    if !rest.is_empty() || pairs.len() < 4 || pairs.iter().filter(|p| p[1] == 0).count() * 4 < pairs.len() * 3
+    {
         return None;
     }
-    let text: String = char::decode_utf16(pairs.iter().map(|p| u16::from_le_bytes(*p))).collect::<Result<_, _>>().ok()?;
+    let text: String =
+        char::decode_utf16(pairs.iter().map(|p| u16::from_le_bytes(*p))).collect::<Result<_, _>>().ok()?;
     (!text.contains('\0')).then_some(text)
 }

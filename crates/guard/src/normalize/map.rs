@@ -44,9 +44,9 @@ impl Map {
             let at = self.point(range.start);
             return at..at;
         }
-        let mut hull = usize::MAX..0;
-        self.parts(range, |_, from, _| hull = hull.start.min(from.start)..hull.end.max(from.end));
-        hull
+        let (mut start, mut end) = (usize::MAX, 0);
+        self.parts(range, |_, from, _| (start, end) = (start.min(from.start), end.max(from.end)));
+        start..end
     }
 
     /// Where the place before byte `at` comes from.

@@ -34,8 +34,12 @@ fn keep(text: &str, signs: &[Sign], how: Decoding, edits: &mut Edits) {
     if !ends.contains(&true) {
         lexicon::cuts(&decoded).into_iter().filter(|c| *c > 0).for_each(|c| ends[c - 1] = true);
     }
-    let words: String =
-        signs.iter().enumerate().flat_map(|(i, (_, c))| [Some(*c), (ends.get(i) == Some(&true)).then_some(' ')]).flatten().collect();
+    let words: String = signs
+        .iter()
+        .enumerate()
+        .flat_map(|(i, (_, c))| [Some(*c), (ends.get(i) == Some(&true)).then_some(' ')])
+        .flatten()
+        .collect();
     if different(&decoded) < 4 || !letters::is_words(&words) {
         return;
     }
@@ -103,9 +107,8 @@ fn morse_letter(signs: &[u8]) -> Option<char> {
 }
 
 /// Letters in dots 1 to 6, a to z.
-const BRAILLE: [u8; 26] = [
-    1, 3, 9, 25, 17, 11, 27, 19, 10, 26, 5, 7, 13, 29, 21, 15, 31, 23, 14, 30, 37, 39, 58, 45, 61, 53,
-];
+const BRAILLE: [u8; 26] =
+    [1, 3, 9, 25, 17, 11, 27, 19, 10, 26, 5, 7, 13, 29, 21, 15, 31, 23, 14, 30, 37, 39, 58, 45, 61, 53];
 
 fn braille(text: &str, edits: &mut Edits) {
     let bytes = text.as_bytes();
@@ -125,7 +128,9 @@ fn braille(text: &str, edits: &mut Edits) {
             decoded.extend(sign);
             list.push((at + i..done, sign));
         }
-        if list.len() >= 4 && (letters::is_words(&decoded) || decoded.bytes().filter(u8::is_ascii_digit).count() >= 8) {
+        if list.len() >= 4
+            && (letters::is_words(&decoded) || decoded.bytes().filter(u8::is_ascii_digit).count() >= 8)
+        {
             for (range, sign) in list {
                 edits.push(range, &sign.map_or(String::new(), String::from), Decoding::Braille);
             }

@@ -19,7 +19,9 @@ pub const ENCODINGS: [Encoding; 47] = [
     ("base64", |t| base64(t.as_bytes(), b'+', b'/', true)),
     ("base64, url-safe, no padding", |t| base64(t.as_bytes(), b'-', b'_', false)),
     ("base64, wrapped", |t| wrapped(&base64(t.as_bytes(), b'+', b'/', true), 32)),
-    ("base64 of UTF-16", |t| base64(&t.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>(), b'+', b'/', true)),
+    ("base64 of UTF-16", |t| {
+        base64(&t.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>(), b'+', b'/', true)
+    }),
     ("base64 twice", |t| base64(base64(t.as_bytes(), b'+', b'/', true).as_bytes(), b'+', b'/', true)),
     ("base32", base32),
     ("base16", |t| t.bytes().map(|b| format!("{b:02x}")).collect()),
@@ -36,7 +38,9 @@ pub const ENCODINGS: [Encoding; 47] = [
     ("HTML, hexadecimal", |t| t.chars().map(|c| format!("&#x{:x};", c as u32)).collect()),
     ("JSON escapes", |t| t.encode_utf16().map(|u| format!("\\u{u:04x}")).collect()),
     ("Unicode escapes in braces", |t| t.chars().map(|c| format!("\\u{{{:x}}}", c as u32)).collect()),
-    ("hexadecimal escapes", |t| t.chars().map(|c| if c.is_ascii() { format!("\\x{:02x}", c as u32) } else { c.to_string() }).collect()),
+    ("hexadecimal escapes", |t| {
+        t.chars().map(|c| if c.is_ascii() { format!("\\x{:02x}", c as u32) } else { c.to_string() }).collect()
+    }),
     ("U+ notation", |t| joined(t, " ", |c| format!("U+{c:04X}"))),
     ("decimal codes", |t| joined(t, ", ", |c| c.to_string())),
     ("hexadecimal codes", |t| joined(t, " ", |c| format!("0x{c:02x}"))),
@@ -46,12 +50,20 @@ pub const ENCODINGS: [Encoding; 47] = [
     ("ROT13, then base64", |t| base64(letters(t, |l| (l + 13) % 26).as_bytes(), b'+', b'/', true)),
     ("Atbash", |t| letters(t, |l| 25 - l)),
     ("reversed", |t| t.chars().rev().collect()),
-    ("reversed word by word", |t| t.split(' ').map(|w| w.chars().rev().collect::<String>()).collect::<Vec<_>>().join(" ")),
+    ("reversed word by word", |t| {
+        t.split(' ').map(|w| w.chars().rev().collect::<String>()).collect::<Vec<_>>().join(" ")
+    }),
     ("pig latin", pig_latin),
     ("Morse", |t| spelled(t, " ", " / ", morse)),
     ("NATO words", |t| spelled(t, " ", " / ", nato)),
     ("braille", |t| spelled(t, "", "\u{2800}", braille)),
-    ("letters set apart", |t| plain(t).split(' ').map(|w| w.chars().map(String::from).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("   ")),
+    ("letters set apart", |t| {
+        plain(t)
+            .split(' ')
+            .map(|w| w.chars().map(String::from).collect::<Vec<_>>().join(" "))
+            .collect::<Vec<_>>()
+            .join("   ")
+    }),
 ];
 
 /// What encodings leave of a text that know only letters and digits.
@@ -74,8 +86,20 @@ pub fn plain(text: &str) -> String {
 
 fn accent(c: char) -> char {
     const PAIRS: [(&str, char); 14] = [
-        ("áàâäãąÁÀÂÄÃĄ", 'a'), ("éèêëęÉÈÊËĘ", 'e'), ("íìîïÍÌÎÏ", 'i'), ("óòôöõÓÒÔÖÕ", 'o'), ("úùûüÚÙÛÜ", 'u'),
-        ("çćÇĆ", 'c'), ("ñńÑŃ", 'n'), ("łŁ", 'l'), ("śŚß", 's'), ("źżŹŻ", 'z'), ("œ", 'o'), ("ÿ", 'y'), ("æ", 'a'), ("ø", 'o'),
+        ("áàâäãąÁÀÂÄÃĄ", 'a'),
+        ("éèêëęÉÈÊËĘ", 'e'),
+        ("íìîïÍÌÎÏ", 'i'),
+        ("óòôöõÓÒÔÖÕ", 'o'),
+        ("úùûüÚÙÛÜ", 'u'),
+        ("çćÇĆ", 'c'),
+        ("ñńÑŃ", 'n'),
+        ("łŁ", 'l'),
+        ("śŚß", 's'),
+        ("źżŹŻ", 'z'),
+        ("œ", 'o'),
+        ("ÿ", 'y'),
+        ("æ", 'a'),
+        ("ø", 'o'),
     ];
     PAIRS.iter().find(|(all, _)| all.contains(c)).map_or(c, |(_, l)| *l)
 }
@@ -89,7 +113,8 @@ fn fullwidth(text: &str) -> String {
 }
 
 fn mathematical(text: &str) -> String {
-    let letter = |c: char, first: u32, base: char| char::from_u32(first + (c as u32 - base as u32)).unwrap_or(c);
+    let letter =
+        |c: char, first: u32, base: char| char::from_u32(first + (c as u32 - base as u32)).unwrap_or(c);
     let bold = |c: char| match c {
         'a'..='z' => letter(c, 0x1d41a, 'a'),
         'A'..='Z' => letter(c, 0x1d400, 'A'),
@@ -108,7 +133,14 @@ fn circled(text: &str) -> String {
 }
 
 fn confusable(text: &str) -> String {
-    let alike = |c: char| "aаeеoоpрcсxхyуiіsѕjјAАBВEЕKКMМHНOОPРCСTТXХ".chars().collect::<Vec<_>>().chunks(2).find(|p| p[0] == c).map_or(c, |p| p[1]);
+    let alike = |c: char| {
+        "aаeеoоpрcсxхyуiіsѕjјAАBВEЕKКMМHНOОPРCСTТXХ"
+            .chars()
+            .collect::<Vec<_>>()
+            .chunks(2)
+            .find(|p| p[0] == c)
+            .map_or(c, |p| p[1])
+    };
     text.chars().map(alike).collect()
 }
 
@@ -126,7 +158,8 @@ fn zalgo(text: &str) -> String {
 }
 
 fn selectors(text: &str) -> String {
-    let selector = |b: u8| char::from_u32(if b < 16 { 0xfe00 + u32::from(b) } else { 0xe0100 + u32::from(b) - 16 });
+    let selector =
+        |b: u8| char::from_u32(if b < 16 { 0xfe00 + u32::from(b) } else { 0xe0100 + u32::from(b) - 16 });
     "😀".chars().chain(text.bytes().filter_map(selector)).collect()
 }
 
@@ -137,12 +170,23 @@ fn bits(text: &str) -> String {
 }
 
 fn leet(text: &str) -> String {
-    text.chars().map(|c| "a4e3i1o0s5t7".chars().collect::<Vec<_>>().chunks(2).find(|p| p[0] == c.to_ascii_lowercase()).map_or(c, |p| p[1])).collect()
+    text.chars()
+        .map(|c| {
+            "a4e3i1o0s5t7"
+                .chars()
+                .collect::<Vec<_>>()
+                .chunks(2)
+                .find(|p| p[0] == c.to_ascii_lowercase())
+                .map_or(c, |p| p[1])
+        })
+        .collect()
 }
 
 fn groups(bytes: &[u8], width: usize, sign: impl Fn(usize) -> char) -> String {
     let bits: Vec<u8> = bytes.iter().flat_map(|b| (0..8).rev().map(move |i| b >> i & 1)).collect();
-    bits.chunks(width).map(|c| sign((0..width).fold(0, |n, i| n << 1 | usize::from(c.get(i).copied().unwrap_or(0))))).collect()
+    bits.chunks(width)
+        .map(|c| sign((0..width).fold(0, |n, i| n << 1 | usize::from(c.get(i).copied().unwrap_or(0)))))
+        .collect()
 }
 
 fn base64(bytes: &[u8], plus: u8, slash: u8, padded: bool) -> String {
@@ -164,7 +208,11 @@ fn base32(text: &str) -> String {
 }
 
 fn wrapped(text: &str, width: usize) -> String {
-    text.as_bytes().chunks(width).map(|l| String::from_utf8_lossy(l).into_owned()).collect::<Vec<_>>().join("\n")
+    text.as_bytes()
+        .chunks(width)
+        .map(|l| String::from_utf8_lossy(l).into_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn ascii85(text: &str) -> String {
@@ -249,9 +297,9 @@ fn spelled(text: &str, within: &str, between: &str, sign: fn(char) -> String) ->
 
 fn morse(c: char) -> String {
     const SIGNS: [&str; 36] = [
-        ".-", "-...", "-.-.", "-..", ".", "..-.", "--.", "....", "..", ".---", "-.-", ".-..", "--", "-.", "---", ".--.", "--.-",
-        ".-.", "...", "-", "..-", "...-", ".--", "-..-", "-.--", "--..", "-----", ".----", "..---", "...--", "....-", ".....",
-        "-....", "--...", "---..", "----.",
+        ".-", "-...", "-.-.", "-..", ".", "..-.", "--.", "....", "..", ".---", "-.-", ".-..", "--", "-.",
+        "---", ".--.", "--.-", ".-.", "...", "-", "..-", "...-", ".--", "-..-", "-.--", "--..", "-----",
+        ".----", "..---", "...--", "....-", ".....", "-....", "--...", "---..", "----.",
     ];
     let i = if c.is_ascii_digit() { 26 + (c as usize - '0' as usize) } else { c as usize - 'a' as usize };
     SIGNS[i].to_owned()

@@ -66,6 +66,7 @@ fn plain(word: &str) -> Option<String> {
     }
     candidates.retain(|(c, _)| !c.is_empty());
     // Known words come first, then the ones with the best letters.
-    let rank = |(c, handicap): &(String, f32)| lexicon::surprise(c).unwrap_or(100.0 - letters::bits(c) + handicap);
+    let rank =
+        |(c, handicap): &(String, f32)| lexicon::surprise(c).unwrap_or(100.0 - letters::bits(c) + handicap);
     candidates.into_iter().min_by(|a, b| rank(a).total_cmp(&rank(b))).map(|(c, _)| c)
 }

@@ -8,9 +8,9 @@ use crate::normalize::edits::Edits;
 
 /// The words, and other spellings of them; the first letter is what they stand for.
 const NATO: [&str; 31] = [
-    "alfa", "alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliet", "juliett",
-    "kilo", "lima", "mike", "november", "oscar", "papa", "quebec", "romeo", "sierra", "tango", "uniform", "victor",
-    "whiskey", "whisky", "xray", "yankee", "zulu", "dash", "stop",
+    "alfa", "alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliet",
+    "juliett", "kilo", "lima", "mike", "november", "oscar", "papa", "quebec", "romeo", "sierra", "tango",
+    "uniform", "victor", "whiskey", "whisky", "xray", "yankee", "zulu", "dash", "stop",
 ];
 /// Digits, which count only among letters.
 const DIGITS: [&str; 11] =
@@ -62,11 +62,13 @@ pub(super) fn nato(text: &str, edits: &mut Edits) {
 
 /// All letters in a row around one of them.
 fn nato_row(bytes: &[u8], word: Range<usize>) -> Vec<Sign> {
-    let read = |word: &Range<usize>| nato_letter(&bytes[word.clone()]).or_else(|| nato_digit(&bytes[word.clone()]));
+    let read =
+        |word: &Range<usize>| nato_letter(&bytes[word.clone()]).or_else(|| nato_digit(&bytes[word.clone()]));
     let mut before = Vec::new();
     let mut first = word.clone();
     loop {
-        let gap = bytes[..first.start].iter().rev().take(APART).take_while(|b| !b.is_ascii_alphabetic()).count();
+        let gap =
+            bytes[..first.start].iter().rev().take(APART).take_while(|b| !b.is_ascii_alphabetic()).count();
         let Some(last) = (first.start - gap).checked_sub(1).filter(|_| gap > 0) else { break };
         let word = word_at(bytes, last);
         let Some(c) = read(&word) else { break };
