@@ -17,6 +17,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("device-cuda", &["device", "types"]),
     ("model", &["device", "gguf", "types"]),
     ("engine", &["device", "model", "tokenizer", "types"]),
+    ("guard", &["types"]),
     ("server", &["engine", "tokenizer", "types"]),
     ("bench", &["device", "model", "tokenizer", "types"]),
     ("testkit", &["device", "device-cpu", "gguf", "model", "types"]),

@@ -1,0 +1,43 @@
+//! How fast clean English text passes: unfolding alone, and with the search for attacks.
+//!
+//!     cargo run --release -p garrison-guard --example scan_speed
+
+use std::time::Instant;
+
+use garrison_guard::injection::judge;
+use garrison_guard::normalize::{Limits, unfold};
+
+/// Enough not to be in a cache.
+const BYTES: usize = 16 << 20;
+
+/// Made of the innocent English texts that the classifier learned from, so that lines differ.
+fn text() -> String {
+    let source = include_str!("../corpus/train/innocent.txt");
+    let lines: String = source
+        .lines()
+        .filter(|l| l.is_ascii() && !l.contains(['<', '\\', '=', '%', '#', '&', '[']))
+        .collect();
+    let plain: String =
+        lines.chars().filter(|c| !matches!(c, '{' | '}')).map(|c| if c == '|' { ' ' } else { c }).collect();
+    let once = plain.replace('.', ". ");
+    let mut text = once.repeat(BYTES / once.len() + 1);
+    text.truncate(BYTES);
+    text
+}
+
+fn main() {
+    let text = text();
+    let limits = Limits::for_len(text.len());
+    let megabytes = text.len() as f64 / 1e6;
+    let (mut unfolding, mut judging) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..5 {
+        let start = Instant::now();
+        let unfolded = unfold(&text, &limits);
+        unfolding = unfolding.min(start.elapsed().as_secs_f64());
+        let start = Instant::now();
+        let findings = judge(&unfolded);
+        judging = judging.min(start.elapsed().as_secs_f64());
+        println!("{} readings, {} findings", unfolded.views().len(), findings.len());
+    }
+    println!("unfolding {:.0} MB/s, attacks {:.0} MB/s", megabytes / unfolding, megabytes / judging);
+}

@@ -1,0 +1,87 @@
+//! The texts in `corpus`: lines in which `{one|two}` stands for either, under headings that say what
+//! they are. `train` is learned from, `heldout` is for the table alone.
+#![allow(unreachable_pub, dead_code)] // shared by programs that use parts of it
+
+/// One text and the heading that it stands under.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// What an attack is after; for innocent lines, their language or field.
+    pub kind: String,
+    /// The line of the file that it was made of.
+    pub number: usize,
+    pub text: String,
+}
+
+/// The texts of a file, at most `most` of each line.
+pub fn read(source: &str, most: usize) -> Vec<Line> {
+    let mut kind = String::new();
+    let mut lines = Vec::new();
+    for (number, line) in source.lines().enumerate() {
+        if let Some(heading) = line.strip_prefix("# ").filter(|h| h.len() < 16 && !h.contains('{')) {
+            kind = heading.split(' ').next().unwrap_or_default().to_owned();
+            continue;
+        }
+        let mut texts: Vec<String> = Vec::new();
+        // Few lines have so many ways that trying thrice as often misses one.
+        for attempt in 0..3 * most {
+            let mut random = Random((number as u64) << 32 | attempt as u64 + 1);
+            let text = expand(line, &mut random).replace("\\n", "\n");
+            if texts.len() < most && !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        lines.extend(texts.into_iter().map(|text| Line { kind: kind.clone(), number, text }));
+    }
+    lines
+}
+
+/// A counter-based generator (SplitMix64), the same on every machine.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % n as u64) as usize
+    }
+}
+
+/// Chooses in every pair of braces; braces without a bar are braces.
+fn expand(line: &str, random: &mut Random) -> String {
+    let mut text = String::new();
+    let mut rest = line;
+    while let Some(open) = rest.find('{') {
+        text.push_str(&rest[..open]);
+        let (alternatives, len) = alternatives(&rest[open..]);
+        match alternatives.as_slice() {
+            [] => text.push('{'),
+            [single] => text.push_str(&format!("{{{}}}", expand(single, random))),
+            several => text.push_str(&expand(several[random.below(several.len())], random)),
+        }
+        rest = &rest[open + len..];
+    }
+    text + rest
+}
+
+/// What stands between bars in the braces that open here, and how long that is; nothing if they never close.
+fn alternatives(text: &str) -> (Vec<&str>, usize) {
+    let (mut depth, mut start, mut found) = (0, 1, Vec::new());
+    for (i, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 1 => {
+                found.push(&text[start..i]);
+                return (found, i + 1);
+            }
+            '}' => depth -= 1,
+            '|' if depth == 1 => {
+                found.push(&text[start..i]);
+                start = i + 1;
+            }
+            _ => {}
+        }
+    }
+    (Vec::new(), 1)
+}
