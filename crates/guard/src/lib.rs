@@ -1,0 +1,20 @@
+//! The guard: what is in a text, and what may leave.
+//!
+//! [`Scanner`] finds personal data and secrets, in a whole text or in one that comes in pieces, and
+//! finds the same in both. What a scan judges is one text; where a text can be unfolded into further
+//! views (decodings, normal forms), each is scanned alike and its findings are mapped back.
+//!
+//! Deliberately absent: HTTP, files of the owner's configuration, models; whoever wires the guard up
+//! has these.
+#![forbid(unsafe_code)]
+
+mod entity;
+mod pii;
+mod scan;
+
+pub use entity::Entity;
+pub use pii::{Custom, CustomError, DEFAULT_THRESHOLD, Pattern};
+pub use scan::{
+    AHEAD, BEHIND, CLUSTER, Finding, MAX_HELD, MAX_LENGTH, REACH, ScanConfig, ScanConfigError, ScanStream, Scanner,
+    Segment,
+};
