@@ -1,6 +1,9 @@
 //! Postal addresses: a street with its number, as English, German, Romance, Dutch, Nordic and Polish
 //! habits have it, and a postal code and town right behind it.
 
+use std::sync::LazyLock;
+
+use super::lexicon::{Lexicon, Words};
 use super::shape::blank;
 use super::sight::Sight;
 use crate::entity::Entity;
@@ -19,6 +22,16 @@ const ENDINGS: [&str; 30] = [
 const LEADING: &str = "rue|avenue|boulevard|place|allée|chemin|impasse|quai|cours|calle|avenida|plaza|paseo|carrer|via|\
     viale|piazza|corso|largo|vicolo|rua|travessa|praça|alameda|ulica|ul|al|aleja|plac|os|Calle|Avenida|Plaza|Paseo|Carrer|\
     Via|Viale|Piazza|Corso|Largo|Vicolo|Rua|Travessa|Praça|Alameda|Ulica|Ul|Aleja|Plac|Rue|Avenue|Boulevard";
+/// The first and last words of streets.
+static LEXICON: LazyLock<Lexicon> = LazyLock::new(|| {
+    let mut lexicon = Lexicon::default();
+    lexicon.add(LEADING.split('|'), LEADS);
+    lexicon.add(ENGLISH.split('|'), ENDS);
+    lexicon
+});
+const LEADS: Words = 1;
+const ENDS: Words = 2;
+
 /// What a street with its number is worth.
 const BASE: u8 = 70;
 
@@ -37,7 +50,7 @@ pub(super) fn number_first(sight: &mut Sight<'_, '_>) {
     at += width;
     let (first, end) = word(window, at);
     if first.chars().next().is_some_and(char::is_lowercase) {
-        if LEADING.split('|').any(|lead| lead == first) && let Some(end) = named(window, end) {
+        if LEXICON.words(first) & LEADS != 0 && let Some(end) = named(window, end) {
             sight.assert(Entity::ADDRESS, BASE, with_town(window, end));
         }
         return;
@@ -50,7 +63,7 @@ pub(super) fn number_first(sight: &mut Sight<'_, '_>) {
         if !capitalized {
             return;
         }
-        if count > 0 && ENGLISH.split('|').any(|kind| kind == written) {
+        if count > 0 && LEXICON.words(written) & ENDS != 0 {
             sight.assert(Entity::ADDRESS, BASE, with_town(window, end));
             return;
         }
@@ -66,21 +79,11 @@ pub(super) fn street_first(sight: &mut Sight<'_, '_>) {
         return;
     }
     let (first, end) = word(window, sight.at());
-    let lower = first.to_lowercase();
-    let street = lower.trim_end_matches('.');
-    let ends = ENDINGS.iter().any(|ending| street.len() > ending.len() + 2 && street.ends_with(ending));
-    let end = if ends {
-        Some(end + usize::from(window.byte(end) == Some(b'.') && street.ends_with("str")))
-    } else if LEADING.split('|').any(|lead| lead == first) {
+    let leads = LEXICON.words(first) & LEADS != 0;
+    let end = if leads {
         named(window, end + usize::from(window.byte(end) == Some(b'.')))
     } else {
-        // Two words: Alte Gasse 3, Lange Straße 12, Kongens Gate 4.
-        blank(window, end).and_then(|width| {
-            let (second, to) = word(window, end + width);
-            let lower = second.to_lowercase();
-            let kind = ENDINGS.contains(&lower.trim_end_matches('.')) && second.starts_with(char::is_uppercase);
-            kind.then(|| to + usize::from(window.byte(to) == Some(b'.')))
-        })
+        one_or_two(window, first, end)
     };
     let Some(end) = end else { return };
     let comma = usize::from(window.byte(end) == Some(b','));
@@ -92,6 +95,28 @@ pub(super) fn street_first(sight: &mut Sight<'_, '_>) {
     if let Some(end) = house(window, number) {
         sight.assert(Entity::ADDRESS, BASE, with_town(window, end));
     }
+}
+
+/// The end of a street of one word (Hauptstraße, Storgatan), or of two (Alte Gasse, Kongens gate).
+fn one_or_two(window: &Window<'_>, first: &str, end: usize) -> Option<usize> {
+    let numbered = |end: usize| {
+        let end = end + usize::from(window.byte(end) == Some(b','));
+        blank(window, end).is_some_and(|width| {
+            window.byte(end + width).is_some_and(|b| b.is_ascii_digit() || b == b'n')
+        })
+    };
+    let dotted = |word: &str, end: usize| {
+        let dot = usize::from(window.byte(end) == Some(b'.') && word.ends_with("tr"));
+        end + dot
+    };
+    let end = dotted(first, end);
+    if numbered(end) {
+        let lower = first.to_lowercase();
+        return ENDINGS.iter().any(|e| lower.len() > e.len() + 2 && lower.ends_with(e)).then_some(end);
+    }
+    let (second, to) = word(window, end + blank(window, end)?);
+    let to = dotted(second, to);
+    (numbered(to) && ENDINGS.contains(&second.to_lowercase().as_str())).then_some(to)
 }
 
 /// A house's number: up to four digits and perhaps a letter.

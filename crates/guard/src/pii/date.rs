@@ -44,8 +44,13 @@ pub(super) fn month_first(sight: &mut Sight<'_, '_>) {
         return;
     }
     let window = sight.window;
+    // A day follows; most words fail here.
+    let word = window.run_chars(sight.at(), 16, char::is_alphabetic);
+    let Some(width) = blank(window, word) else { return };
+    if !window.byte(word + width).is_some_and(|b| b.is_ascii_digit()) {
+        return;
+    }
     let Some((month, after)) = month(window, sight.at()) else { return };
-    let Some(width) = blank(window, after) else { return };
     let Some((day, after)) = digits(window, after + width, 2) else { return };
     let after = ordinal(window, after);
     let after = if window.byte(after) == Some(b',') { after + 1 } else { after };

@@ -13,15 +13,18 @@ const NEAR: u8 = 48;
 
 /// Both kinds.
 pub(super) fn judge(sight: &mut Sight<'_, '_>) {
-    let passport = sight.told(Entity::PASSPORT, NEAR);
-    let licence = sight.told(Entity::DRIVING_LICENCE, NEAR);
-    if !(passport || licence) || !begins_number(sight.window) {
+    let window = sight.window;
+    if !begins_number(window) {
         return;
     }
-    if passport && let Some(end) = passport_number(sight.window) {
+    if let Some(end) = passport_number(window)
+        && sight.told(Entity::PASSPORT, NEAR)
+    {
         sight.propose(Entity::PASSPORT, BASE, end);
     }
-    if licence && let Some(end) = licence_number(sight.window) {
+    if let Some(end) = licence_number(window)
+        && sight.told(Entity::DRIVING_LICENCE, NEAR)
+    {
         sight.propose(Entity::DRIVING_LICENCE, BASE, end);
     }
 }
@@ -45,6 +48,10 @@ fn passport_number(window: &Window<'_>) -> Option<usize> {
 /// Five to eighteen capitals and digits, with single dashes, blanks and slashes between groups.
 fn licence_number(window: &Window<'_>) -> Option<usize> {
     let mut end = window.run(window.at, 20, is_symbol);
+    // A word that goes on in lower case is a word.
+    if !window.word_ends(end) {
+        return None;
+    }
     let mut symbols = end - window.at;
     while let Some(b'-' | b' ' | b'/' | b'.') = window.byte(end) {
         let to = window.run(end + 1, 20, is_symbol);

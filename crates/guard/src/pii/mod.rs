@@ -13,6 +13,7 @@ mod crypto;
 mod custom;
 mod date;
 mod documents;
+mod lexicon;
 mod names;
 mod network;
 mod numbers;
@@ -118,11 +119,7 @@ impl Recognizers {
         names::judge(sight);
         address::street_first(sight);
         date::month_first(sight);
-        if sight.traits.has(Traits::DIGIT) {
-            documents::judge(sight);
-        } else if sight.window.run(sight.at(), 4, |b| b.is_ascii_uppercase()) <= sight.at() + 3 {
-            documents::judge(sight);
-        }
+        documents::judge(sight);
         if sight.traits.has(Traits::COLON | Traits::ODD) {
             network::ipv6(sight);
             network::mac(sight);

@@ -1,6 +1,8 @@
 //! Keys, tokens and passwords: by the beginnings that services give theirs, by structure, and where
 //! configuration says that something is secret, by how random it looks.
 
+use std::sync::LazyLock;
+
 use super::sight::Sight;
 use crate::entity::Entity;
 use crate::scan::candidate::{Extent, Tail};
@@ -25,6 +27,15 @@ const PREFIXES: &[(&str, usize)] = &[
     ("key-", 32), ("rzp_live_", 14), ("rzp_test_", 14), ("pul-", 40), ("tfp_", 40), ("dp.pt.", 40), ("CFPAT-", 40),
     ("pplx-", 40), ("xai-", 60), ("fw_", 20), ("phc_", 36), ("phx_", 36), ("sl.", 60), ("dapi", 32),
 ];
+
+/// `[first byte]` their places.
+static BY_FIRST: LazyLock<Vec<Vec<usize>>> = LazyLock::new(|| {
+    let mut places = vec![Vec::new(); 128];
+    for (place, (prefix, _)) in PREFIXES.iter().enumerate() {
+        places[usize::from(prefix.as_bytes()[0])].push(place);
+    }
+    places
+});
 
 /// Any of them but private keys.
 pub(super) fn judge(sight: &mut Sight<'_, '_>) {
@@ -67,11 +78,12 @@ fn is_token(b: u8) -> bool {
 /// What follows the beginning of a known kind of key.
 fn known(token: &str) -> Option<&str> {
     let first = token.as_bytes().first()?;
-    PREFIXES.iter().filter(|(prefix, _)| prefix.as_bytes()[0] == *first).find_map(|(prefix, least)| {
+    let places = BY_FIRST.get(usize::from(*first))?;
+    places.iter().map(|place| PREFIXES[*place]).find_map(|(prefix, least)| {
         let rest = token.strip_prefix(prefix)?;
-        let capitals = prefix.len() > 4 || !prefix.starts_with('A') || prefix == &"AIza" || prefix == &"AKCp";
+        let capitals = prefix.len() > 4 || !prefix.starts_with('A') || matches!(prefix, "AIza" | "AKCp");
         let right = capitals || rest.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-        (rest.len() >= *least && right).then_some(rest)
+        (rest.len() >= least && right).then_some(rest)
     })
 }
 
@@ -115,6 +127,11 @@ fn url_end(window: &Window<'_>) -> usize {
 
 /// What stands right after a word like `password`, an equals sign or a colon, and looks random.
 fn assigned(sight: &mut Sight<'_, '_>, token: &str, length: usize) {
+    let has = |kind: fn(&u8) -> bool| token.bytes().any(|b| kind(&b));
+    let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
+    if !mixed {
+        return;
+    }
     let Some(distance) = sight.around.distance(Entity::API_KEY).filter(|distance| *distance <= 14) else { return };
     let between = sight.window.behind(sight.at());
     let between = &between[between.len() - usize::from(distance)..];
@@ -123,13 +140,11 @@ fn assigned(sight: &mut Sight<'_, '_>, token: &str, length: usize) {
     if !said || placeholder(token) || token.contains("://") {
         return;
     }
-    let has = |kind: fn(&u8) -> bool| token.bytes().any(|b| kind(&b));
-    let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
     let path = token.matches('/').count() > 1 && !has(u8::is_ascii_uppercase) || token.contains("::") || token.ends_with(')');
-    let random = token.len() >= 16 && entropy(token) >= 3.0 && mixed;
-    let password = (between.contains(['=', ':']) || between.contains(" is ")) && token.len() >= 8 && mixed && entropy(token) >= 2.5;
+    let random = token.len() >= 16 && entropy(token) >= 3.0;
+    let password = (between.contains(['=', ':']) || between.contains(" is ")) && token.len() >= 8 && entropy(token) >= 2.5;
     // A call or a name in code is not a value.
-    let code = token.starts_with('$') || token.contains(['.']) && !mixed || token.contains("env.") || token.starts_with("process.");
+    let code = token.starts_with('$') || token.contains("env.") || token.starts_with("process.");
     if !path && !code && (random && (between != " " || bearer) || password) {
         let end = sight.at() + token.len();
         sight.propose_as(Entity::API_KEY, 25, end, open(length));
