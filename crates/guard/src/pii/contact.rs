@@ -80,7 +80,7 @@ pub(super) fn phone(sight: &mut Sight<'_, '_>) {
     if !sight.wants(Entity::PHONE) || !begins_number(window) {
         return;
     }
-    if !window.word_begins(sight.at()) || window.byte_before(sight.at()).is_some_and(|b| b"+/=#".contains(&b)) {
+    if !window.word_begins(sight.at()) || window.byte_before(sight.at()).is_some_and(|b| b"+/".contains(&b)) {
         return;
     }
     let Some(written) = Written::read(window) else { return };

@@ -6,10 +6,8 @@ use super::sight::Sight;
 use crate::entity::Entity;
 use crate::scan::window::Window;
 
-/// What such a number is worth on its own: nothing.
-const BASE: u8 = 16;
-/// Bytes between the word and the number at most.
-const NEAR: u8 = 48;
+/// What such a number is worth on its own: so little that a word must be within some fifty bytes.
+const BASE: u8 = 13;
 
 /// Both kinds.
 pub(super) fn judge(sight: &mut Sight<'_, '_>) {
@@ -17,14 +15,10 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
     if !begins_number(window) {
         return;
     }
-    if let Some(end) = passport_number(window)
-        && sight.told(Entity::PASSPORT, NEAR)
-    {
+    if let Some(end) = passport_number(window) {
         sight.propose(Entity::PASSPORT, BASE, end);
     }
-    if let Some(end) = licence_number(window)
-        && sight.told(Entity::DRIVING_LICENCE, NEAR)
-    {
+    if let Some(end) = licence_number(window) {
         sight.propose(Entity::DRIVING_LICENCE, BASE, end);
     }
 }

@@ -52,11 +52,6 @@ impl<'w, 't> Sight<'w, 't> {
         }
     }
 
-    /// Whether a word about `entity` stands at most `most` bytes before the position.
-    pub(crate) fn told(&self, entity: Entity, most: u8) -> bool {
-        self.around.distance(entity).is_some_and(|distance| distance <= most)
-    }
-
     /// Proposes that `entity` goes from the position to `end`, its form being worth `base`.
     pub(crate) fn propose(&mut self, entity: Entity, base: u8, end: usize) {
         self.propose_as(entity, base, end, Extent::Closed);

@@ -172,7 +172,7 @@ pub(super) const ELSE: &str = "order|order number|order no|order id|order #|purc
     serial number|version|release|firmware|build|batch|lot|item|product|product code|model|model number|timestamp|\
     epoch|unix time|isbn|issn|ean|upc|gtin|asin|commit|revision|sha|sha1|sha256|md5|hash|digest|checksum|uuid|guid|\
     request id|request|session|session id|transaction|transaction id|error|error code|line|page|room|price|total|\
-    amount|quantity|case|article|catalog|container|pallet|shipment|parcel|row|count|population|bytes|pixels|id=|\
+    amount|quantity|case|article|catalog|container|pallet|shipment|parcel|row|count|population|bytes|pixels|\
     bestellung|bestellnummer|rechnung|rechnungsnummer|sendungsnummer|artikelnummer|artikel|auftragsnummer|\
     commande|numéro de commande|facture|numéro de facture|colis|réf|référence|pedido|número de pedido|factura|\
     albarán|ordine|numero d'ordine|fattura|bestelling|bestelnummer|factuur|zamówienie|zamówienia|faktura|\

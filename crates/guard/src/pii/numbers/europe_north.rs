@@ -16,7 +16,7 @@ pub(super) const NUMBERS: &[Number] = &[
         check: personnummer,
     },
     // The sign between tells the century, so it belongs to the check.
-    Number { entity: Entity::FI_HETU, forms: &[("dddddd-dddx", 80), ("dddddd+dddx", 80), ("ddddddLdddx", 75)], check: hetu },
+    Number { entity: Entity::FI_HETU, forms: &[("dddddd-dddx", 60), ("dddddd+dddx", 60), ("ddddddLdddx", 65)], check: hetu },
     Number { entity: Entity::DK_CPR, forms: &[("dddddd-dddd", 30), ("dddddddddd", 16), ("dddddd dddd", 20)], check: cpr },
     Number { entity: Entity::NO_FNR, forms: &[("ddddddddddd", 45), ("dddddd ddddd", 60), ("dddddd-ddddd", 55)], check: fnr },
 ];

@@ -11,7 +11,7 @@ pub(super) const NUMBERS: &[Number] = &[
             ("ddddddddddddddd", 60),
             ("d dd dd dd ddd ddd dd", 85),
             ("ddddddddddddd dd", 70),
-            ("dddddLddddddddd", 65),
+            ("ddddddLdddddddd", 65),
             ("d dd dd dL ddd ddd dd", 85),
             ("d-dd-dd-dd-ddd-ddd-dd", 85),
             ("d.dd.dd.dd.ddd.ddd.dd", 85),
@@ -58,7 +58,6 @@ fn nir(symbols: &[u8]) -> bool {
         (b'2', b'B') => digits[5..7].copy_from_slice(b"18"),
         _ => {}
     }
-    // In forms with a letter it stands after the fifth digit, where the second of "2A" is.
     if !digits.iter().all(u8::is_ascii_digit) {
         return false;
     }
