@@ -12,8 +12,11 @@ mod entity;
 mod pii;
 mod scan;
 
+mod redact;
+
 pub use entity::Entity;
 pub use pii::{Custom, CustomError, DEFAULT_THRESHOLD, Pattern};
+pub use redact::{Ending, Operator, Operators, OutputGuard, Pseudonyms, Redacted, Redactor, Restorer};
 pub use scan::{
     AHEAD, BEHIND, CLUSTER, Finding, MAX_HELD, MAX_LENGTH, REACH, ScanConfig, ScanConfigError, ScanStream, Scanner,
     Segment,

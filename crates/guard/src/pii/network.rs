@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::shape::{begins_number, ends_number};
 use super::sight::Sight;
 use crate::entity::Entity;
-use crate::scan::window::is_word;
+use crate::scan::window::{Window, is_word};
 
 /// IPv4 addresses that are somebody's: not the machine itself, not everybody.
 pub(super) fn ipv4(sight: &mut Sight<'_, '_>) {
@@ -41,7 +41,7 @@ pub(super) fn ipv4(sight: &mut Sight<'_, '_>) {
 /// IPv6 addresses.
 pub(super) fn ipv6(sight: &mut Sight<'_, '_>) {
     let (window, at) = (sight.window, sight.at());
-    if !sight.wants(Entity::IP_ADDRESS) || matches!(window.byte_before(at), Some(b':' | b'.')) {
+    if !sight.wants(Entity::IP_ADDRESS) || continues(window) {
         return;
     }
     let lead = window.run(at, 5, |b| b.is_ascii_hexdigit());
@@ -72,7 +72,7 @@ pub(super) fn mac(sight: &mut Sight<'_, '_>) {
         (4, Some(b'.')) => (4, 3, b'.'),
         _ => return,
     };
-    if matches!(window.byte_before(at), Some(b':' | b'-' | b'.')) {
+    if continues(window) {
         return;
     }
     let mut end = at;
@@ -97,6 +97,21 @@ pub(super) fn mac(sight: &mut Sight<'_, '_>) {
     if window.word_ends(end) && !more && !nobody {
         sight.propose(Entity::MAC_ADDRESS, if bare { 20 } else { 85 }, end);
     }
+}
+
+/// Whether the position is in the middle of a longer address: behind a sign and a group of its kind. A
+/// word and a colon may stand before an address.
+fn continues(window: &Window<'_>) -> bool {
+    let sign = match window.at.checked_sub(1) {
+        Some(sign) if matches!(window.byte(sign), Some(b':' | b'-' | b'.')) => sign,
+        _ => return false,
+    };
+    let mut group = sign;
+    while group > 0 && sign - group < 5 && window.byte(group - 1).is_some_and(|b| b.is_ascii_hexdigit()) {
+        group -= 1;
+    }
+    let whole = (1..=4).contains(&(sign - group)) && window.word_begins(group);
+    whole || window.byte(sign) == Some(b':') && window.byte_before(sign) == Some(b':')
 }
 
 /// URLs with a name and a password before the host.

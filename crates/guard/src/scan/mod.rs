@@ -13,6 +13,7 @@ pub(crate) mod window;
 mod tests;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 pub use machine::CLUSTER;
 pub use stream::{ScanStream, Segment};
@@ -103,8 +104,8 @@ impl Scanner {
     }
 
     /// Begins to scan a text that comes in pieces.
-    pub fn stream(&self) -> ScanStream<'_> {
-        ScanStream::new(self)
+    pub fn stream(self: &Arc<Self>) -> ScanStream {
+        ScanStream::new(Arc::clone(self))
     }
 
     /// What an entity is called.
@@ -118,6 +119,15 @@ impl Scanner {
     fn allows(&self, value: &str) -> bool {
         !self.allowed.is_empty() && self.allowed.contains(value)
     }
+}
+
+/// The beginning of what was found: all of it, but for what has no maximum length.
+pub(crate) fn value_of(found: &str) -> &str {
+    let mut most = found.len().min(MAX_LENGTH);
+    while !found.is_char_boundary(most) {
+        most -= 1;
+    }
+    &found[..most]
 }
 
 impl From<Found> for Finding {

@@ -1,5 +1,7 @@
 //! A text that comes in pieces, scanned as it comes.
 
+use std::sync::Arc;
+
 use super::machine::{Found, Machine, Part};
 use super::window::{BEHIND, End, MAX_LENGTH};
 use super::{Finding, Scanner};
@@ -24,8 +26,8 @@ pub enum Segment<'t> {
 }
 
 /// Scans a text in pieces. Never holds more than [`super::MAX_HELD`] bytes back.
-pub struct ScanStream<'s> {
-    scanner: &'s Scanner,
+pub struct ScanStream {
+    scanner: Arc<Scanner>,
     machine: Machine,
     /// The text that is needed still, and where it begins.
     buffer: String,
@@ -36,8 +38,8 @@ pub struct ScanStream<'s> {
     value: String,
 }
 
-impl<'s> ScanStream<'s> {
-    pub(super) fn new(scanner: &'s Scanner) -> ScanStream<'s> {
+impl ScanStream {
+    pub(super) fn new(scanner: Arc<Scanner>) -> ScanStream {
         ScanStream {
             scanner,
             machine: Machine::default(),
@@ -49,13 +51,13 @@ impl<'s> ScanStream<'s> {
     }
 
     /// Takes more text, and gives out what is decided by it.
-    pub fn push(&mut self, text: &str, give: &mut impl FnMut(Segment<'_>)) {
+    pub fn push(&mut self, text: &str, give: &mut dyn FnMut(Segment<'_>)) {
         self.buffer.push_str(text);
         self.advance(End::Open, give);
     }
 
     /// The text has ended; gives out the rest.
-    pub fn finish(&mut self, give: &mut impl FnMut(Segment<'_>)) {
+    pub fn finish(&mut self, give: &mut dyn FnMut(Segment<'_>)) {
         self.advance(End::Final, give);
     }
 
@@ -68,7 +70,7 @@ impl<'s> ScanStream<'s> {
         }
     }
 
-    fn advance(&mut self, end: End, give: &mut impl FnMut(Segment<'_>)) {
+    fn advance(&mut self, end: End, give: &mut dyn FnMut(Segment<'_>)) {
         let mut found = Vec::new();
         let part = Part { text: &self.buffer, base: self.base, end };
         self.machine.advance(part, &self.scanner.recognizers, &mut found);
@@ -100,7 +102,7 @@ impl<'s> ScanStream<'s> {
         self.given = to;
     }
 
-    fn give_clear(&mut self, to: usize, give: &mut impl FnMut(Segment<'_>)) {
+    fn give_clear(&mut self, to: usize, give: &mut dyn FnMut(Segment<'_>)) {
         if to > self.given {
             let text = &self.buffer[self.given - self.base..to - self.base];
             give(Segment::Clear { at: self.given, text });
@@ -108,7 +110,7 @@ impl<'s> ScanStream<'s> {
         }
     }
 
-    fn give_found(&mut self, found: Found, give: &mut impl FnMut(Segment<'_>)) {
+    fn give_found(&mut self, found: Found, give: &mut dyn FnMut(Segment<'_>)) {
         if self.value.is_empty() {
             self.give_clear(found.range.start, give);
         }

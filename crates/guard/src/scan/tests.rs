@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::pii::Pattern;
 
-fn scanner() -> Scanner {
-    Scanner::new(&ScanConfig::default()).unwrap()
+fn scanner() -> Arc<Scanner> {
+    Arc::new(Scanner::new(&ScanConfig::default()).unwrap())
 }
 
 /// Texts with everything in them: what runs on, what overlaps, characters of every width.
@@ -26,7 +26,7 @@ const TEXTS: [&str; 8] = [
 ];
 
 /// What a stream finds, when it is fed these pieces.
-fn streamed(scanner: &Scanner, pieces: &[&str]) -> (Vec<Finding>, String) {
+fn streamed(scanner: &Arc<Scanner>, pieces: &[&str]) -> (Vec<Finding>, String) {
     let (mut findings, mut clear) = (Vec::new(), String::new());
     let mut stream = scanner.stream();
     let mut given = 0;
@@ -105,7 +105,7 @@ proptest! {
     }
 }
 
-static SHARED: std::sync::LazyLock<Scanner> = std::sync::LazyLock::new(scanner);
+static SHARED: std::sync::LazyLock<Arc<Scanner>> = std::sync::LazyLock::new(scanner);
 
 #[test]
 fn prose_is_held_back_by_no_more_than_a_word() {
@@ -185,9 +185,13 @@ fn hostile_texts_take_linear_time() {
     for seed in hostile {
         let time = |bytes: usize| {
             let text = seed.repeat(bytes / seed.len());
-            let start = Instant::now();
-            std::hint::black_box(scanner.scan(&text));
-            start.elapsed()
+            // Others use the machine, so the best of some runs counts.
+            let runs = (0..4).map(|_| {
+                let start = Instant::now();
+                std::hint::black_box(scanner.scan(&text));
+                start.elapsed()
+            });
+            runs.min().unwrap_or_default()
         };
         time(1 << 12);
         let (small, large) = (time(1 << 15), time(1 << 18));
