@@ -22,7 +22,18 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("testkit", &["device", "device-cpu", "gguf", "model", "types"]),
     (
         "garrison",
-        &["bench", "device", "device-cpu", "engine", "gguf", "guard", "model", "server", "tokenizer", "types"],
+        &[
+            "bench",
+            "device",
+            "device-cpu",
+            "engine",
+            "gguf",
+            "guard",
+            "model",
+            "server",
+            "tokenizer",
+            "types",
+        ],
     ),
 ];
 

@@ -6,6 +6,12 @@ fn main() {
     let scanner = garrison_guard::Scanner::new(&garrison_guard::ScanConfig::default());
     let Ok(scanner) = scanner else { return };
     for f in scanner.scan(&text) {
-        println!("{:>5} {:<20} {:>3} {}", f.range.start, scanner.name(f.entity), f.confidence, &text[f.range.clone()]);
+        println!(
+            "{:>5} {:<20} {:>3} {}",
+            f.range.start,
+            scanner.name(f.entity),
+            f.confidence,
+            &text[f.range.clone()]
+        );
     }
 }

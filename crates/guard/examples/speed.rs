@@ -16,6 +16,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         best = best.min(start.elapsed().as_secs_f64());
     }
     let megabytes = text.len() as f64 / 1e6;
-    println!("{megabytes:.1} MB, {} findings, {:.1} MB/s (the best of {rounds})", scanner.scan(&text).len(), megabytes / best);
+    println!(
+        "{megabytes:.1} MB, {} findings, {:.1} MB/s (the best of {rounds})",
+        scanner.scan(&text).len(),
+        megabytes / best
+    );
     Ok(())
 }

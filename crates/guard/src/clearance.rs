@@ -230,7 +230,12 @@ pub struct Clearance {
 impl Clearance {
     /// With detectors, the names (up to their `/`) of those that must be among them, the time each has,
     /// and where receipts go.
-    pub fn new(detectors: Vec<Arc<dyn Detector>>, demanded: Vec<String>, budget: Budget, log: ReceiptLog) -> Clearance {
+    pub fn new(
+        detectors: Vec<Arc<dyn Detector>>,
+        demanded: Vec<String>,
+        budget: Budget,
+        log: ReceiptLog,
+    ) -> Clearance {
         Clearance { detectors, demanded, budget, log }
     }
 
@@ -248,7 +253,8 @@ impl Clearance {
             Err(other) => Verdict::Held { reason: other.to_string(), found: vec![] },
         };
         let detectors = self.detectors.iter().map(|detector| detector.id().to_owned()).collect();
-        let receipt = self.log.record(Decision { verdict, detectors, tier: tier.to_owned(), digest: judged })?;
+        let receipt =
+            self.log.record(Decision { verdict, detectors, tier: tier.to_owned(), digest: judged })?;
         outcome?;
         let cleared = Cleared { value: outgoing.value, digest: judged, receipt };
         // What changed while it was judged was not judged.
@@ -317,7 +323,9 @@ mod tests {
     }
 
     fn clearance(folder: &std::path::Path, detectors: Vec<Arc<dyn Detector>>) -> Clearance {
-        let log = ReceiptLog::open(LogConfig::new(folder.join("receipts.jsonl")), SigningKey::from_seed([7; 32])).unwrap();
+        let log =
+            ReceiptLog::open(LogConfig::new(folder.join("receipts.jsonl")), SigningKey::from_seed([7; 32]))
+                .unwrap();
         let budget = Budget { start: Duration::from_millis(300), per_kilobyte: Duration::from_millis(10) };
         Clearance::new(detectors, vec!["patterns".into()], budget, log)
     }
@@ -355,18 +363,25 @@ mod tests {
         let wrong: [(Vec<Arc<dyn Detector>>, &str); 5] = [
             (vec![], "missing"),
             (vec![Arc::new(Fake("other/1", || Ok(vec![])))], "the detector patterns is missing"),
-            (vec![patterns(), Arc::new(Fake("bad/1", || Err(DetectorError("no model".into()))))], "bad/1 failed"),
+            (
+                vec![patterns(), Arc::new(Fake("bad/1", || Err(DetectorError("no model".into()))))],
+                "bad/1 failed",
+            ),
             (vec![patterns(), Arc::new(Fake("bad/1", || panic!("oh")))], "bad/1 failed"),
             (
-                vec![patterns(), Arc::new(Fake("slow/1", || {
-                    std::thread::sleep(Duration::from_secs(3));
-                    Ok(vec![])
-                }))],
+                vec![
+                    patterns(),
+                    Arc::new(Fake("slow/1", || {
+                        std::thread::sleep(Duration::from_secs(3));
+                        Ok(vec![])
+                    })),
+                ],
                 "slow/1 took longer",
             ),
         ];
         for (detectors, said) in wrong {
-            let refused = clearance(folder.path(), detectors).judge(clean("hello"), "remote/model").unwrap_err();
+            let refused =
+                clearance(folder.path(), detectors).judge(clean("hello"), "remote/model").unwrap_err();
             assert!(refused.to_string().contains(said), "{refused}");
         }
         // And where no receipt can be written.

@@ -17,14 +17,17 @@ mod redact;
 mod clearance;
 mod receipts;
 
-pub use clearance::{Budget, Clearance, Cleared, Detector, DetectorError, Outgoing, Refused, ScanDetector, Taint, Tainted};
+pub use clearance::{
+    Budget, Clearance, Cleared, Detector, DetectorError, Outgoing, Refused, ScanDetector, Taint, Tainted,
+};
 pub use entity::Entity;
 pub use pii::{Custom, CustomError, DEFAULT_THRESHOLD, Pattern};
 pub use receipts::{
-    Decision, LogConfig, PublicKey, ReceiptError, ReceiptLog, Report, SigningKey, Verdict, VerifyError, verify, verify_lines,
+    Decision, LogConfig, PublicKey, ReceiptError, ReceiptLog, Report, SigningKey, Verdict, VerifyError,
+    verify, verify_lines,
 };
 pub use redact::{Ending, Operator, Operators, OutputGuard, Pseudonyms, Redacted, Redactor, Restorer};
 pub use scan::{
-    AHEAD, BEHIND, CLUSTER, Finding, MAX_HELD, MAX_LENGTH, REACH, ScanConfig, ScanConfigError, ScanStream, Scanner,
-    Segment,
+    AHEAD, BEHIND, CLUSTER, Finding, MAX_HELD, MAX_LENGTH, REACH, ScanConfig, ScanConfigError, ScanStream,
+    Scanner, Segment,
 };

@@ -13,7 +13,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use crate::entity::Entity;
-use crate::scan::{Finding, Scanner, ScanStream, Segment};
+use crate::scan::{Finding, ScanStream, Scanner, Segment};
 pub use pseudonyms::{Pseudonyms, Restorer};
 
 /// What becomes of a finding.
@@ -91,7 +91,8 @@ impl Redactor {
 
     /// Redacts a whole text; pseudonyms are those of its conversation.
     pub fn redact(&self, text: &str, pseudonyms: &mut Pseudonyms) -> Redacted {
-        let mut redacted = Redacted { text: String::with_capacity(text.len()), findings: Vec::new(), ending: Ending::Whole };
+        let mut redacted =
+            Redacted { text: String::with_capacity(text.len()), findings: Vec::new(), ending: Ending::Whole };
         pseudonyms.reserve(text);
         let mut at = 0;
         for finding in self.scanner.scan(text) {
@@ -236,13 +237,20 @@ mod tests {
             by_entity: vec![(Entity::EMAIL, Operator::Pseudonym), (Entity::PRIVATE_KEY, Operator::Stop)],
             ..Operators::all(Operator::Mask)
         };
-        [Operator::Replace, Operator::Mask, Operator::Hash, Operator::Drop, Operator::Pseudonym, Operator::Stop]
-            .map(Operators::all)
-            .into_iter()
-            .chain([mixed])
-            .collect::<Vec<_>>()
-            .try_into()
-            .unwrap()
+        [
+            Operator::Replace,
+            Operator::Mask,
+            Operator::Hash,
+            Operator::Drop,
+            Operator::Pseudonym,
+            Operator::Stop,
+        ]
+        .map(Operators::all)
+        .into_iter()
+        .chain([mixed])
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap()
     }
 
     #[test]
@@ -257,8 +265,15 @@ mod tests {
         assert_eq!(shown(Operator::Stop).ending, Ending::Stopped(Entity::EMAIL));
         let hashed = shown(Operator::Hash).text;
         let other = redactor(Operators { key: [1; 32], ..Operators::all(Operator::Hash) });
-        assert!(hashed.starts_with("to <EMAIL:") && hashed != other.redact(text, &mut Pseudonyms::default()).text);
-        assert_eq!(redactor(Operators::all(Operator::Mask)).redact("4111 1111 1111 1111", &mut Pseudonyms::default()).text, "***************1111");
+        assert!(
+            hashed.starts_with("to <EMAIL:") && hashed != other.redact(text, &mut Pseudonyms::default()).text
+        );
+        assert_eq!(
+            redactor(Operators::all(Operator::Mask))
+                .redact("4111 1111 1111 1111", &mut Pseudonyms::default())
+                .text,
+            "***************1111"
+        );
     }
 
     /// The promise of item 4 of the guard: byte for byte, at every cut.
@@ -292,11 +307,15 @@ mod tests {
         let redactor = redactor(Operators::all(Operator::Pseudonym));
         let mut names = Pseudonyms::default();
         let out = redactor.redact(TEXT, &mut names).text;
-        assert!(out.contains("<EMAIL_2>") && out.contains("<EMAIL_1> or <EMAIL_2>") && !out.contains("zoë"), "{out}");
+        assert!(
+            out.contains("<EMAIL_2>") && out.contains("<EMAIL_1> or <EMAIL_2>") && !out.contains("zoë"),
+            "{out}"
+        );
         assert_eq!(names.restore(&out), TEXT);
         for cut in (0..=out.len()).filter(|cut| out.is_char_boundary(*cut)) {
             let mut restorer = Restorer::default();
-            let restored = restorer.push(&out[..cut], &names) + &restorer.push(&out[cut..], &names) + &restorer.finish();
+            let restored =
+                restorer.push(&out[..cut], &names) + &restorer.push(&out[cut..], &names) + &restorer.finish();
             assert_eq!(restored, TEXT, "cut at {cut}");
         }
     }

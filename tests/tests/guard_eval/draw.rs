@@ -38,6 +38,8 @@ impl Draw {
     pub(crate) fn written(&mut self, forms: &[&str], symbols: &str) -> String {
         let form = self.pick(forms);
         let mut symbols = symbols.chars();
-        form.chars().map(|c| if c == '#' { symbols.next().expect("as many symbols as the form has") } else { c }).collect()
+        form.chars()
+            .map(|c| if c == '#' { symbols.next().expect("as many symbols as the form has") } else { c })
+            .collect()
     }
 }

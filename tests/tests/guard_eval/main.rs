@@ -21,9 +21,9 @@ use frames::{LABELS, Set, frames};
 use garrison_guard::{ScanConfig, Scanner};
 
 /// Texts with a value, for each entity.
-const TEXTS: usize = 2000;
+const TEXTS: usize = 1000;
 /// Texts without one.
-const INNOCENT: usize = 20_000;
+const INNOCENT: usize = 10_000;
 const RECALL: f64 = 0.995;
 const PRECISION: f64 = 0.97;
 
@@ -40,8 +40,8 @@ struct Score {
 fn templates(set: Set, labels: &[(&str, &str)]) -> Vec<String> {
     let mut all = Vec::new();
     for (language, label) in labels {
-        let fitting = frames(set).iter().filter(|(of, _)| of.is_empty() || of == language);
-        all.extend(fitting.flat_map(|(_, frames)| frames.iter()).map(|frame| frame.replace("{L}", label)));
+        let fitting = frames(set).into_iter().filter(|(of, _)| of.is_empty() || of == language);
+        all.extend(fitting.flat_map(|(_, frames)| frames).map(|frame| frame.replace("{L}", label)));
     }
     all.sort();
     all.dedup();
@@ -99,7 +99,12 @@ fn hold(set: Set, seed: u64) {
     for (entity, score) in scores.iter().filter(|(_, score)| score.templates > 0) {
         let (found, all) = (score.found as f64, (score.found + score.missed) as f64);
         let (recall, precision) = (found / all, found / (found + score.false_alarms as f64).max(1.0));
-        println!("| {entity} | {} | {all} | {:.2}% | {:.2}% |", score.templates, recall * 100.0, precision * 100.0);
+        println!(
+            "| {entity} | {} | {all} | {:.2}% | {:.2}% |",
+            score.templates,
+            recall * 100.0,
+            precision * 100.0
+        );
         if recall < RECALL || precision < PRECISION {
             short.push(format!("{entity}: recall {recall:.4}, precision {precision:.4}"));
             for example in score.examples.iter().step_by(score.examples.len() / 4 + 1) {
@@ -126,5 +131,5 @@ fn on_the_development_set() {
 
 #[test]
 fn on_the_held_out_set() {
-    hold(Set::HeldOut, 20_260_731);
+    hold(Set::HeldOut, 27_182_818);
 }

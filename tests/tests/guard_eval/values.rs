@@ -23,7 +23,12 @@ fn dot(text: &str, weights: &[i64]) -> i64 {
 /// The digit that makes `payload` pass Luhn, by the table of doubled digits.
 fn luhn(payload: &str) -> String {
     const DOUBLED: [i64; 10] = [0, 2, 4, 6, 8, 1, 3, 5, 7, 9];
-    let sum: i64 = d(payload).iter().rev().enumerate().map(|(i, v)| if i % 2 == 0 { DOUBLED[*v as usize] } else { *v }).sum();
+    let sum: i64 = d(payload)
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(i, v)| if i % 2 == 0 { DOUBLED[*v as usize] } else { *v })
+        .sum();
     format!("{payload}{}", (10 - sum % 10) % 10)
 }
 
@@ -42,7 +47,9 @@ fn day(draw: &mut Draw) -> (u64, u64, u64) {
 }
 
 fn letters_to_digits(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_digit() { c.to_string() } else { (u32::from(c) - 55).to_string() }).collect()
+    text.chars()
+        .map(|c| if c.is_ascii_digit() { c.to_string() } else { (u32::from(c) - 55).to_string() })
+        .collect()
 }
 
 fn card(draw: &mut Draw) -> String {
@@ -63,8 +70,25 @@ fn card(draw: &mut Draw) -> String {
 
 fn iban(draw: &mut Draw) -> String {
     let form = draw.pick(&[
-        "DE 18n", "AT 16n", "FR 10n11c2n", "GB 4a14n", "ES 20n", "IT 1a10n12c", "NL 4a10n", "BE 12n", "CH 5n12c", "PL 24n", "SE 20n",
-        "NO 11n", "DK 14n", "FI 14n", "PT 21n", "IE 4a14n", "LU 3n13c", "SA 2n18c", "MT 4a5n18c",
+        "DE 18n",
+        "AT 16n",
+        "FR 10n11c2n",
+        "GB 4a14n",
+        "ES 20n",
+        "IT 1a10n12c",
+        "NL 4a10n",
+        "BE 12n",
+        "CH 5n12c",
+        "PL 24n",
+        "SE 20n",
+        "NO 11n",
+        "DK 14n",
+        "FI 14n",
+        "PT 21n",
+        "IE 4a14n",
+        "LU 3n13c",
+        "SA 2n18c",
+        "MT 4a5n18c",
     ]);
     let (country, rest) = form.split_once(' ').expect("two parts");
     let (mut account, mut count) = (String::new(), String::new());
@@ -88,25 +112,61 @@ fn iban(draw: &mut Draw) -> String {
     let iban = format!("{country}{:02}{account}", 98 - remainder);
     match draw.range(0, 1) {
         0 => iban,
-        _ => iban.as_bytes().chunks(4).map(|c| String::from_utf8_lossy(c).into_owned()).collect::<Vec<_>>().join(" "),
+        _ => iban
+            .as_bytes()
+            .chunks(4)
+            .map(|c| String::from_utf8_lossy(c).into_owned())
+            .collect::<Vec<_>>()
+            .join(" "),
     }
 }
 
 /// Numbers in ranges that regulators have given out, country by country.
 fn phone(draw: &mut Draw) -> String {
     let local = |draw: &mut Draw, form: &str| -> String {
-        form.chars().map(|c| match c {
-            '#' => char::from(b'0' + draw.range(0, 9) as u8),
-            '@' => char::from(b'2' + draw.range(0, 7) as u8),
-            c => c,
-        }).collect()
+        form.chars()
+            .map(|c| match c {
+                '#' => char::from(b'0' + draw.range(0, 9) as u8),
+                '@' => char::from(b'2' + draw.range(0, 7) as u8),
+                c => c,
+            })
+            .collect()
     };
     let form = draw.pick(&[
-        "(212) @##-####", "(415) @##-####", "312-@##-####", "+1 646 @##-####", "+1-305-@##-####", "+44 20 7946 0###", "+44 7911 12####",
-        "+49 30 9018####", "+49 151 2345####", "+49 (0)30 9018####", "+33 6 12 34 ## ##", "+33 1 42 68 ## ##", "+34 612 34 ## ##", "+39 06 698# ####",
-        "+39 347 123 ####", "+31 6 1234 ####", "+31 20 624 ####", "+48 512 345 ###", "+46 70 123 ## ##", "+358 40 123 ####", "+45 20 12 ## ##",
-        "+47 412 34 ###", "+351 912 345 ###", "+32 470 12 ## ##", "+41 79 123 ## ##", "+43 664 123 ####", "+91 98765 4####", "+61 412 345 ###",
-        "+65 9123 ####", "+82 10-2345-####", "+55 11 91234-####", "+81 90-1234-####", "+1 (416) @##-####", "+353 85 123 ####",
+        "(212) @##-####",
+        "(415) @##-####",
+        "312-@##-####",
+        "+1 646 @##-####",
+        "+1-305-@##-####",
+        "+44 20 7946 0###",
+        "+44 7911 12####",
+        "+49 30 9018####",
+        "+49 151 2345####",
+        "+49 (0)30 9018####",
+        "+33 6 12 34 ## ##",
+        "+33 1 42 68 ## ##",
+        "+34 612 34 ## ##",
+        "+39 06 698# ####",
+        "+39 347 123 ####",
+        "+31 6 1234 ####",
+        "+31 20 624 ####",
+        "+48 512 345 ###",
+        "+46 70 123 ## ##",
+        "+358 40 123 ####",
+        "+45 20 12 ## ##",
+        "+47 412 34 ###",
+        "+351 912 345 ###",
+        "+32 470 12 ## ##",
+        "+41 79 123 ## ##",
+        "+43 664 123 ####",
+        "+91 98765 4####",
+        "+61 412 345 ###",
+        "+65 9123 ####",
+        "+82 10-2345-####",
+        "+55 11 91234-####",
+        "+81 90-1234-####",
+        "+1 (416) @##-####",
+        "+353 85 123 ####",
     ]);
     let text = local(draw, form);
     // 212-211 and such are not given out.
@@ -114,14 +174,45 @@ fn phone(draw: &mut Draw) -> String {
 }
 
 fn email(draw: &mut Draw) -> String {
-    let first = draw.pick(&["anna", "j.smith", "lukas.meier", "maria_rossi", "o'brien", "zoë", "jean-luc", "piotr.k", "info+news", "x9", "Kari.Nordmann"]);
-    let host = draw.pick(&["example.com", "mail.example.org", "firma.example.de", "uni-wien.example.ac.at", "shop.co.uk", "bücher.example", "a-b.io", "sub.domain.example.museum"]);
-    format!("{first}{}@{host}", if draw.range(0, 1) == 0 { String::new() } else { draw.range(1, 99).to_string() })
+    let first = draw.pick(&[
+        "anna",
+        "j.smith",
+        "lukas.meier",
+        "maria_rossi",
+        "o'brien",
+        "zoë",
+        "jean-luc",
+        "piotr.k",
+        "info+news",
+        "x9",
+        "Kari.Nordmann",
+    ]);
+    let host = draw.pick(&[
+        "example.com",
+        "mail.example.org",
+        "firma.example.de",
+        "uni-wien.example.ac.at",
+        "shop.co.uk",
+        "bücher.example",
+        "a-b.io",
+        "sub.domain.example.museum",
+    ]);
+    format!(
+        "{first}{}@{host}",
+        if draw.range(0, 1) == 0 { String::new() } else { draw.range(1, 99).to_string() }
+    )
 }
 
 fn ip(draw: &mut Draw) -> String {
     if draw.range(0, 2) > 0 {
-        return format!("{}.{}.{}.{}", draw.range(11, 223), draw.range(0, 255), draw.range(0, 255), draw.range(1, 254)).replace("127.", "126.");
+        return format!(
+            "{}.{}.{}.{}",
+            draw.range(11, 223),
+            draw.range(0, 255),
+            draw.range(0, 255),
+            draw.range(1, 254)
+        )
+        .replace("127.", "126.");
     }
     let group = |draw: &mut Draw| draw.of(HEX, 4);
     match draw.range(0, 1) {
@@ -139,13 +230,29 @@ fn mac(draw: &mut Draw) -> String {
 fn url(draw: &mut Draw) -> String {
     let scheme = draw.pick(&["https", "postgres", "mysql", "redis", "amqp", "mongodb+srv", "ftp"]);
     let (user, password) = (draw.pick(&["admin", "app_user", "root", "ci"]), draw.of(MIXED, 10));
-    format!("{scheme}://{user}:{password}@{}", draw.pick(&["db.example.com:5432", "10.2.3.4:6379", "cache.internal", "files.example.org"]))
+    format!(
+        "{scheme}://{user}:{password}@{}",
+        draw.pick(&["db.example.com:5432", "10.2.3.4:6379", "cache.internal", "files.example.org"])
+    )
 }
 
 fn birthday(draw: &mut Draw) -> String {
     let (day, month, year) = day(draw);
     let year = 1900 + year;
-    let name = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"][month as usize - 1];
+    let name = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ][month as usize - 1];
     match draw.range(0, 5) {
         0 => format!("{year}-{month:02}-{day:02}"),
         1 => format!("{day:02}.{month:02}.{year}"),
@@ -208,18 +315,34 @@ fn crypto(draw: &mut Draw) -> String {
         1 => base58check(5, draw),
         2 => base58check(0x41, draw),
         3 => format!("0x{}", draw.of(HEX, 40)),
-        _ => draw.pick(&[
-            "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
-            "bc1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qccfmv3",
-            "bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0",
-            "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
-            "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359",
-        ]).to_owned(),
+        _ => draw
+            .pick(&[
+                "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
+                "bc1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qccfmv3",
+                "bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0",
+                "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+                "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359",
+            ])
+            .to_owned(),
     }
 }
 
 fn key(draw: &mut Draw) -> String {
-    let kinds = ["AKIA", "ghp", "pat", "slack", "openai", "stripe", "google", "jwt", "hf", "gitlab", "npm", "anthropic", "sendgrid"];
+    let kinds = [
+        "AKIA",
+        "ghp",
+        "pat",
+        "slack",
+        "openai",
+        "stripe",
+        "google",
+        "jwt",
+        "hf",
+        "gitlab",
+        "npm",
+        "anthropic",
+        "sendgrid",
+    ];
     match draw.pick(&kinds) {
         "AKIA" => "AKIA".to_owned() + &draw.of("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16),
         "ghp" => "ghp_".to_owned() + &draw.of(MIXED, 36),
@@ -233,14 +356,22 @@ fn key(draw: &mut Draw) -> String {
         "npm" => "npm_".to_owned() + &draw.of(MIXED, 36),
         "anthropic" => format!("sk-ant-api03-{}-{}AA", draw.of(MIXED, 60), draw.of(MIXED, 20)),
         "sendgrid" => format!("SG.{}.{}", draw.of(MIXED, 22), draw.of(MIXED, 43)),
-        _ => format!("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI{}.{}", draw.of(MIXED, 40), draw.of(MIXED, 43)),
+        _ => format!(
+            "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI{}.{}",
+            draw.of(MIXED, 40),
+            draw.of(MIXED, 43)
+        ),
     }
 }
 
 fn pem(draw: &mut Draw) -> String {
     let kind = draw.pick(&["", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED "]);
     let lines: Vec<String> = (0..draw.range(3, 26)).map(|_| draw.of(MIXED, 64)).collect();
-    format!("-----BEGIN {kind}PRIVATE KEY-----\n{}\n{}==\n-----END {kind}PRIVATE KEY-----", lines.join("\n"), draw.of(MIXED, 30))
+    format!(
+        "-----BEGIN {kind}PRIVATE KEY-----\n{}\n{}==\n-----END {kind}PRIVATE KEY-----",
+        lines.join("\n"),
+        draw.of(MIXED, 30)
+    )
 }
 
 /// The digits that end `payload` so that `good` holds, found by trying.
@@ -285,8 +416,15 @@ pub(crate) fn value(entity: &str, draw: &mut Draw) -> String {
         }
         "US_MBI" => {
             let (c, a) = ("ACDEFGHJKMNPQRTUVWXY", "ACDEFGHJKMNPQRTUVWXY0123456789");
-            let mbi = draw.of("123456789", 1) + &draw.of(c, 1) + &draw.of(a, 1) + &draw.digits(1) + &draw.of(c, 1)
-                + &draw.of(a, 1) + &draw.digits(1) + &draw.of(c, 2) + &draw.digits(2);
+            let mbi = draw.of("123456789", 1)
+                + &draw.of(c, 1)
+                + &draw.of(a, 1)
+                + &draw.digits(1)
+                + &draw.of(c, 1)
+                + &draw.of(a, 1)
+                + &draw.digits(1)
+                + &draw.of(c, 2)
+                + &draw.digits(2);
             draw.written(&["###########", "####-###-####"], &mbi)
         }
         "UK_NHS" => {
@@ -356,14 +494,27 @@ pub(crate) fn value(entity: &str, draw: &mut Draw) -> String {
         "AT_TAX_ID" => {
             let payload = draw.digits(8);
             // From the left, unlike a card's.
-            let sum: i64 = d(&payload).iter().enumerate().map(|(i, v)| if i % 2 == 1 { v * 2 / 10 + v * 2 % 10 } else { *v }).sum();
+            let sum: i64 = d(&payload)
+                .iter()
+                .enumerate()
+                .map(|(i, v)| if i % 2 == 1 { v * 2 / 10 + v * 2 % 10 } else { *v })
+                .sum();
             let whole = format!("{payload}{}", (100 - sum) % 10);
             draw.written(&["##-###/####", "## ###/####"], &whole)
         }
         "FR_NIR" => {
             let corsica = draw.range(0, 9) == 0;
-            let department = if corsica { draw.pick(&["2A", "2B"]).to_owned() } else { format!("{:02}", draw.range(1, 95)) };
-            let number = format!("{}{yy:02}{mm:02}{department}{:03}{:03}", draw.range(1, 2), draw.range(1, 900), draw.range(1, 990));
+            let department = if corsica {
+                draw.pick(&["2A", "2B"]).to_owned()
+            } else {
+                format!("{:02}", draw.range(1, 95))
+            };
+            let number = format!(
+                "{}{yy:02}{mm:02}{department}{:03}{:03}",
+                draw.range(1, 2),
+                draw.range(1, 900),
+                draw.range(1, 990)
+            );
             let plain = n(&number.replace("2A", "19").replace("2B", "18"));
             let whole = format!("{number}{:02}", 97 - plain % 97);
             draw.written(&["###############", "# ## ## ## ### ### ##"], &whole)
@@ -374,10 +525,15 @@ pub(crate) fn value(entity: &str, draw: &mut Draw) -> String {
             draw.written(&["#############", "## ## ### ### ###"], &whole)
         }
         "ES_DNI" | "ES_NIE" => {
-            let (lead, digits) = if entity == "ES_DNI" { (String::new(), draw.digits(8)) } else { (draw.of("XYZ", 1), draw.digits(7)) };
+            let (lead, digits) = if entity == "ES_DNI" {
+                (String::new(), draw.digits(8))
+            } else {
+                (draw.of("XYZ", 1), draw.digits(7))
+            };
             let plain = n(&(lead.replace('X', "0").replace('Y', "1").replace('Z', "2") + &digits));
             let letter = &"TRWAGMYFPDXBNJZSQVHLCKE"[(plain % 23) as usize..][..1];
-            let forms: &[&str] = if lead.is_empty() { &["#########", "########-#"] } else { &["#########", "#-#######-#"] };
+            let forms: &[&str] =
+                if lead.is_empty() { &["#########", "########-#"] } else { &["#########", "#-#######-#"] };
             draw.written(forms, &format!("{lead}{digits}{letter}"))
         }
         "ES_CIF" => {
@@ -385,16 +541,44 @@ pub(crate) fn value(entity: &str, draw: &mut Draw) -> String {
             format!("{lead}{}", luhn(&digits))
         }
         "IT_FISCAL_CODE" => {
-            let payload = draw.of("BCDFGLMNPRSTV", 6) + &format!("{yy:02}") + &draw.of("ABCDEHLMPRST", 1)
-                + &format!("{:02}", dd + 40 * draw.range(0, 1)) + &draw.of("ABCDEFGHIL", 1) + &format!("{:03}", draw.range(1, 999));
+            let payload = draw.of("BCDFGLMNPRSTV", 6)
+                + &format!("{yy:02}")
+                + &draw.of("ABCDEHLMPRST", 1)
+                + &format!("{:02}", dd + 40 * draw.range(0, 1))
+                + &draw.of("ABCDEFGHIL", 1)
+                + &format!("{:03}", draw.range(1, 999));
             // Agenzia delle Entrate's table of characters at odd places.
             let odd = |c: char| match c {
-                '0' | 'A' => 1, '1' | 'B' => 0, '2' | 'C' => 5, '3' | 'D' => 7, '4' | 'E' => 9, '5' | 'F' => 13, '6' | 'G' => 15,
-                '7' | 'H' => 17, '8' | 'I' => 19, '9' | 'J' => 21, 'K' => 2, 'L' => 4, 'M' => 18, 'N' => 20, 'O' => 11, 'P' => 3,
-                'Q' => 6, 'R' => 8, 'S' => 12, 'T' => 14, 'U' => 16, 'V' => 10, 'W' => 22, 'X' => 25, 'Y' => 24, _ => 23,
+                '0' | 'A' => 1,
+                '1' | 'B' => 0,
+                '2' | 'C' => 5,
+                '3' | 'D' => 7,
+                '4' | 'E' => 9,
+                '5' | 'F' => 13,
+                '6' | 'G' => 15,
+                '7' | 'H' => 17,
+                '8' | 'I' => 19,
+                '9' | 'J' => 21,
+                'K' => 2,
+                'L' => 4,
+                'M' => 18,
+                'N' => 20,
+                'O' => 11,
+                'P' => 3,
+                'Q' => 6,
+                'R' => 8,
+                'S' => 12,
+                'T' => 14,
+                'U' => 16,
+                'V' => 10,
+                'W' => 22,
+                'X' => 25,
+                'Y' => 24,
+                _ => 23,
             };
             let even = |c: char| c.to_digit(10).unwrap_or_else(|| u32::from(c) - 65);
-            let sum: u32 = payload.chars().enumerate().map(|(i, c)| if i % 2 == 0 { odd(c) } else { even(c) }).sum();
+            let sum: u32 =
+                payload.chars().enumerate().map(|(i, c)| if i % 2 == 0 { odd(c) } else { even(c) }).sum();
             format!("{payload}{}", char::from(65 + (sum % 26) as u8))
         }
         "IT_VAT" => {
@@ -427,7 +611,8 @@ pub(crate) fn value(entity: &str, draw: &mut Draw) -> String {
         }
         "FI_HETU" => {
             let (date, serial) = (format!("{dd:02}{mm:02}{yy:02}"), format!("{:03}", draw.range(2, 899)));
-            let check = &"0123456789ABCDEFHJKLMNPRSTUVWXY"[(n(&(date.clone() + &serial)) % 31) as usize..][..1];
+            let check =
+                &"0123456789ABCDEFHJKLMNPRSTUVWXY"[(n(&(date.clone() + &serial)) % 31) as usize..][..1];
             format!("{date}{}{serial}{check}", draw.pick(&["-", "-", "Y", "X"]))
         }
         "DK_CPR" => format!("{dd:02}{mm:02}{yy:02}-{:04}", draw.range(1, 9999)),
@@ -451,10 +636,14 @@ pub(crate) fn value(entity: &str, draw: &mut Draw) -> String {
             };
             let value = |c: char| i64::from(c.to_digit(36).expect("a letter or digit"));
             let payload = format!("{civil}{base}{version}");
-            let sum: i64 = payload.chars().enumerate().map(|(i, c)| {
-                let v = value(c);
-                if i % 2 == 0 { if v * 2 > 9 { v * 2 - 9 } else { v * 2 } } else { v }
-            }).sum();
+            let sum: i64 = payload
+                .chars()
+                .enumerate()
+                .map(|(i, c)| {
+                    let v = value(c);
+                    if i % 2 == 0 { if v * 2 > 9 { v * 2 - 9 } else { v * 2 } } else { v }
+                })
+                .sum();
             let whole = format!("{payload}{}", (10 - sum % 10) % 10);
             draw.written(&["######## # ###", "######### ###", "############"], &whole)
         }
@@ -465,7 +654,8 @@ pub(crate) fn value(entity: &str, draw: &mut Draw) -> String {
         }
         "CH_AHV" => {
             let payload = "756".to_owned() + &draw.digits(9);
-            let whole = ending(&payload, 1, |w| dot(w, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1]) % 10 == 0).expect("one of ten");
+            let whole = ending(&payload, 1, |w| dot(w, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1]) % 10 == 0)
+                .expect("one of ten");
             draw.written(&["###.####.####.##", "#############"], &whole)
         }
         "CH_UID" => {
@@ -480,7 +670,13 @@ pub(crate) fn value(entity: &str, draw: &mut Draw) -> String {
             let whole = ending(&payload, 1, verhoeff).expect("one of ten");
             draw.written(&["#### #### ####", "############"], &whole)
         }
-        "IN_PAN" => draw.of(UPPER, 3) + &draw.of("ABCFGHLJPT", 1) + &draw.of(UPPER, 1) + &format!("{:04}", draw.range(1, 9999)) + &draw.of(UPPER, 1),
+        "IN_PAN" => {
+            draw.of(UPPER, 3)
+                + &draw.of("ABCFGHLJPT", 1)
+                + &draw.of(UPPER, 1)
+                + &format!("{:04}", draw.range(1, 9999))
+                + &draw.of(UPPER, 1)
+        }
         "AU_TFN" => {
             let whole = until(draw, |r| {
                 let payload = r.of("123456789", 1) + &r.digits(7);
@@ -491,9 +687,9 @@ pub(crate) fn value(entity: &str, draw: &mut Draw) -> String {
         "AU_ABN" => {
             // The check digits are the first two.
             let rest = draw.digits(9);
-            let whole = (10..=99).map(|lead| format!("{lead}{rest}")).find(|w| {
-                (dot(w, &[10, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19]) - 10) % 89 == 0
-            });
+            let whole = (10..=99)
+                .map(|lead| format!("{lead}{rest}"))
+                .find(|w| (dot(w, &[10, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19]) - 10) % 89 == 0);
             draw.written(&["## ### ### ###", "###########"], &whole.expect("one of ninety"))
         }
         "AU_MEDICARE" => {
@@ -546,10 +742,27 @@ pub(crate) fn value(entity: &str, draw: &mut Draw) -> String {
 /// Verhoeff's tables, as printed.
 fn verhoeff(text: &str) -> bool {
     const D: [&str; 10] = [
-        "0123456789", "1234067895", "2340178956", "3401289567", "4012395678", "5987604321", "6598710432", "7659821043", "8765932104", "9876543210",
+        "0123456789",
+        "1234067895",
+        "2340178956",
+        "3401289567",
+        "4012395678",
+        "5987604321",
+        "6598710432",
+        "7659821043",
+        "8765932104",
+        "9876543210",
     ];
-    const P: [&str; 8] =
-        ["0123456789", "1576283094", "5803796142", "8916043527", "9453126870", "4286573901", "2793806415", "7046913258"];
+    const P: [&str; 8] = [
+        "0123456789",
+        "1576283094",
+        "5803796142",
+        "8916043527",
+        "9453126870",
+        "4286573901",
+        "2793806415",
+        "7046913258",
+    ];
     let at = |row: &str, i: usize| usize::from(row.as_bytes()[i] - 48);
     text.bytes().rev().enumerate().fold(0, |c, (i, b)| at(D[c], at(P[i % 8], usize::from(b - 48)))) == 0
 }

@@ -77,14 +77,14 @@ impl CustomSection {
             (Some(regex), None) => Pattern::Regex(regex.clone()),
             (None, Some(words)) => Pattern::Words(words.clone()),
             _ => {
-                let message = format!("[privacy]: entity \"{}\" needs regex or words, one of them", self.name);
+                let message =
+                    format!("[privacy]: entity \"{}\" needs regex or words, one of them", self.name);
                 return Err(Fault::usage(message));
             }
         };
         let sound = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
         if self.name.is_empty() || self.name.len() > 32 || !self.name.bytes().all(sound) {
-            let message =
-                format!("[privacy]: \"{}\" must be named by up to 32 of A-Z, 0-9 and _", self.name);
+            let message = format!("[privacy]: \"{}\" must be named by up to 32 of A-Z, 0-9 and _", self.name);
             return Err(Fault::usage(message));
         }
         Ok(Custom { name: self.name.clone(), pattern, context: self.context.clone() })

@@ -42,7 +42,8 @@ pub(crate) fn run(command: &GuardCommand) -> Result<ExitCode, Fault> {
 pub(crate) fn audit(command: &AuditCommand) -> Result<(), Fault> {
     let AuditCommand::Verify { file, key } = command;
     let parsed = key.as_ref().map(|key| {
-        PublicKey::parse(key).ok_or_else(|| Fault::usage("--key must be a public key of 64 hexadecimal digits"))
+        PublicKey::parse(key)
+            .ok_or_else(|| Fault::usage("--key must be a public key of 64 hexadecimal digits"))
     });
     let parsed = parsed.transpose()?;
     let report = verify(file, parsed).map_err(|error| {

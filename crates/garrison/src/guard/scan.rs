@@ -140,7 +140,11 @@ impl Scan<'_> {
         match self.report {
             // The value is not told: what is printed in a build is kept where it should not be.
             Report::Text => {
-                writeln!(self.findings, "{}:{}-{}: {name} ({}%)", self.name, range.start, range.end, finding.confidence)
+                writeln!(
+                    self.findings,
+                    "{}:{}-{}: {name} ({}%)",
+                    self.name, range.start, range.end, finding.confidence
+                )
             }
             Report::Json => {
                 let comma = if self.found > 1 { ", " } else { "" };

@@ -14,9 +14,9 @@ const ENGLISH: &str = "Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive
     Way|Close|Crescent|Gardens|Grove|Highway|Hwy|Parkway|Pkwy|Circle|Cir|Row|Walk|Mews|Hill|Trail|Quay";
 /// Endings of streets in one word: German, Dutch, Nordic.
 const ENDINGS: [&str; 30] = [
-    "straße", "strasse", "str", "weg", "platz", "allee", "gasse", "ring", "damm", "ufer", "straat", "laan", "plein", "gracht",
-    "kade", "dijk", "gatan", "vägen", "gränd", "katu", "tie", "kuja", "gade", "vej", "allé", "gata", "veien", "vegen", "gate",
-    "steenweg",
+    "straße", "strasse", "str", "weg", "platz", "allee", "gasse", "ring", "damm", "ufer", "straat", "laan",
+    "plein", "gracht", "kade", "dijk", "gatan", "vägen", "gränd", "katu", "tie", "kuja", "gade", "vej",
+    "allé", "gata", "veien", "vegen", "gate", "steenweg",
 ];
 /// First words of streets: French, Spanish, Italian, Portuguese, Polish.
 const LEADING: &str = "rue|avenue|boulevard|place|allée|chemin|impasse|quai|cours|calle|avenida|plaza|paseo|carrer|via|\
@@ -50,7 +50,9 @@ pub(super) fn number_first(sight: &mut Sight<'_, '_>) {
     at += width;
     let (first, end) = word(window, at);
     if first.chars().next().is_some_and(char::is_lowercase) {
-        if LEXICON.words(first) & LEADS != 0 && let Some(end) = named(window, end) {
+        if LEXICON.words(first) & LEADS != 0
+            && let Some(end) = named(window, end)
+        {
             sight.assert(Entity::ADDRESS, BASE, with_town(window, end));
         }
         return;
@@ -101,9 +103,8 @@ pub(super) fn street_first(sight: &mut Sight<'_, '_>) {
 fn one_or_two(window: &Window<'_>, first: &str, end: usize) -> Option<usize> {
     let numbered = |end: usize| {
         let end = end + usize::from(window.byte(end) == Some(b','));
-        blank(window, end).is_some_and(|width| {
-            window.byte(end + width).is_some_and(|b| b.is_ascii_digit() || b == b'n')
-        })
+        blank(window, end)
+            .is_some_and(|width| window.byte(end + width).is_some_and(|b| b.is_ascii_digit() || b == b'n'))
     };
     let dotted = |word: &str, end: usize| {
         let dot = usize::from(window.byte(end) == Some(b'.') && word.ends_with("tr"));
@@ -138,7 +139,10 @@ fn named(window: &Window<'_>, at: usize) -> Option<usize> {
     for _ in 0..5 {
         let Some(width) = blank(window, at) else { break };
         let (written, to) = word(window, at + width);
-        let small = ["de", "la", "le", "les", "des", "du", "del", "della", "dei", "di", "da", "do", "das", "dos", "el", "los", "las"];
+        let small = [
+            "de", "la", "le", "les", "des", "du", "del", "della", "dei", "di", "da", "do", "das", "dos",
+            "el", "los", "las",
+        ];
         let article = small.contains(&written) || written.starts_with("l'") || written.starts_with("d'");
         let capitalized = written.chars().next().is_some_and(char::is_uppercase);
         if !(capitalized || article) {

@@ -14,7 +14,8 @@ const MAX_DOMAIN: usize = 190;
 
 /// What stands after `@` and looks like a domain, but names a file or a unit.
 const NO_DOMAINS: [&str; 14] = [
-    "png", "jpg", "jpeg", "gif", "svg", "webp", "service", "socket", "timer", "target", "mount", "js", "css", "json",
+    "png", "jpg", "jpeg", "gif", "svg", "webp", "service", "socket", "timer", "target", "mount", "js", "css",
+    "json",
 ];
 
 /// Email addresses.
@@ -63,8 +64,22 @@ const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
 /// Countries whose numbers are known without their code: those that write a zero first, and the others.
 const WITH_ZERO: [Id; 16] = [
-    Id::GB, Id::DE, Id::FR, Id::NL, Id::BE, Id::CH, Id::AT, Id::SE, Id::FI, Id::AU, Id::IT, Id::KR, Id::JP, Id::IE,
-    Id::IN, Id::BR,
+    Id::GB,
+    Id::DE,
+    Id::FR,
+    Id::NL,
+    Id::BE,
+    Id::CH,
+    Id::AT,
+    Id::SE,
+    Id::FI,
+    Id::AU,
+    Id::IT,
+    Id::KR,
+    Id::JP,
+    Id::IE,
+    Id::IN,
+    Id::BR,
 ];
 const WITHOUT: [Id; 11] =
     [Id::US, Id::ES, Id::PL, Id::PT, Id::NO, Id::DK, Id::SG, Id::IN, Id::IT, Id::BR, Id::MX];
@@ -97,7 +112,9 @@ pub(super) fn phone(sight: &mut Sight<'_, '_>) {
     let valid = match written.style {
         Style::International => is_valid(None, text),
         _ if text.starts_with("00") => is_valid(None, &format!("+{}", &text[2..])),
-        _ if text.contains("(0") || text.starts_with('0') => WITH_ZERO.iter().any(|c| is_valid(Some(*c), text)),
+        _ if text.contains("(0") || text.starts_with('0') => {
+            WITH_ZERO.iter().any(|c| is_valid(Some(*c), text))
+        }
         _ => WITHOUT.iter().any(|c| is_valid(Some(*c), text)),
     };
     if valid {

@@ -81,7 +81,8 @@ impl Vocabulary {
         for found in self.words.find_overlapping_iter(text) {
             let begins = !text[..found.start()].chars().next_back().is_some_and(is_part);
             // Particles are written onto words in scripts without cases.
-            let cased = text[..found.end()].chars().next_back().is_some_and(|c| c.is_lowercase() || c.is_uppercase());
+            let cased =
+                text[..found.end()].chars().next_back().is_some_and(|c| c.is_lowercase() || c.is_uppercase());
             let ends = !cased || !text[found.end()..].chars().next().is_some_and(is_part);
             if begins && ends {
                 let distance = u8::try_from(distance(found.start(), found.end())).unwrap_or(FAR);

@@ -54,7 +54,9 @@ pub(super) fn month_first(sight: &mut Sight<'_, '_>) {
     let Some((day, after)) = digits(window, after + width, 2) else { return };
     let after = ordinal(window, after);
     let after = if window.byte(after) == Some(b',') { after + 1 } else { after };
-    let Some((year, end)) = blank(window, after).and_then(|width| digits(window, after + width, 4)) else { return };
+    let Some((year, end)) = blank(window, after).and_then(|width| digits(window, after + width, 4)) else {
+        return;
+    };
     if is_date(year, month, day) && window.word_ends(end) {
         sight.propose(Entity::DATE_OF_BIRTH, BASE, end);
     }

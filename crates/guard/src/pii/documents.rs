@@ -27,7 +27,8 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
 fn passport_number(window: &Window<'_>) -> Option<usize> {
     let mut end = window.run(window.at, 11, is_symbol);
     // Some write a blank after the letters.
-    if (1..=2).contains(&(end - window.at)) && window.byte(window.at).is_some_and(|b| b.is_ascii_uppercase()) {
+    if (1..=2).contains(&(end - window.at)) && window.byte(window.at).is_some_and(|b| b.is_ascii_uppercase())
+    {
         let after = window.run(end + 1, 11, |b| b.is_ascii_digit());
         if window.byte(end) == Some(b' ') && after > end + 5 {
             end = after;

@@ -48,7 +48,8 @@ pub(crate) struct Recognizers {
 impl Recognizers {
     /// Those that `thresholds` ask for, and the owner's.
     pub(crate) fn new(thresholds: Thresholds, customs: &[Custom]) -> Result<Recognizers, CustomError> {
-        let wanted = |entity| matches!(entity, Entity::BuiltIn(place) if thresholds[usize::from(place)] < NEVER);
+        let wanted =
+            |entity| matches!(entity, Entity::BuiltIn(place) if thresholds[usize::from(place)] < NEVER);
         contact::warm_up();
         Ok(Recognizers {
             vocabulary: Vocabulary::new().map_err(|e| CustomError::Words(e.to_string()))?,

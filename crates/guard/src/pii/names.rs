@@ -30,8 +30,8 @@ const PHRASES: &str = "my name is|name is|i am called|this is|signed by|regards,
     kjære|meu nome é|me chamo|chamo-me|caro senhor|olá|prezado|prezada|naam :";
 /// Between the words of a name.
 const PARTICLES: [&str; 22] = [
-    "van", "von", "de", "der", "den", "del", "della", "di", "da", "dos", "das", "du", "la", "le", "zu", "af", "av", "ter",
-    "ten", "bin", "al", "y",
+    "van", "von", "de", "der", "den", "del", "della", "di", "da", "dos", "das", "du", "la", "le", "zu", "af",
+    "av", "ter", "ten", "bin", "al", "y",
 ];
 /// Capitalized words that end a name, or are none: weekdays, months, and how sentences begin.
 const NO_NAMES: &str = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April June July August September \
@@ -50,9 +50,50 @@ const WORDS_TOO: &str = "Will|Mark|Grace|Rose|Jack|May|June|April|Austin|Jordan|
     Jan|Don|Drew|Guy|Jean|Rosario|Mercedes|Alexis|Pilar|Li|Wei|Ming|Yan|Bo|Per|Ole|Ali|Camille|Angel|Max|Star|Noor|Bas";
 /// Legal forms of companies, as their last word.
 const FORMS: [&str; 44] = [
-    "Inc", "LLC", "Ltd", "Limited", "Corp", "Corporation", "Company", "Co", "PLC", "plc", "LLP", "LP", "GmbH", "AG", "KG",
-    "OHG", "UG", "SE", "eG", "SA", "S.A", "SAS", "SARL", "S.L", "SL", "S.p.A", "SpA", "S.r.l", "Srl", "B.V", "BV", "N.V",
-    "NV", "AB", "Oy", "Oyj", "ApS", "A/S", "AS", "ASA", "Lda", "Ltda", "Pty", "Incorporated",
+    "Inc",
+    "LLC",
+    "Ltd",
+    "Limited",
+    "Corp",
+    "Corporation",
+    "Company",
+    "Co",
+    "PLC",
+    "plc",
+    "LLP",
+    "LP",
+    "GmbH",
+    "AG",
+    "KG",
+    "OHG",
+    "UG",
+    "SE",
+    "eG",
+    "SA",
+    "S.A",
+    "SAS",
+    "SARL",
+    "S.L",
+    "SL",
+    "S.p.A",
+    "SpA",
+    "S.r.l",
+    "Srl",
+    "B.V",
+    "BV",
+    "N.V",
+    "NV",
+    "AB",
+    "Oy",
+    "Oyj",
+    "ApS",
+    "A/S",
+    "AS",
+    "ASA",
+    "Lda",
+    "Ltda",
+    "Pty",
+    "Incorporated",
 ];
 
 /// What is known about a word: bits of the sets that it is in.
@@ -125,7 +166,8 @@ impl<'t> Word<'t> {
         if !window.char(at).is_some_and(char::is_uppercase) {
             return None;
         }
-        let mut end = window.run_chars(at, MAX_WORD, |c| c.is_alphabetic() || c == '\'' || c == '’' || c == '-');
+        let mut end =
+            window.run_chars(at, MAX_WORD, |c| c.is_alphabetic() || c == '\'' || c == '’' || c == '-');
         while matches!(window.byte(end - 1), Some(b'\'' | b'-')) {
             end -= 1;
         }

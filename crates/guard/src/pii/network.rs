@@ -33,7 +33,9 @@ pub(super) fn ipv4(sight: &mut Sight<'_, '_>) {
         return;
     }
     let Ok(address) = window.text(at, end).parse::<Ipv4Addr>() else { return };
-    if !(address.is_loopback() || address.is_unspecified() || address.is_broadcast()) && address.octets()[0] != 0 {
+    if !(address.is_loopback() || address.is_unspecified() || address.is_broadcast())
+        && address.octets()[0] != 0
+    {
         sight.propose(Entity::IP_ADDRESS, 62, end);
     }
 }
@@ -49,7 +51,9 @@ pub(super) fn ipv6(sight: &mut Sight<'_, '_>) {
         return;
     }
     let mut end = window.run(at, 46, |b| b.is_ascii_hexdigit() || b == b':' || b == b'.');
-    while end > at && matches!(window.byte(end - 1), Some(b'.')) || window.text(at, end).ends_with(':') && !window.text(at, end).ends_with("::") {
+    while end > at && matches!(window.byte(end - 1), Some(b'.'))
+        || window.text(at, end).ends_with(':') && !window.text(at, end).ends_with("::")
+    {
         end -= 1;
     }
     let text = window.text(at, end);
@@ -57,7 +61,8 @@ pub(super) fn ipv6(sight: &mut Sight<'_, '_>) {
         return;
     }
     let Ok(address) = text.parse::<Ipv6Addr>() else { return };
-    let said = text.bytes().filter(u8::is_ascii_hexdigit).count() >= 4 && text.bytes().any(|b| b.is_ascii_digit());
+    let said =
+        text.bytes().filter(u8::is_ascii_hexdigit).count() >= 4 && text.bytes().any(|b| b.is_ascii_digit());
     if said && !address.is_loopback() && !address.is_unspecified() {
         sight.propose(Entity::IP_ADDRESS, 80, end);
     }
@@ -89,7 +94,8 @@ pub(super) fn mac(sight: &mut Sight<'_, '_>) {
         }
         end = to;
     }
-    let more = window.byte(end) == Some(sign) && window.byte(end + 1).is_some_and(|b| b.is_ascii_alphanumeric());
+    let more =
+        window.byte(end) == Some(sign) && window.byte(end + 1).is_some_and(|b| b.is_ascii_alphanumeric());
     let hex: Vec<u8> = window.text(at, end).bytes().filter(u8::is_ascii_hexdigit).collect();
     let nobody = hex.iter().all(|b| *b == b'0') || hex.iter().all(|b| b.eq_ignore_ascii_case(&b'f'));
     // Three fours of digits alone are more often a date or a version.

@@ -154,7 +154,11 @@ mod tests {
     use crate::scan::window::End;
 
     static NUMBERS: [Number; 2] = [
-        Number { entity: Entity::US_SSN, forms: &[("ddd-dd-dddd", 40), ("ddd dd dddd", 30)], check: |_| true },
+        Number {
+            entity: Entity::US_SSN,
+            forms: &[("ddd-dd-dddd", 40), ("ddd dd dddd", 30)],
+            check: |_| true,
+        },
         Number { entity: Entity::DE_ID_CARD, forms: &[("Lxxd", 10)], check: |s| s[0] == b'L' },
     ];
 

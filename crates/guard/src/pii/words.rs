@@ -11,7 +11,10 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
          kreditkartennummer|karte|carte|carte bancaire|carte de crédit|tarjeta|carta|carta di credito|kaart|\
          kaartnummer|creditcard|karta|karty|kort|kortnummer|kortti|luottokortti|cartão|maestro|discover|diners",
     ),
-    (Entity::IBAN, "iban|account|konto|kontonummer|compte|cuenta|conto|rekening|rekeningnummer|tili|conta|rachunek"),
+    (
+        Entity::IBAN,
+        "iban|account|konto|kontonummer|compte|cuenta|conto|rekening|rekeningnummer|tili|conta|rachunek",
+    ),
     (
         Entity::PHONE,
         "phone|telephone|tel|call|call me|mobile|cell|fax|whatsapp|sms|text me|dial|hotline|reach me|contact|\
@@ -21,7 +24,10 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
          zadzwoń|dzwonić|numer telefonu|mobilnummer|ring|ringa|puhelin|puhelinnumero|soita|ligue|telemóvel|\
          telefone|celular|phone no|mob|ph|電話|전화|전화번호|휴대폰",
     ),
-    (Entity::IP_ADDRESS, "ip|ip address|ipv4|ipv6|host|client|remote|ip-adresse|adresse ip|dirección ip|indirizzo ip"),
+    (
+        Entity::IP_ADDRESS,
+        "ip|ip address|ipv4|ipv6|host|client|remote|ip-adresse|adresse ip|dirección ip|indirizzo ip",
+    ),
     (
         Entity::DATE_OF_BIRTH,
         "born|born on|birth|date of birth|birth date|birthdate|birthday|dob|d.o.b.|d.o.b|geboren|geboren am|\
@@ -34,7 +40,7 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
     (
         Entity::PASSPORT,
         "passport|passport no|passport number|reisepass|reisepassnummer|passnummer|pass-nr|pass nr|passeport|\
-         pasaporte|passaporto|paspoort|paspoortnummer|paszport|paszportu|pass|passi|passin numero|pas|\
+         pasaporte|passaporto|paspoort|paspoortnummer|paszport|paszportu|pass|passi|passin numero|\
          pasnummer|passaporte|여권|여권번호",
     ),
     (
@@ -54,22 +60,34 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
          lösenord|salasana|adgangskode|passord|senha|credentials|private key|private_key|aws_secret_access_key|\
          api-schlüssel|clé api|clé d'api|secretaccesskey|x-api-key|authorization",
     ),
-    (Entity::CRYPTO_ADDRESS, "wallet|bitcoin|btc|ethereum|eth|crypto|litecoin|ltc|tron|trx|doge|dogecoin|usdt"),
+    (
+        Entity::CRYPTO_ADDRESS,
+        "wallet|bitcoin|btc|ethereum|eth|crypto|litecoin|ltc|tron|trx|doge|dogecoin|usdt",
+    ),
     (
         Entity::US_SSN,
         "ssn|ssns|ss#|social security|social security number|social security no|social|soc sec|\
          número de seguro social|seguro social",
     ),
-    (Entity::US_ITIN, "itin|taxpayer|taxpayer id|individual taxpayer|tax id|tin|taxpayer identification number"),
+    (
+        Entity::US_ITIN,
+        "itin|taxpayer|taxpayer id|individual taxpayer|tax id|tin|taxpayer identification number",
+    ),
     (
         Entity::US_ABA,
         "aba|routing|routing number|routing no|aba number|rtn|transit number|bank routing|wire|número de ruta|\
          routing code|ach",
     ),
-    (Entity::US_NPI, "npi|national provider|provider identifier|provider id|provider number|prescriber|physician|provider"),
+    (
+        Entity::US_NPI,
+        "npi|national provider|provider identifier|provider id|provider number|prescriber|physician|provider",
+    ),
     (Entity::US_MBI, "mbi|medicare|beneficiary|medicare number|medicare id|medicare beneficiary"),
     (Entity::UK_NHS, "nhs|nhs number|nhs no|health service|patient|chi"),
-    (Entity::UK_NINO, "nino|ni number|ni no|national insurance|national insurance number|insurance number|ni"),
+    (
+        Entity::UK_NINO,
+        "nino|ni number|ni no|national insurance|national insurance number|insurance number|ni",
+    ),
     (
         Entity::DE_TAX_ID,
         "steuer-id|steuerid|steuer-identifikationsnummer|steueridentifikationsnummer|identifikationsnummer|idnr|\
@@ -106,9 +124,15 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
          numero fiscal|identifiant fiscal",
     ),
     (Entity::ES_DNI, "dni|nif|documento nacional|identidad|d.n.i.|documento|spanish id"),
-    (Entity::ES_NIE, "nie|extranjero|extranjera|extranjeros|identidad de extranjero|n.i.e.|spanish foreigner"),
+    (
+        Entity::ES_NIE,
+        "nie|extranjero|extranjera|extranjeros|identidad de extranjero|n.i.e.|spanish foreigner",
+    ),
     (Entity::ES_CIF, "cif|nif|empresa|sociedad|razón social|identificación fiscal|c.i.f.|spanish company"),
-    (Entity::IT_FISCAL_CODE, "codice fiscale|c.f.|cf|cod. fiscale|cod. fisc.|italian tax code|fiscal code|tax code"),
+    (
+        Entity::IT_FISCAL_CODE,
+        "codice fiscale|c.f.|cf|cod. fiscale|cod. fisc.|italian tax code|fiscal code|tax code",
+    ),
     (Entity::IT_VAT, "partita iva|p. iva|p.iva|piva|p.i.|iva|vat|italian vat|vat number|p. i."),
     (
         Entity::NL_BSN,
@@ -127,7 +151,10 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
         "hetu|henkilötunnus|henkilötunnukseni|henkilötunnuksen|sotu|finnish identity|finnish personal|\
          personbeteckning|personal identity code",
     ),
-    (Entity::DK_CPR, "cpr|cpr-nummer|cpr-nr|cpr nummer|personnummer|cpr number|cpr no|danish cpr|cpr-nummeret|cprnr"),
+    (
+        Entity::DK_CPR,
+        "cpr|cpr-nummer|cpr-nr|cpr nummer|personnummer|cpr number|cpr no|danish cpr|cpr-nummeret|cprnr",
+    ),
     (
         Entity::NO_FNR,
         "fødselsnummer|fødselsnr|personnummer|fnr|d-nummer|d-nr|norwegian id|norwegian national|birth number|\
@@ -153,17 +180,32 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
         "ahv|ahv-nummer|avs|numéro avs|ahv-nr|ahvn13|numero avs|navs|versichertennummer|swiss social security|\
          ahv nummer|sozialversicherungsnummer|n° avs",
     ),
-    (Entity::CH_UID, "uid|mwst|mehrwertsteuer|ide|tva|iva|idi|unternehmens|swiss vat|swiss uid|handelsregister"),
+    (
+        Entity::CH_UID,
+        "uid|mwst|mehrwertsteuer|ide|tva|iva|idi|unternehmens|swiss vat|swiss uid|handelsregister",
+    ),
     (Entity::IN_AADHAAR, "aadhaar|aadhar|adhaar|uidai|uid|aadhaar number|aadhaar no|आधार|aadhaar card"),
-    (Entity::IN_PAN, "pan|pan card|pan no|pan number|permanent account|income tax|permanent account number|पैन"),
+    (
+        Entity::IN_PAN,
+        "pan|pan card|pan no|pan number|permanent account|income tax|permanent account number|पैन",
+    ),
     (Entity::AU_TFN, "tfn|tax file|tax file number|tax file no|ato"),
     (Entity::AU_ABN, "abn|business number|australian business|a.b.n.|gst|abn no"),
     (Entity::AU_MEDICARE, "medicare|medicare card|medicare number|medicare no|irn|bulk bill"),
-    (Entity::CA_SIN, "sin|social insurance|social insurance number|sin number|sin no|nas|assurance sociale|numéro d'assurance sociale"),
+    (
+        Entity::CA_SIN,
+        "sin|social insurance|social insurance number|sin number|sin no|nas|assurance sociale|numéro d'assurance sociale",
+    ),
     (Entity::SG_NRIC, "nric|fin|identity card|singapore|ic number|singpass|ic no|nric no|uin|ic"),
-    (Entity::KR_RRN, "주민등록번호|주민번호|resident registration|rrn|korean id|주민|외국인등록번호|resident number"),
+    (
+        Entity::KR_RRN,
+        "주민등록번호|주민번호|resident registration|rrn|korean id|주민|외국인등록번호|resident number",
+    ),
     (Entity::BR_CPF, "cpf|cadastro de pessoas|contribuinte|cpf/mf|c.p.f.|brazilian tax"),
-    (Entity::BR_CNPJ, "cnpj|cadastro nacional|pessoa jurídica|c.n.p.j.|razão social|empresa|brazilian company"),
+    (
+        Entity::BR_CNPJ,
+        "cnpj|cadastro nacional|pessoa jurídica|c.n.p.j.|razão social|empresa|brazilian company",
+    ),
 ];
 
 /// Words that say a number is nobody's.

@@ -60,7 +60,11 @@ pub fn verify(path: &Path, key: Option<PublicKey>) -> Result<Report, VerifyError
     let path = head_path(path);
     let wrong = || VerifyError::Head(path.display().to_string());
     let mut text = String::new();
-    File::open(&path).map_err(|_| wrong())?.take(MAX_LINE as u64).read_to_string(&mut text).map_err(|_| wrong())?;
+    File::open(&path)
+        .map_err(|_| wrong())?
+        .take(MAX_LINE as u64)
+        .read_to_string(&mut text)
+        .map_err(|_| wrong())?;
     let signed: Signed = serde_json::from_str(&text).map_err(|_| wrong())?;
     if key.is_some_and(|key| !key.holds(Domain::Head, &signed)) {
         return Err(wrong());
@@ -84,13 +88,8 @@ pub fn verify(path: &Path, key: Option<PublicKey>) -> Result<Report, VerifyError
 /// # Errors
 /// What is wrong first.
 pub fn verify_lines(mut lines: impl BufRead, key: Option<PublicKey>) -> Result<Report, VerifyError> {
-    let mut report = Report {
-        receipts: 0,
-        cleared: 0,
-        next_id: 0,
-        first_previous: beginning(),
-        last: beginning(),
-    };
+    let mut report =
+        Report { receipts: 0, cleared: 0, next_id: 0, first_previous: beginning(), last: beginning() };
     loop {
         let number = report.receipts + 1;
         let mut line = Vec::new();
@@ -109,7 +108,8 @@ pub fn verify_lines(mut lines: impl BufRead, key: Option<PublicKey>) -> Result<R
         if key.is_some_and(|key| !key.holds(Domain::Receipt, &signed)) {
             return Err(VerifyError::Signature(number));
         }
-        let receipt: Receipt = serde_json::from_str(&signed.body).map_err(|_| VerifyError::Malformed(number))?;
+        let receipt: Receipt =
+            serde_json::from_str(&signed.body).map_err(|_| VerifyError::Malformed(number))?;
         if report.receipts == 0 {
             // A first file begins at the beginning, a later one where the one before ended.
             if (receipt.id == 0) != (receipt.previous == beginning()) {
@@ -164,7 +164,10 @@ mod tests {
         let mut log = ReceiptLog::open(LogConfig::new(path.clone()), key()).unwrap();
         assert_eq!(log.record(decision(5)).unwrap(), 5);
         assert_eq!(verify(&path, Some(key().public())).unwrap().receipts, 6);
-        assert!(matches!(verify(&path, Some(SigningKey::from_seed([4; 32]).public())), Err(VerifyError::Signature(1))));
+        assert!(matches!(
+            verify(&path, Some(SigningKey::from_seed([4; 32]).public())),
+            Err(VerifyError::Signature(1))
+        ));
         assert!(ReceiptLog::open(LogConfig::new(path), SigningKey::from_seed([4; 32])).is_err());
     }
 
@@ -225,7 +228,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = written(folder.path(), 5, 2);
         let report = |name: &str| verify(&folder.path().join(name), Some(key().public())).unwrap();
-        let (first, second, third) = (report("receipts.jsonl.1"), report("receipts.jsonl.3"), report("receipts.jsonl"));
+        let (first, second, third) =
+            (report("receipts.jsonl.1"), report("receipts.jsonl.3"), report("receipts.jsonl"));
         assert_eq!((first.receipts, second.receipts, third.receipts), (2, 2, 1));
         assert_eq!((second.first_previous, third.first_previous), (first.last, second.last));
         drop(path);

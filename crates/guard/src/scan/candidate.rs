@@ -61,8 +61,12 @@ mod tests {
 
     #[test]
     fn confidence_wins_then_length_and_what_a_loser_hid_stays() {
-        let kept =
-            resolve(vec![candidate(0..10, 60), candidate(5..15, 70), candidate(12..30, 80), candidate(40..45, 50)]);
+        let kept = resolve(vec![
+            candidate(0..10, 60),
+            candidate(5..15, 70),
+            candidate(12..30, 80),
+            candidate(40..45, 50),
+        ]);
         let ranges: Vec<_> = kept.into_iter().map(|c| c.range).collect();
         assert_eq!(ranges, [0..10, 12..30, 40..45]);
         let kept = resolve(vec![candidate(0..4, 60), candidate(0..9, 60), candidate(9..12, 60)]);

@@ -99,7 +99,8 @@ impl Scanner {
     pub fn scan(&self, text: &str) -> Vec<Finding> {
         let mut found = Vec::new();
         Machine::default().advance(Part { text, base: 0, end: End::Final }, &self.recognizers, &mut found);
-        let stays = |found: &Found| found.range.len() > MAX_LENGTH || !self.allows(&text[found.range.clone()]);
+        let stays =
+            |found: &Found| found.range.len() > MAX_LENGTH || !self.allows(&text[found.range.clone()]);
         found.into_iter().filter(stays).map(Finding::from).collect()
     }
 

@@ -111,7 +111,9 @@ static SHARED: std::sync::LazyLock<Arc<Scanner>> = std::sync::LazyLock::new(scan
 fn prose_is_held_back_by_no_more_than_a_word() {
     let scanner = scanner();
     let mut stream = scanner.stream();
-    for word in "the weather is nice and nothing of this is about anybody, so it flows; is that not good? ".split_inclusive(' ') {
+    for word in "the weather is nice and nothing of this is about anybody, so it flows; is that not good? "
+        .split_inclusive(' ')
+    {
         stream.push(word, &mut |_| {});
         assert_eq!(stream.held(), 0, "after {word:?}");
     }
@@ -151,7 +153,11 @@ fn the_owner_adds_entities_and_allows_texts() {
         entities: vec![Entity::EMAIL],
         allowed: vec!["press@acme.example".into()],
         customs: vec![
-            Custom { name: "PROJECT".into(), pattern: Pattern::Regex("PRJ-[0-9]{4,6}".into()), context: vec![] },
+            Custom {
+                name: "PROJECT".into(),
+                pattern: Pattern::Regex("PRJ-[0-9]{4,6}".into()),
+                context: vec![],
+            },
             Custom {
                 name: "CODENAME".into(),
                 pattern: Pattern::Words(vec!["blue heron".into(), "c++".into()]),
@@ -164,8 +170,17 @@ fn the_owner_adds_entities_and_allows_texts() {
     let text = "press@acme.example, a@acme.example, PRJ-12345, project Blue Heron, \
         project c++; SSN 219-09-9999. Far away from all of this, in the reeds of a lake that nobody has ever heard of, \
         on a day without any wind at all, a blue heron flew.";
-    let shown: Vec<_> = scanner.scan(text).iter().map(|f| (scanner.name(f.entity).to_owned(), &text[f.range.clone()])).collect();
-    let wanted = [("EMAIL", "a@acme.example"), ("PROJECT", "PRJ-12345"), ("CODENAME", "Blue Heron"), ("CODENAME", "c++")];
+    let shown: Vec<_> = scanner
+        .scan(text)
+        .iter()
+        .map(|f| (scanner.name(f.entity).to_owned(), &text[f.range.clone()]))
+        .collect();
+    let wanted = [
+        ("EMAIL", "a@acme.example"),
+        ("PROJECT", "PRJ-12345"),
+        ("CODENAME", "Blue Heron"),
+        ("CODENAME", "c++"),
+    ];
     assert_eq!(shown, wanted.map(|(name, text)| (name.to_owned(), text)));
     for bad in ["(", "(?P<n>a)\\1", "[0-9]{1000000}"] {
         let customs = vec![Custom { name: "X".into(), pattern: Pattern::Regex(bad.into()), context: vec![] }];
@@ -179,8 +194,30 @@ fn the_owner_adds_entities_and_allows_texts() {
 fn hostile_texts_take_linear_time() {
     let scanner = scanner();
     let hostile = [
-        "1 ", "a@", "(1", "1-", "A ", "Aa ", "AAAAA", "+1 ", "::", "a:b@", "-----BEGIN ", "phone 1234567 ", "1.1.", "é1",
-        "https://a:", "eyJ", "sk-", "DE89 ", "SSN 1", "0x", "aaaaaaaaaaaaaaaaaaaaaaaa ", "1/1/1", "Dr. A", "password=a1",
+        "1 ",
+        "a@",
+        "(1",
+        "1-",
+        "A ",
+        "Aa ",
+        "AAAAA",
+        "+1 ",
+        "::",
+        "a:b@",
+        "-----BEGIN ",
+        "phone 1234567 ",
+        "1.1.",
+        "é1",
+        "https://a:",
+        "eyJ",
+        "sk-",
+        "DE89 ",
+        "SSN 1",
+        "0x",
+        "aaaaaaaaaaaaaaaaaaaaaaaa ",
+        "1/1/1",
+        "Dr. A",
+        "password=a1",
     ];
     for seed in hostile {
         let time = |bytes: usize| {

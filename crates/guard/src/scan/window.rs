@@ -11,7 +11,7 @@ use std::cell::Cell;
 /// Bytes of the longest thing that is found, but for keys and tokens that run on.
 pub const MAX_LENGTH: usize = 256;
 /// Bytes after a finding that may decide what it is.
-pub const AHEAD: usize = 40;
+pub const AHEAD: usize = 48;
 /// Bytes from a position on that may decide what begins there.
 pub const REACH: usize = MAX_LENGTH + AHEAD;
 /// Bytes before a position that may decide what begins there.

@@ -5,12 +5,24 @@ use super::super::shape::Number;
 use crate::entity::Entity;
 
 pub(super) const NUMBERS: &[Number] = &[
-    Number { entity: Entity::US_SSN, forms: &[("ddd-dd-dddd", 45), ("ddd dd dddd", 25), ("ddddddddd", 12)], check: ssn },
-    Number { entity: Entity::US_ITIN, forms: &[("ddd-dd-dddd", 52), ("ddd dd dddd", 28), ("ddddddddd", 15)], check: itin },
+    Number {
+        entity: Entity::US_SSN,
+        forms: &[("ddd-dd-dddd", 45), ("ddd dd dddd", 25), ("ddddddddd", 12)],
+        check: ssn,
+    },
+    Number {
+        entity: Entity::US_ITIN,
+        forms: &[("ddd-dd-dddd", 52), ("ddd dd dddd", 28), ("ddddddddd", 15)],
+        check: itin,
+    },
     Number { entity: Entity::US_ABA, forms: &[("ddddddddd", 17), ("dddd-dddd-d", 25)], check: aba },
     Number { entity: Entity::US_NPI, forms: &[("dddddddddd", 17)], check: npi },
     Number { entity: Entity::US_MBI, forms: &[("dLxdLxdLLdd", 55), ("dLxd-Lxd-LLdd", 65)], check: mbi },
-    Number { entity: Entity::CA_SIN, forms: &[("ddd ddd ddd", 20), ("ddd-ddd-ddd", 22), ("ddddddddd", 15)], check: sin },
+    Number {
+        entity: Entity::CA_SIN,
+        forms: &[("ddd ddd ddd", 20), ("ddd-ddd-ddd", 22), ("ddddddddd", 15)],
+        check: sin,
+    },
     Number { entity: Entity::BR_CPF, forms: &[("ddd.ddd.ddd-dd", 75), ("ddddddddddd", 20)], check: cpf },
     Number {
         entity: Entity::BR_CNPJ,
@@ -22,7 +34,10 @@ pub(super) const NUMBERS: &[Number] = &[
 /// Areas, groups and serial numbers that were never given out (SSA, "SSN randomization").
 fn ssn(digits: &[u8]) -> bool {
     let (area, group, serial) = (number(&digits[..3]), number(&digits[3..5]), number(&digits[5..]));
-    !matches!(area, 0 | 666 | 900..) && group != 0 && serial != 0 && !matches!(digits, b"123456789" | b"078051120")
+    !matches!(area, 0 | 666 | 900..)
+        && group != 0
+        && serial != 0
+        && !matches!(digits, b"123456789" | b"078051120")
 }
 
 /// Begins with 9, and its group is one of those of ITINs (IRS, Internal Revenue Manual 3.21.263).

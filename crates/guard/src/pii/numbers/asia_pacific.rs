@@ -11,15 +11,33 @@ pub(super) const NUMBERS: &[Number] = &[
         check: aadhaar,
     },
     Number { entity: Entity::IN_PAN, forms: &[("LLLLLddddL", 45)], check: pan },
-    Number { entity: Entity::AU_TFN, forms: &[("ddd ddd ddd", 22), ("ddddddddd", 17), ("ddd-ddd-ddd", 20)], check: tfn },
-    Number { entity: Entity::AU_ABN, forms: &[("dd ddd ddd ddd", 60), ("ddddddddddd", 25), ("dd-ddd-ddd-ddd", 50)], check: abn },
+    Number {
+        entity: Entity::AU_TFN,
+        forms: &[("ddd ddd ddd", 22), ("ddddddddd", 17), ("ddd-ddd-ddd", 20)],
+        check: tfn,
+    },
+    Number {
+        entity: Entity::AU_ABN,
+        forms: &[("dd ddd ddd ddd", 60), ("ddddddddddd", 25), ("dd-ddd-ddd-ddd", 50)],
+        check: abn,
+    },
     Number {
         entity: Entity::AU_MEDICARE,
-        forms: &[("dddd ddddd d", 48), ("dddddddddd", 17), ("dddd ddddd d/d", 60), ("dddd-ddddd-d", 45), ("ddddddddddd", 17)],
+        forms: &[
+            ("dddd ddddd d", 48),
+            ("dddddddddd", 17),
+            ("dddd ddddd d/d", 60),
+            ("dddd-ddddd-d", 45),
+            ("ddddddddddd", 17),
+        ],
         check: medicare,
     },
     Number { entity: Entity::SG_NRIC, forms: &[("LdddddddL", 62)], check: nric },
-    Number { entity: Entity::KR_RRN, forms: &[("dddddd-ddddddd", 70), ("ddddddddddddd", 25)], check: rrn_checked },
+    Number {
+        entity: Entity::KR_RRN,
+        forms: &[("dddddd-ddddddd", 70), ("ddddddddddddd", 25)],
+        check: rrn_checked,
+    },
     // Numbers given out since October 2020 have no check digit.
     Number { entity: Entity::KR_RRN, forms: &[("dddddd-ddddddd", 40), ("ddddddddddddd", 12)], check: rrn },
 ];
@@ -41,8 +59,7 @@ fn tfn(digits: &[u8]) -> bool {
 
 /// The first digit less one, weights modulo 89 (ABR, "Format of the ABN").
 fn abn(digits: &[u8]) -> bool {
-    digits[0] != b'0'
-        && (weighted(digits, &[10, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19]) - 10).is_multiple_of(89)
+    digits[0] != b'0' && (weighted(digits, &[10, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19]) - 10).is_multiple_of(89)
 }
 
 /// The ninth digit checks eight; 2 to 6 begin one (Services Australia).

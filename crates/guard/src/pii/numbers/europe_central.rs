@@ -18,7 +18,13 @@ pub(super) const NUMBERS: &[Number] = &[
     Number { entity: Entity::DE_ID_CARD, forms: &[("Lxxxxxxxxd", 20), ("Lxxxxxxxx d", 18)], check: de_card },
     Number {
         entity: Entity::AT_SOCIAL_SECURITY,
-        forms: &[("dddd dddddd", 45), ("dddddddddd", 22), ("dddd-dddddd", 35), ("dddd dd dd dd", 35), ("dddd/dddddd", 30)],
+        forms: &[
+            ("dddd dddddd", 45),
+            ("dddddddddd", 22),
+            ("dddd-dddddd", 35),
+            ("dddd dd dd dd", 35),
+            ("dddd/dddddd", 30),
+        ],
         check: at_social,
     },
     Number {
@@ -26,10 +32,19 @@ pub(super) const NUMBERS: &[Number] = &[
         forms: &[("dd-ddd/dddd", 50), ("dd ddd/dddd", 48), ("dd ddd dddd", 20), ("ddddddddd", 15)],
         check: at_tax,
     },
-    Number { entity: Entity::CH_AHV, forms: &[("ddd.dddd.dddd.dd", 85), ("ddddddddddddd", 45), ("ddd dddd dddd dd", 75)], check: ahv },
+    Number {
+        entity: Entity::CH_AHV,
+        forms: &[("ddd.dddd.dddd.dd", 85), ("ddddddddddddd", 45), ("ddd dddd dddd dd", 75)],
+        check: ahv,
+    },
     Number {
         entity: Entity::CH_UID,
-        forms: &[("LLL-ddd.ddd.ddd", 85), ("LLLddddddddd", 60), ("LLL ddd ddd ddd", 70), ("LLL ddd.ddd.ddd", 75)],
+        forms: &[
+            ("LLL-ddd.ddd.ddd", 85),
+            ("LLLddddddddd", 60),
+            ("LLL ddd ddd ddd", 70),
+            ("LLL ddd.ddd.ddd", 75),
+        ],
         check: uid,
     },
     Number { entity: Entity::PL_PESEL, forms: &[("ddddddddddd", 25)], check: pesel },
@@ -100,7 +115,8 @@ fn at_tax(digits: &[u8]) -> bool {
 
 /// The country's number and EAN-13 (ZAS).
 fn ahv(digits: &[u8]) -> bool {
-    digits.starts_with(b"756") && weighted(digits, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1]).is_multiple_of(10)
+    digits.starts_with(b"756")
+        && weighted(digits, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1]).is_multiple_of(10)
 }
 
 /// Weights 5, 4, 3, 2, 7, 6, 5, 4 modulo 11 (eCH-0097).

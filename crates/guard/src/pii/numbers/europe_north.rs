@@ -7,18 +7,42 @@ use crate::entity::Entity;
 pub(super) const NUMBERS: &[Number] = &[
     Number {
         entity: Entity::NL_BSN,
-        forms: &[("ddddddddd", 17), ("dddd.dd.ddd", 30), ("ddd.ddd.ddd", 20), ("dddd dd ddd", 22), ("ddd ddd ddd", 17)],
+        forms: &[
+            ("ddddddddd", 17),
+            ("dddd.dd.ddd", 30),
+            ("ddd.ddd.ddd", 20),
+            ("dddd dd ddd", 22),
+            ("ddd ddd ddd", 17),
+        ],
         check: bsn,
     },
     Number {
         entity: Entity::SE_PERSONAL_NUMBER,
-        forms: &[("dddddd-dddd", 60), ("dddddddd-dddd", 70), ("dddddd+dddd", 60), ("dddddddddddd", 40), ("dddddddddd", 17)],
+        forms: &[
+            ("dddddd-dddd", 60),
+            ("dddddddd-dddd", 70),
+            ("dddddd+dddd", 60),
+            ("dddddddddddd", 40),
+            ("dddddddddd", 17),
+        ],
         check: personnummer,
     },
     // The sign between tells the century, so it belongs to the check.
-    Number { entity: Entity::FI_HETU, forms: &[("dddddd-dddx", 60), ("dddddd+dddx", 60), ("ddddddLdddx", 65)], check: hetu },
-    Number { entity: Entity::DK_CPR, forms: &[("dddddd-dddd", 30), ("dddddddddd", 16), ("dddddd dddd", 20)], check: cpr },
-    Number { entity: Entity::NO_FNR, forms: &[("ddddddddddd", 45), ("dddddd ddddd", 60), ("dddddd-ddddd", 55)], check: fnr },
+    Number {
+        entity: Entity::FI_HETU,
+        forms: &[("dddddd-dddx", 60), ("dddddd+dddx", 60), ("ddddddLdddx", 65)],
+        check: hetu,
+    },
+    Number {
+        entity: Entity::DK_CPR,
+        forms: &[("dddddd-dddd", 30), ("dddddddddd", 16), ("dddddd dddd", 20)],
+        check: cpr,
+    },
+    Number {
+        entity: Entity::NO_FNR,
+        forms: &[("ddddddddddd", 45), ("dddddd ddddd", 60), ("dddddd-ddddd", 55)],
+        check: fnr,
+    },
 ];
 
 /// The test of eleven: weights 9 to 2 and -1.

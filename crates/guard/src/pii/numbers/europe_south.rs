@@ -25,12 +25,30 @@ pub(super) const NUMBERS: &[Number] = &[
     },
     Number {
         entity: Entity::BE_NRN,
-        forms: &[("dd.dd.dd-ddd.dd", 85), ("ddddddddddd", 25), ("dd.dd.dd ddd.dd", 80), ("dddddd-ddd-dd", 60), ("dddddd ddd dd", 45)],
+        forms: &[
+            ("dd.dd.dd-ddd.dd", 85),
+            ("ddddddddddd", 25),
+            ("dd.dd.dd ddd.dd", 80),
+            ("dddddd-ddd-dd", 60),
+            ("dddddd ddd dd", 45),
+        ],
         check: nrn,
     },
-    Number { entity: Entity::ES_DNI, forms: &[("ddddddddL", 60), ("dddddddd-L", 65), ("dd.ddd.ddd-L", 75), ("dddddddd L", 40)], check: dni },
-    Number { entity: Entity::ES_NIE, forms: &[("LdddddddL", 62), ("L-ddddddd-L", 75), ("Lddddddd-L", 68), ("L ddddddd L", 60)], check: nie },
-    Number { entity: Entity::ES_CIF, forms: &[("Ldddddddx", 52), ("L-dddddddx", 55), ("L-ddddddd-x", 55)], check: cif },
+    Number {
+        entity: Entity::ES_DNI,
+        forms: &[("ddddddddL", 60), ("dddddddd-L", 65), ("dd.ddd.ddd-L", 75), ("dddddddd L", 40)],
+        check: dni,
+    },
+    Number {
+        entity: Entity::ES_NIE,
+        forms: &[("LdddddddL", 62), ("L-ddddddd-L", 75), ("Lddddddd-L", 68), ("L ddddddd L", 60)],
+        check: nie,
+    },
+    Number {
+        entity: Entity::ES_CIF,
+        forms: &[("Ldddddddx", 52), ("L-dddddddx", 55), ("L-ddddddd-x", 55)],
+        check: cif,
+    },
     Number {
         entity: Entity::IT_FISCAL_CODE,
         forms: &[("LLLLLLxxLxxLxxxL", 85), ("LLL LLL xxLxx LxxxL", 85)],
@@ -44,7 +62,13 @@ pub(super) const NUMBERS: &[Number] = &[
     },
     Number {
         entity: Entity::PT_CITIZEN_CARD,
-        forms: &[("ddddddddd LLd", 60), ("dddddddd d LLd", 70), ("dddddddddLLd", 60), ("dddddddd-d-LLd", 70), ("dddddddd dLLd", 60)],
+        forms: &[
+            ("ddddddddd LLd", 60),
+            ("dddddddd d LLd", 70),
+            ("dddddddddLLd", 60),
+            ("dddddddd-d-LLd", 70),
+            ("dddddddd dLLd", 60),
+        ],
         check: citizen_card,
     },
 ];
@@ -69,7 +93,9 @@ fn nir(symbols: &[u8]) -> bool {
 
 /// Ten digits and their remainder modulo 511 (DGFiP).
 fn spi(digits: &[u8]) -> bool {
-    matches!(digits[0], b'0'..=b'3') && !all_same(digits) && number(&digits[..10]) % 511 == number(&digits[10..])
+    matches!(digits[0], b'0'..=b'3')
+        && !all_same(digits)
+        && number(&digits[..10]) % 511 == number(&digits[10..])
 }
 
 /// A date of birth, a serial number, and 97 less the remainder, with a 2 before it from 2000 on.

@@ -5,7 +5,11 @@ use super::super::shape::Number;
 use crate::entity::Entity;
 
 pub(super) const NUMBERS: &[Number] = &[
-    Number { entity: Entity::UK_NHS, forms: &[("ddd ddd dddd", 42), ("ddd-ddd-dddd", 20), ("dddddddddd", 17)], check: nhs },
+    Number {
+        entity: Entity::UK_NHS,
+        forms: &[("ddd ddd dddd", 42), ("ddd-ddd-dddd", 20), ("dddddddddd", 17)],
+        check: nhs,
+    },
     Number {
         entity: Entity::UK_NINO,
         forms: &[("LLddddddL", 52), ("LL dd dd dd L", 70), ("LL-dd-dd-dd-L", 70), ("LL dddddd L", 65)],
