@@ -1,4 +1,4 @@
-//! What may leave: [`Cleared`] bytes, which only the guard can make, and the taint that keeps others here.
+//! What may leave: [`Cleared`] bytes, which only the guard can make.
 //!
 //! A [`Clearance`] judges exact bytes against every detector that the owner demands. Only if each of
 //! them is there, answers in its time and finds nothing are the bytes cleared; a detector that is
@@ -7,6 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::receipts::{Decision, ReceiptError, ReceiptLog, Verdict};
 use crate::scan::Scanner;
+use crate::taint::{Taint, Tainted};
 
 /// Looks for something that must not leave.
 pub trait Detector: Send + Sync {
@@ -47,60 +49,6 @@ impl Detector for ScanDetector {
         names.sort_unstable();
         names.dedup();
         Ok(names)
-    }
-}
-
-/// Where data has been, which decides where it may go. It is contagious: what is made of several things
-/// is as tainted as the most tainted of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Taint {
-    /// Nothing is known against it.
-    #[default]
-    Clean,
-    /// It stays, and so does whatever is made of it, until its owner says otherwise.
-    Local,
-}
-
-impl Taint {
-    /// The taint of what is made of both.
-    #[must_use]
-    pub fn with(self, other: Taint) -> Taint {
-        self.max(other)
-    }
-}
-
-/// Something and where it has been: a turn of a conversation, a retrieved chunk, a tool's result, an
-/// entry of a cache.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tainted<T> {
-    value: T,
-    taint: Taint,
-}
-
-impl<T> Tainted<T> {
-    /// A value with its taint.
-    pub fn new(value: T, taint: Taint) -> Tainted<T> {
-        Tainted { value, taint }
-    }
-
-    /// The value, for use here.
-    pub fn local(&self) -> &T {
-        &self.value
-    }
-
-    /// Its taint.
-    pub fn taint(&self) -> Taint {
-        self.taint
-    }
-
-    /// What is made of it, with its taint.
-    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Tainted<U> {
-        Tainted { value: make(self.value), taint: self.taint }
-    }
-
-    /// What is made of this and something else.
-    pub fn join<U, V>(self, other: Tainted<U>, make: impl FnOnce(T, U) -> V) -> Tainted<V> {
-        Tainted { value: make(self.value, other.value), taint: self.taint.with(other.taint) }
     }
 }
 
@@ -183,6 +131,9 @@ pub enum Refused {
     /// It is no text, so nothing could be looked for.
     #[error("it is no text")]
     NoText,
+    /// Its bytes are not those that were judged.
+    #[error("it changed while it was judged")]
+    Changed,
     /// There is no detector, or not each that is demanded.
     #[error("the detector {0} is missing")]
     Missing(String),
@@ -225,7 +176,12 @@ pub struct Clearance {
     demanded: Vec<String>,
     budget: Budget,
     log: ReceiptLog,
+    /// Detectors at work, those that were left behind included.
+    working: Arc<AtomicUsize>,
 }
+
+/// Detectors at work at most; more fail at once, so that slow ones do not fill the machine.
+const MAX_WORKING: usize = 16;
 
 impl Clearance {
     /// With detectors, the names (up to their `/`) of those that must be among them, the time each has,
@@ -236,7 +192,7 @@ impl Clearance {
         budget: Budget,
         log: ReceiptLog,
     ) -> Clearance {
-        Clearance { detectors, demanded, budget, log }
+        Clearance { detectors, demanded, budget, log, working: Arc::default() }
     }
 
     /// Judges something on its way to `tier`, which is written into the receipt.
@@ -258,7 +214,7 @@ impl Clearance {
         outcome?;
         let cleared = Cleared { value: outgoing.value, digest: judged, receipt };
         // What changed while it was judged was not judged.
-        if cleared.bytes().is_none() { Err(Refused::NoText) } else { Ok(cleared) }
+        if cleared.bytes().is_none() { Err(Refused::Changed) } else { Ok(cleared) }
     }
 
     fn decide<T: Outgoing>(&self, outgoing: &Tainted<T>) -> Result<(), Refused> {
@@ -275,18 +231,28 @@ impl Clearance {
         let text = std::str::from_utf8(outgoing.value.bytes()).map_err(|_| Refused::NoText)?;
         let mut found = Vec::new();
         for detector in &self.detectors {
-            found.extend(run(detector, text, self.budget.of(text.len()))?);
+            found.extend(run(detector, text, self.budget.of(text.len()), &self.working)?);
         }
         if found.is_empty() { Ok(()) } else { Err(Refused::Found(found)) }
     }
 }
 
 /// Runs a detector on a thread of its own, which is left behind if it takes too long.
-fn run(detector: &Arc<dyn Detector>, text: &str, time: Duration) -> Result<Vec<String>, Refused> {
+fn run(
+    detector: &Arc<dyn Detector>,
+    text: &str,
+    time: Duration,
+    working: &Arc<AtomicUsize>,
+) -> Result<Vec<String>, Refused> {
     let id = detector.id().to_owned();
+    let place = Place(Arc::clone(working));
+    if working.fetch_add(1, Ordering::Relaxed) >= MAX_WORKING {
+        return Err(Refused::Failed(id));
+    }
     let (tell, told) = sync_channel(1);
     let (worker, text) = (Arc::clone(detector), text.to_owned());
     let started = std::thread::Builder::new().name("guard".into()).spawn(move || {
+        let _place = place;
         // Nobody listens any more if it was late.
         let _ = tell.send(catch_unwind(AssertUnwindSafe(|| worker.detect(&text))));
     });
@@ -297,6 +263,15 @@ fn run(detector: &Arc<dyn Detector>, text: &str, time: Duration) -> Result<Vec<S
         Ok(Ok(Ok(found))) => Ok(found),
         Ok(_) | Err(RecvTimeoutError::Disconnected) => Err(Refused::Failed(id)),
         Err(RecvTimeoutError::Timeout) => Err(Refused::Late(id, time)),
+    }
+}
+
+/// A place among the detectors at work, given back when it is dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -404,6 +379,7 @@ mod tests {
     fn a_clearance_is_bound_to_the_bytes_that_were_judged() {
         let folder = tempfile::tempdir().unwrap();
         let mut clearance = clearance(folder.path(), vec![patterns()]);
-        assert!(clearance.judge(Tainted::new(Shifty(0.into()), Taint::Clean), "remote/model").is_err());
+        let judged = clearance.judge(Tainted::new(Shifty(0.into()), Taint::Clean), "remote/model");
+        assert!(matches!(judged, Err(Refused::Changed)));
     }
 }

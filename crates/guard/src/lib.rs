@@ -16,10 +16,9 @@ mod redact;
 
 mod clearance;
 mod receipts;
+mod taint;
 
-pub use clearance::{
-    Budget, Clearance, Cleared, Detector, DetectorError, Outgoing, Refused, ScanDetector, Taint, Tainted,
-};
+pub use clearance::{Budget, Clearance, Cleared, Detector, DetectorError, Outgoing, Refused, ScanDetector};
 pub use entity::Entity;
 pub use pii::{Custom, CustomError, DEFAULT_THRESHOLD, Pattern};
 pub use receipts::{
@@ -31,3 +30,4 @@ pub use scan::{
     AHEAD, BEHIND, CLUSTER, Finding, MAX_HELD, MAX_LENGTH, REACH, ScanConfig, ScanConfigError, ScanStream,
     Scanner, Segment,
 };
+pub use taint::{Taint, Tainted};

@@ -82,6 +82,8 @@ struct Signed {
 struct Head {
     /// Lines of this file.
     lines: u64,
+    /// The number that the next one gets.
+    next: u64,
     /// Digest of the last one.
     last: String,
 }

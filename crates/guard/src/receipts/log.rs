@@ -127,7 +127,7 @@ impl ReceiptLog {
     }
 
     /// Closes the file under the number of its last receipt, and goes on in a new one.
-    fn rotate(&mut self) -> Result<(), ReceiptError> {
+    pub(super) fn rotate(&mut self) -> Result<(), ReceiptError> {
         let path = &self.config.path;
         let closed = numbered(path, self.next.saturating_sub(1));
         let fault = |error| ReceiptError::File { path: closed.clone(), error };
@@ -140,7 +140,7 @@ impl ReceiptLog {
 
     /// Replaces the head as a whole, so that it is the old one or the new one.
     fn write_head(&self) -> Result<(), ReceiptError> {
-        let head = Head { lines: self.lines, last: self.last.clone() };
+        let head = Head { lines: self.lines, next: self.next, last: self.last.clone() };
         let text = line(&self.key, Domain::Head, &head)?;
         let path = head_path(&self.config.path);
         let new = path.with_extension("new");

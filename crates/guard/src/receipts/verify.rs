@@ -79,8 +79,10 @@ pub fn verify(path: &Path, key: Option<PublicKey>) -> Result<Report, VerifyError
         return Err(wrong());
     }
     // A file without lines goes on where its head says.
-    let last = if report.receipts == 0 { head.last } else { report.last };
-    Ok(Report { last, ..report })
+    Ok(match report.receipts {
+        0 => Report { last: head.last, next_id: head.next, ..report },
+        _ => report,
+    })
 }
 
 /// Checks lines alone: signatures and chain, not whether the end was cut off.
@@ -232,7 +234,12 @@ mod tests {
             (report("receipts.jsonl.1"), report("receipts.jsonl.3"), report("receipts.jsonl"));
         assert_eq!((first.receipts, second.receipts, third.receipts), (2, 2, 1));
         assert_eq!((second.first_previous, third.first_previous), (first.last, second.last));
-        drop(path);
+        // And one that was begun and not written to yet.
+        let mut log = ReceiptLog::open(LogConfig::new(path.clone()), key()).unwrap();
+        log.rotate().unwrap();
+        let mut log = ReceiptLog::open(LogConfig::new(path.clone()), key()).unwrap();
+        assert_eq!(log.record(decision(5)).unwrap(), 5);
+        assert_eq!(verify(&path, Some(key().public())).unwrap().first_previous, third.last);
     }
 
     #[test]
