@@ -301,7 +301,7 @@ mod tests {
         let log =
             ReceiptLog::open(LogConfig::new(folder.join("receipts.jsonl")), SigningKey::from_seed([7; 32]))
                 .unwrap();
-        let budget = Budget { start: Duration::from_millis(300), per_kilobyte: Duration::from_millis(10) };
+        let budget = Budget { start: Duration::from_secs(3), per_kilobyte: Duration::from_millis(10) };
         Clearance::new(detectors, vec!["patterns".into()], budget, log)
     }
 
@@ -347,7 +347,7 @@ mod tests {
                 vec![
                     patterns(),
                     Arc::new(Fake("slow/1", || {
-                        std::thread::sleep(Duration::from_secs(3));
+                        std::thread::sleep(Duration::from_secs(60));
                         Ok(vec![])
                     })),
                 ],

@@ -26,6 +26,12 @@ pub(crate) enum End {
     Final,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Bytes that were asked for: a measure of work that no other process disturbs.
+    pub(crate) static READS: Cell<u64> = const { Cell::new(0) };
+}
+
 /// The text around a position.
 pub(crate) struct Window<'t> {
     text: &'t str,
@@ -48,6 +54,8 @@ impl<'t> Window<'t> {
     /// The byte at `place`; `None` beyond the text or out of reach.
     #[inline]
     pub(crate) fn byte(&self, place: usize) -> Option<u8> {
+        #[cfg(test)]
+        READS.set(READS.get() + 1);
         if place >= self.at + REACH || place + BEHIND < self.at {
             return None;
         }
