@@ -26,6 +26,12 @@ pub(crate) enum Command {
     /// Measure a server's speeds, and compare them.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Find personal data and secrets in a text.
+    #[command(subcommand)]
+    Guard(GuardCommand),
+    /// Check receipts of what left and what stayed.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// List, pull, inspect, quantize and synthesize models.
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -114,6 +120,39 @@ pub(crate) struct ChatFlags {
     pub(crate) temperature: Option<f32>,
     #[command(flatten)]
     pub(crate) engine: EngineFlags,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GuardCommand {
+    /// Scan a file; exits 0 if nothing is found, 1 if something is, 2 if it cannot be scanned.
+    Scan {
+        /// The file; - is standard input.
+        #[arg(value_name = "FILE")]
+        file: String,
+        /// Findings as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Write a copy without what was found to standard output, and the findings to standard error.
+        #[arg(long)]
+        redact: bool,
+        /// A garrison.toml, for its [privacy] section.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check a file of receipts, offline: exits 0 if it holds, 1 if anything was altered, dropped, moved
+    /// or cut off.
+    Verify {
+        /// The receipts; their head is expected beside them.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The public key that they must be signed with: 64 hexadecimal digits.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

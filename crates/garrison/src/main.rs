@@ -9,6 +9,7 @@ mod chat;
 mod config;
 mod error;
 mod flags;
+mod guard;
 mod hub;
 mod load;
 mod manifests;
@@ -36,6 +37,17 @@ fn main() -> ExitCode {
         Command::Serve(flags) => {
             log_to_stderr("info");
             serve::run(flags)
+        }
+        Command::Guard(command) => {
+            log_to_stderr("warn");
+            match guard::run(command) {
+                Ok(code) => return code,
+                Err(fault) => Err(fault),
+            }
+        }
+        Command::Audit(command) => {
+            log_to_stderr("warn");
+            guard::audit(command)
         }
         Command::Chat(flags) => {
             log_to_stderr("warn");

@@ -1,0 +1,118 @@
+//! The `[privacy]` section of garrison.toml: what is looked for.
+
+use std::collections::BTreeMap;
+
+use garrison_guard::{Custom, Entity, Pattern, ScanConfig};
+use serde::Deserialize;
+
+use crate::error::Fault;
+
+/// The section, as it is written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PrivacySection {
+    /// Names of what is looked for; everything unless given.
+    entities: Option<Vec<String>>,
+    /// Confidence in percent from which an entity counts, by name.
+    #[serde(default)]
+    thresholds: BTreeMap<String, u8>,
+    /// Texts that are never findings.
+    #[serde(default)]
+    allow: Vec<String>,
+    /// Entities of the owner's own.
+    #[serde(default)]
+    custom: Vec<CustomSection>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CustomSection {
+    name: String,
+    regex: Option<String>,
+    words: Option<Vec<String>>,
+    #[serde(default)]
+    context: Vec<String>,
+}
+
+impl PrivacySection {
+    /// The section of a garrison.toml, whatever else is in it.
+    pub(crate) fn of_file(text: &str) -> Result<PrivacySection, String> {
+        #[derive(Default, Deserialize)]
+        struct File {
+            #[serde(default)]
+            privacy: PrivacySection,
+        }
+        let file: File = toml::from_str(text).map_err(|e| e.message().to_owned())?;
+        Ok(file.privacy)
+    }
+
+    /// What the scanner is told.
+    ///
+    /// # Errors
+    /// If a name is not known, or an entity of the owner's says not what it looks like.
+    pub(crate) fn resolve(&self) -> Result<ScanConfig, Fault> {
+        let entity = |name: &String| {
+            Entity::named(name).ok_or_else(|| {
+                let known: Vec<&str> = Entity::BUILT_IN.iter().map(|(name, _)| *name).collect();
+                Fault::usage(format!("[privacy]: \"{name}\" is no entity; there are {}", known.join(", ")))
+            })
+        };
+        let entities = self.entities.iter().flatten().map(entity).collect::<Result<Vec<_>, Fault>>()?;
+        if self.entities.is_some() && entities.is_empty() {
+            return Err(Fault::usage("[privacy]: entities is empty; leave it out to look for everything"));
+        }
+        let thresholds = self.thresholds.iter().map(|(name, threshold)| Ok((entity(name)?, *threshold)));
+        Ok(ScanConfig {
+            thresholds: thresholds.collect::<Result<Vec<_>, Fault>>()?,
+            entities,
+            allowed: self.allow.clone(),
+            customs: self.custom.iter().map(CustomSection::resolve).collect::<Result<Vec<_>, Fault>>()?,
+        })
+    }
+}
+
+impl CustomSection {
+    fn resolve(&self) -> Result<Custom, Fault> {
+        let pattern = match (&self.regex, &self.words) {
+            (Some(regex), None) => Pattern::Regex(regex.clone()),
+            (None, Some(words)) => Pattern::Words(words.clone()),
+            _ => {
+                let message =
+                    format!("[privacy]: entity \"{}\" needs regex or words, one of them", self.name);
+                return Err(Fault::usage(message));
+            }
+        };
+        let sound = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+        if self.name.is_empty() || self.name.len() > 32 || !self.name.bytes().all(sound) {
+            let message = format!("[privacy]: \"{}\" must be named by up to 32 of A-Z, 0-9 and _", self.name);
+            return Err(Fault::usage(message));
+        }
+        Ok(Custom { name: self.name.clone(), pattern, context: self.context.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_section_becomes_a_scanner_and_mistakes_are_named() {
+        let good = "[server]\nport = 1\n[privacy]\nentities = [\"EMAIL\"]\nallow = [\"a@b.example\"]\nthresholds = { EMAIL = 90 }\n\
+            [[privacy.custom]]\nname = \"TICKET\"\nregex = \"T-[0-9]+\"\n";
+        let config = PrivacySection::of_file(good).unwrap().resolve().unwrap();
+        assert_eq!((config.entities, config.thresholds), (vec![Entity::EMAIL], vec![(Entity::EMAIL, 90)]));
+        assert_eq!(config.customs[0].name, "TICKET");
+        for (bad, wanted) in [
+            ("entities = [\"E-MAIL\"]", "E-MAIL"),
+            ("entities = []", "entities is empty"),
+            ("thresholds = { X = 1 }", "\"X\""),
+            ("[[privacy.custom]]\nname = \"A\"", "\"A\" needs regex or words"),
+            ("[[privacy.custom]]\nname = \"a b\"\nwords = [\"x\"]", "\"a b\""),
+            ("unknown = 1", "unknown"),
+        ] {
+            let section = PrivacySection::of_file(&format!("[privacy]\n{bad}\n"));
+            let said = section.and_then(|s| s.resolve().map_err(|e| e.to_string())).unwrap_err();
+            assert!(said.contains(wanted), "{bad}: {said}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `garrison guard` and `garrison audit`: the guard at the command line.
+
+pub(crate) mod config;
+mod scan;
+
+use std::fs;
+use std::process::ExitCode;
+
+use garrison_guard::{PublicKey, Scanner, VerifyError, verify};
+
+use crate::error::Fault;
+use crate::flags::{AuditCommand, GuardCommand};
+use crate::output::show;
+use config::PrivacySection;
+use scan::Report;
+
+/// Runs `garrison guard`.
+///
+/// # Errors
+/// If the file or the configuration cannot be used.
+pub(crate) fn run(command: &GuardCommand) -> Result<ExitCode, Fault> {
+    let GuardCommand::Scan { file, json, redact, config } = command;
+    let privacy = match config {
+        None => PrivacySection::default(),
+        Some(path) => {
+            let refuse = |e: &dyn std::fmt::Display| Fault::usage(format!("{}: {e}", path.display()));
+            let text = fs::read_to_string(path).map_err(|e| refuse(&e))?;
+            PrivacySection::of_file(&text).map_err(|e| refuse(&e))?
+        }
+    };
+    let scanner = Scanner::new(&privacy.resolve()?).map_err(|e| Fault::usage(e.to_string()))?;
+    let report = if *json { Report::Json } else { Report::Text };
+    let copy = if *redact { scan::Copy::Redacted } else { scan::Copy::None };
+    let found = scan::file(scanner, file, report, copy)?;
+    Ok(if found == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs `garrison audit`.
+///
+/// # Errors
+/// If the receipts do not hold.
+pub(crate) fn audit(command: &AuditCommand) -> Result<(), Fault> {
+    let AuditCommand::Verify { file, key } = command;
+    let parsed = key.as_ref().map(|key| {
+        PublicKey::parse(key)
+            .ok_or_else(|| Fault::usage("--key must be a public key of 64 hexadecimal digits"))
+    });
+    let parsed = parsed.transpose()?;
+    let report = verify(file, parsed).map_err(|error| {
+        let sentence = format!("{}: {error}", file.display());
+        if matches!(error, VerifyError::Read(_)) { Fault::usage(sentence) } else { Fault::failed(sentence) }
+    })?;
+    let by = match parsed {
+        Some(_) => "signed with the key",
+        None => "chained; without --key their signatures were not checked",
+    };
+    show(&format!(
+        "{} receipts hold, {} of them cleared, {by}\nlast {}\n",
+        report.receipts, report.cleared, report.last
+    ))
+}

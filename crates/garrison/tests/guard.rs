@@ -1,0 +1,122 @@
+//! `garrison guard scan` and `garrison audit verify`, run as a user runs them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
+
+mod support;
+
+use std::io::Write;
+use std::process::{Output, Stdio};
+
+use garrison_guard::{Decision, LogConfig, ReceiptLog, SigningKey, Verdict};
+use support::{assert_refused, garrison, run};
+
+fn scan(args: &[&str], input: &[u8]) -> Output {
+    let mut command = garrison();
+    command.args(["guard", "scan"]).args(args);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    let feeding = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    feeding.join().unwrap().unwrap();
+    output
+}
+
+#[test]
+fn a_scan_tells_places_in_bytes_and_exits_as_scripts_expect() {
+    let text = "é \u{1F642} a@b.example\nIBAN DE89 3704 0044 0532 0130 00\n".as_bytes();
+    let output = scan(&["-"], text);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "-:8-19: EMAIL (95%)\n-:25-52: IBAN (100%)\n");
+    let clean = scan(&["-"], b"nothing of anybody's\n");
+    assert_eq!((clean.status.code(), clean.stdout.len()), (Some(0), 0));
+    let json: serde_json::Value = serde_json::from_slice(&scan(&["-", "--json"], text).stdout).unwrap();
+    assert_eq!(
+        json["findings"][1],
+        serde_json::json!({"entity": "IBAN", "start": 25, "end": 52, "confidence": 100})
+    );
+    let empty: serde_json::Value = serde_json::from_slice(&scan(&["-", "--json"], b"").stdout).unwrap();
+    assert_eq!(empty["findings"], serde_json::json!([]));
+    assert_refused(&run(&["guard", "scan", "/no/such/file"]), "/no/such/file");
+    assert_refused(&run(&["guard", "scan"]), "<FILE>");
+}
+
+#[test]
+fn a_redacted_copy_keeps_every_other_byte() {
+    let text = b"\xFF\xFEfrom a@b.example \xE2\x82 to c@d.example\x00";
+    let output = scan(&["-", "--redact"], text);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.stdout, b"\xFF\xFEfrom <EMAIL> \xE2\x82 to <EMAIL>\x00");
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with("-:7-18: EMAIL"));
+}
+
+#[test]
+fn a_large_file_with_findings_across_pieces_is_scanned_whole() {
+    let mut text = Vec::new();
+    let mut wanted = 0;
+    while text.len() < 7 << 20 {
+        text.extend(b"Some words of a long document, of which nothing is anybody's, and then somebody@mail.example wrote. ");
+        wanted += 1;
+    }
+    text.extend(b"-----BEGIN PRIVATE KEY-----\n");
+    text.extend(b"MIIBVQIBADANBgkqhkiG9w0BAQEFAASCAT8wggE7AgEAAkEAq7BFUpkGp3\n".repeat(100));
+    text.extend(b"-----END PRIVATE KEY-----\n");
+    let output = scan(&["-", "--redact"], &text);
+    let copy = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(copy.matches("<EMAIL>").count(), wanted);
+    assert!(!copy.contains("@mail") && !copy.contains("MIIB") && copy.ends_with("<PRIVATE_KEY>\n"));
+    assert_eq!(String::from_utf8(output.stderr).unwrap().lines().count(), wanted + 1);
+}
+
+#[test]
+fn the_configuration_says_what_is_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("garrison.toml");
+    let privacy = "[privacy]\nentities = [\"EMAIL\"]\nallow = [\"press@acme.example\"]\n[[privacy.custom]]\nname = \"PROJECT\"\n\
+        regex = \"PRJ-[0-9]{4}\"\n";
+    std::fs::write(&config, privacy).unwrap();
+    let config = config.to_str().unwrap();
+    let text = b"press@acme.example, a@b.example, PRJ-1234, IBAN DE89 3704 0044 0532 0130 00";
+    let output = scan(&["-", "--config", config], text);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "-:20-31: EMAIL (95%)\n-:33-41: PROJECT (99%)\n");
+    std::fs::write(config, "[privacy]\nentities = [\"E-MAIL\"]\n").unwrap();
+    assert_refused(&run(&["guard", "scan", "-", "--config", config]), "E-MAIL");
+}
+
+#[test]
+fn an_audit_finds_what_was_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("receipts.jsonl");
+    let key = SigningKey::from_seed([9; 32]);
+    let public = key.public().to_hex();
+    let mut log = ReceiptLog::open(LogConfig::new(path.clone()), key).unwrap();
+    for i in 0..3 {
+        let decision = Decision {
+            verdict: Verdict::Cleared,
+            detectors: vec!["patterns/1".into()],
+            tier: "t".into(),
+            digest: [i; 32],
+        };
+        log.record(decision).unwrap();
+    }
+    let file = path.to_str().unwrap();
+    let good = run(&["audit", "verify", file, "--key", &public]);
+    let said = String::from_utf8(good.stdout).unwrap();
+    assert!(
+        good.status.success()
+            && said.starts_with("3 receipts hold, 3 of them cleared, signed with the key\nlast "),
+        "{said}"
+    );
+    assert!(String::from_utf8(run(&["audit", "verify", file]).stdout).unwrap().contains("not checked"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let cut: String = text.lines().take(2).map(|line| format!("{line}\n")).collect();
+    std::fs::write(&path, cut).unwrap();
+    let output = run(&["audit", "verify", file, "--key", &public]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("tells of 3 lines and there are 2"));
+    std::fs::write(&path, text.replace("\\\"tier\\\":\\\"t\\\"", "\\\"tier\\\":\\\"u\\\"")).unwrap();
+    let output = run(&["audit", "verify", file, "--key", &public]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("line 1 was altered"));
+    assert_refused(&run(&["audit", "verify", file, "--key", "12"]), "64 hexadecimal");
+    assert_refused(&run(&["audit", "verify", "/no/such/log"]), "/no/such/log");
+}

@@ -1,0 +1,385 @@
+//! What may leave: [`Cleared`] bytes, which only the guard can make.
+//!
+//! A [`Clearance`] judges exact bytes against every detector that the owner demands. Only if each of
+//! them is there, answers in its time and finds nothing are the bytes cleared; a detector that is
+//! missing, fails, panics or is late means that they stay. Each decision leaves a receipt first, and
+//! where that cannot be written nothing leaves either.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::receipts::{Decision, ReceiptError, ReceiptLog, Verdict};
+use crate::scan::Scanner;
+use crate::taint::{Taint, Tainted};
+
+/// Looks for something that must not leave.
+pub trait Detector: Send + Sync {
+    /// Its name and version, as receipts have it.
+    fn id(&self) -> &str;
+
+    /// What it finds in a text: names of entities or rules, never content.
+    ///
+    /// # Errors
+    /// If it cannot tell.
+    fn detect(&self, text: &str) -> Result<Vec<String>, DetectorError>;
+}
+
+/// A detector could not tell.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct DetectorError(pub String);
+
+/// The recognizers of personal data and secrets as a detector.
+#[derive(Debug)]
+pub struct ScanDetector(pub Arc<Scanner>);
+
+impl Detector for ScanDetector {
+    fn id(&self) -> &str {
+        concat!("patterns/", env!("CARGO_PKG_VERSION"))
+    }
+
+    fn detect(&self, text: &str) -> Result<Vec<String>, DetectorError> {
+        let mut names: Vec<String> =
+            self.0.scan(text).iter().map(|finding| self.0.name(finding.entity).to_owned()).collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+}
+
+/// Something that can leave: it has exact bytes, and a text to judge them by.
+pub trait Outgoing {
+    /// The very bytes that would be sent.
+    fn bytes(&self) -> &[u8];
+}
+
+impl Outgoing for String {
+    fn bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl Outgoing for Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+/// Something that may leave. Only [`Clearance::judge`] makes one, and it cannot be changed:
+///
+/// ```compile_fail,E0451
+/// // Its fields are private, so nobody else can make one.
+/// let forged = garrison_guard::Cleared { value: String::from("secret"), digest: [0; 32], receipt: 0 };
+/// ```
+///
+/// ```compile_fail,E0308
+/// fn send(request: &garrison_guard::Cleared<String>) {}
+/// send(&String::from("not judged"));
+/// ```
+///
+/// ```compile_fail,E0596
+/// fn change(request: &mut garrison_guard::Cleared<String>) {
+///     request.get().push_str("one more secret");
+/// }
+/// ```
+///
+/// ```
+/// fn send(request: &garrison_guard::Cleared<String>) -> usize {
+///     request.get().len()
+/// }
+/// ```
+#[derive(Debug, PartialEq, Eq)]
+pub struct Cleared<T> {
+    value: T,
+    digest: [u8; 32],
+    receipt: u64,
+}
+
+impl<T: Outgoing> Cleared<T> {
+    /// What may be sent.
+    pub fn get(&self) -> &T {
+        &self.value
+    }
+
+    /// The bytes that may be sent, if they are still those that were judged. A value whose bytes can
+    /// change behind its face (through a cell) does not get out.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        let bytes = self.value.bytes();
+        (digest(bytes) == self.digest).then_some(bytes)
+    }
+
+    /// The receipt of the decision.
+    pub fn receipt(&self) -> u64 {
+        self.receipt
+    }
+}
+
+/// Why something stays here.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Something was found in it.
+    #[error("it holds {}", .0.join(", "))]
+    Found(Vec<String>),
+    /// It, or something that it was made of, is tainted.
+    #[error("it was made of what stays here")]
+    Tainted,
+    /// It is no text, so nothing could be looked for.
+    #[error("it is no text")]
+    NoText,
+    /// Its bytes are not those that were judged.
+    #[error("it changed while it was judged")]
+    Changed,
+    /// There is no detector, or not each that is demanded.
+    #[error("the detector {0} is missing")]
+    Missing(String),
+    /// A detector could not tell.
+    #[error("the detector {0} failed")]
+    Failed(String),
+    /// A detector took too long.
+    #[error("the detector {0} took longer than {1:?}")]
+    Late(String, Duration),
+    /// The decision could not be recorded.
+    #[error("its receipt cannot be written: {0}")]
+    Receipt(#[from] ReceiptError),
+}
+
+/// Time that a detector has: a start, and so much for each kilobyte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// For any text.
+    pub start: Duration,
+    /// For each kilobyte.
+    pub per_kilobyte: Duration,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget { start: Duration::from_millis(250), per_kilobyte: Duration::from_millis(5) }
+    }
+}
+
+impl Budget {
+    fn of(&self, bytes: usize) -> Duration {
+        let kilobytes = u32::try_from(bytes.div_ceil(1000)).unwrap_or(u32::MAX);
+        self.start.saturating_add(self.per_kilobyte.saturating_mul(kilobytes))
+    }
+}
+
+/// Judges what may leave.
+pub struct Clearance {
+    detectors: Vec<Arc<dyn Detector>>,
+    demanded: Vec<String>,
+    budget: Budget,
+    log: ReceiptLog,
+    /// Detectors at work, those that were left behind included.
+    working: Arc<AtomicUsize>,
+}
+
+/// Detectors at work at most; more fail at once, so that slow ones do not fill the machine.
+const MAX_WORKING: usize = 16;
+
+impl Clearance {
+    /// With detectors, the names (up to their `/`) of those that must be among them, the time each has,
+    /// and where receipts go.
+    pub fn new(
+        detectors: Vec<Arc<dyn Detector>>,
+        demanded: Vec<String>,
+        budget: Budget,
+        log: ReceiptLog,
+    ) -> Clearance {
+        Clearance { detectors, demanded, budget, log, working: Arc::default() }
+    }
+
+    /// Judges something on its way to `tier`, which is written into the receipt.
+    ///
+    /// # Errors
+    /// If it must stay.
+    pub fn judge<T: Outgoing>(&mut self, outgoing: Tainted<T>, tier: &str) -> Result<Cleared<T>, Refused> {
+        let judged = digest(outgoing.value.bytes());
+        let outcome = self.decide(&outgoing);
+        let verdict = match &outcome {
+            Ok(()) => Verdict::Cleared,
+            Err(Refused::Found(names)) => Verdict::Held { reason: "found".into(), found: names.clone() },
+            Err(Refused::Tainted) => Verdict::Held { reason: "tainted".into(), found: vec![] },
+            Err(other) => Verdict::Held { reason: other.to_string(), found: vec![] },
+        };
+        let detectors = self.detectors.iter().map(|detector| detector.id().to_owned()).collect();
+        let receipt =
+            self.log.record(Decision { verdict, detectors, tier: tier.to_owned(), digest: judged })?;
+        outcome?;
+        let cleared = Cleared { value: outgoing.value, digest: judged, receipt };
+        // What changed while it was judged was not judged.
+        if cleared.bytes().is_none() { Err(Refused::Changed) } else { Ok(cleared) }
+    }
+
+    fn decide<T: Outgoing>(&self, outgoing: &Tainted<T>) -> Result<(), Refused> {
+        if outgoing.taint == Taint::Local {
+            return Err(Refused::Tainted);
+        }
+        if self.detectors.is_empty() {
+            return Err(Refused::Missing("of any kind".into()));
+        }
+        let there = |name: &String| self.detectors.iter().any(|d| d.id().split('/').next() == Some(name));
+        if let Some(missing) = self.demanded.iter().find(|name| !there(name)) {
+            return Err(Refused::Missing(missing.clone()));
+        }
+        let text = std::str::from_utf8(outgoing.value.bytes()).map_err(|_| Refused::NoText)?;
+        let mut found = Vec::new();
+        for detector in &self.detectors {
+            found.extend(run(detector, text, self.budget.of(text.len()), &self.working)?);
+        }
+        if found.is_empty() { Ok(()) } else { Err(Refused::Found(found)) }
+    }
+}
+
+/// Runs a detector on a thread of its own, which is left behind if it takes too long.
+fn run(
+    detector: &Arc<dyn Detector>,
+    text: &str,
+    time: Duration,
+    working: &Arc<AtomicUsize>,
+) -> Result<Vec<String>, Refused> {
+    let id = detector.id().to_owned();
+    let place = Place(Arc::clone(working));
+    if working.fetch_add(1, Ordering::Relaxed) >= MAX_WORKING {
+        return Err(Refused::Failed(id));
+    }
+    let (tell, told) = sync_channel(1);
+    let (worker, text) = (Arc::clone(detector), text.to_owned());
+    let started = std::thread::Builder::new().name("guard".into()).spawn(move || {
+        let _place = place;
+        // Nobody listens any more if it was late.
+        let _ = tell.send(catch_unwind(AssertUnwindSafe(|| worker.detect(&text))));
+    });
+    if started.is_err() {
+        return Err(Refused::Failed(id));
+    }
+    match told.recv_timeout(time) {
+        Ok(Ok(Ok(found))) => Ok(found),
+        Ok(_) | Err(RecvTimeoutError::Disconnected) => Err(Refused::Failed(id)),
+        Err(RecvTimeoutError::Timeout) => Err(Refused::Late(id, time)),
+    }
+}
+
+/// A place among the detectors at work, given back when it is dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receipts::{LogConfig, SigningKey, verify};
+    use crate::scan::ScanConfig;
+
+    struct Fake(&'static str, fn() -> Result<Vec<String>, DetectorError>);
+
+    impl Detector for Fake {
+        fn id(&self) -> &str {
+            self.0
+        }
+
+        fn detect(&self, _: &str) -> Result<Vec<String>, DetectorError> {
+            (self.1)()
+        }
+    }
+
+    fn clearance(folder: &std::path::Path, detectors: Vec<Arc<dyn Detector>>) -> Clearance {
+        let log =
+            ReceiptLog::open(LogConfig::new(folder.join("receipts.jsonl")), SigningKey::from_seed([7; 32]))
+                .unwrap();
+        let budget = Budget { start: Duration::from_secs(3), per_kilobyte: Duration::from_millis(10) };
+        Clearance::new(detectors, vec!["patterns".into()], budget, log)
+    }
+
+    fn patterns() -> Arc<dyn Detector> {
+        Arc::new(ScanDetector(Arc::new(Scanner::new(&ScanConfig::default()).unwrap())))
+    }
+
+    fn clean(text: &str) -> Tainted<String> {
+        Tainted::new(text.to_owned(), Taint::Clean)
+    }
+
+    #[test]
+    fn only_what_every_detector_lets_pass_is_cleared_and_each_decision_has_a_receipt() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut clearance = clearance(folder.path(), vec![patterns()]);
+        let cleared = clearance.judge(clean("what is the weather like?"), "remote/model").unwrap();
+        assert_eq!((cleared.bytes(), cleared.receipt()), (Some(&b"what is the weather like?"[..]), 0));
+        let refused = clearance.judge(clean("mail a@b.example"), "remote/model").unwrap_err();
+        assert!(matches!(&refused, Refused::Found(names) if names == &["EMAIL"]), "{refused}");
+        let local = clean("hello").join(Tainted::new("chunk".to_owned(), Taint::Local), |a, b| a + &b);
+        assert!(matches!(clearance.judge(local.map(|t| t + "!"), "remote/model"), Err(Refused::Tainted)));
+        let bytes = Tainted::new(vec![0xFF, 0xFE], Taint::Clean);
+        assert!(matches!(clearance.judge(bytes, "remote/model"), Err(Refused::NoText)));
+        let key = SigningKey::from_seed([7; 32]).public();
+        let report = verify(&folder.path().join("receipts.jsonl"), Some(key)).unwrap();
+        assert_eq!(report.receipts, 4);
+        let text = std::fs::read_to_string(folder.path().join("receipts.jsonl")).unwrap();
+        assert!(!text.contains("a@b.example") && !text.contains("weather"));
+    }
+
+    #[test]
+    fn a_detector_that_is_missing_fails_panics_or_is_late_clears_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let wrong: [(Vec<Arc<dyn Detector>>, &str); 5] = [
+            (vec![], "missing"),
+            (vec![Arc::new(Fake("other/1", || Ok(vec![])))], "the detector patterns is missing"),
+            (
+                vec![patterns(), Arc::new(Fake("bad/1", || Err(DetectorError("no model".into()))))],
+                "bad/1 failed",
+            ),
+            (vec![patterns(), Arc::new(Fake("bad/1", || panic!("oh")))], "bad/1 failed"),
+            (
+                vec![
+                    patterns(),
+                    Arc::new(Fake("slow/1", || {
+                        std::thread::sleep(Duration::from_secs(60));
+                        Ok(vec![])
+                    })),
+                ],
+                "slow/1 took longer",
+            ),
+        ];
+        for (detectors, said) in wrong {
+            let refused =
+                clearance(folder.path(), detectors).judge(clean("hello"), "remote/model").unwrap_err();
+            assert!(refused.to_string().contains(said), "{refused}");
+        }
+        // And where no receipt can be written.
+        let mut clearance = clearance(folder.path(), vec![patterns()]);
+        clearance.log.break_for_test();
+        assert!(matches!(clearance.judge(clean("hello"), "remote/model"), Err(Refused::Receipt(_))));
+    }
+
+    /// Bytes that change behind the value's face.
+    struct Shifty(std::sync::atomic::AtomicUsize);
+
+    impl Outgoing for Shifty {
+        fn bytes(&self) -> &[u8] {
+            let texts: [&[u8]; 2] = [b"harmless", b"a@b.example"];
+            texts[self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) / 2 % 2]
+        }
+    }
+
+    #[test]
+    fn a_clearance_is_bound_to_the_bytes_that_were_judged() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut clearance = clearance(folder.path(), vec![patterns()]);
+        let judged = clearance.judge(Tainted::new(Shifty(0.into()), Taint::Clean), "remote/model");
+        assert!(matches!(judged, Err(Refused::Changed)));
+    }
+}

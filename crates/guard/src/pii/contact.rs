@@ -1,0 +1,197 @@
+//! Email addresses and phone numbers.
+
+use phonenumber::country::Id;
+
+use super::shape::{begins_number, blank};
+use super::sight::Sight;
+use crate::entity::Entity;
+use crate::scan::window::Window;
+
+/// Bytes of the part before the `@` (RFC 5321, 4.5.3.1.1).
+const MAX_LOCAL: usize = 64;
+/// Bytes of the domain that are looked at.
+const MAX_DOMAIN: usize = 190;
+
+/// What stands after `@` and looks like a domain, but names a file or a unit.
+const NO_DOMAINS: [&str; 14] = [
+    "png", "jpg", "jpeg", "gif", "svg", "webp", "service", "socket", "timer", "target", "mount", "js", "css",
+    "json",
+];
+
+/// Email addresses.
+pub(super) fn email(sight: &mut Sight<'_, '_>) {
+    let (window, at) = (sight.window, sight.at());
+    // Not in the middle of an address that began earlier.
+    let sign = at.checked_sub(1).filter(|before| window.byte(*before).is_some_and(|b| b"._%+-".contains(&b)));
+    if sign.is_some_and(|sign| window.char_before(sign).is_some_and(char::is_alphanumeric)) {
+        return;
+    }
+    // A variable is not a name.
+    if window.byte_before(at) == Some(b'$') {
+        return;
+    }
+    let local = window.run_chars(at, MAX_LOCAL + 1, is_local);
+    if local - at > MAX_LOCAL || window.byte(local) != Some(b'@') {
+        return;
+    }
+    let mut end = window.run_chars(local + 1, MAX_DOMAIN, |c| c.is_alphanumeric() || c == '-' || c == '.');
+    while end > local && matches!(window.byte(end - 1), Some(b'.' | b'-')) {
+        end -= 1;
+    }
+    let domain = window.text(local + 1, end);
+    let Some((host, top)) = domain.rsplit_once('.') else { return };
+    let top_is_one = top.chars().count() >= 2 && top.chars().all(char::is_alphabetic)
+        || top.starts_with("xn--") && top.len() > 6;
+    let name = window.text(at, local);
+    let labels = host.split('.').all(|l| !l.is_empty() && !l.starts_with('-') && !l.ends_with('-'));
+    let sound = !name.ends_with('.') && !name.contains("..") && labels;
+    // What is before the @ of a repository's address is nobody.
+    let repository = name == "git" && matches!(window.byte(end), Some(b':' | b'/'));
+    if top_is_one && sound && !repository && !NO_DOMAINS.contains(&top.to_ascii_lowercase().as_str()) {
+        sight.assert(Entity::EMAIL, 95, end);
+    }
+}
+
+/// Letters of any language (RFC 6531), digits, and the signs that providers allow.
+fn is_local(c: char) -> bool {
+    c.is_alphanumeric() || "._%+'-".contains(c)
+}
+
+/// Bytes of a number as it is written, at most.
+const MAX_WRITTEN: usize = 32;
+/// Digits of a phone number (E.164), at least and at most.
+const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
+
+/// Countries whose numbers are known without their code: those that write a zero first, and the others.
+const WITH_ZERO: [Id; 16] = [
+    Id::GB,
+    Id::DE,
+    Id::FR,
+    Id::NL,
+    Id::BE,
+    Id::CH,
+    Id::AT,
+    Id::SE,
+    Id::FI,
+    Id::AU,
+    Id::IT,
+    Id::KR,
+    Id::JP,
+    Id::IE,
+    Id::IN,
+    Id::BR,
+];
+const WITHOUT: [Id; 11] =
+    [Id::US, Id::ES, Id::PL, Id::PT, Id::NO, Id::DK, Id::SG, Id::IN, Id::IT, Id::BR, Id::MX];
+
+/// Reads the metadata before the first request has to wait for it.
+pub(super) fn warm_up() {
+    let _ = phonenumber::parse(Some(Id::US), "2125550123").map(|number| number.is_valid());
+}
+
+/// Phone numbers: a candidate as people write one, judged by libphonenumber's metadata.
+pub(super) fn phone(sight: &mut Sight<'_, '_>) {
+    let window = sight.window;
+    if !sight.wants(Entity::PHONE) || !begins_number(window) {
+        return;
+    }
+    if !window.word_begins(sight.at()) || window.byte_before(sight.at()).is_some_and(|b| b"+/".contains(&b)) {
+        return;
+    }
+    let Some(written) = Written::read(window) else { return };
+    let text = window.text(sight.at(), written.end);
+    let base = match written.style {
+        Style::International => 75,
+        Style::Grouped => 52,
+        Style::Plain => 15,
+    };
+    // Judging is dear, so only what can get somewhere is judged.
+    if sight.around.confidence(Entity::PHONE, base, written.end, 50) < 50 {
+        return;
+    }
+    let valid = match written.style {
+        Style::International => is_valid(None, text),
+        _ if text.starts_with("00") => is_valid(None, &format!("+{}", &text[2..])),
+        _ if text.contains("(0") || text.starts_with('0') => {
+            WITH_ZERO.iter().any(|c| is_valid(Some(*c), text))
+        }
+        _ => WITHOUT.iter().any(|c| is_valid(Some(*c), text)),
+    };
+    if valid {
+        sight.propose(Entity::PHONE, base, written.end);
+    }
+}
+
+fn is_valid(country: Option<Id>, text: &str) -> bool {
+    phonenumber::parse(country, text).is_ok_and(|number| number.is_valid())
+}
+
+/// How a number is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// With a plus.
+    International,
+    /// As in North America, which nothing else looks like.
+    Grouped,
+    /// Anything else.
+    Plain,
+}
+
+/// A number as it stands in the text.
+struct Written {
+    end: usize,
+    style: Style,
+}
+
+impl Written {
+    fn read(window: &Window<'_>) -> Option<Written> {
+        let start = window.at;
+        let (mut at, mut digits, mut open, mut end) = (start, 0, false, start);
+        let (mut groups, mut group) = ([0usize; 12], 0);
+        let mut international = false;
+        if window.byte(at) == Some(b'+') {
+            international = true;
+            at += 1;
+        }
+        while at < start + MAX_WRITTEN {
+            match window.byte(at) {
+                Some(b'0'..=b'9') => {
+                    digits += 1;
+                    groups[group] += 1;
+                    at += 1;
+                    end = at;
+                    continue;
+                }
+                Some(b'(') if !open && digits <= 4 => open = true,
+                Some(b')') if open => open = false,
+                Some(b'-' | b'.' | b'/') if digits > 0 => {}
+                _ => match blank(window, at) {
+                    Some(width) if digits > 0 => at += width - 1,
+                    _ => break,
+                },
+            }
+            at += 1;
+            // Two signs at most between digits, as in ") ".
+            if groups[group] > 0 && group + 1 < groups.len() {
+                group += 1;
+            } else if at > end + 2 {
+                break;
+            }
+        }
+        let unfinished = open || !DIGITS.contains(&digits) || !window.word_ends(end);
+        // A date or a version is written with the same signs.
+        let goes_on = matches!(window.byte(end), Some(b'.' | b':' | b'/' | b'-' | b','))
+            && window.byte(end + 1).is_some_and(|b| b.is_ascii_digit());
+        if unfinished || goes_on {
+            return None;
+        }
+        let lengths: Vec<usize> = groups.iter().copied().filter(|n| *n > 0).collect();
+        let parens = window.byte(start) == Some(b'(');
+        let style = match lengths.as_slice() {
+            _ if international => Style::International,
+            [3, 3, 4] if parens || window.byte(start + 3) == Some(b'-') => Style::Grouped,
+            _ => Style::Plain,
+        };
+        Some(Written { end, style })
+    }
+}

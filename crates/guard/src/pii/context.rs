@@ -1,0 +1,175 @@
+//! Words beside a number that say what it is.
+//!
+//! Many numbers are only digits, and one in ten of any digits passes a check digit. So a candidate's
+//! confidence is what its form and checksum are worth, plus what the nearest word about its kind
+//! adds, the nearer the more; a word that says it is something else, as an order or a version, takes
+//! some away if it is nearer.
+
+use std::cell::OnceCell;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+
+use super::words::{ELSE, WORDS};
+use crate::entity::Entity;
+use crate::scan::window::{Window, is_word};
+
+/// Added for a word right before the number; a sixth of a point less for each byte between.
+const BEFORE: u8 = 45;
+/// Added for a word soon after it.
+const AFTER: u8 = 40;
+/// Taken away for a nearer word right before it that says it is something else; a third of a point less
+/// for each byte between.
+const OTHERWISE: u8 = 30;
+/// Topics: the built-in entities, and everything else.
+const TOPICS: usize = Entity::COUNT + 1;
+const OTHER: usize = Entity::COUNT;
+/// Stands for a word that is not there.
+const FAR: u8 = u8::MAX;
+
+/// Distances in bytes to the nearest word of each topic.
+type Distances = [u8; TOPICS];
+
+/// Finds the words.
+#[derive(Debug)]
+pub(crate) struct Vocabulary {
+    words: AhoCorasick,
+    /// `[words]` topics of each.
+    topics: Vec<Vec<u8>>,
+}
+
+impl Vocabulary {
+    /// Of the built-in words.
+    ///
+    /// # Errors
+    /// If there are more of them than the search can hold.
+    pub(crate) fn new() -> Result<Vocabulary, aho_corasick::BuildError> {
+        let mut patterns: Vec<&str> = Vec::new();
+        let mut topics: Vec<Vec<u8>> = Vec::new();
+        let entities = WORDS.iter().map(|(entity, words)| (topic(*entity), *words));
+        for (topic, words) in entities.chain([(OTHER, ELSE)]) {
+            let topic = u8::try_from(topic).unwrap_or(FAR);
+            for word in words.split('|').map(str::trim) {
+                match patterns.iter().position(|known| *known == word) {
+                    Some(place) => topics[place].push(topic),
+                    None => {
+                        patterns.push(word);
+                        topics.push(vec![topic]);
+                    }
+                }
+            }
+        }
+        let words = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(&patterns)?;
+        Ok(Vocabulary { words, topics })
+    }
+
+    /// How near the words in `text` are to its end.
+    fn before(&self, text: &str) -> Distances {
+        self.distances(text, |_, end| text.len() - end)
+    }
+
+    /// How near the words in `text` are to its beginning.
+    fn after(&self, text: &str) -> Distances {
+        self.distances(text, |start, _| start)
+    }
+
+    fn distances(&self, text: &str, distance: impl Fn(usize, usize) -> usize) -> Distances {
+        let mut nearest = [FAR; TOPICS];
+        for found in self.words.find_overlapping_iter(text) {
+            let begins = !text[..found.start()].chars().next_back().is_some_and(is_part);
+            // Particles are written onto words in scripts without cases.
+            let cased =
+                text[..found.end()].chars().next_back().is_some_and(|c| c.is_lowercase() || c.is_uppercase());
+            let ends = !cased || !text[found.end()..].chars().next().is_some_and(is_part);
+            if begins && ends {
+                let distance = u8::try_from(distance(found.start(), found.end())).unwrap_or(FAR);
+                for topic in &self.topics[found.pattern().as_usize()] {
+                    let slot = &mut nearest[usize::from(*topic)];
+                    *slot = distance.min(*slot);
+                }
+            }
+        }
+        nearest
+    }
+}
+
+/// Names in configuration are words joined by underscores.
+fn is_part(c: char) -> bool {
+    is_word(c) && c != '_' && !c.is_ascii_digit()
+}
+
+fn topic(entity: Entity) -> usize {
+    match entity {
+        Entity::BuiltIn(place) => usize::from(place),
+        Entity::Custom(_) => OTHER,
+    }
+}
+
+/// What stands around a position, found out when it is first asked for.
+pub(crate) struct Surroundings<'w, 't> {
+    vocabulary: &'w Vocabulary,
+    window: &'w Window<'t>,
+    before: OnceCell<Distances>,
+}
+
+impl<'w, 't> Surroundings<'w, 't> {
+    pub(crate) fn new(vocabulary: &'w Vocabulary, window: &'w Window<'t>) -> Surroundings<'w, 't> {
+        Surroundings { vocabulary, window, before: OnceCell::new() }
+    }
+
+    fn before(&self) -> &Distances {
+        self.before.get_or_init(|| self.vocabulary.before(self.window.behind(self.window.at)))
+    }
+
+    /// How far before the position the nearest word about `entity` is.
+    pub(crate) fn distance(&self, entity: Entity) -> Option<u8> {
+        Some(self.before()[topic(entity)]).filter(|distance| *distance != FAR)
+    }
+
+    /// The confidence of something whose form alone is worth `base`, and which ends at `end`, if
+    /// `enough` can be reached.
+    pub(crate) fn confidence(&self, entity: Entity, base: u8, end: usize, enough: u8) -> u8 {
+        let before = self.before();
+        let (own, other) = (before[topic(entity)], before[OTHER]);
+        let mut confidence = base;
+        if own != FAR {
+            confidence = confidence.saturating_add(BEFORE - (own / 6).min(BEFORE));
+        }
+        if other < own {
+            confidence = confidence.saturating_sub(OTHERWISE.saturating_sub(other / 3));
+        }
+        if confidence < enough && own == FAR && base + AFTER >= enough {
+            let after = self.vocabulary.after(self.window.ahead(end));
+            if after[topic(entity)] < after[OTHER] {
+                confidence = confidence.saturating_add(AFTER - after[topic(entity)] / 6);
+            }
+        }
+        confidence.min(100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::window::End;
+
+    fn confidence(text: &str, number: &str) -> u8 {
+        let vocabulary = Vocabulary::new().unwrap();
+        let at = text.find(number).unwrap();
+        let window = Window::new(text, at, End::Final);
+        Surroundings::new(&vocabulary, &window).confidence(Entity::NL_BSN, 15, at + number.len(), 50)
+    }
+
+    #[test]
+    fn the_nearest_word_decides() {
+        assert_eq!(confidence("see 111222333 there", "111222333"), 15);
+        assert!(confidence("BSN: 111222333", "111222333") >= 55);
+        assert!(confidence("111222333 is the bsn", "111222333") >= 50);
+        assert!(confidence("bsn and order number 111222333", "111222333") < 50);
+        assert!(confidence("order number and bsn 111222333", "111222333") >= 50);
+        assert_eq!(confidence("absnormal 111222333", "111222333"), 15);
+    }
+}

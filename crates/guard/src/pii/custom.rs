@@ -1,0 +1,167 @@
+//! The owner's own entities: expressions and word lists, with words that must stand beside them.
+//!
+//! Expressions are compiled to deterministic automata that are stepped through one byte at a time, so
+//! they take linear time, cannot blow up, and say after each byte whether more of the text matters. A
+//! match begins at the beginning of a word, and the longest one counts.
+
+use aho_corasick::AhoCorasick;
+use regex_automata::dfa::{Automaton, dense};
+use regex_automata::util::syntax;
+use regex_automata::{Anchored, util::start};
+
+use super::sight::Sight;
+use crate::entity::Entity;
+use crate::scan::window::MAX_LENGTH;
+
+/// Entities of the owner at most.
+const MAX_CUSTOMS: usize = 64;
+/// Bytes of an automaton at most.
+const MAX_AUTOMATON: usize = 4 << 20;
+/// Words of a list at most.
+const MAX_WORDS: usize = 100_000;
+
+/// An entity of the owner's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Custom {
+    /// As findings and placeholders have it.
+    pub name: String,
+    /// What it looks like.
+    pub pattern: Pattern,
+    /// Words one of which must stand before it; none if it stands alone.
+    pub context: Vec<String>,
+}
+
+/// What an owner's entity looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// An expression in the syntax of the `regex` crate, without assertions about words.
+    Regex(String),
+    /// One of these words, whatever their case in ASCII.
+    Words(Vec<String>),
+}
+
+/// Why an owner's entity cannot be looked for.
+#[derive(Debug, thiserror::Error)]
+pub enum CustomError {
+    /// The expression.
+    #[error("entity {name}: its regex cannot be used: {reason}")]
+    Regex {
+        /// Whose.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The list.
+    #[error("entity {name}: its word list is empty, too long, or has words of more than {MAX_LENGTH} bytes")]
+    List {
+        /// Whose.
+        name: String,
+    },
+    /// The words beside it.
+    #[error("words cannot be compiled: {0}")]
+    Words(String),
+    /// Their number.
+    #[error("there are more than {MAX_CUSTOMS} entities of your own")]
+    TooMany,
+}
+
+/// All of them, compiled.
+#[derive(Debug, Default)]
+pub(super) struct Customs {
+    customs: Vec<Compiled>,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    automaton: dense::DFA<Vec<u32>>,
+    /// Whether a match must end where a word ends.
+    whole_words: bool,
+    context: Option<AhoCorasick>,
+}
+
+impl Customs {
+    pub(super) fn new(customs: &[Custom]) -> Result<Customs, CustomError> {
+        if customs.len() > MAX_CUSTOMS {
+            return Err(CustomError::TooMany);
+        }
+        Ok(Customs { customs: customs.iter().map(Compiled::new).collect::<Result<_, _>>()? })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.customs.is_empty()
+    }
+
+    /// Proposes what begins at the position.
+    pub(super) fn judge(&self, sight: &mut Sight<'_, '_>) {
+        for (place, custom) in self.customs.iter().enumerate() {
+            let Some(end) = custom.longest(sight) else { continue };
+            if custom.context.as_ref().is_none_or(|words| words.is_match(sight.window.behind(sight.at()))) {
+                sight.assert(Entity::Custom(place as u16), 99, end);
+            }
+        }
+    }
+}
+
+impl Compiled {
+    fn new(custom: &Custom) -> Result<Compiled, CustomError> {
+        let (expression, whole_words) = match &custom.pattern {
+            Pattern::Regex(expression) => (expression.clone(), false),
+            Pattern::Words(words) => {
+                let sound = |word: &String| !word.is_empty() && word.len() <= MAX_LENGTH;
+                if words.is_empty() || words.len() > MAX_WORDS || !words.iter().all(sound) {
+                    return Err(CustomError::List { name: custom.name.clone() });
+                }
+                let escaped: Vec<String> = words.iter().map(|word| escape(word)).collect();
+                (format!("(?i-u:{})", escaped.join("|")), true)
+            }
+        };
+        let automaton = dense::Builder::new()
+            .configure(
+                dense::Config::new()
+                    .start_kind(regex_automata::dfa::StartKind::Anchored)
+                    .match_kind(regex_automata::MatchKind::All)
+                    .dfa_size_limit(Some(MAX_AUTOMATON))
+                    .determinize_size_limit(Some(MAX_AUTOMATON)),
+            )
+            .syntax(syntax::Config::new().utf8(false).nest_limit(64))
+            .build(&expression)
+            .map_err(|e| CustomError::Regex { name: custom.name.clone(), reason: e.to_string() })?;
+        let context = (!custom.context.is_empty())
+            .then(|| AhoCorasick::builder().ascii_case_insensitive(true).build(&custom.context))
+            .transpose()
+            .map_err(|e| CustomError::Words(e.to_string()))?;
+        Ok(Compiled { automaton, whole_words, context })
+    }
+
+    /// Where the longest match ends.
+    fn longest(&self, sight: &Sight<'_, '_>) -> Option<usize> {
+        let (dfa, window) = (&self.automaton, sight.window);
+        let mut state = dfa.start_state(&start::Config::new().anchored(Anchored::Yes)).ok()?;
+        let (mut at, mut end) = (sight.at(), None);
+        loop {
+            let next = if at - sight.at() < MAX_LENGTH + 1 { window.byte(at) } else { None };
+            state = match next {
+                Some(b) => dfa.next_state(state, b),
+                None => dfa.next_eoi_state(state),
+            };
+            // Automata tell of a match one byte late.
+            if dfa.is_match_state(state) && at > sight.at() && (!self.whole_words || window.word_ends(at)) {
+                end = Some(at);
+            }
+            if next.is_none() || dfa.is_dead_state(state) || dfa.is_quit_state(state) {
+                return end.filter(|end| end - sight.at() <= MAX_LENGTH && !is_inside(window.byte(*end)));
+            }
+            at += 1;
+        }
+    }
+}
+
+/// Whether a byte is in the middle of a character.
+fn is_inside(b: Option<u8>) -> bool {
+    b.is_some_and(|b| (0x80..0xC0).contains(&b))
+}
+
+fn escape(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || !c.is_ascii();
+    word.chars().map(|c| if plain(c) { c.to_string() } else { format!("\\x{:02X}", u32::from(c)) }).collect()
+}

@@ -1,0 +1,63 @@
+//! Sets of words in one table, so that a word of a text is looked up once.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Bits of the sets that a word is in.
+pub(super) type Words = u8;
+
+/// Bytes of the longest word.
+const MAX_WORD: usize = 24;
+
+/// Words and their sets.
+#[derive(Debug, Default)]
+pub(super) struct Lexicon {
+    table: HashMap<&'static str, Words, BuildHasherDefault<Fnv>>,
+}
+
+impl Lexicon {
+    /// Puts words into sets.
+    pub(super) fn add(&mut self, words: impl Iterator<Item = &'static str>, sets: Words) {
+        for word in words {
+            debug_assert!(word.len() <= MAX_WORD, "{word}");
+            *self.table.entry(word).or_default() |= sets;
+        }
+    }
+
+    /// The sets that a word is in.
+    pub(super) fn words(&self, word: &str) -> Words {
+        if word.len() > MAX_WORD { 0 } else { self.table.get(word).copied().unwrap_or(0) }
+    }
+
+    /// The same of a word in ASCII lower case.
+    pub(super) fn words_lower(&self, word: &str) -> Words {
+        let mut buffer = [0; MAX_WORD];
+        let Some(lower) = buffer.get_mut(..word.len()) else { return 0 };
+        lower.copy_from_slice(word.as_bytes());
+        lower.make_ascii_lowercase();
+        std::str::from_utf8(lower).map_or(0, |lower| self.words(lower))
+    }
+}
+
+/// FNV-1a. The table is fixed, so nobody can choose words that collide in it; and looking up a text's
+/// words adds none.
+#[derive(Debug)]
+pub(super) struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Fnv {
+        Fnv(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for b in bytes {
+            self.0 = (self.0 ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

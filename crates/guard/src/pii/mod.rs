@@ -1,0 +1,145 @@
+//! Recognizers of personal data and secrets.
+//!
+//! Each judges one position through a [`Sight`] and proposes what begins there. What is a fixed form
+//! with a checksum is a row in a table ([`numbers`]); everything else is a module with a function
+//! `judge`. Which of them are asked is decided by the first character, so that prose costs next to
+//! nothing.
+
+mod address;
+mod checksum;
+mod contact;
+mod context;
+mod crypto;
+mod custom;
+mod date;
+mod documents;
+mod lexicon;
+mod names;
+mod network;
+mod numbers;
+mod payment;
+mod secrets;
+mod shape;
+mod sight;
+mod words;
+
+pub use custom::{Custom, CustomError, Pattern};
+pub use sight::DEFAULT_THRESHOLD;
+pub(crate) use sight::{NEVER, Thresholds};
+
+use crate::entity::Entity;
+use crate::scan::candidate::Candidate;
+use crate::scan::machine::{Judge, Traits};
+use crate::scan::window::Window;
+use context::Vocabulary;
+use custom::Customs;
+use shape::Forms;
+use sight::Sight;
+
+/// All recognizers, set up.
+#[derive(Debug)]
+pub(crate) struct Recognizers {
+    vocabulary: Vocabulary,
+    thresholds: Thresholds,
+    forms: Forms,
+    customs: Customs,
+}
+
+impl Recognizers {
+    /// Those that `thresholds` ask for, and the owner's.
+    pub(crate) fn new(thresholds: Thresholds, customs: &[Custom]) -> Result<Recognizers, CustomError> {
+        let wanted =
+            |entity| matches!(entity, Entity::BuiltIn(place) if thresholds[usize::from(place)] < NEVER);
+        contact::warm_up();
+        Ok(Recognizers {
+            vocabulary: Vocabulary::new().map_err(|e| CustomError::Words(e.to_string()))?,
+            forms: Forms::new(numbers::all().filter(|number| wanted(number.entity))),
+            customs: Customs::new(customs)?,
+            thresholds,
+        })
+    }
+}
+
+impl Judge for Recognizers {
+    fn judge(&self, window: &Window<'_>, traits: Traits, candidates: &mut Vec<Candidate>) {
+        let Some(first) = window.char(window.at) else { return };
+        let mut sight = Sight::new(window, traits, &self.vocabulary, &self.thresholds, candidates);
+        if matches!(first, '+' | '(' | '-' | ':') {
+            match first {
+                '-' => secrets::pem(&mut sight),
+                ':' => network::ipv6(&mut sight),
+                _ => contact::phone(&mut sight),
+            }
+            return;
+        }
+        if !first.is_alphanumeric() || !window.word_begins(window.at) {
+            return;
+        }
+        self.customs.judge(&mut sight);
+        if traits.has(Traits::AT) {
+            contact::email(&mut sight);
+            network::url(&mut sight);
+        }
+        match first {
+            '0'..='9' => self.digits(&mut sight),
+            'A'..='Z' => self.capital(&mut sight),
+            'a'..='z' => lower(&mut sight),
+            _ if first.is_uppercase() => {
+                names::judge(&mut sight);
+                address::street_first(&mut sight);
+            }
+            _ => {}
+        }
+    }
+
+    fn reads_prose(&self) -> bool {
+        !self.customs.is_empty()
+    }
+}
+
+impl Recognizers {
+    fn digits(&self, sight: &mut Sight<'_, '_>) {
+        self.forms(sight);
+        payment::card(sight);
+        contact::phone(sight);
+        network::ipv4(sight);
+        if sight.traits.has(Traits::COLON | Traits::ODD) {
+            network::ipv6(sight);
+            network::mac(sight);
+        }
+        date::judge(sight);
+        documents::judge(sight);
+        crypto::judge(sight);
+        secrets::judge(sight);
+        address::number_first(sight);
+    }
+
+    fn capital(&self, sight: &mut Sight<'_, '_>) {
+        self.forms(sight);
+        payment::iban(sight);
+        names::judge(sight);
+        address::street_first(sight);
+        date::month_first(sight);
+        documents::judge(sight);
+        if sight.traits.has(Traits::COLON | Traits::ODD) {
+            network::ipv6(sight);
+            network::mac(sight);
+        }
+        crypto::judge(sight);
+        secrets::judge(sight);
+    }
+
+    fn forms(&self, sight: &mut Sight<'_, '_>) {
+        let window = sight.window;
+        self.forms.find(window, |entity, worth, end| sight.propose(entity, worth, end));
+    }
+}
+
+fn lower(sight: &mut Sight<'_, '_>) {
+    if sight.traits.has(Traits::COLON | Traits::ODD) {
+        network::ipv6(sight);
+        network::mac(sight);
+    }
+    crypto::judge(sight);
+    secrets::judge(sight);
+}

@@ -1,0 +1,303 @@
+//! Names of people and companies by rules and lists: what there is without a model.
+//!
+//! A name counts where something says that it is one: a title or a phrase before it, or a first name
+//! from the list with another capitalized word behind it. So the recall is that of the lists and
+//! phrases; the README tells what was measured. Companies are told by their legal form.
+
+use std::sync::LazyLock;
+
+use super::lexicon::{Lexicon, Words};
+use super::sight::Sight;
+use crate::entity::Entity;
+use crate::scan::window::Window;
+
+/// Bytes of one word of a name at most.
+const MAX_WORD: usize = 40;
+/// Words of a name at most.
+const MAX_WORDS: usize = 6;
+
+/// Before a name: right before it, with one blank.
+const TITLES: &str = "Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Sir|Lady|Lord|Madam|Herr|Herrn|Frau|Monsieur|Madame|\
+    Mademoiselle|M|Mme|Mlle|Señor|Señora|Sr|Sra|Srta|Don|Doña|Signor|Signora|Sig|Dott|Dottor|Dottoressa|Ing|Mevrouw|\
+    Meneer|Dhr|Mevr|Pan|Pani|Panu|Herra|Rouva|Hr|Fru|Senhor|Senhora|Rev|Judge|Captain|Officer|Nurse|Patient|Doctor";
+/// Phrases right before a name, in lower case.
+const PHRASES: &str = "my name is|name is|i am called|this is|signed by|regards,|sincerely,|dear|hi|hello|contact|\
+    employee|customer|patient|tenant|client|account holder|cardholder|name:|sender:|recipient:|attn:|attention:|\
+    applicant:|patient:|customer:|employee:|contact:|mein name ist|ich heiße|ich bin|grüße,|grüßen,|liebe|lieber|\
+    hallo|je m'appelle|mon nom est|cher|chère|bonjour|nom :|me llamo|mi nombre es|estimado|estimada|hola|nombre:|\
+    mi chiamo|il mio nome è|caro|cara|gentile|ciao|nome:|mijn naam is|ik heet|beste|geachte|naam:|nazywam się|\
+    mam na imię|jag heter|mitt namn är|hej|kära|nimeni on|hei|mit navn er|jeg hedder|mitt navn er|jeg heter|kære|\
+    kjære|meu nome é|me chamo|chamo-me|caro senhor|olá|prezado|prezada|naam :";
+/// Between the words of a name.
+const PARTICLES: [&str; 22] = [
+    "van", "von", "de", "der", "den", "del", "della", "di", "da", "dos", "das", "du", "la", "le", "zu", "af",
+    "av", "ter", "ten", "bin", "al", "y",
+];
+/// Capitalized words that end a name, or are none: weekdays, months, and how sentences begin.
+const NO_NAMES: &str = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April June July August September \
+     October November December The This That These Those There Then They We You He She It Our Your His Her Its Their In \
+     On At By For From With To Of And Or But If When Where What Who Why How Is Are Was Were Be Has Have Had Do Does Did \
+     Not No Yes Please Thank Thanks Dear Hello Hi Regards Sincerely Best Street Road Avenue Lane Drive Inc Ltd LLC GmbH \
+     Corp University College School Hospital Bank Park Airport Station Company Group Team Support Service Services \
+     Center Centre Department Office Customer Account Order Invoice Ticket Street Version Release Edition Studio Pro \
+     Der Die Das Ein Eine Und Oder Wir Sie Ihr Ich Mein Bitte Straße Platz Le La Les Un Une Et Ou Nous Vous Mon Rue El \
+     Los Las Una Su Mi Calle Il Lo Gli Uno Via De Het Een En O A Os As Um Uma Rua Everyone All Sir Madam Team Phone Email \
+     Address Date Name Number Card Passport Tel Fax Mobile SSN IBAN Can Could Would Will Should May Let As So Also";
+/// First names that are words, places or products as well: a known surname must follow.
+const WORDS_TOO: &str = "Will|Mark|Grace|Rose|Jack|May|June|April|Austin|Jordan|Virginia|Madison|Charlotte|Victoria|\
+    Dallas|Florence|Santiago|Sydney|Paris|Chase|Grant|Hope|Joy|Faith|Ruby|Jade|Amber|Crystal|Pearl|Logan|Tyler|Georgia|\
+    Carolina|Chelsea|Summer|Autumn|Iris|Violet|Lily|Bill|Rob|Sue|Pat|Art|Gene|Frank|Rich|Penny|Ginger|Heather|Dawn|Eve|\
+    Jan|Don|Drew|Guy|Jean|Rosario|Mercedes|Alexis|Pilar|Li|Wei|Ming|Yan|Bo|Per|Ole|Ali|Camille|Angel|Max|Star|Noor|Bas";
+/// Legal forms of companies, as their last word.
+const FORMS: [&str; 44] = [
+    "Inc",
+    "LLC",
+    "Ltd",
+    "Limited",
+    "Corp",
+    "Corporation",
+    "Company",
+    "Co",
+    "PLC",
+    "plc",
+    "LLP",
+    "LP",
+    "GmbH",
+    "AG",
+    "KG",
+    "OHG",
+    "UG",
+    "SE",
+    "eG",
+    "SA",
+    "S.A",
+    "SAS",
+    "SARL",
+    "S.L",
+    "SL",
+    "S.p.A",
+    "SpA",
+    "S.r.l",
+    "Srl",
+    "B.V",
+    "BV",
+    "N.V",
+    "NV",
+    "AB",
+    "Oy",
+    "Oyj",
+    "ApS",
+    "A/S",
+    "AS",
+    "ASA",
+    "Lda",
+    "Ltda",
+    "Pty",
+    "Incorporated",
+];
+
+/// What is known about a word: bits of the sets that it is in.
+static LEXICON: LazyLock<Lexicon> = LazyLock::new(|| {
+    let mut lexicon = Lexicon::default();
+    lexicon.add(include_str!("../../data/first_names.txt").lines(), FIRST);
+    lexicon.add(include_str!("../../data/surnames.txt").lines(), LAST);
+    lexicon.add(NO_NAMES.split_whitespace(), NO_NAME);
+    lexicon.add(WORDS_TOO.split('|'), WORD_TOO);
+    lexicon.add(TITLES.split('|'), TITLE);
+    lexicon.add(FORMS.into_iter(), FORM);
+    lexicon.add(PARTICLES.into_iter(), PARTICLE);
+    let last = |phrase: &'static str| phrase.rsplit([' ', '\'']).next().unwrap_or_default();
+    lexicon.add(PHRASES.split('|').map(str::trim).map(last), ENDS_PHRASE);
+    lexicon
+});
+const FIRST: Words = 1;
+const LAST: Words = 2;
+const NO_NAME: Words = 4;
+const WORD_TOO: Words = 8;
+const TITLE: Words = 16;
+const FORM: Words = 32;
+const PARTICLE: Words = 64;
+const ENDS_PHRASE: Words = 128;
+
+/// Both kinds, at a capitalized word.
+pub(super) fn judge(sight: &mut Sight<'_, '_>) {
+    let window = sight.window;
+    let Some(word) = Word::read(window, sight.at()) else { return };
+    if sight.wants(Entity::ORGANIZATION) {
+        organization(sight, &word);
+    }
+    let in_name = window.byte_before(sight.at()).is_some_and(|b| b"@#/_-&".contains(&b));
+    if !sight.wants(Entity::PERSON) || word.is(NO_NAME) || in_name {
+        return;
+    }
+    let introduction = Introduction::of(window);
+    let (introduced, known) = (introduction != Introduction::None, word.is(FIRST));
+    if !(introduced || known) {
+        return;
+    }
+    let name = Name::read(window, &word);
+    let confidence = match (introduced, known) {
+        (true, true) => 85,
+        (true, false) if name.words > 1 || introduction == Introduction::Title => 65,
+        (true, false) if word.is(LAST) => 60,
+        (true, false) => return,
+        (false, _) if name.words < 2 => return,
+        (false, _) if name.surname => 80,
+        (false, _) if word.is(WORD_TOO) => return,
+        (false, _) => 60,
+    };
+    sight.assert(Entity::PERSON, confidence, name.end);
+}
+
+/// A capitalized word.
+struct Word<'t> {
+    text: &'t str,
+    end: usize,
+    words: Words,
+}
+
+impl<'t> Word<'t> {
+    /// Whether it is in one of these sets.
+    fn is(&self, words: Words) -> bool {
+        self.words & words != 0
+    }
+
+    fn read(window: &Window<'t>, at: usize) -> Option<Word<'t>> {
+        if !window.char(at).is_some_and(char::is_uppercase) {
+            return None;
+        }
+        let mut end =
+            window.run_chars(at, MAX_WORD, |c| c.is_alphabetic() || c == '\'' || c == '’' || c == '-');
+        while matches!(window.byte(end - 1), Some(b'\'' | b'-')) {
+            end -= 1;
+        }
+        let text = window.text(at, end);
+        let text = text.strip_suffix("'s").or_else(|| text.strip_suffix("’s")).unwrap_or(text);
+        let end = at + text.len();
+        (!text.is_empty()).then(|| Word { text, end, words: LEXICON.words(text) })
+    }
+}
+
+/// A name that begins with a word.
+struct Name {
+    end: usize,
+    /// Capitalized ones.
+    words: usize,
+    /// Whether one of them is a known surname.
+    surname: bool,
+}
+
+impl Name {
+    fn read(window: &Window<'_>, first: &Word<'_>) -> Name {
+        let mut name = Name { end: first.end, words: 1, surname: false };
+        let mut at = first.end;
+        for _ in 1..MAX_WORDS {
+            // An initial has a dot.
+            if window.byte(at) == Some(b'.') && at - window.at == 1 {
+                at += 1;
+            }
+            if window.byte(at) != Some(b' ') {
+                break;
+            }
+            at += 1;
+            if let Some(word) = Word::read(window, at) {
+                let shouted = word.text.len() > 3 && word.text.chars().all(char::is_uppercase);
+                if word.is(NO_NAME | FORM) || shouted {
+                    break;
+                }
+                let initial = word.text.chars().count() == 1;
+                if initial && window.byte(word.end) != Some(b'.') {
+                    break;
+                }
+                name.surname |= word.is(LAST);
+                name.words += 1;
+                at = word.end + usize::from(initial);
+                name.end = if initial { name.end } else { at };
+                continue;
+            }
+            let end = window.run_chars(at, 8, char::is_alphabetic);
+            if LEXICON.words(window.text(at, end)) & PARTICLE == 0 {
+                break;
+            }
+            at = end;
+        }
+        name
+    }
+}
+
+/// What stands right before a position.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Introduction {
+    None,
+    /// A title, as "Dr."
+    Title,
+    /// A phrase, as "my name is".
+    Phrase,
+}
+
+impl Introduction {
+    fn of(window: &Window<'_>) -> Introduction {
+        let behind = window.behind(window.at);
+        let Some(before) = behind.strip_suffix([' ', '\n']) else { return Introduction::None };
+        let word = before.strip_suffix('.').unwrap_or(before);
+        let word = word.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+        if word.starts_with(char::is_uppercase) && LEXICON.words(word) & TITLE != 0 {
+            return Introduction::Title;
+        }
+        let last = before.rsplit([' ', '\n', '\'', '(', '"']).next().unwrap_or_default();
+        if LEXICON.words_lower(last) & ENDS_PHRASE == 0 {
+            return Introduction::None;
+        }
+        let from = before.char_indices().rev().nth(23).map_or(0, |(i, _)| i);
+        let near = before[from..].to_lowercase();
+        let said = PHRASES.split('|').any(|phrase| {
+            near.strip_suffix(phrase.trim()).is_some_and(|rest| !rest.ends_with(char::is_alphanumeric))
+        });
+        if said { Introduction::Phrase } else { Introduction::None }
+    }
+}
+
+/// Capitalized words and a legal form.
+fn organization(sight: &mut Sight<'_, '_>, first: &Word<'_>) {
+    let window = sight.window;
+    // What follows a company's first word is another, or its form.
+    let next = first.end + usize::from(window.byte(first.end) == Some(b','));
+    let goes_on = window.byte(next) == Some(b' ')
+        && window.char(next + 1).is_some_and(|c| c.is_uppercase() || matches!(c, '&' | 'a' | 'p'));
+    if !goes_on || first.is(NO_NAME | FORM) {
+        return;
+    }
+    // It begins with the first of its words.
+    let behind = window.behind(sight.at());
+    let before = behind.trim_end_matches(' ').rsplit(' ').next().unwrap_or_default();
+    let in_name = before.starts_with(char::is_uppercase) && before.ends_with(char::is_alphanumeric);
+    if behind.ends_with(' ') && in_name && LEXICON.words(before) & NO_NAME == 0 {
+        return;
+    }
+    let mut at = first.end;
+    for _ in 1..MAX_WORDS {
+        if window.byte(at) == Some(b',') {
+            at += 1;
+        }
+        if window.byte(at) != Some(b' ') {
+            return;
+        }
+        at += 1;
+        if window.has(at, b"& ") || window.has(at, b"and ") {
+            at = window.run(at, 4, |b| b != b' ') + 1;
+        }
+        let end = window.run_chars(at, MAX_WORD, |c| c.is_alphanumeric() || ".-/'&".contains(c));
+        let written = window.text(at, end);
+        if !written.starts_with(char::is_uppercase) && written != "plc" {
+            return;
+        }
+        let form = written.trim_end_matches('.');
+        if LEXICON.words(form) & FORM != 0 {
+            let end = at + form.len();
+            // The dot of "Inc." belongs to it, that of a sentence does not; who can tell takes the shorter.
+            sight.assert(Entity::ORGANIZATION, 75, end);
+            return;
+        }
+        at += written.trim_end_matches('.').len();
+    }
+}

@@ -1,0 +1,152 @@
+//! Addresses of machines, and URLs that carry a password.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::shape::{begins_number, ends_number};
+use super::sight::Sight;
+use crate::entity::Entity;
+use crate::scan::window::{Window, is_word};
+
+/// IPv4 addresses that are somebody's: not the machine itself, not everybody.
+pub(super) fn ipv4(sight: &mut Sight<'_, '_>) {
+    let (window, at) = (sight.window, sight.at());
+    if !begins_number(window) {
+        return;
+    }
+    let mut end = at;
+    for octet in 0..4 {
+        if octet > 0 {
+            if window.byte(end) != Some(b'.') {
+                return;
+            }
+            end += 1;
+        }
+        let to = window.run(end, 4, |b| b.is_ascii_digit());
+        if to == end || to - end > 3 {
+            return;
+        }
+        end = to;
+    }
+    // A port or a prefix length may follow, but not a fifth number.
+    let fifth = window.byte(end) == Some(b'.') && window.byte(end + 1).is_some_and(|b| b.is_ascii_digit());
+    if fifth || !window.word_ends(end) {
+        return;
+    }
+    let Ok(address) = window.text(at, end).parse::<Ipv4Addr>() else { return };
+    if !(address.is_loopback() || address.is_unspecified() || address.is_broadcast())
+        && address.octets()[0] != 0
+    {
+        sight.propose(Entity::IP_ADDRESS, 62, end);
+    }
+}
+
+/// IPv6 addresses.
+pub(super) fn ipv6(sight: &mut Sight<'_, '_>) {
+    let (window, at) = (sight.window, sight.at());
+    if !sight.wants(Entity::IP_ADDRESS) || continues(window) {
+        return;
+    }
+    let lead = window.run(at, 5, |b| b.is_ascii_hexdigit());
+    if lead - at > 4 || window.byte(lead) != Some(b':') {
+        return;
+    }
+    let mut end = window.run(at, 46, |b| b.is_ascii_hexdigit() || b == b':' || b == b'.');
+    while end > at && matches!(window.byte(end - 1), Some(b'.'))
+        || window.text(at, end).ends_with(':') && !window.text(at, end).ends_with("::")
+    {
+        end -= 1;
+    }
+    let text = window.text(at, end);
+    if text.bytes().filter(|b| *b == b':').count() < 2 || !window.word_ends(end) {
+        return;
+    }
+    let Ok(address) = text.parse::<Ipv6Addr>() else { return };
+    let said =
+        text.bytes().filter(u8::is_ascii_hexdigit).count() >= 4 && text.bytes().any(|b| b.is_ascii_digit());
+    if said && !address.is_loopback() && !address.is_unspecified() {
+        sight.propose(Entity::IP_ADDRESS, 80, end);
+    }
+}
+
+/// Hardware addresses: six pairs with colons or dashes, or three fours with dots.
+pub(super) fn mac(sight: &mut Sight<'_, '_>) {
+    let (window, at) = (sight.window, sight.at());
+    let lead = window.run(at, 5, |b| b.is_ascii_hexdigit());
+    let (width, groups, sign) = match (lead - at, window.byte(lead)) {
+        (2, Some(sign @ (b':' | b'-'))) => (2, 6, sign),
+        (4, Some(b'.')) => (4, 3, b'.'),
+        _ => return,
+    };
+    if continues(window) {
+        return;
+    }
+    let mut end = at;
+    for group in 0..groups {
+        if group > 0 {
+            if window.byte(end) != Some(sign) {
+                return;
+            }
+            end += 1;
+        }
+        let to = window.run(end, width + 1, |b| b.is_ascii_hexdigit());
+        if to - end != width {
+            return;
+        }
+        end = to;
+    }
+    let more =
+        window.byte(end) == Some(sign) && window.byte(end + 1).is_some_and(|b| b.is_ascii_alphanumeric());
+    let hex: Vec<u8> = window.text(at, end).bytes().filter(u8::is_ascii_hexdigit).collect();
+    let nobody = hex.iter().all(|b| *b == b'0') || hex.iter().all(|b| b.eq_ignore_ascii_case(&b'f'));
+    // Three fours of digits alone are more often a date or a version.
+    let bare = sign == b'.' && hex.iter().all(u8::is_ascii_digit);
+    if window.word_ends(end) && !more && !nobody {
+        sight.propose(Entity::MAC_ADDRESS, if bare { 20 } else { 85 }, end);
+    }
+}
+
+/// Whether the position is in the middle of a longer address: behind a sign and a group of its kind. A
+/// word and a colon may stand before an address.
+fn continues(window: &Window<'_>) -> bool {
+    let sign = match window.at.checked_sub(1) {
+        Some(sign) if matches!(window.byte(sign), Some(b':' | b'-' | b'.')) => sign,
+        _ => return false,
+    };
+    let mut group = sign;
+    while group > 0 && sign - group < 5 && window.byte(group - 1).is_some_and(|b| b.is_ascii_hexdigit()) {
+        group -= 1;
+    }
+    let whole = (1..=4).contains(&(sign - group)) && window.word_begins(group);
+    whole || window.byte(sign) == Some(b':') && window.byte_before(sign) == Some(b':')
+}
+
+/// URLs with a name and a password before the host.
+pub(super) fn url(sight: &mut Sight<'_, '_>) {
+    let (window, at) = (sight.window, sight.at());
+    let scheme = window.run(at, 20, |b| b.is_ascii_alphanumeric() || b"+.-".contains(&b));
+    if scheme < at + 2 || !window.has(scheme, b"://") {
+        return;
+    }
+    let begin = scheme + 3;
+    let user = window.run(begin, 100, |b| !b.is_ascii_whitespace() && !b":/@?#\"'<>".contains(&b));
+    if window.byte(user) != Some(b':') {
+        return;
+    }
+    let password = window.run(user + 1, 128, |b| !b.is_ascii_whitespace() && !b"/@\"'<>".contains(&b));
+    if password == user + 1 || window.byte(password) != Some(b'@') {
+        return;
+    }
+    let secret = window.text(user + 1, password);
+    // What stands for a password is none.
+    if secret.starts_with(['$', '{', '<', '%']) || secret.chars().all(|c| c == '*' || c == 'x') {
+        return;
+    }
+    let host = window.run_chars(password + 1, 120, |c| is_word(c) || "-.:[]".contains(c));
+    let mut end = host;
+    while end > password + 1 && matches!(window.byte(end - 1), Some(b'.' | b':')) {
+        end -= 1;
+    }
+    if end > password + 1 && ends_number(window, end) {
+        sight.assert(Entity::URL_CREDENTIALS, 97, end);
+    }
+}

@@ -1,0 +1,220 @@
+//! Payment cards and bank accounts.
+
+use super::checksum::{all_same, luhn, mod97, number};
+use super::shape::{begins_number, blank, ends_number};
+use super::sight::Sight;
+use crate::entity::Entity;
+
+/// Reads up to `MAX` digits with one blank or dash between groups.
+const MAX_DIGITS: usize = 19;
+
+/// Card numbers, by the ranges of their issuers (ISO/IEC 7812, and what the schemes publish).
+pub(super) fn card(sight: &mut Sight<'_, '_>) {
+    let window = sight.window;
+    if !sight.wants(Entity::CREDIT_CARD) || !begins_number(window) {
+        return;
+    }
+    let mut digits = [0u8; MAX_DIGITS];
+    let (mut length, mut at, mut groups, mut group, mut shortest) = (0, sight.at(), 1, 0, usize::MAX);
+    let mut sign = None;
+    loop {
+        match window.byte(at) {
+            Some(b) if b.is_ascii_digit() => {
+                if length == MAX_DIGITS {
+                    return;
+                }
+                digits[length] = b;
+                (length, group, at) = (length + 1, group + 1, at + 1);
+            }
+            _ => {
+                let Some(width) = (if window.byte(at) == Some(b'-') { Some(1) } else { blank(window, at) })
+                else {
+                    break;
+                };
+                // One kind of sign in all places, and a digit behind it.
+                let here = window.char(at);
+                if group < 4 && length != 4 || sign.is_some_and(|sign| Some(sign) != here) {
+                    break;
+                }
+                if !window.byte(at + width).is_some_and(|b| b.is_ascii_digit()) || is_card(&digits[..length])
+                {
+                    break;
+                }
+                (sign, shortest) = (here, shortest.min(group));
+                (groups, group, at) = (groups + 1, 0, at + width);
+            }
+        }
+    }
+    let digits = &digits[..length];
+    if !is_card(digits) || !ends_number(window, at) || all_same(digits) || (groups > 1 && shortest < 4) {
+        return;
+    }
+    let base = if groups > 1 { 75 } else { 60 };
+    sight.propose(Entity::CREDIT_CARD, base, at);
+}
+
+fn is_card(digits: &[u8]) -> bool {
+    if digits.len() < 13 {
+        return false;
+    }
+    let (two, three, four) = (number(&digits[..2]), number(&digits[..3]), number(&digits[..4]));
+    let six = number(&digits[..6]);
+    let lengths: &[usize] = match digits[0] {
+        b'4' => &[13, 16, 19],
+        b'2' if (2221..=2720).contains(&four) => &[16],
+        b'2' if (2200..=2204).contains(&four) => &[16],
+        b'5' if (51..=55).contains(&two) => &[16],
+        b'3' if two == 34 || two == 37 => &[15],
+        b'3' if (300..=305).contains(&three) || two == 36 || two == 38 || two == 39 => &[14, 16],
+        b'3' if (3528..=3589).contains(&four) => &[16],
+        b'6' if four == 6011 || two == 65 || (644..=649).contains(&three) => &[16, 19],
+        b'6' if two == 62 || (810_000..=817_199).contains(&six) => &[16, 17, 18, 19],
+        b'5' | b'6' if matches!(four, 5018 | 5020 | 5038 | 5893 | 6304 | 6759 | 6761..=6763) => {
+            &[13, 14, 15, 16, 17, 18, 19]
+        }
+        b'6' if four == 6521 || four == 6522 || two == 60 => &[16],
+        _ => return false,
+    };
+    lengths.contains(&digits.len()) && luhn(digits)
+}
+
+/// Lengths of account numbers, and what stands at each place after the check digits: `n` digits, `a`
+/// capitals, `c` either (SWIFT, IBAN Registry).
+const COUNTRIES: &[(&[u8; 2], &str)] = &[
+    (b"AD", "8n12c"),
+    (b"AE", "19n"),
+    (b"AL", "8n16c"),
+    (b"AT", "16n"),
+    (b"AZ", "4a20c"),
+    (b"BA", "16n"),
+    (b"BE", "12n"),
+    (b"BG", "4a6n8c"),
+    (b"BH", "4a14c"),
+    (b"BI", "23n"),
+    (b"BR", "23n1a1c"),
+    (b"BY", "4c4n16c"),
+    (b"CH", "5n12c"),
+    (b"CR", "18n"),
+    (b"CY", "8n16c"),
+    (b"CZ", "20n"),
+    (b"DE", "18n"),
+    (b"DJ", "23n"),
+    (b"DK", "14n"),
+    (b"DO", "4c20n"),
+    (b"EE", "16n"),
+    (b"EG", "25n"),
+    (b"ES", "20n"),
+    (b"FI", "14n"),
+    (b"FK", "2a12n"),
+    (b"FO", "14n"),
+    (b"FR", "10n11c2n"),
+    (b"GB", "4a14n"),
+    (b"GE", "2a16n"),
+    (b"GI", "4a15c"),
+    (b"GL", "14n"),
+    (b"GR", "7n16c"),
+    (b"GT", "24c"),
+    (b"HR", "17n"),
+    (b"HU", "24n"),
+    (b"IE", "4a14n"),
+    (b"IL", "19n"),
+    (b"IQ", "4a15n"),
+    (b"IS", "22n"),
+    (b"IT", "1a10n12c"),
+    (b"JO", "4a4n18c"),
+    (b"KW", "4a22c"),
+    (b"KZ", "3n13c"),
+    (b"LB", "4n20c"),
+    (b"LC", "4a24c"),
+    (b"LI", "5n12c"),
+    (b"LT", "16n"),
+    (b"LU", "3n13c"),
+    (b"LV", "4a13c"),
+    (b"LY", "21n"),
+    (b"MC", "10n11c2n"),
+    (b"MD", "20c"),
+    (b"ME", "18n"),
+    (b"MK", "3n10c2n"),
+    (b"MN", "16n"),
+    (b"MR", "23n"),
+    (b"MT", "4a5n18c"),
+    (b"MU", "4a19n3a"),
+    (b"NI", "4a20n"),
+    (b"NL", "4a10n"),
+    (b"NO", "11n"),
+    (b"OM", "3n16c"),
+    (b"PK", "4a16c"),
+    (b"PL", "24n"),
+    (b"PS", "4a21c"),
+    (b"PT", "21n"),
+    (b"QA", "4a21c"),
+    (b"RO", "4a16c"),
+    (b"RS", "18n"),
+    (b"RU", "14n15c"),
+    (b"SA", "2n18c"),
+    (b"SC", "4a20n3a"),
+    (b"SD", "14n"),
+    (b"SE", "20n"),
+    (b"SI", "15n"),
+    (b"SK", "20n"),
+    (b"SM", "1a10n12c"),
+    (b"SO", "19n"),
+    (b"ST", "21n"),
+    (b"SV", "4a20n"),
+    (b"TL", "19n"),
+    (b"TN", "20n"),
+    (b"TR", "5n1c16c"),
+    (b"UA", "6n19c"),
+    (b"VA", "18n"),
+    (b"VG", "4a16n"),
+    (b"XK", "16n"),
+    (b"YE", "4a4n18c"),
+];
+
+/// Symbols of the longest account number.
+const MAX_IBAN: usize = 34;
+
+/// Account numbers: a country, two check digits, and what the country has there (ISO 13616).
+pub(super) fn iban(sight: &mut Sight<'_, '_>) {
+    let (window, at) = (sight.window, sight.at());
+    if !sight.wants(Entity::IBAN) || window.run(at, 3, |b| b.is_ascii_uppercase()) != at + 2 {
+        return;
+    }
+    let country = [window.byte(at).unwrap_or(0), window.byte(at + 1).unwrap_or(0)];
+    let Some((_, form)) = COUNTRIES.iter().find(|(code, _)| **code == country) else { return };
+    let mut symbols = [0u8; MAX_IBAN];
+    let (mut length, mut place) = (0, at);
+    for kind in b"nn".iter().copied().chain(kinds(form)).enumerate().flat_map(|(i, k)| {
+        let lead: &[u8] = if i == 0 { b"aa" } else { b"" };
+        lead.iter().copied().chain([k])
+    }) {
+        if length > 0 {
+            let dash = window.byte(place) == Some(b'-');
+            place += if dash { 1 } else { blank(window, place).unwrap_or(0) };
+        }
+        let Some(b) = window.byte(place) else { return };
+        let fits = match kind {
+            b'n' => b.is_ascii_digit(),
+            b'a' => b.is_ascii_uppercase(),
+            _ => b.is_ascii_digit() || b.is_ascii_uppercase(),
+        };
+        if !fits || length == MAX_IBAN {
+            return;
+        }
+        symbols[length] = b;
+        (length, place) = (length + 1, place + 1);
+    }
+    let symbols = &symbols[..length];
+    if window.word_ends(place) && mod97(symbols[4..].iter().chain(&symbols[..4]).copied()) {
+        sight.propose(Entity::IBAN, 90, place);
+    }
+}
+
+/// The kinds of the places of a form like `4a14n`.
+fn kinds(form: &'static str) -> impl Iterator<Item = u8> {
+    form.split_inclusive(['n', 'a', 'c']).flat_map(|part| {
+        let (count, kind) = part.split_at(part.len() - 1);
+        let count = count.parse().unwrap_or(0);
+        std::iter::repeat_n(kind.as_bytes()[0], count)
+    })
+}

@@ -1,0 +1,182 @@
+//! Numbers of a fixed form, by tables: the forms that each is written in, what each form is worth
+//! without a word beside it, and the check that it must pass.
+//!
+//! In a form `d` is a digit, `L` a capital, `x` either, a blank one space (also one that does not
+//! break), anything else itself. Forms are looked up by how many digits or capitals they begin
+//! with, so that a position tries the few that can be there.
+
+use crate::entity::Entity;
+use crate::scan::window::Window;
+
+/// Symbols of the longest form.
+const MAX_SYMBOLS: usize = 40;
+/// Digits or capitals that forms are looked up by, at most.
+const MAX_LEAD: usize = 20;
+
+/// A number's forms.
+pub(super) struct Number {
+    pub(super) entity: Entity,
+    /// Each with what it is worth on its own, in percent.
+    pub(super) forms: &'static [(&'static str, u8)],
+    /// Judges digits and capitals, without what is between them.
+    pub(super) check: fn(&[u8]) -> bool,
+}
+
+/// A form, ready to be compared.
+#[derive(Debug)]
+struct Form {
+    entity: Entity,
+    form: &'static [u8],
+    worth: u8,
+    check: fn(&[u8]) -> bool,
+}
+
+/// All forms.
+#[derive(Debug, Default)]
+pub(super) struct Forms {
+    /// `[digits or capitals at the beginning]`
+    by_digits: Vec<Vec<Form>>,
+    by_capitals: Vec<Vec<Form>>,
+}
+
+impl Forms {
+    /// Of the numbers that are wanted.
+    pub(super) fn new(numbers: impl Iterator<Item = &'static Number>) -> Forms {
+        let buckets = || (0..=MAX_LEAD).map(|_| Vec::new()).collect::<Vec<Vec<Form>>>();
+        let mut forms = Forms { by_digits: buckets(), by_capitals: buckets() };
+        for number in numbers {
+            for (form, worth) in number.forms {
+                let bytes = form.as_bytes();
+                let lead = bytes[0];
+                let least = bytes.iter().take_while(|b| **b == lead).count();
+                let most = bytes.iter().take_while(|b| **b == lead || **b == b'x').count();
+                let buckets = if lead == b'd' { &mut forms.by_digits } else { &mut forms.by_capitals };
+                for bucket in &mut buckets[least..=most] {
+                    bucket.push(Form {
+                        entity: number.entity,
+                        form: bytes,
+                        worth: *worth,
+                        check: number.check,
+                    });
+                }
+            }
+        }
+        forms
+    }
+
+    /// What begins at the window's position: entity, worth and end of each.
+    pub(super) fn find(&self, window: &Window<'_>, mut found: impl FnMut(Entity, u8, usize)) {
+        let at = window.at;
+        let Some(first) = window.byte(at) else { return };
+        let (buckets, end) = match first {
+            b'0'..=b'9' => (&self.by_digits, window.run(at, MAX_LEAD + 1, |b| b.is_ascii_digit())),
+            b'A'..=b'Z' => (&self.by_capitals, window.run(at, MAX_LEAD + 1, |b| b.is_ascii_uppercase())),
+            _ => return,
+        };
+        // A word that goes on in lower case is a word.
+        if window.byte(end).is_some_and(|b| b.is_ascii_lowercase()) || !begins_number(window) {
+            return;
+        }
+        let Some(bucket) = buckets.get(end - at) else { return };
+        let mut symbols = [0; MAX_SYMBOLS];
+        for form in bucket {
+            let Some((end, length)) = compare(window, form.form, &mut symbols) else { continue };
+            if ends_number(window, end) && (form.check)(&symbols[..length]) {
+                found(form.entity, form.worth, end);
+            }
+        }
+    }
+}
+
+fn compare(window: &Window<'_>, form: &[u8], symbols: &mut [u8; MAX_SYMBOLS]) -> Option<(usize, usize)> {
+    let (mut at, mut length) = (window.at, 0);
+    for wanted in form {
+        let b = window.byte(at)?;
+        let fits = match wanted {
+            b'd' => b.is_ascii_digit(),
+            b'L' => b.is_ascii_uppercase(),
+            b'x' => b.is_ascii_digit() || b.is_ascii_uppercase(),
+            b' ' => {
+                at += blank(window, at)?;
+                continue;
+            }
+            literal => {
+                if b != *literal {
+                    return None;
+                }
+                at += 1;
+                continue;
+            }
+        };
+        if !fits || length == MAX_SYMBOLS {
+            return None;
+        }
+        symbols[length] = b;
+        length += 1;
+        at += 1;
+    }
+    Some((at, length))
+}
+
+/// The width of the space at `at`, if there is one.
+pub(super) fn blank(window: &Window<'_>, at: usize) -> Option<usize> {
+    match window.char(at)? {
+        ' ' => Some(1),
+        space @ ('\u{a0}' | '\u{202f}') => Some(space.len_utf8()),
+        _ => None,
+    }
+}
+
+/// Whether a number at the window's position is not the rest of a longer one, like 1.2 or 12-34.
+pub(super) fn begins_number(window: &Window<'_>) -> bool {
+    let before = |back: usize| window.byte(window.at.checked_sub(back)?);
+    match before(1) {
+        Some(b'.' | b'-' | b'/') => !before(2).is_some_and(|b| b.is_ascii_digit()),
+        _ => true,
+    }
+}
+
+/// Whether a number that ends at `end` does not go on after a sign.
+pub(super) fn ends_number(window: &Window<'_>, end: usize) -> bool {
+    if !window.word_ends(end) {
+        return false;
+    }
+    match window.byte(end) {
+        Some(b'.' | b'/' | b',' | b':') => !window.byte(end + 1).is_some_and(|b| b.is_ascii_digit()),
+        Some(b'-') => !window.byte(end + 1).is_some_and(|b| b.is_ascii_alphanumeric()),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::window::End;
+
+    static NUMBERS: [Number; 2] = [
+        Number {
+            entity: Entity::US_SSN,
+            forms: &[("ddd-dd-dddd", 40), ("ddd dd dddd", 30)],
+            check: |_| true,
+        },
+        Number { entity: Entity::DE_ID_CARD, forms: &[("Lxxd", 10)], check: |s| s[0] == b'L' },
+    ];
+
+    fn found(text: &str, at: usize) -> Vec<(Entity, u8, usize)> {
+        let mut all = Vec::new();
+        let window = Window::new(text, at, End::Final);
+        Forms::new(NUMBERS.iter()).find(&window, |entity, worth, end| all.push((entity, worth, end)));
+        all
+    }
+
+    #[test]
+    fn forms_are_found_whole_and_nowhere_else() {
+        assert_eq!(found("123-45-6789.", 0), [(Entity::US_SSN, 40, 11)]);
+        assert_eq!(found("123\u{a0}45\u{a0}6789", 0), [(Entity::US_SSN, 30, 13)]);
+        assert_eq!(found("LA12 L123 LAB4", 0), [(Entity::DE_ID_CARD, 10, 4)]);
+        assert_eq!(found("LA12 L123 LAB4", 10), [(Entity::DE_ID_CARD, 10, 14)]);
+        for (text, at) in [("123-45-67890", 0), ("1.123-45-6789", 2), ("123-45-6789-1", 0), ("Lab4", 0)] {
+            assert_eq!(found(text, at), [], "{text}");
+        }
+    }
+}

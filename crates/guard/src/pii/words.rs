@@ -1,0 +1,222 @@
+//! What people write beside the numbers of each kind, in the languages in which they write about it.
+//! Matched without regard to ASCII case, as whole words.
+
+use crate::entity::Entity;
+
+/// Words by entity, separated by `|`.
+pub(super) const WORDS: &[(Entity, &str)] = &[
+    (
+        Entity::CREDIT_CARD,
+        "card|card number|credit card|debit card|visa|mastercard|amex|american express|pan|kreditkarte|\
+         kreditkartennummer|karte|carte|carte bancaire|carte de crédit|tarjeta|carta|carta di credito|kaart|\
+         kaartnummer|creditcard|karta|karty|kort|kortnummer|kortti|luottokortti|cartão|maestro|discover|diners",
+    ),
+    (
+        Entity::IBAN,
+        "iban|account|konto|kontonummer|compte|cuenta|conto|rekening|rekeningnummer|tili|conta|rachunek",
+    ),
+    (
+        Entity::PHONE,
+        "phone|telephone|tel|call|call me|mobile|cell|fax|whatsapp|sms|text me|dial|hotline|reach me|contact|\
+         phone number|telefon|telefonnummer|handy|handynummer|mobil|anrufen|rufnummer|ruf|rufen|téléphone|\
+         telephone|portable|appelez|appeler|joindre|numéro de téléphone|teléfono|móvil|llama|llame|llamar|\
+         telefono|cellulare|chiama|chiamare|chiamami|telefoon|telefoonnummer|mobiel|bel|bellen|nummer|komórka|\
+         zadzwoń|dzwonić|numer telefonu|mobilnummer|ring|ringa|puhelin|puhelinnumero|soita|ligue|telemóvel|\
+         telefone|celular|phone no|mob|ph|電話|전화|전화번호|휴대폰",
+    ),
+    (
+        Entity::IP_ADDRESS,
+        "ip|ip address|ipv4|ipv6|host|client|remote|ip-adresse|adresse ip|dirección ip|indirizzo ip",
+    ),
+    (
+        Entity::DATE_OF_BIRTH,
+        "born|born on|birth|date of birth|birth date|birthdate|birthday|dob|d.o.b.|d.o.b|geboren|geboren am|\
+         geburtsdatum|geburtstag|geb.|geb|né le|née le|né|née|naissance|date de naissance|nacido|nacida|nació|\
+         nacimiento|fecha de nacimiento|nato il|nata il|nato|nata|nascita|data di nascita|geboortedatum|\
+         geboren op|urodzony|urodzona|urodzenia|data urodzenia|ur.|född|född den|födelsedatum|født|fødselsdato|\
+         fødselsdag|syntynyt|syntymäaika|syntymäpäivä|nascido|nascida|nasceu|nascimento|data de nascimento|\
+         생년월일|出生日期",
+    ),
+    (
+        Entity::PASSPORT,
+        "passport|passport no|passport number|reisepass|reisepassnummer|passnummer|pass-nr|pass nr|passeport|\
+         pasaporte|passaporto|paspoort|paspoortnummer|paszport|paszportu|pass|passi|passin numero|\
+         pasnummer|passaporte|여권|여권번호",
+    ),
+    (
+        Entity::DRIVING_LICENCE,
+        "driving licence|driving license|driver's license|driver's licence|drivers license|driver license|\
+         driver licence|drivers licence|licence number|license number|license no|dl|dln|dl number|führerschein|\
+         führerscheinnummer|permis de conduire|numéro de permis|permis|permiso de conducir|carnet de conducir|\
+         patente|patente di guida|rijbewijs|rijbewijsnummer|prawo jazdy|prawa jazdy|körkort|körkortsnummer|\
+         kørekort|kørekortnummer|førerkort|førerkortnummer|ajokortti|ajokortin|carta de condução|\
+         carteira de motorista|cnh|운전면허|면허번호",
+    ),
+    (
+        Entity::API_KEY,
+        "api key|api_key|apikey|api-key|secret|secret key|secret_key|secretkey|client_secret|client secret|\
+         access key|access_key|accesskey|access token|access_token|auth token|auth_token|authtoken|token|bearer|\
+         password|passwd|pwd|passphrase|passwort|kennwort|mot de passe|contraseña|clave|wachtwoord|hasło|\
+         lösenord|salasana|adgangskode|passord|senha|credentials|private key|private_key|aws_secret_access_key|\
+         api-schlüssel|clé api|clé d'api|secretaccesskey|x-api-key|authorization",
+    ),
+    (
+        Entity::CRYPTO_ADDRESS,
+        "wallet|bitcoin|btc|ethereum|eth|crypto|litecoin|ltc|tron|trx|doge|dogecoin|usdt",
+    ),
+    (
+        Entity::US_SSN,
+        "ssn|ssns|ss#|social security|social security number|social security no|social|soc sec|\
+         número de seguro social|seguro social",
+    ),
+    (
+        Entity::US_ITIN,
+        "itin|taxpayer|taxpayer id|individual taxpayer|tax id|tin|taxpayer identification number",
+    ),
+    (
+        Entity::US_ABA,
+        "aba|routing|routing number|routing no|aba number|rtn|transit number|bank routing|wire|número de ruta|\
+         routing code|ach",
+    ),
+    (
+        Entity::US_NPI,
+        "npi|national provider|provider identifier|provider id|provider number|prescriber|physician|provider",
+    ),
+    (Entity::US_MBI, "mbi|medicare|beneficiary|medicare number|medicare id|medicare beneficiary"),
+    (Entity::UK_NHS, "nhs|nhs number|nhs no|health service|patient|chi"),
+    (
+        Entity::UK_NINO,
+        "nino|ni number|ni no|national insurance|national insurance number|insurance number|ni",
+    ),
+    (
+        Entity::DE_TAX_ID,
+        "steuer-id|steuerid|steuer-identifikationsnummer|steueridentifikationsnummer|identifikationsnummer|idnr|\
+         steuernummer|steuerliche|tin|german tax id|tax id|idnr.|id-nr|id-nr.|steuer-idnr|steuer-idnr.",
+    ),
+    (
+        Entity::DE_SOCIAL_SECURITY,
+        "sozialversicherungsnummer|rentenversicherungsnummer|versicherungsnummer|sv-nummer|svnr|rvnr|\
+         sozialversicherung|rentenversicherung|sv-nr|german social security|pension insurance|vsnr|rv-nummer",
+    ),
+    (
+        Entity::DE_ID_CARD,
+        "personalausweis|personalausweisnummer|ausweis|ausweisnummer|ausweis-nr|perso|id card|identity card|\
+         seriennummer|dokumentennummer|german id",
+    ),
+    (
+        Entity::AT_SOCIAL_SECURITY,
+        "sozialversicherungsnummer|svnr|sv-nummer|sv-nr|sozialversicherung|versicherungsnummer|svnr.|e-card|\
+         austrian social security|vsnr|österreichische sozialversicherungsnummer",
+    ),
+    (
+        Entity::AT_TAX_ID,
+        "steuernummer|abgabenkontonummer|finanzamt|st.nr|st.-nr|stnr|abgabenkonto|austrian tax|steuer-nr|\
+         tax number|tax id|steuernr",
+    ),
+    (
+        Entity::FR_NIR,
+        "nir|sécurité sociale|numéro de sécurité sociale|sécu|n° ss|insee|carte vitale|assuré|\
+         securite sociale|numéro de sécu|french social security|social security|immatriculation",
+    ),
+    (
+        Entity::FR_TAX_ID,
+        "numéro fiscal|spi|référence fiscale|fiscal|impôts|impôt|numéro spi|tax id|french tax|n° fiscal|tin|\
+         numero fiscal|identifiant fiscal",
+    ),
+    (Entity::ES_DNI, "dni|nif|documento nacional|identidad|d.n.i.|documento|spanish id"),
+    (
+        Entity::ES_NIE,
+        "nie|extranjero|extranjera|extranjeros|identidad de extranjero|n.i.e.|spanish foreigner",
+    ),
+    (Entity::ES_CIF, "cif|nif|empresa|sociedad|razón social|identificación fiscal|c.i.f.|spanish company"),
+    (
+        Entity::IT_FISCAL_CODE,
+        "codice fiscale|c.f.|cf|cod. fiscale|cod. fisc.|italian tax code|fiscal code|tax code",
+    ),
+    (Entity::IT_VAT, "partita iva|p. iva|p.iva|piva|p.i.|iva|vat|italian vat|vat number|p. i."),
+    (
+        Entity::NL_BSN,
+        "bsn|burgerservicenummer|sofinummer|sofi|burger service nummer|bsn-nummer|dutch citizen|citizen service|\
+         burgerservicenr|bsn nr",
+    ),
+    (Entity::PL_PESEL, "pesel|pesel-u|numer pesel|nr pesel|peselu|polish national"),
+    (Entity::PL_NIP, "nip|numer nip|nr nip|nip-u|identyfikacji podatkowej|podatkowy|polish tax|vat"),
+    (
+        Entity::SE_PERSONAL_NUMBER,
+        "personnummer|personnr|samordningsnummer|pnr|person-nr|swedish personal|swedish id|personnumret|\
+         personal number|identity number",
+    ),
+    (
+        Entity::FI_HETU,
+        "hetu|henkilötunnus|henkilötunnukseni|henkilötunnuksen|sotu|finnish identity|finnish personal|\
+         personbeteckning|personal identity code",
+    ),
+    (
+        Entity::DK_CPR,
+        "cpr|cpr-nummer|cpr-nr|cpr nummer|personnummer|cpr number|cpr no|danish cpr|cpr-nummeret|cprnr",
+    ),
+    (
+        Entity::NO_FNR,
+        "fødselsnummer|fødselsnr|personnummer|fnr|d-nummer|d-nr|norwegian id|norwegian national|birth number|\
+         fodselsnummer|fødselsnummeret",
+    ),
+    (
+        Entity::PT_NIF,
+        "nif|contribuinte|número de contribuinte|identificação fiscal|nipc|número fiscal|portuguese tax|\
+         nº de contribuinte|n.º de contribuinte",
+    ),
+    (
+        Entity::PT_CITIZEN_CARD,
+        "cartão de cidadão|cartão do cidadão|cc|cidadão|bilhete de identidade|número de documento|citizen card|\
+         documento|nº de documento",
+    ),
+    (
+        Entity::BE_NRN,
+        "rijksregisternummer|rijksregister|registre national|numéro national|numéro de registre national|insz|\
+         niss|national register|nationaal nummer|rrn|nn|belgian national|nationalregisternummer|inss",
+    ),
+    (
+        Entity::CH_AHV,
+        "ahv|ahv-nummer|avs|numéro avs|ahv-nr|ahvn13|numero avs|navs|versichertennummer|swiss social security|\
+         ahv nummer|sozialversicherungsnummer|n° avs",
+    ),
+    (
+        Entity::CH_UID,
+        "uid|mwst|mehrwertsteuer|ide|tva|iva|idi|unternehmens|swiss vat|swiss uid|handelsregister",
+    ),
+    (Entity::IN_AADHAAR, "aadhaar|aadhar|adhaar|uidai|uid|aadhaar number|aadhaar no|आधार|aadhaar card"),
+    (
+        Entity::IN_PAN,
+        "pan|pan card|pan no|pan number|permanent account|income tax|permanent account number|पैन",
+    ),
+    (Entity::AU_TFN, "tfn|tax file|tax file number|tax file no|ato"),
+    (Entity::AU_ABN, "abn|business number|australian business|a.b.n.|gst|abn no"),
+    (Entity::AU_MEDICARE, "medicare|medicare card|medicare number|medicare no|irn|bulk bill"),
+    (
+        Entity::CA_SIN,
+        "sin|social insurance|social insurance number|sin number|sin no|nas|assurance sociale|numéro d'assurance sociale",
+    ),
+    (Entity::SG_NRIC, "nric|fin|identity card|singapore|ic number|singpass|ic no|nric no|uin|ic"),
+    (
+        Entity::KR_RRN,
+        "주민등록번호|주민번호|resident registration|rrn|korean id|주민|외국인등록번호|resident number",
+    ),
+    (Entity::BR_CPF, "cpf|cadastro de pessoas|contribuinte|cpf/mf|c.p.f.|brazilian tax"),
+    (
+        Entity::BR_CNPJ,
+        "cnpj|cadastro nacional|pessoa jurídica|c.n.p.j.|razão social|empresa|brazilian company",
+    ),
+];
+
+/// Words that say a number is nobody's.
+pub(super) const ELSE: &str = "order|order number|order no|order id|order #|purchase order|invoice|invoice number|\
+    invoice no|ticket|tracking|tracking number|tracking no|reference|ref|ref.|sku|part number|part no|serial|\
+    serial number|version|release|firmware|build|batch|lot|item|product|product code|model|model number|timestamp|\
+    epoch|unix time|isbn|issn|ean|upc|gtin|asin|commit|revision|sha|sha1|sha256|md5|hash|digest|checksum|uuid|guid|\
+    request id|request|session|session id|transaction|transaction id|error|error code|line|page|room|price|total|\
+    amount|quantity|case|article|catalog|container|pallet|shipment|parcel|row|count|population|bytes|pixels|\
+    bestellung|bestellnummer|rechnung|rechnungsnummer|sendungsnummer|artikelnummer|artikel|auftragsnummer|\
+    commande|numéro de commande|facture|numéro de facture|colis|réf|référence|pedido|número de pedido|factura|\
+    albarán|ordine|numero d'ordine|fattura|bestelling|bestelnummer|factuur|zamówienie|zamówienia|faktura|\
+    tilaus|tilausnumero|lasku|ordrenummer|ordernummer|beställning|fakturanummer|encomenda|fatura|nota fiscal|\
+    주문|주문번호|part|snapshot|offset|port|pid|thread|bucket|object|etag";

@@ -1,0 +1,322 @@
+//! What becomes of findings: placeholders, masks, keyed hashes, pseudonyms, or the end of an answer.
+//!
+//! [`Redactor`] redacts a whole text, and [`OutputGuard`] one that comes in pieces, byte for byte alike:
+//! both are the same scan, and what replaces a finding depends on the finding and on what was
+//! replaced before it, never on where a stream was cut. What is held back meanwhile is at most
+//! [`crate::MAX_HELD`] bytes, which are as many tokens at most, as a token has one byte at least.
+
+mod pseudonyms;
+
+use std::sync::Arc;
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+use crate::entity::Entity;
+use crate::scan::{Finding, ScanStream, Scanner, Segment};
+pub use pseudonyms::{Pseudonyms, Restorer};
+
+/// What becomes of a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// Its entity's name: `<EMAIL>`.
+    Replace,
+    /// Stars, and of what is long the last four characters.
+    Mask,
+    /// The beginning of its keyed hash: the same value gives the same text, and nobody without the key
+    /// can try values.
+    Hash,
+    /// Nothing.
+    Drop,
+    /// A name for the length of a conversation, `<EMAIL_1>`, that leads back to it.
+    Pseudonym,
+    /// The text ends before it.
+    Stop,
+}
+
+/// What becomes of which findings.
+#[derive(Clone, Debug)]
+pub struct Operators {
+    /// Of entities that are not named.
+    pub default: Operator,
+    /// By entity.
+    pub by_entity: Vec<(Entity, Operator)>,
+    /// For [`Operator::Hash`].
+    pub key: [u8; 32],
+}
+
+impl Operators {
+    /// The same for everything, with a key of zeros.
+    pub fn all(default: Operator) -> Operators {
+        Operators { default, by_entity: Vec::new(), key: [0; 32] }
+    }
+
+    fn of(&self, entity: Entity) -> Operator {
+        self.by_entity.iter().find(|(of, _)| *of == entity).map_or(self.default, |(_, operator)| *operator)
+    }
+}
+
+/// A text without what was found in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redacted {
+    /// What is left.
+    pub text: String,
+    /// What was found, with its place in the original.
+    pub findings: Vec<Finding>,
+    /// Whether it ends early.
+    pub ending: Ending,
+}
+
+/// How a redacted text ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// As the original.
+    Whole,
+    /// Before this, which must not be shown.
+    Stopped(Entity),
+}
+
+/// Redacts texts.
+#[derive(Clone, Debug)]
+pub struct Redactor {
+    scanner: Arc<Scanner>,
+    operators: Operators,
+}
+
+impl Redactor {
+    /// With a scanner and what becomes of what it finds.
+    pub fn new(scanner: Arc<Scanner>, operators: Operators) -> Redactor {
+        Redactor { scanner, operators }
+    }
+
+    /// Redacts a whole text; pseudonyms are those of its conversation.
+    pub fn redact(&self, text: &str, pseudonyms: &mut Pseudonyms) -> Redacted {
+        let mut redacted =
+            Redacted { text: String::with_capacity(text.len()), findings: Vec::new(), ending: Ending::Whole };
+        pseudonyms.reserve(text);
+        let mut at = 0;
+        for finding in self.scanner.scan(text) {
+            redacted.text.push_str(&text[at..finding.range.start]);
+            at = finding.range.end;
+            let value = &text[finding.range.clone()];
+            let entity = finding.entity;
+            redacted.findings.push(finding);
+            if self.put(entity, value, pseudonyms, &mut redacted.text) == Put::Stop {
+                redacted.ending = Ending::Stopped(entity);
+                return redacted;
+            }
+        }
+        redacted.text.push_str(&text[at..]);
+        redacted
+    }
+
+    /// Begins to redact a text that comes in pieces.
+    pub fn stream(&self) -> OutputGuard {
+        let scan = self.scanner.stream();
+        OutputGuard { redactor: self.clone(), scan, findings: Vec::new(), ending: Ending::Whole }
+    }
+
+    /// What stands for a value, whatever its length: only its beginning counts.
+    fn put(&self, entity: Entity, value: &str, pseudonyms: &mut Pseudonyms, out: &mut String) -> Put {
+        let value = crate::scan::value_of(value);
+        let name = self.scanner.name(entity);
+        match self.operators.of(entity) {
+            Operator::Replace => out.extend(["<", name, ">"]),
+            Operator::Mask => mask(value, out),
+            Operator::Hash => out.extend(["<", name, ":", &self.hash(value), ">"]),
+            Operator::Drop => {}
+            Operator::Pseudonym => out.push_str(&pseudonyms.name(name, value)),
+            Operator::Stop => return Put::Stop,
+        }
+        Put::Done
+    }
+
+    fn hash(&self, value: &str) -> String {
+        // A key of any length is accepted, so this cannot fail.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.operators.key) else { return String::new() };
+        mac.update(value.as_bytes());
+        mac.finalize().into_bytes()[..8].iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+/// What was written for a finding.
+#[derive(PartialEq, Eq)]
+enum Put {
+    Done,
+    Stop,
+}
+
+fn mask(value: &str, out: &mut String) {
+    let count = value.chars().count();
+    let shown = if count >= 12 { 4 } else { 0 };
+    for (i, c) in value.chars().enumerate() {
+        out.push(if i + shown >= count { c } else { '*' });
+    }
+}
+
+/// Redacts a text as it comes.
+pub struct OutputGuard {
+    redactor: Redactor,
+    scan: ScanStream,
+    findings: Vec<Finding>,
+    ending: Ending,
+}
+
+/// Findings that are kept for whoever asks, at most.
+const MAX_FINDINGS: usize = 1024;
+
+impl OutputGuard {
+    /// Takes more text, and gives what of it may be shown by now.
+    pub fn push(&mut self, text: &str, pseudonyms: &mut Pseudonyms) -> String {
+        self.run(pseudonyms, |scan, give| scan.push(text, give))
+    }
+
+    /// The text has ended; gives the rest.
+    pub fn finish(&mut self, pseudonyms: &mut Pseudonyms) -> String {
+        self.run(pseudonyms, |scan, give| scan.finish(give))
+    }
+
+    fn run(
+        &mut self,
+        pseudonyms: &mut Pseudonyms,
+        step: impl FnOnce(&mut ScanStream, &mut dyn FnMut(Segment<'_>)),
+    ) -> String {
+        let OutputGuard { redactor, scan, findings, ending } = self;
+        let mut out = String::new();
+        step(scan, &mut |segment| {
+            if *ending != Ending::Whole {
+                return;
+            }
+            match segment {
+                Segment::Clear { text, .. } => out.push_str(text),
+                Segment::Found { finding, value } => {
+                    match redactor.put(finding.entity, value, pseudonyms, &mut out) {
+                        Put::Done => {}
+                        Put::Stop => *ending = Ending::Stopped(finding.entity),
+                    }
+                    if findings.len() < MAX_FINDINGS {
+                        findings.push(finding);
+                    }
+                }
+            }
+        });
+        out
+    }
+
+    /// Whether the text was ended early.
+    pub fn ending(&self) -> Ending {
+        self.ending
+    }
+
+    /// What was found so far.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Bytes that wait for a decision, [`crate::MAX_HELD`] at most.
+    pub fn held(&self) -> usize {
+        self.scan.held()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::{MAX_HELD, ScanConfig};
+
+    const TEXT: &str = "Write to zoë@bücher.example or <EMAIL_1> or zoë@bücher.example, then a@b.example; card 4111 1111 1111 1111. \
+        -----BEGIN PRIVATE KEY-----\nMIIBVQIBADANBgkqhkiG9w0BAQEFAASCAT8wggE7AgEAAkEAq7BFUpkGp3+LQmlQYx2eqzDV+xeG8kx/sQFV18S5Ju\n\
+        -----END PRIVATE KEY-----\n🙂 and on. <not a name> <EMAIL_7> < <EMAIL";
+
+    fn redactor(operators: Operators) -> Redactor {
+        Redactor::new(Arc::new(Scanner::new(&ScanConfig::default()).unwrap()), operators)
+    }
+
+    fn operators() -> [Operators; 7] {
+        let mixed = Operators {
+            by_entity: vec![(Entity::EMAIL, Operator::Pseudonym), (Entity::PRIVATE_KEY, Operator::Stop)],
+            ..Operators::all(Operator::Mask)
+        };
+        [
+            Operator::Replace,
+            Operator::Mask,
+            Operator::Hash,
+            Operator::Drop,
+            Operator::Pseudonym,
+            Operator::Stop,
+        ]
+        .map(Operators::all)
+        .into_iter()
+        .chain([mixed])
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap()
+    }
+
+    #[test]
+    fn each_operator_does_what_it_says() {
+        let text = "to a@b.example, a@b.example";
+        let shown = |operator| redactor(Operators::all(operator)).redact(text, &mut Pseudonyms::default());
+        assert_eq!(shown(Operator::Replace).text, "to <EMAIL>, <EMAIL>");
+        assert_eq!(shown(Operator::Mask).text, "to ***********, ***********");
+        assert_eq!(shown(Operator::Drop).text, "to , ");
+        assert_eq!(shown(Operator::Pseudonym).text, "to <EMAIL_1>, <EMAIL_1>");
+        assert_eq!(shown(Operator::Stop).text, "to ");
+        assert_eq!(shown(Operator::Stop).ending, Ending::Stopped(Entity::EMAIL));
+        let hashed = shown(Operator::Hash).text;
+        let other = redactor(Operators { key: [1; 32], ..Operators::all(Operator::Hash) });
+        assert!(
+            hashed.starts_with("to <EMAIL:") && hashed != other.redact(text, &mut Pseudonyms::default()).text
+        );
+        assert_eq!(
+            redactor(Operators::all(Operator::Mask))
+                .redact("4111 1111 1111 1111", &mut Pseudonyms::default())
+                .text,
+            "***************1111"
+        );
+    }
+
+    /// The promise of item 4 of the guard: byte for byte, at every cut.
+    #[test]
+    fn a_stream_is_redacted_as_the_whole_text_is_wherever_it_is_cut() {
+        for operators in operators() {
+            let redactor = redactor(operators);
+            let mut names = Pseudonyms::default();
+            let whole = redactor.redact(TEXT, &mut names);
+            let check = |pieces: &[&str]| {
+                let mut names = Pseudonyms::default();
+                names.reserve(TEXT);
+                let mut guard = redactor.stream();
+                let mut out = String::new();
+                for piece in pieces {
+                    out += &guard.push(piece, &mut names);
+                    assert!(guard.held() <= MAX_HELD);
+                }
+                out += &guard.finish(&mut names);
+                assert_eq!((out, guard.ending()), (whole.text.clone(), whole.ending), "{pieces:?}");
+            };
+            for cut in (0..=TEXT.len()).filter(|cut| TEXT.is_char_boundary(*cut)) {
+                check(&[&TEXT[..cut], &TEXT[cut..]]);
+            }
+            check(&TEXT.split("").collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn pseudonyms_lead_back_and_streams_too() {
+        let redactor = redactor(Operators::all(Operator::Pseudonym));
+        let mut names = Pseudonyms::default();
+        let out = redactor.redact(TEXT, &mut names).text;
+        assert!(
+            out.contains("<EMAIL_2>") && out.contains("<EMAIL_1> or <EMAIL_2>") && !out.contains("zoë"),
+            "{out}"
+        );
+        assert_eq!(names.restore(&out), TEXT);
+        for cut in (0..=out.len()).filter(|cut| out.is_char_boundary(*cut)) {
+            let mut restorer = Restorer::default();
+            let restored =
+                restorer.push(&out[..cut], &names) + &restorer.push(&out[cut..], &names) + &restorer.finish();
+            assert_eq!(restored, TEXT, "cut at {cut}");
+        }
+    }
+}

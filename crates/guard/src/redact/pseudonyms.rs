@@ -1,0 +1,123 @@
+//! Names that stand for values during one conversation, and the way back.
+
+use std::collections::{BTreeSet, HashMap};
+
+/// Values of one conversation that get names at most; what comes after is only replaced.
+const MAX_NAMES: usize = 10_000;
+/// Bytes of a name at most: what a stream holds back that could be the beginning of one.
+const MAX_NAME: usize = 48;
+
+/// The names of one conversation. They hold what they stand for, so they stay where the conversation
+/// stays.
+#[derive(Debug, Default)]
+pub struct Pseudonyms {
+    /// By entity and value.
+    names: HashMap<(String, String), String>,
+    /// By name, the brackets included.
+    values: HashMap<String, String>,
+    /// Names given out, by entity.
+    counts: HashMap<String, usize>,
+    /// What looks like a name and was in a text already, so that it is not given out.
+    reserved: BTreeSet<String>,
+}
+
+impl Pseudonyms {
+    /// The name of a value of an entity.
+    pub(super) fn name(&mut self, entity: &str, value: &str) -> String {
+        let key = (entity.to_owned(), value.to_owned());
+        if let Some(name) = self.names.get(&key) {
+            return name.clone();
+        }
+        if self.names.len() >= MAX_NAMES || entity.len() + 10 > MAX_NAME {
+            return format!("<{entity}>");
+        }
+        let count = self.counts.entry(entity.to_owned()).or_default();
+        let name = loop {
+            *count += 1;
+            let name = format!("<{entity}_{count}>");
+            if !self.reserved.contains(&name) {
+                break name;
+            }
+        };
+        self.names.insert(key, name.clone());
+        self.values.insert(name.clone(), value.to_owned());
+        name
+    }
+
+    /// Keeps what looks like a name in a text from being given out for something else.
+    pub(super) fn reserve(&mut self, text: &str) {
+        let mut rest = text;
+        while let Some(at) = rest.find('<') {
+            rest = &rest[at..];
+            let end = name_end(rest);
+            if let Some(end) = end.filter(|_| self.reserved.len() < MAX_NAMES)
+                && !self.values.contains_key(&rest[..end])
+            {
+                self.reserved.insert(rest[..end].to_owned());
+            }
+            rest = &rest[1..];
+        }
+    }
+
+    /// A text with the values in the places of their names.
+    pub fn restore(&self, text: &str) -> String {
+        let mut restorer = Restorer::default();
+        let mut out = restorer.push(text, self);
+        out.push_str(&restorer.finish());
+        out
+    }
+}
+
+/// Where the name that begins `text` ends, if one begins it.
+fn name_end(text: &str) -> Option<usize> {
+    let inside = text.strip_prefix('<')?;
+    let end = inside.bytes().take(MAX_NAME).position(|b| !is_inside(b))?;
+    (inside.as_bytes()[end] == b'>' && end > 0).then_some(end + 2)
+}
+
+fn is_inside(b: u8) -> bool {
+    b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'
+}
+
+/// Puts values back into a text that comes in pieces.
+#[derive(Debug, Default)]
+pub struct Restorer {
+    /// The beginning of what could become a name.
+    held: String,
+}
+
+impl Restorer {
+    /// Takes more text, and gives what is decided.
+    pub fn push(&mut self, text: &str, pseudonyms: &Pseudonyms) -> String {
+        self.held.push_str(text);
+        let mut out = String::with_capacity(self.held.len());
+        let mut rest = self.held.as_str();
+        while let Some(at) = rest.find('<') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at..];
+            match name_end(rest) {
+                Some(end) => {
+                    let name = &rest[..end];
+                    out.push_str(pseudonyms.values.get(name).map_or(name, String::as_str));
+                    rest = &rest[end..];
+                }
+                None if rest.len() <= MAX_NAME && rest[1..].bytes().all(is_inside) => break,
+                None => {
+                    out.push('<');
+                    rest = &rest[1..];
+                }
+            }
+        }
+        if !rest.starts_with('<') {
+            out.push_str(rest);
+            rest = "";
+        }
+        self.held = rest.to_owned();
+        out
+    }
+
+    /// The text has ended; gives the rest.
+    pub fn finish(&mut self) -> String {
+        std::mem::take(&mut self.held)
+    }
+}

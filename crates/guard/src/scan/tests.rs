@@ -1,0 +1,231 @@
+//! What is found and what is not; that streams find the same wherever they are cut; that time is linear.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::pii::Pattern;
+
+fn scanner() -> Arc<Scanner> {
+    Arc::new(Scanner::new(&ScanConfig::default()).unwrap())
+}
+
+/// Texts with everything in them: what runs on, what overlaps, characters of every width.
+const TEXTS: [&str; 8] = [
+    "My name is Anna Kowalska, écrivez à zoë.müller@bücher.example ou +33 6 12 34 56 78. Card 4111 1111 1111 1111!",
+    "key -----BEGIN RSA PRIVATE KEY-----\nMIIBOgIBAAJBAKj34GkxFhD90vcNLYLInFEX6Ppy1tPf9Cnzj4p4WGeKLs1Pt8Qu\n\
+     -----END RSA PRIVATE KEY-----\nSSN: 219-09-9999 主 IBAN DE89 3704 0044 0532 0130 00.",
+    "Bearer eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9lIiwiaWF0IjoxNTE2MjM5MDIyLCJ\
+     hIjoiYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ejAxMjM0NTY3ODlhYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ejAxMjM0NTY3ODkifQ.SflKxwRJSMeKKF2QT4 end",
+    "111222333 is the BSN; (212) 555-0123 (212) 555-0123 12 rue de la Paix, 75002 Paris. Né le 5 mars 1980 à Lyon",
+    "postgres://bob:s3cr3t@db.example.com:5432/x fe80::1ff:fe23:4567:890a 00:1B:44:11:3A:B7 password = \"hunter2xyz99\"",
+    "4111 1111 1111 1111 4111 1111 1111 1111 4111 1111 1111 1111 943 476 5919 943 476 5919 patient 🙂🙂 12345678Z",
+    "-----BEGIN PRIVATE KEY-----\nMIIB unfinished \u{1F512} and -----END of it -----END PRIVATE KEY----- a.b@c.de",
+    "Dr. Müller wohnt in der Hauptstraße 5, 10115 Berlin; geboren am 3. März 1971, Steuer-ID 86 095 742 719. Acme GmbH",
+];
+
+/// What a stream finds, when it is fed these pieces.
+fn streamed(scanner: &Arc<Scanner>, pieces: &[&str]) -> (Vec<Finding>, String) {
+    let (mut findings, mut clear) = (Vec::new(), String::new());
+    let mut stream = scanner.stream();
+    let mut given = 0;
+    let mut give = |segment: Segment<'_>| match segment {
+        Segment::Clear { at, text } => {
+            assert_eq!(at, given, "segments follow each other");
+            given += text.len();
+            clear.push_str(text);
+        }
+        Segment::Found { finding, value } => {
+            assert_eq!(finding.range.start, given);
+            assert!(value.len() <= MAX_LENGTH);
+            given = finding.range.end;
+            clear.push('\u{0}');
+            findings.push(finding);
+        }
+    };
+    for piece in pieces {
+        stream.push(piece, &mut give);
+        assert!(stream.held() <= MAX_HELD, "{} bytes are held back", stream.held());
+    }
+    stream.finish(&mut give);
+    (findings, clear)
+}
+
+fn whole(scanner: &Scanner, text: &str) -> (Vec<Finding>, String) {
+    let findings = scanner.scan(text);
+    let (mut clear, mut at) = (String::new(), 0);
+    for finding in &findings {
+        clear.push_str(&text[at..finding.range.start]);
+        clear.push('\u{0}');
+        at = finding.range.end;
+    }
+    clear.push_str(&text[at..]);
+    (findings, clear)
+}
+
+#[test]
+fn a_stream_finds_the_same_wherever_it_is_cut_once() {
+    let scanner = scanner();
+    for text in TEXTS {
+        let wanted = whole(&scanner, text);
+        assert!(!wanted.0.is_empty());
+        for cut in (0..=text.len()).filter(|cut| text.is_char_boundary(*cut)) {
+            let (before, after) = text.split_at(cut);
+            assert_eq!(streamed(&scanner, &[before, after]), wanted, "cut at {cut}: {text}");
+        }
+        // And character by character, which is every cut at once.
+        let characters: Vec<&str> = text.split("").collect();
+        assert_eq!(streamed(&scanner, &characters), wanted, "{text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Any of the texts' words in any order, with any cuts.
+    #[test]
+    fn a_stream_finds_the_same_of_any_text_with_any_cuts(
+        picks in prop::collection::vec((0..TEXTS.len(), 0..40usize), 1..60),
+        glue in prop::sample::select(vec![" ", "", "\n", ", ", "é", "-"]),
+        cuts in prop::collection::vec(0..2000usize, 0..40),
+    ) {
+        let scanner = &*SHARED;
+        let words = picks.iter().map(|(text, word)| {
+            let words: Vec<&str> = TEXTS[*text].split(' ').collect();
+            words[word % words.len()]
+        });
+        let text = words.collect::<Vec<_>>().join(glue);
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % (text.len() + 1)).collect();
+        cuts.retain(|cut| text.is_char_boundary(*cut));
+        cuts.extend([0, text.len()]);
+        cuts.sort_unstable();
+        let pieces: Vec<&str> = cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
+        prop_assert_eq!(streamed(scanner, &pieces), whole(scanner, &text));
+    }
+}
+
+static SHARED: std::sync::LazyLock<Arc<Scanner>> = std::sync::LazyLock::new(scanner);
+
+#[test]
+fn prose_is_held_back_by_no_more_than_a_word() {
+    let scanner = scanner();
+    let mut stream = scanner.stream();
+    for word in "the weather is nice and nothing of this is about anybody, so it flows; is that not good? "
+        .split_inclusive(' ')
+    {
+        stream.push(word, &mut |_| {});
+        assert_eq!(stream.held(), 0, "after {word:?}");
+    }
+    stream.push("unfinish", &mut |_| {});
+    assert_eq!(stream.held(), "unfinish".len());
+}
+
+#[test]
+fn what_looks_like_personal_data_and_is_none_is_left_alone() {
+    let scanner = scanner();
+    for text in [
+        "It began at 2031-03-12T10:33:12.123456Z and ended at 1712345678 or 1712345678901, at 12:30:45.",
+        "Order 123456782, order no. 4929-1234-5678, tracking number 1Z999AA10123456784, ticket 111222333.",
+        "Garrison 1.2.3, firmware version 10.4.11.2, Chrome/120.0.6099.109, v2.0.0-rc.1 and 3.11.4.",
+        "id 123e4567-e89b-12d3-a456-426614174000, commit 9fceb02d0ae598e95dc970b74767f19372d61af8",
+        "sha256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 of s3://bucket/2031/03/12/part-00001.gz",
+        "arn:aws:s3:::my-bucket/logs/123456789012/us-east-1/2031/03/12, eks-cluster-4111, i-0abcd1234ef567890",
+        "let x = vec![0x1F, 0xFF]; for i in 0..100000000 { a[i] += 1.0e-10; } std::vec::Vec::new() // 80 columns",
+        "The price is $1,234,567.89 or 999.99 EUR, 1 234 567,89 in all; 3.14159265358979 is pi, 2^31 is 2147483648.",
+        "iPhone 15 Pro Max, Galaxy S24 Ultra, RTX 4090, Windows 11, Boeing 737-800, Will Smith-Corona, Rose Garden",
+        "March 2031 was cold. On 12.03.2031 we met. Virginia and Paris are places; Jordan is a river.",
+        "Read pages 100-200 of ISBN 978-3-16-148410-0, section 4.2.1.3, figure 12-34, RFC 7519, ISO 13616.",
+        "git@github.com:owner/repo.git icon@2x.png user@1000.service @scope/package@1.2.3 127.0.0.1:8080 0.0.0.0",
+        "password: ${DB_PASSWORD}, token = process.env.TOKEN, api_key=YOUR_API_KEY, https://user:$PASS@example.com",
+        "Lot 0123456789, batch 20310312, SKU 12345678901, part number AB12-34567-C, EAN 4006381333931.",
+        "I think I will ask the team on Monday. Dear all, please read this. Best regards from us.",
+    ] {
+        let found = scanner.scan(text);
+        let shown: Vec<_> = found.iter().map(|f| (scanner.name(f.entity), &text[f.range.clone()])).collect();
+        assert!(shown.is_empty(), "{shown:?} in {text}");
+    }
+}
+
+#[test]
+fn the_owner_adds_entities_and_allows_texts() {
+    let config = ScanConfig {
+        entities: vec![Entity::EMAIL],
+        allowed: vec!["press@acme.example".into()],
+        customs: vec![
+            Custom {
+                name: "PROJECT".into(),
+                pattern: Pattern::Regex("PRJ-[0-9]{4,6}".into()),
+                context: vec![],
+            },
+            Custom {
+                name: "CODENAME".into(),
+                pattern: Pattern::Words(vec!["blue heron".into(), "c++".into()]),
+                context: vec!["project".into()],
+            },
+        ],
+        ..ScanConfig::default()
+    };
+    let scanner = Scanner::new(&config).unwrap();
+    let text = "press@acme.example, a@acme.example, PRJ-12345, project Blue Heron, \
+        project c++; SSN 219-09-9999. Far away from all of this, in the reeds of a lake that nobody has ever heard of, \
+        on a day without any wind at all, a blue heron flew.";
+    let shown: Vec<_> = scanner
+        .scan(text)
+        .iter()
+        .map(|f| (scanner.name(f.entity).to_owned(), &text[f.range.clone()]))
+        .collect();
+    let wanted = [
+        ("EMAIL", "a@acme.example"),
+        ("PROJECT", "PRJ-12345"),
+        ("CODENAME", "Blue Heron"),
+        ("CODENAME", "c++"),
+    ];
+    assert_eq!(shown, wanted.map(|(name, text)| (name.to_owned(), text)));
+    for bad in ["(", "(?P<n>a)\\1", "[0-9]{1000000}"] {
+        let customs = vec![Custom { name: "X".into(), pattern: Pattern::Regex(bad.into()), context: vec![] }];
+        let error = Scanner::new(&ScanConfig { customs, ..ScanConfig::default() }).unwrap_err().to_string();
+        assert!(error.starts_with("entity X: its regex cannot be used"), "{error}");
+    }
+}
+
+/// Texts made to be slow: candidates everywhere, prefixes of things that never end, words of context.
+#[test]
+fn hostile_texts_take_linear_time() {
+    let scanner = scanner();
+    let hostile = [
+        "1 ",
+        "a@",
+        "(1",
+        "1-",
+        "A ",
+        "Aa ",
+        "AAAAA",
+        "+1 ",
+        "::",
+        "a:b@",
+        "-----BEGIN ",
+        "phone 1234567 ",
+        "1.1.",
+        "é1",
+        "https://a:",
+        "eyJ",
+        "sk-",
+        "DE89 ",
+        "SSN 1",
+        "0x",
+        "aaaaaaaaaaaaaaaaaaaaaaaa ",
+        "1/1/1",
+        "Dr. A",
+        "password=a1",
+    ];
+    for seed in hostile {
+        let work = |bytes: usize| {
+            let text = seed.repeat(bytes / seed.len());
+            let before = super::window::READS.get();
+            std::hint::black_box(scanner.scan(&text));
+            super::window::READS.get() - before
+        };
+        let (small, large) = (work(1 << 14), work(1 << 17));
+        assert!(large <= small * 8 * 11 / 10, "{seed:?}: {small} reads for 16 kB, {large} for 128 kB");
+        assert!(large < 2000 << 17, "{seed:?}: {} reads a byte", large >> 17);
+    }
+}

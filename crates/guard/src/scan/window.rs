@@ -1,0 +1,188 @@
+//! What a recognizer may look at: the text around one position, no further than a fixed reach.
+//!
+//! This is what makes streams and whole texts agree. A recognizer reads the text through a window
+//! only. The window ends [`REACH`] bytes after the position and begins [`BEHIND`] bytes before it,
+//! however much more there is, and it notes when it was asked for a byte that has not come yet:
+//! then nothing that was concluded counts, and the position is judged again when there is more. So
+//! a conclusion never depends on where a stream was cut, and what waits for one is bounded.
+
+use std::cell::Cell;
+
+/// Bytes of the longest thing that is found, but for keys and tokens that run on.
+pub const MAX_LENGTH: usize = 256;
+/// Bytes after a finding that may decide what it is.
+pub const AHEAD: usize = 48;
+/// Bytes from a position on that may decide what begins there.
+pub const REACH: usize = MAX_LENGTH + AHEAD;
+/// Bytes before a position that may decide what begins there.
+pub const BEHIND: usize = 96;
+
+/// Whether a text goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// More of it may come.
+    Open,
+    /// That is all.
+    Final,
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Bytes that were asked for: a measure of work that no other process disturbs.
+    pub(crate) static READS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The text around a position.
+pub(crate) struct Window<'t> {
+    text: &'t str,
+    /// The position.
+    pub(crate) at: usize,
+    end: End,
+    starved: Cell<bool>,
+}
+
+impl<'t> Window<'t> {
+    pub(crate) fn new(text: &'t str, at: usize, end: End) -> Window<'t> {
+        Window { text, at, end, starved: Cell::new(false) }
+    }
+
+    /// Whether a byte was asked for that is still to come.
+    pub(crate) fn starved(&self) -> bool {
+        self.starved.get()
+    }
+
+    /// The byte at `place`; `None` beyond the text or out of reach.
+    #[inline]
+    pub(crate) fn byte(&self, place: usize) -> Option<u8> {
+        #[cfg(test)]
+        READS.set(READS.get() + 1);
+        if place >= self.at + REACH || place + BEHIND < self.at {
+            return None;
+        }
+        let found = self.text.as_bytes().get(place).copied();
+        if found.is_none() && self.end == End::Open {
+            self.starved.set(true);
+        }
+        found
+    }
+
+    /// The byte before `place`.
+    #[inline]
+    pub(crate) fn byte_before(&self, place: usize) -> Option<u8> {
+        self.byte(place.checked_sub(1)?)
+    }
+
+    /// The character at `place`. Texts come in whole characters, so its bytes are all there.
+    #[inline]
+    pub(crate) fn char(&self, place: usize) -> Option<char> {
+        match self.byte(place)? {
+            ascii @ 0..=127 => Some(char::from(ascii)),
+            _ => self.text.get(place..)?.chars().next(),
+        }
+    }
+
+    /// The character before `place`.
+    pub(crate) fn char_before(&self, place: usize) -> Option<char> {
+        match self.byte_before(place)? {
+            ascii @ 0..=127 => Some(char::from(ascii)),
+            _ => self.text.get(..place)?.chars().next_back(),
+        }
+    }
+
+    /// Where the run of bytes that begins at `place` ends, or `most` bytes later.
+    #[inline]
+    pub(crate) fn run(&self, place: usize, most: usize, is_in: impl Fn(u8) -> bool) -> usize {
+        let mut end = place;
+        while end < place + most && self.byte(end).is_some_and(&is_in) {
+            end += 1;
+        }
+        end
+    }
+
+    /// Where the run of characters that begins at `place` ends, or about `most` bytes later.
+    pub(crate) fn run_chars(&self, place: usize, most: usize, is_in: impl Fn(char) -> bool) -> usize {
+        let mut end = place;
+        while let Some(next) = self.char(end).filter(|c| end + c.len_utf8() <= place + most && is_in(*c)) {
+            end += next.len_utf8();
+        }
+        end
+    }
+
+    /// Whether `literal` stands at `place`.
+    #[inline]
+    pub(crate) fn has(&self, place: usize, literal: &[u8]) -> bool {
+        literal.iter().enumerate().all(|(i, b)| self.byte(place + i) == Some(*b))
+    }
+
+    /// Text that was read already.
+    pub(crate) fn text(&self, from: usize, to: usize) -> &'t str {
+        self.text.get(from..to).unwrap_or_default()
+    }
+
+    /// The text before `place`, [`BEHIND`] bytes of it at most.
+    pub(crate) fn behind(&self, place: usize) -> &'t str {
+        let mut from = place.saturating_sub(BEHIND);
+        while !self.text.is_char_boundary(from) {
+            from += 1;
+        }
+        self.text(from, place)
+    }
+
+    /// The text after `place`, [`AHEAD`] bytes of it at most. All of them must have come.
+    pub(crate) fn ahead(&self, place: usize) -> &'t str {
+        let mut to = place + AHEAD;
+        if self.byte(to.saturating_sub(1)).is_none() {
+            to = to.min(self.text.len());
+        }
+        while !self.text.is_char_boundary(to) {
+            to -= 1;
+        }
+        self.text(place, to)
+    }
+
+    /// Whether `place` is not in the middle of a word.
+    pub(crate) fn word_ends(&self, place: usize) -> bool {
+        !self.char(place).is_some_and(is_word)
+    }
+
+    /// Whether a word can begin at `place`.
+    pub(crate) fn word_begins(&self, place: usize) -> bool {
+        !self.char_before(place).is_some_and(is_word)
+    }
+}
+
+/// What words are made of.
+#[inline]
+pub(crate) fn is_word(c: char) -> bool {
+    if c.is_ascii() { c.is_ascii_alphanumeric() || c == '_' } else { c.is_alphanumeric() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_knows_when_it_was_asked_for_what_is_to_come() {
+        let open = Window::new("abc", 1, End::Open);
+        assert_eq!(open.run(1, 2, |b| b.is_ascii_alphabetic()), 3);
+        assert!(!open.starved());
+        assert_eq!(open.run(1, 3, |b| b.is_ascii_alphabetic()), 3);
+        assert!(open.starved());
+        let last = Window::new("abc", 1, End::Final);
+        assert_eq!(last.byte(3), None);
+        assert!(!last.starved());
+    }
+
+    #[test]
+    fn a_window_ends_at_its_reach_and_begins_not_far_behind() {
+        let text = "x".repeat(1000);
+        let window = Window::new(&text, 500, End::Open);
+        assert_eq!(window.byte(500 + REACH - 1), Some(b'x'));
+        assert_eq!(window.byte(500 + REACH), None);
+        assert_eq!(window.byte(500 - BEHIND), Some(b'x'));
+        assert_eq!(window.byte(500 - BEHIND - 1), None);
+        assert_eq!(window.behind(500).len(), BEHIND);
+        assert_eq!(window.ahead(500).len(), AHEAD);
+        assert!(!window.starved());
+    }
+}

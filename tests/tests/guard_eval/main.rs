@@ -1,0 +1,135 @@
+//! How well the guard finds each structured entity, on texts that are generated.
+//!
+//! What is judged and what judges it are kept apart: values are built here from what the authorities
+//! publish, by code that calls nothing of the guard ([`values`]), and put into frames ([`frames`]) of
+//! which one set was worked with and another is only judged by, with a seed of its own. Beside them
+//! are texts with nothing in them ([`innocent`]). A find counts if it has the right entity and exactly
+//! the value's bytes; anything else it finds is a false alarm.
+//!
+//! `cargo test -p garrison-tests --test guard_eval -- --nocapture` prints the table.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
+
+mod draw;
+mod frames;
+mod innocent;
+mod values;
+
+use std::collections::BTreeMap;
+
+use draw::Draw;
+use frames::{LABELS, Set, frames};
+use garrison_guard::{ScanConfig, Scanner};
+
+/// Texts with a value, for each entity.
+const TEXTS: usize = 1000;
+/// Texts without one.
+const INNOCENT: usize = 10_000;
+const RECALL: f64 = 0.995;
+const PRECISION: f64 = 0.97;
+
+#[derive(Default)]
+struct Score {
+    templates: usize,
+    found: usize,
+    missed: usize,
+    false_alarms: usize,
+    examples: Vec<String>,
+}
+
+/// Every template of an entity: a frame and what the value is called in it.
+fn templates(set: Set, labels: &[(&str, &str)]) -> Vec<String> {
+    let mut all = Vec::new();
+    for (language, label) in labels {
+        let fitting = frames(set).into_iter().filter(|(of, _)| of.is_empty() || of == language);
+        all.extend(fitting.flat_map(|(_, frames)| frames).map(|frame| frame.replace("{L}", label)));
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn judge(set: Set, seed: u64) -> BTreeMap<String, Score> {
+    let scanner = Scanner::new(&ScanConfig::default()).unwrap();
+    let mut draw = Draw::new(seed);
+    let mut scores: BTreeMap<String, Score> = BTreeMap::new();
+    let alarm = |scores: &mut BTreeMap<String, Score>, name: &str, text: &str, value: &str| {
+        let score = scores.entry(name.to_owned()).or_default();
+        score.false_alarms += 1;
+        score.examples.push(format!("false: {value:?} in {text:?}"));
+    };
+    for (entity, labels) in LABELS {
+        let templates = templates(set, labels);
+        scores.entry((*entity).to_owned()).or_default().templates = templates.len();
+        for i in 0..TEXTS {
+            let value = values::value(entity, &mut draw);
+            let (before, after) = templates[i % templates.len()].split_once("{V}").unwrap();
+            let text = format!("{before}{value}{after}");
+            let place = before.len()..before.len() + value.len();
+            let mut hit = false;
+            for finding in scanner.scan(&text) {
+                let name = scanner.name(finding.entity);
+                if name == *entity && finding.range == place {
+                    hit = true;
+                } else {
+                    alarm(&mut scores, name, &text, &text[finding.range]);
+                }
+            }
+            let score = scores.entry((*entity).to_owned()).or_default();
+            if hit {
+                score.found += 1;
+            } else {
+                score.missed += 1;
+                score.examples.push(format!("missed: {text:?}"));
+            }
+        }
+    }
+    for _ in 0..INNOCENT {
+        let text = innocent::text(set, &mut draw);
+        for finding in scanner.scan(&text) {
+            alarm(&mut scores, scanner.name(finding.entity), &text, &text[finding.range]);
+        }
+    }
+    scores
+}
+
+fn hold(set: Set, seed: u64) {
+    let scores = judge(set, seed);
+    println!("| entity | templates | texts | recall | precision |\n| --- | --- | --- | --- | --- |");
+    let mut short = Vec::new();
+    for (entity, score) in scores.iter().filter(|(_, score)| score.templates > 0) {
+        let (found, all) = (score.found as f64, (score.found + score.missed) as f64);
+        let (recall, precision) = (found / all, found / (found + score.false_alarms as f64).max(1.0));
+        println!(
+            "| {entity} | {} | {all} | {:.2}% | {:.2}% |",
+            score.templates,
+            recall * 100.0,
+            precision * 100.0
+        );
+        if recall < RECALL || precision < PRECISION {
+            short.push(format!("{entity}: recall {recall:.4}, precision {precision:.4}"));
+            for example in score.examples.iter().step_by(score.examples.len() / 4 + 1) {
+                short.push(format!("    {example}"));
+            }
+        }
+    }
+    assert!(short.is_empty(), "below the bar:\n{}", short.join("\n"));
+}
+
+#[test]
+fn every_entity_has_twenty_templates_of_its_own_in_each_set() {
+    for (entity, labels) in LABELS {
+        let (work, held) = (templates(Set::Development, labels), templates(Set::HeldOut, labels));
+        assert!(work.len() >= 20 && held.len() >= 20, "{entity}: {} and {}", work.len(), held.len());
+        assert!(!work.iter().any(|template| held.contains(template)), "{entity}: a template is in both sets");
+    }
+}
+
+#[test]
+fn on_the_development_set() {
+    hold(Set::Development, 1);
+}
+
+#[test]
+fn on_the_held_out_set() {
+    hold(Set::HeldOut, 27_182_818);
+}
