@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn seldom_and_often_measured_sizes_are_judged_alike() {
         // Every third step is disturbed and takes half as long again.
-        let disturbed = |i: usize, seconds: f64| if i % 3 == 0 { 1.5 * seconds } else { seconds };
+        let disturbed = |i: usize, seconds: f64| if i.is_multiple_of(3) { 1.5 * seconds } else { seconds };
         let mut cost = StepCost::new(8);
         (0..300).for_each(|i| cost.observe(1, disturbed(i, 100.0)));
         (0..6).for_each(|i| cost.observe(4, disturbed(i, 200.0)));
