@@ -24,7 +24,7 @@ pub fn read(source: &str, most: usize) -> Vec<Line> {
         let mut texts: Vec<String> = Vec::new();
         // Few lines have so many ways that trying thrice as often misses one.
         for attempt in 0..3 * most {
-            let mut random = Random((number as u64) << 32 | attempt as u64 + 1);
+            let mut random = Random(((number as u64) << 32) | (attempt as u64 + 1));
             let text = expand(line, &mut random).replace("\\n", "\n");
             if texts.len() < most && !texts.contains(&text) {
                 texts.push(text);
