@@ -15,7 +15,7 @@ fn unfolded(text: &str) -> Unfolded {
 }
 
 const TEXTS: [&str; 6] = [
-    "Please send the report about the harbour to my new office before Monday morning",
+    "Please send the report about the harbour to my next office before Monday morning",
     "Der alte Garten hinter dem Haus war im Winter immer sehr ruhig und voller Schnee",
     "Nous avons marché le long du fleuve avant de rentrer dans la vieille maison",
     "Los niños de la escuela jugaban en la calle mientras el profesor leía su libro",
@@ -195,7 +195,7 @@ fn time_grows_with_the_text_and_no_faster() {
     let (small, large) = (hostile(50_000), hostile(400_000));
     for ((name, small), (_, large)) in small.iter().zip(&large) {
         // Others may use the machine: the best of some measurements in turn counts.
-        let ratio = (0..12).map(|_| time(large) / time(small)).fold(f64::INFINITY, f64::min);
+        let ratio = (0..5).map(|_| time(large) / time(small)).fold(f64::INFINITY, f64::min);
         assert!(ratio < 24.0, "{name}: eight times the text takes {ratio:.1} times as long");
     }
 }

@@ -6,11 +6,34 @@ use super::{Sign, keep};
 use crate::normalize::Decoding;
 use crate::normalize::edits::Edits;
 
-/// The words, and other spellings of them; the first letter is what they stand for.
-const NATO: [&str; 31] = [
-    "alfa", "alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliet",
-    "juliett", "kilo", "lima", "mike", "november", "oscar", "papa", "quebec", "romeo", "sierra", "tango",
-    "uniform", "victor", "whiskey", "whisky", "xray", "yankee", "zulu", "dash", "stop",
+/// The words for a to z, and other spellings of them.
+const NATO: [[&str; 2]; 26] = [
+    ["alfa", "alpha"],
+    ["bravo", ""],
+    ["charlie", ""],
+    ["delta", ""],
+    ["echo", ""],
+    ["foxtrot", ""],
+    ["golf", ""],
+    ["hotel", ""],
+    ["india", ""],
+    ["juliett", "juliet"],
+    ["kilo", ""],
+    ["lima", ""],
+    ["mike", ""],
+    ["november", ""],
+    ["oscar", ""],
+    ["papa", ""],
+    ["quebec", ""],
+    ["romeo", ""],
+    ["sierra", ""],
+    ["tango", ""],
+    ["uniform", ""],
+    ["victor", ""],
+    ["whiskey", "whisky"],
+    ["x-ray", "xray"],
+    ["yankee", ""],
+    ["zulu", ""],
 ];
 /// Digits, which count only among letters.
 const DIGITS: [&str; 11] =
@@ -24,11 +47,9 @@ const FEWEST: usize = 5;
 const APART: usize = 6;
 
 fn nato_letter(word: &[u8]) -> Option<char> {
-    if !(4..=8).contains(&word.len()) {
-        return None;
-    }
-    let found = NATO[..29].iter().find(|n| n.as_bytes().eq_ignore_ascii_case(word));
-    found.and_then(|n| n.chars().next())
+    let letter = word.first()?.to_ascii_lowercase();
+    let spellings = NATO.get(usize::from(letter.checked_sub(b'a')?))?;
+    spellings.iter().any(|n| n.as_bytes().eq_ignore_ascii_case(word)).then_some(char::from(letter))
 }
 
 fn nato_digit(word: &[u8]) -> Option<char> {
@@ -40,7 +61,18 @@ fn nato_digit(word: &[u8]) -> Option<char> {
 fn word_at(bytes: &[u8], at: usize) -> Range<usize> {
     let back = bytes[..at].iter().rev().take(9).take_while(|b| b.is_ascii_alphabetic()).count();
     let on = bytes[at..].iter().take(9).take_while(|b| b.is_ascii_alphabetic()).count();
-    at - back..at + on
+    let (start, end) = (at - back, at + on);
+    // One of the words has a sign in it.
+    if bytes[start..end].eq_ignore_ascii_case(b"x") && bytes[end..].iter().take(4).eq(b"-ray") {
+        return start..end + 4;
+    }
+    if bytes[start..end].eq_ignore_ascii_case(b"ray")
+        && start >= 2
+        && bytes[start - 2..start].eq_ignore_ascii_case(b"x-")
+    {
+        return start - 2..end;
+    }
+    start..end
 }
 
 pub(super) fn nato(text: &str, edits: &mut Edits) {
@@ -127,5 +159,5 @@ pub(super) fn set_apart(text: &str, edits: &mut Edits) {
 }
 
 fn is_gap(b: u8) -> bool {
-    b" .-_*,|/~\n\t".contains(&b)
+    matches!(b, b' ' | b'.' | b'-' | b'_' | b'*' | b',' | b'|' | b'/' | b'~' | b'\n' | b'\t')
 }
