@@ -58,7 +58,6 @@ pub(super) fn number_first(sight: &mut Sight<'_, '_>) {
         return;
     }
     // Up to four capitalized words, the last of which is a kind of street.
-    let mut at = at;
     for count in 0..5 {
         let (written, end) = word(window, at);
         let capitalized = written.chars().next().is_some_and(|c| c.is_uppercase() || c.is_ascii_digit());

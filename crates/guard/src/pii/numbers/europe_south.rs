@@ -103,7 +103,7 @@ fn nrn(digits: &[u8]) -> bool {
     let (first, check) = (number(&digits[..9]), number(&digits[9..]));
     let month = number(&digits[2..4]);
     // Where the birth is not known month and day are 0; numbers of foreigners add 20 or 40 to the month.
-    let known = is_day(number(&digits[4..6]), month % 20) || month % 20 == 0;
+    let known = is_day(number(&digits[4..6]), month % 20) || month.is_multiple_of(20);
     known && !all_same(digits) && (97 - first % 97 == check || 97 - (2_000_000_000 + first) % 97 == check)
 }
 
