@@ -57,7 +57,7 @@ pub(super) fn undo(text: &str) -> Vec<Edits> {
     let mut near: Vec<(Range<usize>, String)> = Vec::new();
     let mut at = 0;
     while let Some(found) = next_suspect(bytes, at) {
-        let word = around(text, found);
+        let word = around(text, at, found);
         at = word.end.max(found + 1);
         let Some(decoded) = plain(&text[word.clone()]) else { continue };
         if near.last().is_some_and(|(last, _)| last.end + NEAR < word.start) {
@@ -111,12 +111,12 @@ fn next_suspect(bytes: &[u8], mut at: usize) -> Option<usize> {
     Some(at + i)
 }
 
-/// The word around a place, signs included.
-fn around(text: &str, at: usize) -> Range<usize> {
+/// The word around a place, signs included, from `floor` on: of a long one only the nearer part is taken.
+fn around(text: &str, floor: usize, at: usize) -> Range<usize> {
     const LONGEST: usize = 40;
     let bytes = text.as_bytes();
     let inner = |b: &&u8| b.is_ascii_graphic() && !b"\",;:?`'".contains(*b) || !b.is_ascii();
-    let start = at - bytes[..at].iter().rev().take(LONGEST).take_while(inner).count();
+    let start = at - bytes[floor..at].iter().rev().take(LONGEST).take_while(inner).count();
     let end = at + bytes[at..].iter().take(LONGEST).take_while(inner).count();
     let (start, end) = (text.ceil_char_boundary(start), text.floor_char_boundary(end));
     // A mark at the end of a sentence is no letter.

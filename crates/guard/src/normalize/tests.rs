@@ -106,3 +106,11 @@ fn text_far_from_an_edit_is_left_out() {
     let at = view.text().rfind("ignore").unwrap();
     assert_eq!(view.original(at..at + 6), text.len() - 18..text.len());
 }
+
+/// Found by fuzzing: two signs in one word longer than what is looked at gave words that overlapped.
+#[test]
+fn parts_of_a_long_word_do_not_overlap() {
+    let long = format!("1gn0re 4ll pr3v10u{}5 r3ad", "o".repeat(44));
+    let unfolded = unfold(&long, &unbounded_in_time(long.len()));
+    assert!(unfolded.views().iter().any(|v| v.text().contains("ignore all")));
+}
