@@ -8,7 +8,7 @@
 //!   its name), so no kernel can run where it would fault.
 //! - Ops run when called; there is no queue, hence no graph to record.
 // Elsewhere the vector kernels are written but nothing can run them yet.
-#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))]
+#![cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code, unused_imports))]
 
 mod buffer;
 mod device;
