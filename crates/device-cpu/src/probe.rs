@@ -36,8 +36,10 @@ const SUMS: usize = 12;
 
 pub(crate) fn limits(pool: &Pool, level: Level) -> Limits {
     let threads = pool.threads();
-    let data = vec![1u64; READ_BYTES / 8];
+    let mut data = vec![0u64; READ_BYTES / 8];
     let share = data.len().div_ceil(threads);
+    // Written first by who reads it, since that decides on which node it lies.
+    pool.for_parts(&mut data, share, &|_, part| part.fill(1));
     let read = best(|| {
         pool.run(threads, &|i| {
             let part = data.chunks(share).nth(i).unwrap_or_default();

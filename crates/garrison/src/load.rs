@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use garrison_device::{BLOCK_SIZE, Device};
-use garrison_device_cpu::{CpuDevice, CpuOptions, Isa, available_threads};
+use garrison_device_cpu::{CpuDevice, CpuOptions, Isa, Nodes, available_threads, confinement};
 use garrison_engine::{DraftModel, Engine, EngineConfig, HostCache, HostCacheError, LocalExecutor};
 use garrison_gguf::quantize::Mix;
 use garrison_model::{KvCache, Model, ModelSpec, ModelSummary};
 use garrison_tokenizer::Tokenizer;
 
-use crate::config::{DeviceChoice, EngineSettings, ModelEntry};
+use crate::config::{DeviceChoice, EngineSettings, ModelEntry, PinThreads};
 use crate::error::Fault;
 use crate::memory;
 use crate::source::ModelRef;
@@ -34,6 +34,23 @@ pub(crate) struct Loaded {
 /// Threads to compute with.
 pub(crate) fn threads(wanted: Option<NonZeroUsize>) -> NonZeroUsize {
     wanted.unwrap_or_else(available_threads)
+}
+
+/// The NUMA nodes that threads are bound to.
+pub(crate) fn nodes(pin: PinThreads) -> Nodes {
+    let nodes = match pin {
+        PinThreads::Off => return Nodes::unbound(),
+        PinThreads::Auto | PinThreads::On => Nodes::of_this_process(),
+    };
+    if nodes.count() == 0 {
+        return nodes;
+    }
+    if let (PinThreads::Auto, Some(why)) = (pin, confinement()) {
+        tracing::info!("threads are not bound to the {} NUMA nodes, since {why}", nodes.count());
+        return Nodes::unbound();
+    }
+    tracing::info!("threads are bound to {} NUMA nodes", nodes.count());
+    nodes
 }
 
 /// Opens, loads and starts a model, with its draft model if it has one.
@@ -184,8 +201,8 @@ fn open_device(settings: &EngineSettings) -> Result<Arc<CpuDevice>, Fault> {
             if !settings.batch_invariant {
                 tracing::info!("batch_invariant = false changes nothing on the CPU: there it always holds");
             }
-            let device =
-                CpuDevice::new(CpuOptions { threads, isa }).map_err(|e| Fault::failed(e.to_string()))?;
+            let device = CpuDevice::on_nodes(CpuOptions { threads, isa }, &nodes(settings.pin_threads))
+                .map_err(|e| Fault::failed(e.to_string()))?;
             Ok(Arc::new(device))
         }
     }

@@ -164,16 +164,19 @@ fn run_jobs<'a>(pool: &Pool, isa: Isa, jobs: impl Iterator<Item = &'a Job<'a>> +
     let task_bytes = (bytes / task_count(bytes, products, pool.threads())).max(1);
     // Even, since vector kernels take two panels at a time.
     let per_task = |w: &Weight| (task_bytes / w.panel_bytes().max(1)).next_multiple_of(2).max(2);
-    let tasks_of = |w: &Weight| w.n_panels().div_ceil(per_task(w));
-    pool.run(jobs.clone().map(|job| tasks_of(job.w)).sum(), &|task| {
+    // Each node takes the part of each weight that it packed.
+    let tasks_of = |node: usize, w: &Weight| pool.share(node, w.n_panels().div_ceil(per_task(w)));
+    let count = |node: usize| jobs.clone().map(|job| tasks_of(node, job.w).len()).sum();
+    pool.run_near(&count, &|node, task| {
         let mut task = task;
         for job in jobs.clone() {
-            if task < tasks_of(job.w) {
-                let first = task * per_task(job.w);
+            let tasks = tasks_of(node, job.w);
+            if task < tasks.len() {
+                let first = (tasks.start + task) * per_task(job.w);
                 job.run(isa, rows, first..job.w.n_panels().min(first + per_task(job.w)));
                 return;
             }
-            task -= tasks_of(job.w);
+            task -= tasks.len();
         }
     });
 }
