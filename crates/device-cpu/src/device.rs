@@ -17,7 +17,7 @@ use crate::pool::Pool;
 use crate::probe::{self, Limits};
 use crate::simd::Level;
 use crate::weight::Weight;
-use crate::{Isa, available_threads};
+use crate::{Isa, Nodes, available_threads};
 
 /// What a [`CpuDevice`] may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,11 +68,19 @@ impl CpuDevice {
     /// # Errors
     /// If this processor does not have the instruction set.
     pub fn new(options: CpuOptions) -> Result<Self, DeviceError> {
+        CpuDevice::on_nodes(options, &Nodes::unbound())
+    }
+
+    /// As [`CpuDevice::new`], with the threads that it starts bound to nodes.
+    ///
+    /// # Errors
+    /// As [`CpuDevice::new`].
+    pub fn on_nodes(options: CpuOptions, nodes: &Nodes) -> Result<Self, DeviceError> {
         let level = Level::new(options.isa).ok_or_else(|| DeviceError::Failed {
             device: "cpu".into(),
             reason: format!("this processor does not have {:?}; it has {:?}", options.isa, Isa::detect()),
         })?;
-        let pool = Pool::new(options.threads);
+        let pool = Pool::on_nodes(options.threads, nodes);
         let attention = ops::attention::Scratch::new(pool.threads());
         Ok(CpuDevice { pool, level, matmul: Mutex::default(), attention, lora: Mutex::default() })
     }

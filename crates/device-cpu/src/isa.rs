@@ -1,9 +1,11 @@
 //! Which instruction set the kernels use. Chosen at run time from what the processor says, never
 //! by how the binary was compiled; a lesser one can be forced for tests and comparisons.
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::is_aarch64_feature_detected;
 use std::str::FromStr;
 
-/// An instruction set the kernels have variants for, least first.
+/// An instruction set the kernels have variants for; of one architecture, least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Plain Rust: the reference the others are held to.
@@ -12,12 +14,16 @@ pub enum Isa {
     Avx2,
     /// AVX-512 F, BW, VL, DQ and VNNI.
     Avx512Vnni,
+    /// NEON with the dot product extension, on aarch64. Processors of before it compute in plain Rust.
+    NeonDot,
 }
 
 impl Isa {
+    const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::Avx512Vnni, Isa::NeonDot];
+
     /// The best instruction set of this processor.
     pub fn detect() -> Isa {
-        [Isa::Avx512Vnni, Isa::Avx2].into_iter().find(|isa| isa.is_available()).unwrap_or(Isa::Scalar)
+        Isa::available().last().unwrap_or(Isa::Scalar)
     }
 
     /// Whether this processor has it.
@@ -39,14 +45,18 @@ impl Isa {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vnni")
             }
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDot => is_aarch64_feature_detected!("neon") && is_aarch64_feature_detected!("dotprod"),
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::Avx512Vnni => false,
+            #[cfg(not(target_arch = "aarch64"))]
+            Isa::NeonDot => false,
         }
     }
 
     /// Every instruction set of this processor, least first.
     pub fn available() -> impl Iterator<Item = Isa> {
-        [Isa::Scalar, Isa::Avx2, Isa::Avx512Vnni].into_iter().filter(|isa| isa.is_available())
+        Isa::ALL.into_iter().filter(|isa| isa.is_available())
     }
 }
 
@@ -58,7 +68,8 @@ impl FromStr for Isa {
             "scalar" => Ok(Isa::Scalar),
             "avx2" => Ok(Isa::Avx2),
             "avx512" => Ok(Isa::Avx512Vnni),
-            _ => Err(format!("instruction set \"{s}\" is not known; known: scalar, avx2, avx512")),
+            "neon" => Ok(Isa::NeonDot),
+            _ => Err(format!("instruction set \"{s}\" is not known; known: scalar, avx2, avx512, neon")),
         }
     }
 }

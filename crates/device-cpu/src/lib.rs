@@ -8,7 +8,7 @@
 //!   its name), so no kernel can run where it would fault.
 //! - Ops run when called; there is no queue, hence no graph to record.
 // Elsewhere the vector kernels are written but nothing can run them yet.
-#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))]
+#![cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code, unused_imports))]
 
 mod buffer;
 mod device;
@@ -17,6 +17,8 @@ mod kv;
 mod lora;
 mod matmul;
 mod memory;
+#[cfg_attr(not(target_os = "linux"), path = "numa/elsewhere.rs")]
+mod numa;
 mod ops;
 mod pool;
 mod probe;
@@ -28,5 +30,6 @@ pub use device::{CpuDevice, CpuOptions, CpuWeight, NoGraph};
 pub use isa::Isa;
 pub use kv::KvLayer;
 pub use lora::LoraSlots;
+pub use numa::{Nodes, confinement};
 pub use pool::{Pool, available_threads};
 pub use probe::Limits;

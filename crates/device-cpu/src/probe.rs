@@ -36,8 +36,10 @@ const SUMS: usize = 12;
 
 pub(crate) fn limits(pool: &Pool, level: Level) -> Limits {
     let threads = pool.threads();
-    let data = vec![1u64; READ_BYTES / 8];
+    let mut data = vec![0u64; READ_BYTES / 8];
     let share = data.len().div_ceil(threads);
+    // Written first by who reads it, since that decides on which node it lies.
+    pool.for_parts(&mut data, share, &|_, part| part.fill(1));
     let read = best(|| {
         pool.run(threads, &|i| {
             let part = data.chunks(share).nth(i).unwrap_or_default();
@@ -73,6 +75,9 @@ fn int8(level: Level) -> (f64, &'static (dyn Fn() + Sync)) {
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => (64.0, &|| unsafe { x86::maddubs() }),
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDot => (32.0, &|| unsafe { neon::sdot() }),
         _ => (2.0, &plain),
     }
 }
@@ -86,6 +91,9 @@ fn float(level: Level) -> (f64, &'static (dyn Fn() + Sync)) {
         // SAFETY: as in `int8`.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => (16.0, &|| unsafe { x86::fma256() }),
+        // SAFETY: as in `int8`.
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDot => (8.0, &|| unsafe { neon::fmla() }),
         _ => (2.0, &plain),
     }
 }
@@ -153,6 +161,46 @@ mod x86 {
         for _ in 0..ROUNDS {
             for sum in &mut sums {
                 *sum = _mm512_fmadd_ps(*sum, factor, factor);
+            }
+        }
+        black_box(sums);
+    }
+}
+
+/// As on x86-64.
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use std::arch::aarch64::*;
+    use std::hint::black_box;
+
+    use super::{ROUNDS, SUMS};
+
+    #[target_feature(enable = "neon,dotprod")]
+    pub(super) fn sdot() {
+        let factor = black_box(vdupq_n_s8(1));
+        let mut sums = black_box([vdupq_n_s32(1); SUMS]);
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                // SAFETY: it reads and writes registers only. The intrinsic for it is not stable yet.
+                unsafe {
+                    std::arch::asm!(
+                        "sdot {sum:v}.4s, {x:v}.16b, {x:v}.16b",
+                        sum = inout(vreg) *sum, x = in(vreg) factor,
+                        options(pure, nomem, nostack, preserves_flags),
+                    );
+                }
+            }
+        }
+        black_box(sums);
+    }
+
+    #[target_feature(enable = "neon")]
+    pub(super) fn fmla() {
+        let factor = black_box(vdupq_n_f32(0.5));
+        let mut sums = black_box([vdupq_n_f32(1.0); SUMS]);
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                *sum = vfmaq_f32(*sum, factor, factor);
             }
         }
         black_box(sums);

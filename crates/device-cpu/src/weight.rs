@@ -87,6 +87,7 @@ impl Weight {
             bytes,
         })?;
         let out = Disjoint::new(panels.get_mut());
+        // Pages lie in the memory of the node whose thread writes them first: see `pool`.
         pool.run(n_panels.div_ceil(TASK_PANELS), &|task| {
             for p in task * TASK_PANELS..n_panels.min((task + 1) * TASK_PANELS) {
                 let src = &data[p * PANEL * row_bytes..data.len().min((p + 1) * PANEL * row_bytes)];

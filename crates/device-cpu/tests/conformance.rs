@@ -69,7 +69,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
 
 #[test]
 fn an_instruction_set_that_is_not_there_is_an_error() {
-    for isa in [Isa::Avx2, Isa::Avx512Vnni] {
+    for isa in [Isa::Avx2, Isa::Avx512Vnni, Isa::NeonDot] {
         if !isa.is_available() {
             let error = CpuDevice::new(CpuOptions { threads: NonZeroUsize::MIN, isa }).err().unwrap();
             assert!(error.to_string().contains("does not have"), "{error}");

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use garrison_device::Capture;
-use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
+use garrison_device_cpu::{CpuDevice, CpuOptions, Isa, Nodes, confinement};
 use garrison_device_cuda::{Cuda, CudaDevice, NoGpu};
 
-use crate::config::{DeviceChoice, EngineSettings};
+use crate::config::{DeviceChoice, EngineSettings, PinThreads};
 use crate::error::Fault;
 use crate::load::threads;
 use crate::memory;
@@ -85,9 +85,27 @@ impl Backend {
         if !settings.batch_invariant {
             tracing::info!("batch_invariant = false changes nothing on the CPU: there it always holds");
         }
-        let device = CpuDevice::new(CpuOptions { threads, isa }).map_err(|e| Fault::failed(e.to_string()))?;
+        let device = CpuDevice::on_nodes(CpuOptions { threads, isa }, &nodes(settings.pin_threads))
+            .map_err(|e| Fault::failed(e.to_string()))?;
         Ok(Backend::Cpu(Arc::new(device)))
     }
+}
+
+/// The NUMA nodes that threads are bound to.
+pub(crate) fn nodes(pin: PinThreads) -> Nodes {
+    let nodes = match pin {
+        PinThreads::Off => return Nodes::unbound(),
+        PinThreads::Auto | PinThreads::On => Nodes::of_this_process(),
+    };
+    if nodes.count() == 0 {
+        return nodes;
+    }
+    if let (PinThreads::Auto, Some(why)) = (pin, confinement()) {
+        tracing::info!("threads are not bound to the {} NUMA nodes, since {why}", nodes.count());
+        return Nodes::unbound();
+    }
+    tracing::info!("threads are bound to {} NUMA nodes", nodes.count());
+    nodes
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ pub(crate) struct ServerSettings {
 pub(crate) struct EngineSettings {
     pub(crate) device: DeviceChoice,
     pub(crate) threads: Option<NonZeroUsize>,
+    pub(crate) pin_threads: PinThreads,
     pub(crate) max_seqs: usize,
     pub(crate) max_batch_tokens: usize,
     pub(crate) context: Option<NonZeroU32>,
@@ -74,6 +75,17 @@ pub(crate) enum DeviceChoice {
     Cpu,
     /// The GPU of that number.
     Cuda(usize),
+}
+
+/// Whether the CPU backend's threads are bound to NUMA nodes, where there are several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PinThreads {
+    /// If this process has the machine to itself.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
 }
 
 /// A model and what clients call it.
@@ -126,6 +138,19 @@ impl FromStr for DeviceChoice {
     }
 }
 
+impl FromStr for PinThreads {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        match text {
+            "auto" => Ok(PinThreads::Auto),
+            "on" => Ok(PinThreads::On),
+            "off" => Ok(PinThreads::Off),
+            _ => Err(Fault::usage(format!("pin_threads \"{text}\" is not known; known: auto, on, off"))),
+        }
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -153,6 +178,7 @@ struct ServerSection {
 struct EngineSection {
     device: Option<String>,
     threads: Option<NonZeroUsize>,
+    pin_threads: Option<String>,
     max_seqs: Option<NonZeroUsize>,
     max_batch_tokens: Option<NonZeroUsize>,
     context: Option<NonZeroU32>,
@@ -223,6 +249,7 @@ impl EngineSettings {
 
     fn from_parts(flags: &EngineFlags, file: &EngineSection) -> Result<EngineSettings, Fault> {
         let device = flags.device.as_deref().or(file.device.as_deref()).unwrap_or("auto").parse()?;
+        let pin_threads = flags.pin_threads.as_deref().or(file.pin_threads.as_deref()).unwrap_or("auto");
         let dtype_of_file =
             file.kv_dtype.as_deref().map(str::parse::<KvDtype>).transpose().map_err(Fault::usage)?;
         let kv_cache_bytes = flags.kv_cache_gib.or(file.kv_cache_gib);
@@ -244,6 +271,7 @@ impl EngineSettings {
         Ok(EngineSettings {
             device,
             threads: flags.threads.or(file.threads),
+            pin_threads: pin_threads.parse()?,
             max_seqs,
             max_batch_tokens,
             context: flags.context.or(file.context),
@@ -431,8 +459,22 @@ mod tests {
         assert_eq!(c.engine.kv_dtype, KvDtype::BF16);
         assert_eq!((c.engine.host_cache_bytes, c.engine.host_cache_dir), (0, None));
         assert!(c.server.host.is_loopback());
+        assert_eq!(c.engine.pin_threads, PinThreads::Auto);
         assert!(c.engine.batch_invariant && !c.engine.adapter_hub && c.engine.adapter_slots == 0);
         assert_eq!(c.models[0].name, TINY.name);
+    }
+
+    #[test]
+    fn threads_are_pinned_as_the_flag_says_else_the_file() {
+        let pinned = |file: &str, flag: Option<&str>| {
+            let set = |flags: &mut ServeFlags| flags.engine.pin_threads = flag.map(str::to_owned);
+            resolve(file, set).map(|c| c.engine.pin_threads)
+        };
+        let off = "[engine]\npin_threads = \"off\"\n";
+        assert_eq!(pinned(off, None), Ok(PinThreads::Off));
+        assert_eq!(pinned(off, Some("on")), Ok(PinThreads::On));
+        let said = pinned(off, Some("always")).unwrap_err();
+        assert_eq!(said, "pin_threads \"always\" is not known; known: auto, on, off");
     }
 
     #[test]
@@ -448,6 +490,8 @@ mod tests {
             ("[engine]\nhost_cache_dir = \"/tmp\"\n", "say how much"),
             ("[engine]\ndevice = \"tpu\"\n", "tpu"),
             ("[engine]\ndevice = \"cuda:x\"\n", "cuda:x"),
+            ("[engine]\npin_threads = \"yes\"\n", "auto, on, off"),
+            ("[engine]\npin_threads = true\n", "line 2"),
             ("[engine]\nmax_seqs = 100000\n", "max_seqs"),
             ("[[model]]\nsource = \"nowhere.gguf\"\n", "nowhere.gguf"),
             (

@@ -46,6 +46,9 @@ pub(crate) struct EngineFlags {
     /// Threads of the CPU backend [default: what the machine or container allows].
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// Whether these threads keep to NUMA nodes: auto, on, off [default: auto, which is off in containers].
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) pin_threads: Option<String>,
     /// Sequences computed at the same time, at most.
     #[arg(long, value_name = "N")]
     pub(crate) max_seqs: Option<NonZeroUsize>,

@@ -215,8 +215,9 @@ fn quantizer(isa: Isa) -> Quantize {
         #[cfg(target_arch = "x86_64")]
         // Bound by memory, not by the width of the registers: AVX-512 would gain nothing.
         Isa::Avx2 | Isa::Avx512Vnni => super::avx2::quantize,
-        #[cfg(not(target_arch = "x86_64"))]
-        _ => quantize_scalar,
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDot => super::neon::quantize,
+        _ => unreachable!("not on this processor"),
     }
 }
 

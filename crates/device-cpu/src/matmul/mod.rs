@@ -15,6 +15,8 @@ mod kernel;
 mod layout;
 #[cfg(test)]
 mod model;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 mod scalar;
 mod simd;
@@ -50,7 +52,7 @@ const MIN_THREAD_PRODUCTS: usize = 256 << 10;
 const TASKS_PER_THREAD: usize = 8;
 
 /// Runs the stripe function of an instruction set for a type.
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 macro_rules! run_vector {
     ($isa:ident, $ty:expr, $stripe:expr) => {
         match $ty {
@@ -160,18 +162,21 @@ fn run_jobs<'a>(pool: &Pool, isa: Isa, jobs: impl Iterator<Item = &'a Job<'a>> +
     let bytes: usize = jobs.clone().map(|job| job.w.bytes()).sum();
     let products: usize = jobs.clone().map(|job| job.w.n() * job.w.k() * rows).sum();
     let task_bytes = (bytes / task_count(bytes, products, pool.threads())).max(1);
-    // Even, so that AVX-512 finds two panels each time.
+    // Even, since vector kernels take two panels at a time.
     let per_task = |w: &Weight| (task_bytes / w.panel_bytes().max(1)).next_multiple_of(2).max(2);
-    let tasks_of = |w: &Weight| w.n_panels().div_ceil(per_task(w));
-    pool.run(jobs.clone().map(|job| tasks_of(job.w)).sum(), &|task| {
+    // Each node takes the part of each weight that it packed.
+    let tasks_of = |node: usize, w: &Weight| pool.share(node, w.n_panels().div_ceil(per_task(w)));
+    let count = |node: usize| jobs.clone().map(|job| tasks_of(node, job.w).len()).sum();
+    pool.run_near(&count, &|node, task| {
         let mut task = task;
         for job in jobs.clone() {
-            if task < tasks_of(job.w) {
-                let first = task * per_task(job.w);
+            let tasks = tasks_of(node, job.w);
+            if task < tasks.len() {
+                let first = (tasks.start + task) * per_task(job.w);
                 job.run(isa, rows, first..job.w.n_panels().min(first + per_task(job.w)));
                 return;
             }
-            task -= tasks_of(job.w);
+            task -= tasks.len();
         }
     });
 }
@@ -202,7 +207,9 @@ impl Job<'_> {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => unsafe { run_vector!(avx512, w.ty(), &stripe) },
-            #[cfg(not(target_arch = "x86_64"))]
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDot => unsafe { run_vector!(neon, w.ty(), &stripe) },
             _ => unreachable!("asserted to be available"),
         }
     }

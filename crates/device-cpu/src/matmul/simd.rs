@@ -1,9 +1,9 @@
-//! The primitives in which the kernels are written, so that AVX2 and AVX-512 share the kernels'
-//! loops and differ in a few lines each.
+//! The primitives in which the kernels are written, so that AVX2, AVX-512 and NEON share the
+//! kernels' loops and differ in a few lines each.
 //!
 //! Every method must only run on a processor that has the features of the implementing type, and
-//! must only be inlined into functions compiled with them: the stripe functions in `avx2` and
-//! `avx512` are the only ways in.
+//! must only be inlined into functions compiled with them: the stripe functions in `avx2`, `avx512`
+//! and `neon` are the only ways in.
 
 #![allow(unsafe_op_in_unsafe_fn)] // one condition for all
 

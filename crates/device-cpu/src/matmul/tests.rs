@@ -11,7 +11,7 @@ use super::activations::{Form, Quantized};
 use super::kernel::Columns;
 use super::{Job, Scratch, Shared, matmul_group};
 use crate::weight::Weight;
-use crate::{Isa, Pool};
+use crate::{Isa, Nodes, Pool};
 
 /// A plain linear congruential generator: the same numbers everywhere.
 struct Random(u64);
@@ -190,9 +190,11 @@ fn a_row_is_the_same_alone_and_among_others_on_any_number_of_threads() {
         let x: Vec<f32> = (0..rows * k).map(|_| random.float()).collect();
         for isa in Isa::available().filter(|&isa| isa != Isa::Scalar) {
             let (one, two) = (pool(1), pool(2));
+            let nodes = Pool::on_nodes(NonZeroUsize::new(3).unwrap(), &Nodes::two_fakes());
             let w = packed(ty, n, k, &data, &two);
             let all = product(&two, isa, &w, &x, rows);
             assert_eq!(bits(&all), bits(&product(&one, isa, &w, &x, rows)), "{ty} {isa:?}");
+            assert_eq!(bits(&all), bits(&product(&nodes, isa, &w, &x, rows)), "{ty} {isa:?} on two nodes");
             for i in 0..rows {
                 let alone = product(&one, isa, &w, &x[i * k..][..k], 1);
                 assert_eq!(bits(&alone), bits(&all[i * n..][..n]), "{ty} {isa:?} row {i}");

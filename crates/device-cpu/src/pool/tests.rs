@@ -1,4 +1,7 @@
+use std::sync::Barrier;
 use std::sync::atomic::AtomicU32;
+
+use rustix::thread::sched_getaffinity;
 
 use super::*;
 
@@ -21,12 +24,88 @@ fn every_task_runs_exactly_once_whatever_the_threads() {
     }
 }
 
+#[test]
+fn every_task_of_every_node_runs_exactly_once() {
+    for threads in [1, 2, 3, 8] {
+        let pool = Pool::on_nodes(NonZeroUsize::new(threads).unwrap(), &Nodes::two_fakes());
+        for counts in (0..12).map(|n| [n, n * 5 % 12]).chain([[0, 1000], [700, 1]]) {
+            let runs = [(); 2].map(|()| (0..1000).map(|_| AtomicU32::new(0)).collect::<Vec<_>>());
+            pool.run_near(&|node| counts[node], &|node, i| {
+                runs[node][i].fetch_add(1, Relaxed);
+            });
+            for (runs, count) in runs.iter().zip(counts) {
+                let as_often = |(i, r): (usize, &AtomicU32)| r.load(Relaxed) == u32::from(i < count);
+                assert!(runs.iter().enumerate().all(as_often), "{threads} threads, {counts:?} tasks");
+            }
+        }
+    }
+}
+
+#[test]
+fn shares_follow_each_other_and_are_as_large_as_their_nodes() {
+    let mut pool = pool(1);
+    pool.ends = vec![4, 5, 8];
+    for n in 0..100 {
+        let shares = [0, 1, 2].map(|node| pool.share(node, n));
+        assert_eq!((shares[0].start, shares[1].start, shares[2].start), (0, shares[0].end, shares[1].end));
+        assert_eq!(shares[2].end, n);
+    }
+    assert_eq!([0, 1, 2].map(|node| pool.share(node, 800).len()), [400, 100, 300]);
+    pool.ends = vec![1];
+    assert_eq!(pool.share(0, 7), 0..7);
+}
+
+#[test]
+fn workers_are_spread_over_nodes_in_proportion() {
+    assert_eq!(homes(&[4, 4], 7), [0, 1, 0, 1, 0, 1, 0]);
+    let counts = |sizes: &[usize], workers| {
+        let homes = homes(sizes, workers);
+        (0..sizes.len()).map(|node| homes.iter().filter(|&&h| h == node).count()).collect::<Vec<_>>()
+    };
+    assert_eq!(counts(&[2, 6, 4], 12), [2, 6, 4]);
+    assert_eq!(counts(&[2, 6, 4], 24), [4, 12, 8]);
+    assert_eq!(counts(&[1], 3), [3]);
+}
+
+/// As many tasks as threads that wait for each other: each thread runs one.
+#[test]
+fn workers_are_bound_to_their_nodes_and_the_caller_is_not() {
+    let (nodes, before) = (Nodes::two_fakes(), sched_getaffinity(None).unwrap());
+    let pool = Pool::on_nodes(NonZeroUsize::new(5).unwrap(), &nodes);
+    let (together, seen) = (Barrier::new(5), Mutex::new(Vec::new()));
+    pool.run(5, &|_| {
+        together.wait();
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        seen.lock().unwrap().push((name, sched_getaffinity(None).unwrap()));
+    });
+    let seen = seen.into_inner().unwrap();
+    for (i, home) in homes(&nodes.sizes(), 4).into_iter().enumerate() {
+        let name = format!("cpu-{}", i + 1);
+        let mask = seen.iter().find_map(|(n, mask)| (*n == name).then_some(*mask)).unwrap();
+        assert_eq!(mask, *nodes.set(home), "{name}");
+    }
+    assert_eq!(sched_getaffinity(None).unwrap(), before);
+}
+
+#[test]
+fn a_thread_takes_the_tasks_of_its_own_node_first() {
+    let pool = Pool::on_nodes(NonZeroUsize::MIN, &Nodes::two_fakes());
+    for home in [0, 1] {
+        let order = Mutex::new(Vec::new());
+        pool.shared.publish(&|node| 2 + node, &|node, i| order.lock().unwrap().push((node, i)));
+        while pool.shared.run_one(home) {}
+        let all = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)];
+        let own = all.into_iter().filter(|&(node, _)| node == home);
+        let expected: Vec<_> = own.chain(all.into_iter().filter(|&(node, _)| node != home)).collect();
+        assert_eq!(order.into_inner().unwrap(), expected);
+    }
+}
+
 /// Many short jobs, with pauses that let workers fall asleep, so that each of the races between
 /// publishing, sleeping and finishing comes up.
 #[test]
 fn short_jobs_in_quick_succession_neither_hang_nor_lose_a_task() {
-    for threads in [2, 5] {
-        let pool = pool(threads);
+    for pool in [pool(2), pool(5), Pool::on_nodes(NonZeroUsize::new(4).unwrap(), &Nodes::two_fakes())] {
         let mut expected = 0;
         let sum = AtomicU64::new(0);
         for round in 0..20_000u64 {

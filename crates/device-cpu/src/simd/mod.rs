@@ -1,6 +1,6 @@
 //! Sixteen f32 lanes, on whatever the processor has.
 //!
-//! Key decision: the width is 16 everywhere, two AVX2 registers or one AVX-512 register, which is
+//! Key decision: the width is 16 everywhere, two AVX2 registers, one AVX-512 register or four of NEON, which is
 //! also the number of tokens in a KV block. Kernels are written once over [`Simd`]; the variants
 //! differ in primitives only, and since every primitive rounds the same way, they agree to the
 //! bit. `Portable`, an array of 16, is the scalar variant and runs the very loops that AVX-512 runs:
@@ -14,6 +14,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub(crate) mod portable;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,8 @@ pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
 use half::{bf16, f16};
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
 
 use crate::Isa;
 use crate::kv::E4M3;
@@ -115,6 +119,8 @@ pub(crate) enum Level {
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
 }
 
 impl Level {
@@ -126,8 +132,12 @@ impl Level {
             Isa::Avx2 => Avx2::new().map(Level::Avx2),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => Avx512::new().map(Level::Avx512),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDot => Neon::new().map(Level::Neon),
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::Avx512Vnni => None,
+            #[cfg(not(target_arch = "aarch64"))]
+            Isa::NeonDot => None,
         }
     }
 
@@ -138,6 +148,8 @@ impl Level {
             Level::Avx2(_) => Isa::Avx2,
             #[cfg(target_arch = "x86_64")]
             Level::Avx512(_) => Isa::Avx512Vnni,
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon(_) => Isa::NeonDot,
         }
     }
 }
@@ -167,6 +179,9 @@ macro_rules! variants {
                     // SAFETY: `s` proves the features.
                     unsafe { variant(s, $($arg),*) }
                 }
+                // These features are part of every processor that this is compiled for.
+                #[cfg(target_arch = "aarch64")]
+                $crate::simd::Level::Neon(s) => $simd(s, $($arg),*),
             }
         }
     };

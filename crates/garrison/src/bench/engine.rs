@@ -9,9 +9,10 @@ use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_model::{Model, ModelSummary};
 
 use super::flags::EngineFlags;
+use crate::config::PinThreads;
 use crate::error::Fault;
 use crate::source::{ModelRef, TINY};
-use crate::{load, output};
+use crate::{backend, load, output};
 
 /// Runs it.
 ///
@@ -22,7 +23,8 @@ pub(super) fn run(flags: &EngineFlags) -> Result<(), Fault> {
     let refuse = |e: &dyn std::fmt::Display| Fault::usage(format!("model {named}: {e}"));
     let options =
         CpuOptions { threads: load::threads(flags.threads), isa: flags.isa.unwrap_or_else(Isa::detect) };
-    let device = CpuDevice::new(options).map_err(|e| Fault::usage(e.to_string()))?;
+    let nodes = backend::nodes(PinThreads::Auto);
+    let device = CpuDevice::on_nodes(options, &nodes).map_err(|e| Fault::usage(e.to_string()))?;
     let started = Instant::now();
     let source = ModelRef::parse(named)?.open()?;
     let summary = ModelSummary::read(&source).map_err(|e| refuse(&e))?;
