@@ -188,7 +188,8 @@ impl Pool {
             return;
         }
         let _turn = lock(&self.turn);
-        self.shared.publish(tasks_of, task);
+        // SAFETY: nothing below returns, or unwinds, before all tasks are done.
+        unsafe { self.shared.publish(tasks_of, task) };
         let here = self.nodes.here();
         while self.shared.run_one(here) {}
         self.shared.wait_until_done();
@@ -231,9 +232,11 @@ impl Drop for Pool {
 
 impl Shared {
     /// Makes a job's tasks claimable and wakes sleepers.
-    fn publish(&self, tasks_of: &dyn Fn(usize) -> usize, task: Task<'_>) {
-        // SAFETY: only the lifetime changes. `Pool::run` does not return, nor unwind, before all
-        // tasks are done, and nobody touches the reference without having claimed one.
+    ///
+    /// # Safety
+    /// The caller holds `turn`, and the task lives until all of the job are done.
+    unsafe fn publish(&self, tasks_of: &dyn Fn(usize) -> usize, task: Task<'_>) {
+        // SAFETY: only the lifetime changes, and nobody touches the reference without having claimed a task.
         let task = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };
         for (node, queue) in self.queues.iter().enumerate() {
             let n = tasks_of(node);

@@ -92,7 +92,9 @@ fn a_thread_takes_the_tasks_of_its_own_node_first() {
     let pool = Pool::on_nodes(NonZeroUsize::MIN, &Nodes::two_fakes());
     for home in [0, 1] {
         let order = Mutex::new(Vec::new());
-        pool.shared.publish(&|node| 2 + node, &|node, i| order.lock().unwrap().push((node, i)));
+        let task = |node, i| order.lock().unwrap().push((node, i));
+        // SAFETY: `task` lives until it has run.
+        unsafe { pool.shared.publish(&|node| 2 + node, &task) };
         while pool.shared.run_one(home) {}
         let all = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)];
         let own = all.into_iter().filter(|&(node, _)| node == home);
