@@ -13,7 +13,7 @@ constexpr uint32_t STEP = 32; // keys, one for each lane
 constexpr uint32_t SPAN = 512;
 
 struct AttentionArgs {
-    float *dst;     // [tokens, n_heads, head_dim]
+    float *dst;     // [tokens, n_heads, head_dim], of the tokens that are computed
     const float *q; // [tokens, n_heads, head_dim]
     LayerArgs layer;
     const uint32_t *positions;   // [tokens]
@@ -21,7 +21,8 @@ struct AttentionArgs {
     const uint32_t *blocks;      // all block tables
     const uint32_t *block_start; // [seqs + 1]
     float *parts;                // [tokens, n_heads, max_spans, 2 + head_dim] where spans are split
-    uint32_t tokens, seqs, n_heads, window;
+    uint32_t one_each; // whether each sequence has one of the tokens
+    uint32_t seqs, n_heads, window;
     uint32_t tile_tokens; // of a block
     uint32_t tile_heads;  // of a block, of those that share a KV head
     uint32_t max_spans;   // that any context has
@@ -72,7 +73,7 @@ __device__ __forceinline__ Rows find_rows(const AttentionArgs &args) {
     uint32_t skipped = blockIdx.y % tiles_of_group * args.tile_heads;
     uint32_t heads = group - skipped < args.tile_heads ? group - skipped : args.tile_heads;
     uint32_t head = blockIdx.y / tiles_of_group * group + skipped, tile = blockIdx.x;
-    if (args.tokens == args.seqs) return {tile, tile, 1, head, heads};
+    if (args.one_each) return {tile, tile, 1, head, heads};
     for (uint32_t seq = 0; seq < args.seqs; seq++) {
         uint32_t first = args.q_start[seq], end = args.q_start[seq + 1];
         uint32_t tiles = (end - first + args.tile_tokens - 1) / args.tile_tokens;

@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use garrison_device::{
-    AttentionShape, BLOCK_SIZE, Batch, Device, KvDtype, KvShape, Ops, StepBuffers, StepLimits,
+    AttentionShape, BLOCK_SIZE, Batch, Device, KvDtype, KvShape, Ops, Queries, StepBuffers, StepLimits,
 };
 use garrison_device_cpu::{Buffer, CpuDevice, CpuOptions, Isa, KvLayer};
 
@@ -115,7 +115,7 @@ fn times(
         for (case, best) in cases.iter().zip(&mut best) {
             for (layer, best) in case.layers.iter().zip(best) {
                 let start = Instant::now();
-                device.attention(&mut dst, q, layer, &step, shape);
+                device.attention(&mut dst, q, layer, &step, Queries::Tokens, shape);
                 *best = best.min(start.elapsed().as_secs_f64());
             }
         }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use garrison_device::{
     AttentionShape, Bucket, Capture, Device, DeviceError, Element, KvShape, LoraShape, LoraView, Ops,
-    RopeShape, StepBuffers, WeightView,
+    Queries, RopeShape, StepBuffers, WeightView,
 };
 
 use crate::buffer::Buffer;
@@ -273,14 +273,16 @@ impl Ops for CpuDevice {
         q: &Buffer,
         layer: &KvLayer,
         step: &StepBuffers<Self>,
+        queries: Queries,
         shape: &AttentionShape,
     ) {
-        let len = step.shape.tokens * shape.n_heads * shape.head_dim;
+        let (count, positions, q_start) = step.queries(queries);
+        let len = count * shape.n_heads * shape.head_dim;
         let (dst, q) = (dst.values_mut(len), q.values(len));
         let seqs = step.shape.seqs;
         let step = ops::attention::Step {
-            positions: step.positions.indices(step.shape.tokens),
-            q_start: step.q_start.indices(seqs + 1),
+            positions: positions.indices(count),
+            q_start: q_start.indices(seqs + 1),
             blocks: step.blocks.as_slice(),
             block_start: step.block_start.indices(seqs + 1),
         };

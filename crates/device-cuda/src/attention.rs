@@ -4,7 +4,7 @@
 //! keeps it. Blocks that find nothing to do end at once.
 
 use bytemuck::{Pod, Zeroable};
-use garrison_device::{AttentionShape, BLOCK_SIZE, DeviceError, StepBuffers};
+use garrison_device::{AttentionShape, BLOCK_SIZE, DeviceError, Queries, StepBuffers};
 
 use crate::CudaDevice;
 use crate::driver::{Address, Driver, Grid};
@@ -62,7 +62,8 @@ struct AttentionArgs {
     blocks: Address,
     block_start: Address,
     parts: Address,
-    tokens: u32,
+    /// Whether each sequence has one of the tokens.
+    one_each: u32,
     seqs: u32,
     n_heads: u32,
     window: u32,
@@ -75,17 +76,18 @@ struct AttentionArgs {
 pub(crate) fn attention<D: Driver>(
     gpu: &Gpu<D>,
     parts: &Parts<D>,
-    dst: &Buffer<D>,
-    q: &Buffer<D>,
+    [dst, q]: [&Buffer<D>; 2],
     layer: &KvLayer<D>,
     step: &StepBuffers<CudaDevice<D>>,
+    queries: Queries,
     shape: &AttentionShape,
 ) {
     let AttentionShape { n_heads, n_kv_heads, head_dim, scale, window } = *shape;
     let kv = &layer.shape;
     assert!(kv.n_kv_heads == n_kv_heads && kv.head_dim == head_dim, "{kv:?} is not for {shape:?}");
     assert!(n_heads.is_multiple_of(n_kv_heads), "{shape:?}");
-    let (tokens, seqs, group) = (step.shape.tokens, step.shape.seqs, n_heads / n_kv_heads);
+    let (tokens, positions, q_start) = step.queries(queries);
+    let (seqs, group) = (step.shape.seqs, n_heads / n_kv_heads);
 
     // One token a sequence has few rows; prompts fill the larger tiles.
     let (function, rows) = match layer.attention.many {
@@ -109,12 +111,12 @@ pub(crate) fn attention<D: Driver>(
         dst: dst.first(len),
         q: q.first(len),
         layer: layer.args,
-        positions: step.positions.first(tokens),
-        q_start: step.q_start.first(seqs + 1),
+        positions: positions.first(tokens),
+        q_start: q_start.first(seqs + 1),
         blocks: step.blocks.first(0),
         block_start: step.block_start.first(seqs + 1),
         parts: D::address(&parts.0),
-        tokens: count(tokens),
+        one_each: u32::from(tokens == seqs && step.shape.tokens == seqs),
         seqs: count(seqs),
         n_heads: count(n_heads),
         window,

@@ -4,7 +4,7 @@ use std::sync::{Mutex, OnceLock};
 
 use garrison_device::{
     Adapters, AttentionShape, Bucket, Capture, Device, DeviceError, Element, KvShape, LoraShape, LoraView,
-    Ops, RopeShape, StepBuffers, WeightView,
+    Ops, Queries, RopeShape, StepBuffers, WeightView,
 };
 
 use crate::attention::{self, Parts};
@@ -194,10 +194,11 @@ impl<D: Driver> Ops for CudaDevice<D> {
         q: &Buffer<D>,
         layer: &KvLayer<D>,
         step: &StepBuffers<Self>,
+        queries: Queries,
         shape: &AttentionShape,
     ) {
         let Some(parts) = self.parts.get() else { unreachable!("parts are made with the first layer") };
-        attention::attention(&self.gpu, parts, dst, q, layer, step, shape);
+        attention::attention(&self.gpu, parts, [dst, q], layer, step, queries, shape);
     }
 
     fn silu_mul(&self, dst: &mut Buffer<D>, gate: &Buffer<D>, up: &Buffer<D>, len: usize) {

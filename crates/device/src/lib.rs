@@ -27,4 +27,4 @@ pub use kv::{BLOCK_SIZE, KvDtype, KvShape, NULL_BLOCK};
 pub use lora::{LoraShape, LoraView};
 pub use mask::{Mask, MaskMaker};
 pub use ops::{AttentionShape, Capture, Device, Element, Ops, RopePairing, RopeShape, WeightView};
-pub use step::{Adapters, Bucket, StepBuffers, StepLimits, StepShape};
+pub use step::{Adapters, Bucket, Queries, StepBuffers, StepLimits, StepShape};

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 
 use garrison_types::TensorType;
 
-use crate::{Bucket, DeviceError, KvShape, LoraShape, LoraView, StepBuffers};
+use crate::{Bucket, DeviceError, KvShape, LoraShape, LoraView, Queries, StepBuffers};
 
 /// A host type that a buffer can be written from and read to.
 pub trait Element: bytemuck::Pod + Debug {}
@@ -227,13 +227,15 @@ pub trait Ops: Device {
 
     /// Causal attention of each token over its own sequence's cached keys and values:
     /// `dst[t, h, :] = sum_p softmax_p(scale * q[t, h] . k[p]) v[p]`, `p` up to the token's
-    /// position and inside the window; `q` and `dst` are `[tokens, n_heads, head_dim]`.
+    /// position and inside the window; `q` and `dst` are `[tokens, n_heads, head_dim]` of the tokens
+    /// that `queries` names, in order.
     fn attention(
         &self,
         dst: &mut Self::Buffer,
         q: &Self::Buffer,
         layer: &Self::KvLayer,
         step: &StepBuffers<Self>,
+        queries: Queries,
         shape: &AttentionShape,
     );
 

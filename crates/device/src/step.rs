@@ -31,6 +31,15 @@ impl Adapters {
     }
 }
 
+/// Which tokens of a step an op computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queries {
+    /// All of them.
+    Tokens,
+    /// Those whose logits are wanted.
+    Wanted,
+}
+
 /// A captured step's size: what `forward` may depend on besides buffer contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bucket {
@@ -77,6 +86,10 @@ pub struct StepBuffers<D: Device> {
     pub rows: D::Buffer,
     /// `[rows]` adapter slot of each of those rows.
     pub row_adapters: D::Buffer,
+    /// `[rows]` position of each of those rows.
+    pub row_positions: D::Buffer,
+    /// `[seqs + 1]` where each sequence's wanted rows begin among them.
+    pub row_start: D::Buffer,
     /// How much of each is in use.
     pub shape: StepShape,
     limits: StepLimits,
@@ -99,6 +112,8 @@ impl<D: Device> StepBuffers<D> {
             token_adapters: device.alloc::<u32>(limits.tokens)?,
             rows: device.alloc::<u32>(limits.rows)?,
             row_adapters: device.alloc::<u32>(limits.rows)?,
+            row_positions: device.alloc::<u32>(limits.rows)?,
+            row_start: device.alloc::<u32>(limits.seqs + 1)?,
             shape: StepShape::default(),
             limits,
         })
@@ -107,6 +122,14 @@ impl<D: Device> StepBuffers<D> {
     /// The sizes these buffers were made for.
     pub fn limits(&self) -> StepLimits {
         self.limits
+    }
+
+    /// Which tokens these are: how many, their positions, and where each sequence's begin among them.
+    pub fn queries(&self, queries: Queries) -> (usize, &D::Buffer, &D::Buffer) {
+        match queries {
+            Queries::Tokens => (self.shape.tokens, &self.positions, &self.q_start),
+            Queries::Wanted => (self.shape.rows, &self.row_positions, &self.row_start),
+        }
     }
 
     /// Puts `batch` on the device.
@@ -132,6 +155,9 @@ impl<D: Device> StepBuffers<D> {
         let rows: Vec<u32> = batch.samples.iter().map(|s| s.row).collect();
         let token_adapters = batch.token_adapters();
         let row_adapters: Vec<u32> = rows.iter().map(|&row| token_adapters[row as usize]).collect();
+        let row_positions: Vec<u32> = rows.iter().map(|&row| batch.positions[row as usize]).collect();
+        let rows_before = |&token: &u32| rows.partition_point(|&row| row < token) as u32;
+        let row_start: Vec<u32> = batch.q_start.iter().map(rows_before).collect();
         device.write(&mut self.tokens, &batch.tokens)?;
         device.write(&mut self.positions, &batch.positions)?;
         device.write(&mut self.slots, &batch.slots)?;
@@ -142,6 +168,8 @@ impl<D: Device> StepBuffers<D> {
         device.write(&mut self.token_adapters, &token_adapters)?;
         device.write(&mut self.rows, &rows)?;
         device.write(&mut self.row_adapters, &row_adapters)?;
+        device.write(&mut self.row_positions, &row_positions)?;
+        device.write(&mut self.row_start, &row_start)?;
         self.shape = shape;
         Ok(())
     }

@@ -1,13 +1,13 @@
 //! The forward pass: one for every family and every device.
 //!
-//! Rows that no logits are wanted for end their way at the last layer's attention: there the
+//! Rows that no logits are wanted for end their way with the last layer's keys and values: there the
 //! wanted rows are gathered, and the rest of the model runs on those alone. Of a prefill chunk of
-//! 512 tokens usually one row is wanted, so this saves the last layer's larger half. It changes no
+//! 512 tokens usually one row is wanted, so this saves nearly all of the last layer. It changes no
 //! bits, as each op computes a row in the same way whatever rows stand beside it.
 
 use garrison_device::{Device, DeviceError, Ops, StepBuffers};
 
-use crate::blocks::attention::{attend, project};
+use crate::blocks::attention::{attend, attend_wanted, project};
 use crate::blocks::mlp::feed_forward;
 use crate::lora::Rows;
 use crate::weights::{Head, Weights};
@@ -63,29 +63,30 @@ impl<B: Ops> Model<B> {
         let last = weights.layers.len() - 1;
         for (i, (layer, kv)) in weights.layers.iter().zip(&mut kv.layers).enumerate() {
             let rows = Rows::tokens(step, bank, i);
-            attend(device, spec, &layer.attention, step, &rows, ws, kv);
-            if i < last {
+            if i < last || shape.rows == shape.tokens {
+                attend(device, spec, &layer.attention, step, &rows, ws, kv);
                 let Workspace { hidden, attended, scratch, .. } = &mut *ws;
                 project(device, spec, &layer.attention, &rows, attended, scratch, hidden);
                 feed_forward(device, spec, &layer.mlp, &rows, scratch, hidden);
+                continue;
             }
-        }
-        if shape.rows == 0 {
-            return Ok(());
+            let wanted = Rows::wanted(step, bank, i);
+            attend_wanted(device, spec, &layer.attention, step, [&rows, &wanted], ws, kv);
+            if shape.rows == 0 {
+                return Ok(());
+            }
+            let Workspace { wanted_hidden, attended, scratch, .. } = &mut *ws;
+            project(device, spec, &layer.attention, &wanted, attended, scratch, wanted_hidden);
+            feed_forward(device, spec, &layer.mlp, &wanted, scratch, wanted_hidden);
         }
 
-        let Workspace { logits, hidden, attended, wanted_hidden, wanted_attended, scratch, .. } = ws;
-        device.gather(wanted_attended, attended, &step.rows, shape.rows, spec.q_width());
-        device.gather(wanted_hidden, hidden, &step.rows, shape.rows, spec.hidden);
-        let (layer, rows) = (&weights.layers[last], Rows::wanted(step, bank, last));
-        project(device, spec, &layer.attention, &rows, wanted_attended, scratch, wanted_hidden);
-        feed_forward(device, spec, &layer.mlp, &rows, scratch, wanted_hidden);
-
+        let Workspace { logits, hidden, wanted_hidden, scratch, .. } = ws;
+        let wanted = if shape.rows == shape.tokens { hidden } else { wanted_hidden };
         let head = match &weights.head {
             Head::Tied => &weights.embedding,
             Head::Separate(weight) => weight,
         };
-        device.rms_norm(&mut scratch.normed, wanted_hidden, &weights.final_norm, shape.rows, spec.norm_eps);
+        device.rms_norm(&mut scratch.normed, wanted, &weights.final_norm, shape.rows, spec.norm_eps);
         device.matmul(logits, &scratch.normed, head, shape.rows);
         Ok(())
     }

@@ -13,12 +13,12 @@ pub struct Workspace<D: Device> {
     pub(crate) angles: D::Buffer,
     /// `[tokens, hidden]` the residual stream.
     pub(crate) hidden: D::Buffer,
-    /// `[tokens, n_heads, head_dim]` what attention read.
+    /// `[tokens, n_heads, head_dim]` what attention read; in the last layer of the wanted tokens only.
     pub(crate) attended: D::Buffer,
     /// `[rows, hidden]` the residual stream of the wanted tokens.
     pub(crate) wanted_hidden: D::Buffer,
-    /// `[rows, n_heads, head_dim]` what attention read for the wanted tokens.
-    pub(crate) wanted_attended: D::Buffer,
+    /// `[rows, rope_dim / 2, 2]` the angles of the wanted tokens.
+    pub(crate) wanted_angles: D::Buffer,
     /// What lives only within a block.
     pub(crate) scratch: Scratch<D>,
     limits: StepLimits,
@@ -62,7 +62,7 @@ impl<D: Device> Workspace<D> {
             hidden: tokens_by(spec.hidden)?,
             attended: tokens_by(spec.q_width())?,
             wanted_hidden: rows_by(spec.hidden)?,
-            wanted_attended: rows_by(spec.q_width())?,
+            wanted_angles: rows_by(spec.rope.dim)?,
             scratch: Scratch {
                 normed: either_by(spec.hidden)?,
                 delta: either_by(spec.hidden)?,
@@ -86,7 +86,7 @@ impl<D: Device> Workspace<D> {
     pub fn bytes(spec: &ModelSpec, limits: StepLimits) -> usize {
         let StepLimits { tokens, rows, .. } = limits;
         let per_token = spec.rope.dim + spec.hidden + 2 * spec.q_width() + 2 * spec.kv_width();
-        let per_row = spec.vocab + spec.hidden + spec.q_width();
+        let per_row = spec.vocab + spec.hidden + spec.rope.dim;
         let per_either = 2 * spec.hidden + 3 * spec.ffn_hidden;
         (tokens * per_token + rows * per_row + tokens.max(rows) * per_either) * size_of::<f32>()
     }

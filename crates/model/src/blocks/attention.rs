@@ -1,8 +1,8 @@
 //! Grouped-query attention (Ainslie et al. 2023): [`attend`] reads the cache for every token of
-//! the step, [`project`] brings what was read back into the residual stream. They are two
-//! functions because in the last layer only the wanted tokens go on after the first.
+//! the step, [`project`] brings what was read back into the residual stream. In the last layer
+//! nobody asks for more of most tokens than their keys and values: [`attend_wanted`] leaves it at that.
 
-use garrison_device::{AttentionShape, Ops, RopeShape, StepBuffers};
+use garrison_device::{AttentionShape, Ops, Queries, RopeShape, StepBuffers};
 
 use crate::lora::Rows;
 use crate::workspace::Scratch;
@@ -57,35 +57,95 @@ pub(crate) fn attend<B: Ops>(
     ws: &mut Workspace<B>,
     kv: &mut B::KvLayer,
 ) {
-    let tokens = rows.count;
-    let Workspace { angles, hidden, attended, scratch: Scratch { normed, q, k, v, .. }, .. } = ws;
-    device.rms_norm(normed, hidden, &layer.norm, tokens, spec.norm_eps);
-    device.matmul_group(&mut [(q, &layer.q), (k, &layer.k), (v, &layer.v)], normed, tokens);
-    rows.adapt(device, Target::Q, q, normed);
-    rows.adapt(device, Target::K, k, normed);
-    rows.adapt(device, Target::V, v, normed);
+    let block = Block { device, spec, layer };
+    let Workspace { angles, hidden, attended, scratch, .. } = ws;
+    let Scratch { normed, q, k, v, .. } = scratch;
+    device.rms_norm(normed, hidden, &layer.norm, rows.count, spec.norm_eps);
+    device.matmul_group(&mut [(q, &layer.q), (k, &layer.k), (v, &layer.v)], normed, rows.count);
+    block.finish_keys_and_values(rows, scratch, angles);
+    device.store_kv(kv, &scratch.k, &scratch.v, step);
+    block.finish_queries(rows, scratch, angles);
+    device.attention(attended, &scratch.q, kv, step, Queries::Tokens, &block.shape());
+}
 
-    if let BiasWeights::Qkv { q: q_bias, k: k_bias, v: v_bias } = &layer.bias {
-        device.add_bias(q, q_bias, tokens);
-        device.add_bias(k, k_bias, tokens);
-        device.add_bias(v, v_bias, tokens);
+/// As [`attend`], but fills `ws.attended` for the wanted tokens alone, and `ws.wanted_hidden` with what they
+/// have so far. `rows` are those of the step and the wanted ones.
+pub(crate) fn attend_wanted<B: Ops>(
+    device: &B,
+    spec: &ModelSpec,
+    layer: &Attention<B::Weight>,
+    step: &StepBuffers<B>,
+    [rows, wanted]: [&Rows<'_, B>; 2],
+    ws: &mut Workspace<B>,
+    kv: &mut B::KvLayer,
+) {
+    let block = Block { device, spec, layer };
+    let Workspace { angles, hidden, attended, wanted_hidden, wanted_angles, scratch, .. } = ws;
+    let Scratch { normed, k, v, .. } = scratch;
+    device.rms_norm(normed, hidden, &layer.norm, rows.count, spec.norm_eps);
+    device.matmul_group(&mut [(k, &layer.k), (v, &layer.v)], normed, rows.count);
+    block.finish_keys_and_values(rows, scratch, angles);
+    device.store_kv(kv, &scratch.k, &scratch.v, step);
+    if wanted.count == 0 {
+        return;
     }
-    if let QkNormWeights::PerHead { q: q_norm, k: k_norm } = &layer.qk_norm {
-        device.rms_norm_in_place(q, q_norm, tokens * spec.n_heads, spec.norm_eps);
-        device.rms_norm_in_place(k, k_norm, tokens * spec.n_kv_heads, spec.norm_eps);
-    }
-    device.rope(q, angles, rope_shape(&spec.rope, spec.n_heads, spec.head_dim), tokens);
-    device.rope(k, angles, rope_shape(&spec.rope, spec.n_kv_heads, spec.head_dim), tokens);
+    device.gather(wanted_hidden, hidden, &step.rows, wanted.count, spec.hidden);
+    device.gather(wanted_angles, angles, &step.rows, wanted.count, spec.rope.dim);
+    let Scratch { normed, q, .. } = scratch;
+    device.rms_norm(normed, wanted_hidden, &layer.norm, wanted.count, spec.norm_eps);
+    device.matmul(q, normed, &layer.q, wanted.count);
+    block.finish_queries(wanted, scratch, wanted_angles);
+    device.attention(attended, &scratch.q, kv, step, Queries::Wanted, &block.shape());
+}
 
-    device.store_kv(kv, k, v, step);
-    let shape = AttentionShape {
-        n_heads: spec.n_heads,
-        n_kv_heads: spec.n_kv_heads,
-        head_dim: spec.head_dim,
-        scale: 1.0 / (spec.head_dim as f32).sqrt(),
-        window: layer.window,
-    };
-    device.attention(attended, q, kv, step, &shape);
+/// What both ways have in common.
+struct Block<'a, B: Ops> {
+    device: &'a B,
+    spec: &'a ModelSpec,
+    layer: &'a Attention<B::Weight>,
+}
+
+impl<B: Ops> Block<'_, B> {
+    /// From products to what the cache keeps.
+    fn finish_keys_and_values(&self, rows: &Rows<'_, B>, scratch: &mut Scratch<B>, angles: &B::Buffer) {
+        let Block { device, spec, layer } = *self;
+        let Scratch { normed, k, v, .. } = scratch;
+        rows.adapt(device, Target::K, k, normed);
+        rows.adapt(device, Target::V, v, normed);
+        if let BiasWeights::Qkv { k: k_bias, v: v_bias, .. } = &layer.bias {
+            device.add_bias(k, k_bias, rows.count);
+            device.add_bias(v, v_bias, rows.count);
+        }
+        if let QkNormWeights::PerHead { k: norm, .. } = &layer.qk_norm {
+            device.rms_norm_in_place(k, norm, rows.count * spec.n_kv_heads, spec.norm_eps);
+        }
+        device.rope(k, angles, rope_shape(&spec.rope, spec.n_kv_heads, spec.head_dim), rows.count);
+    }
+
+    /// From a product to queries.
+    fn finish_queries(&self, rows: &Rows<'_, B>, scratch: &mut Scratch<B>, angles: &B::Buffer) {
+        let Block { device, spec, layer } = *self;
+        let Scratch { normed, q, .. } = scratch;
+        rows.adapt(device, Target::Q, q, normed);
+        if let BiasWeights::Qkv { q: bias, .. } = &layer.bias {
+            device.add_bias(q, bias, rows.count);
+        }
+        if let QkNormWeights::PerHead { q: norm, .. } = &layer.qk_norm {
+            device.rms_norm_in_place(q, norm, rows.count * spec.n_heads, spec.norm_eps);
+        }
+        device.rope(q, angles, rope_shape(&spec.rope, spec.n_heads, spec.head_dim), rows.count);
+    }
+
+    fn shape(&self) -> AttentionShape {
+        let Block { spec, layer, .. } = self;
+        AttentionShape {
+            n_heads: spec.n_heads,
+            n_kv_heads: spec.n_kv_heads,
+            head_dim: spec.head_dim,
+            scale: 1.0 / (spec.head_dim as f32).sqrt(),
+            window: layer.window,
+        }
+    }
 }
 
 /// Adds the output projection of `attended` to the rows of `hidden`.

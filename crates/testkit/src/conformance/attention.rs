@@ -1,8 +1,13 @@
 //! store_kv and attention over a paged cache.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use garrison_device::{AttentionShape, BLOCK_SIZE, Batch, KvDtype, KvShape, Ops, StepBuffers, StepLimits};
+use garrison_device::{
+    AttentionShape, BLOCK_SIZE, Batch, KvDtype, KvShape, Ops, Queries, SampleRow, StepBuffers, StepLimits,
+    Want,
+};
+use garrison_types::Sampling;
 
 use super::{
     Bounds, Case, Visitor, assert_close, assert_same_bits, assert_small_error, buffer, poisoned, results,
@@ -211,15 +216,40 @@ impl<'a, B: Ops> Scene<'a, B> {
 
     /// Runs one step; the outputs of its tokens, one after the other.
     pub(super) fn attend(&self, work: &[Work]) -> Vec<f32> {
+        self.run(work, Vec::new(), Queries::Tokens)
+    }
+
+    /// Runs one step for some of its tokens only, numbered through all of `work`; their outputs.
+    pub(super) fn attend_some(&self, work: &[Work], wanted: &[u32]) -> Vec<f32> {
+        let sample = |&row: &u32| SampleRow {
+            row,
+            want: Want::Sample,
+            sampling: Arc::new(Sampling::greedy()),
+            position: 0,
+            seen: Arc::default(),
+            banned: Arc::default(),
+            mask: None,
+            logprobs: None,
+        };
+        self.run(work, wanted.iter().map(sample).collect(), Queries::Wanted)
+    }
+
+    fn run(&self, work: &[Work], samples: Vec<SampleRow>, queries: Queries) -> Vec<f32> {
         let mut batch = Batch::default();
         let mut q = Vec::new();
         for (seq, tokens) in work {
             batch.push_sequence(&vec![0; tokens.len()], tokens.end as u32, &self.tables[*seq], 0);
             q.extend_from_slice(&self.queries[*seq][tokens.start * self.row()..tokens.end * self.row()]);
         }
+        if queries == Queries::Wanted {
+            let of_row = |s: &SampleRow| &q[s.row as usize * self.row()..][..self.row()];
+            q = samples.iter().flat_map(of_row).copied().collect();
+        }
+        batch.samples = samples;
         let mut dst = poisoned(self.device, q.len());
         let step = step_buffers(self.device, &batch);
-        self.device.attention(&mut dst, &buffer(self.device, &q), &self.layer, &step, &self.shape);
+        let q_buffer = buffer(self.device, &q);
+        self.device.attention(&mut dst, &q_buffer, &self.layer, &step, queries, &self.shape);
         results(self.device, &dst, q.len(), "attention")
     }
 }
@@ -228,7 +258,7 @@ fn step_buffers<B: Ops>(device: &B, batch: &Batch) -> StepBuffers<B> {
     let limits = StepLimits {
         tokens: batch.tokens.len(),
         seqs: batch.n_seqs(),
-        rows: 1,
+        rows: batch.samples.len().max(1),
         blocks: batch.blocks.len() + 3,
     };
     let mut step = StepBuffers::new(device, limits).unwrap();

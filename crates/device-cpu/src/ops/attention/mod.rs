@@ -31,9 +31,9 @@ const MAX_PARTS: usize = 1 << 24;
 
 /// What the op reads of the step.
 pub(crate) struct Step<'a> {
-    /// `[tokens]`
+    /// `[tokens]` of those that are computed.
     pub(crate) positions: &'a [u32],
-    /// `[seqs + 1]`
+    /// `[seqs + 1]` where each sequence's begin among them.
     pub(crate) q_start: &'a [u32],
     /// All sequences' block tables.
     pub(crate) blocks: &'a [u32],
@@ -56,7 +56,7 @@ struct Plan {
     parts: Vec<f32>,
 }
 
-/// Consecutive tokens of one sequence.
+/// Tokens of one sequence that follow each other among those computed.
 #[derive(Clone, Debug)]
 struct Tile {
     seq: usize,
