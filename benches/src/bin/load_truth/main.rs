@@ -3,12 +3,15 @@
 //!
 //!     load_truth [--streams 50,200,500] [--rate 100] [--tokens 800]
 //!
-//! Prints two tables. The first has how much later than the server's write each token's stamp is, and how much later
-//! than planned the server wrote, so that what is the server's and what is the harness' can be told apart. The
-//! second has what is reported beside the server's truth.
+//! Prints three tables. The first has how much later than the server's write each token's stamp is, how much later than
+//! planned the server wrote, and how much later than due a request reached it, so that what is the server's and what
+//! is the harness' can be told apart. The second has the tokens that are off by more than a millisecond, and how many
+//! of them came while a processor stood still for everybody, as far as [`control`] saw it, with the processor time that
+//! others took. The third has what is reported beside the server's truth.
 //!
 //! The server stays on the first processor, and the harness goes where the system puts it.
 
+mod control;
 mod server;
 
 use std::collections::BTreeMap;
@@ -17,6 +20,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use control::{Control, Stall, Times};
 use garrison_bench::dataset::{Lengths, Material, Models, Synthetic};
 use garrison_bench::load::{
     Arrivals, CoolDown, Endpoint, Extent, Interrupt, Limits, Load, Observer, Plan, Progress, Target, Tokens,
@@ -46,6 +50,9 @@ fn main() -> Fallible<()> {
             pin(cpu.parse()?)?;
             return server::serve(Pace::parse(&pace)?);
         }
+        if arg == "--as-control" {
+            return control::watch(args.next().ok_or(USAGE)?.parse()?);
+        }
         let value = args.next().ok_or(USAGE)?;
         match arg.as_str() {
             "--streams" => options.streams = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
@@ -55,13 +62,13 @@ fn main() -> Fallible<()> {
         }
     }
     let allowed = sched_getaffinity(Pid::from_raw(0))?;
-    let first = (0..CpuSet::count()).find(|&cpu| allowed.is_set(cpu).unwrap_or(false));
-    let first = first.ok_or("no processor")?;
+    let cpus: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).collect();
     let mut runs = Vec::new();
     for &streams in &options.streams {
-        runs.push(measure(Pace { streams, rate: options.rate, tokens: options.tokens }, first)?);
+        runs.push(measure(Pace { streams, rate: options.rate, tokens: options.tokens }, &cpus)?);
     }
     added(&runs);
+    off(&runs);
     told(&runs);
     Ok(())
 }
@@ -81,6 +88,15 @@ struct Measured {
     added: Vec<i64>,
     /// Write less plan, of every token.
     late: Vec<i64>,
+    /// Arrival at the server less due, of every request.
+    sent: Vec<i64>,
+    /// Of every token whose stamp is more than [`OFF`] after its write: both, on the shared clock.
+    off: Vec<(i64, i64)>,
+    stalls: Vec<Stall>,
+    /// Cores that whoever else was there took.
+    others: f64,
+    /// Seconds taken by the hypervisor from all processors.
+    stolen: f64,
     /// From arrival to the first write, of every request.
     first: Vec<i64>,
     /// Between writes, of every token but the first ones.
@@ -89,21 +105,32 @@ struct Measured {
     cores: [f64; 2],
 }
 
-/// Keeps stamps by the request's number, which the server tells as the prompt's tokens.
+/// What the harness may add to a stamp, in nanoseconds.
+const OFF: i64 = 1_000_000;
+
+/// A request's due moment and its stamps, in nanoseconds of the harness' clock.
+struct Stamped {
+    due: i64,
+    stamps: Vec<u64>,
+}
+
+/// By the request's number, which the server tells as the prompt's tokens.
 #[derive(Default)]
-struct Stamps(BTreeMap<usize, Vec<u64>>);
+struct Stamps(BTreeMap<usize, Stamped>);
 
 impl Observer for Stamps {
     fn record(&mut self, record: &Record, arrivals: &[u64]) {
         if let Some(number) = record.prompt_tokens.filter(|_| record.is_done()) {
-            self.0.insert(number as usize, arrivals.to_vec());
+            let due = (record.scheduled_ms * 1e6) as i64;
+            self.0.insert(number as usize, Stamped { due, stamps: arrivals.to_vec() });
         }
     }
 
     fn tick(&mut self, _: Progress<'_>) {}
 }
 
-fn measure(pace: Pace, server_cpu: usize) -> Fallible<Measured> {
+fn measure(pace: Pace, cpus: &[usize]) -> Fallible<Measured> {
+    let server_cpu = cpus.first().ok_or("no processor")?;
     let mut child = Command::new(std::env::current_exe()?)
         .args(["--as-server", &server_cpu.to_string(), &pace.to_string()])
         .stdin(Stdio::piped())
@@ -134,9 +161,14 @@ fn measure(pace: Pace, server_cpu: usize) -> Fallible<Measured> {
     };
     let mut asks = Synthetic::new(Material::Words, Lengths::Fixed(16), Lengths::Fixed(pace.tokens), 1);
     let mut stamps = Stamps::default();
-    let (before, begun) = (cores_of(&child)?, Instant::now());
+    let control = Control::start(cpus)?;
+    let (before, begun, times) = (cores_of(&child)?, Instant::now(), Times::now()?);
     let finished = run(&workload, &plan, &mut asks, &mut stamps, &mut Interrupt::listen()?)?;
     let (after, wall) = (cores_of(&child)?, begun.elapsed().as_secs_f64());
+    let Times { busy, stolen } = Times::now()?;
+    let ours = after[0] - before[0] + after[1] - before[1] + control.seconds()?;
+    let others = ((busy - times.busy - ours) / wall).max(0.0);
+    let stalls = control.stop()?;
     drop(child.stdin.take()); // then it tells the truth
     let mut truth = String::new();
     said.read_to_string(&mut truth)?;
@@ -150,8 +182,13 @@ fn measure(pace: Pace, server_cpu: usize) -> Fallible<Measured> {
     let mut measured = Measured {
         summary,
         cores,
+        stalls,
+        others,
+        stolen: stolen - times.stolen,
         added: Vec::new(),
         late: Vec::new(),
+        sent: Vec::new(),
+        off: Vec::new(),
         first: Vec::new(),
         between: Vec::new(),
         pace,
@@ -166,12 +203,17 @@ fn measure(pace: Pace, server_cpu: usize) -> Fallible<Measured> {
 
 impl Measured {
     /// Takes a request's truth (when it arrived, and when each token was written) and its stamps.
-    fn take(&mut self, number: usize, truth: &[i64], stamps: &[u64], started: i64) {
+    fn take(&mut self, number: usize, truth: &[i64], found: &Stamped, started: i64) {
         let (arrived, writes) = (truth[0], &truth[1..]);
+        self.sent.push(arrived - (started + found.due));
         self.first.push(writes[0] - arrived);
         self.between.extend(writes.windows(2).map(|w| w[1] - w[0]));
-        for (k, (&write, &stamp)) in writes.iter().zip(stamps).enumerate() {
-            self.added.push(started + stamp as i64 - write);
+        for (k, (&write, &stamp)) in writes.iter().zip(&found.stamps).enumerate() {
+            let stamp = started + stamp as i64;
+            self.added.push(stamp - write);
+            if stamp - write > OFF {
+                self.off.push((write, stamp));
+            }
             self.late.push(write - arrived - self.pace.due(number, k as u32).as_nanos() as i64);
         }
     }
@@ -179,12 +221,14 @@ impl Measured {
 
 /// Processor time of this process and of `child` so far, in seconds.
 fn cores_of(child: &Child) -> Fallible<[f64; 2]> {
-    let of = |id: String| -> Fallible<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
-        let fields: Vec<&str> = stat.rsplit_once(')').ok_or("no stat")?.1.split_whitespace().collect();
-        Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / 100.0)
-    };
-    Ok([of("self".to_owned())?, of(child.id().to_string())?])
+    Ok([seconds_of("self")?, seconds_of(&child.id().to_string())?])
+}
+
+/// Processor time of a process so far, in seconds.
+fn seconds_of(id: &str) -> Fallible<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit_once(')').ok_or("no stat")?.1.split_whitespace().collect();
+    Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / 100.0)
 }
 
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 1.0];
@@ -201,22 +245,42 @@ fn quantiles<const N: usize>(values: &[i64], qs: [f64; N]) -> [f64; N] {
 }
 
 fn added(runs: &[Measured]) {
-    println!("| streams | | tokens | p50 | p90 | p99 | p99.9 | max | read together | cores |");
+    println!("| streams | µs | | p50 | p90 | p99 | p99.9 | max | read together | cores |");
     println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for run in runs {
         let together = format!("{:.3}%", run.summary.merged_share.unwrap_or(0.0) * 100.0);
         let rows = [
-            ("stamp after the write, µs", &run.added, together, run.cores[0]),
-            ("write after the plan, µs", &run.late, String::new(), run.cores[1]),
+            ("stamps after writes", &run.added, together, format!("{:.2}", run.cores[0])),
+            ("writes after plans", &run.late, String::new(), format!("{:.2}", run.cores[1])),
+            ("requests at the server after they were due", &run.sent, String::new(), String::new()),
         ];
         for (name, values, together, cores) in rows {
             let told = quantiles(values, QUANTILES).map(|nanos| format!("{:.0}", nanos / 1e3)).join(" | ");
-            println!(
-                "| {} | {name} | {} | {told} | {together} | {cores:.2} |",
-                run.pace.streams,
-                values.len()
-            );
+            println!("| {} | {name} | {} | {told} | {together} | {cores} |", run.pace.streams, values.len());
         }
+    }
+    println!();
+}
+
+fn off(runs: &[Measured]) {
+    println!(
+        "| streams | tokens off by more than 1 ms | near a stall | stalls above 1 ms | longest, ms | stolen, ms | cores of others |"
+    );
+    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for run in runs {
+        let near = |(write, stamp): &&(i64, i64)| {
+            run.stalls.iter().any(|stall| stall.from < *stamp + OFF && stall.to > *write - OFF)
+        };
+        println!(
+            "| {} | {} | {} | {} | {:.1} | {:.0} | {:.2} |",
+            run.pace.streams,
+            run.off.len(),
+            run.off.iter().filter(near).count(),
+            run.stalls.iter().filter(|stall| stall.millis() > 1.0).count(),
+            run.stalls.iter().map(Stall::millis).fold(0.0, f64::max),
+            run.stolen * 1e3,
+            run.others
+        );
     }
     println!();
 }

@@ -6,8 +6,10 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -20,7 +22,8 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 
 use super::socket::{Arrival, Clock, Moment, StampedStream, Stamping};
@@ -29,7 +32,7 @@ use super::target::{Security, Target};
 /// What can go wrong below HTTP.
 #[derive(Debug, Error)]
 pub(crate) enum ClientError {
-    #[error("cannot connect: {0}")]
+    #[error("{}", why_none(.0))]
     Connect(io::Error),
     #[error("the server's certificate is not trusted: {0}")]
     Untrusted(String),
@@ -39,6 +42,15 @@ pub(crate) enum ClientError {
     Broke(hyper::Error),
     #[error("the request cannot be written: {0}")]
     Request(hyper::http::Error),
+}
+
+/// Why there is no connection: what is most often wrong, in words that say what to look at.
+fn why_none(e: &io::Error) -> String {
+    match e.kind() {
+        io::ErrorKind::ConnectionRefused => "nobody listens there (connection refused)".to_owned(),
+        io::ErrorKind::TimedOut => "nobody answers there (the connection timed out)".to_owned(),
+        _ => format!("cannot connect: {e}"),
+    }
 }
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -94,6 +106,10 @@ pub(crate) struct Client {
     clock: Clock,
     tls: Option<TlsConnector>,
     idle: Mutex<Vec<Link>>,
+    /// Connections that are being opened before they are needed.
+    opening: AtomicUsize,
+    /// Where the server's name leads. Names do not move within a run, and to ask each time would be in every figure.
+    addresses: OnceCell<Vec<SocketAddr>>,
     _stamping: Stamping,
 }
 
@@ -106,12 +122,35 @@ impl Client {
             let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
             TlsConnector::from(Arc::new(config))
         });
-        Client { target, clock, tls, idle: Mutex::new(Vec::new()), _stamping: Stamping::begin() }
+        Client {
+            target,
+            clock,
+            tls,
+            idle: Mutex::default(),
+            opening: AtomicUsize::new(0),
+            addresses: OnceCell::new(),
+            _stamping: Stamping::begin(),
+        }
     }
 
     /// Which server, in words.
     pub(crate) fn server(&self) -> String {
         self.target.to_string()
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Link>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens one more connection, unless as many as `wanted` are idle or being opened. What fails here fails again
+    /// where the connection is needed, and is told there.
+    pub(crate) async fn make_ready(&self, wanted: usize) {
+        let opening = Opening::one_more(&self.opening);
+        if self.idle().len() + opening.all <= wanted
+            && let Ok(link) = self.connect().await
+        {
+            self.idle().push(link);
+        }
     }
 
     /// Sends and gives the answer's head. A kept connection that is found dead before anything
@@ -120,7 +159,7 @@ impl Client {
     /// # Errors
     /// If there is no connection, or it breaks before the head is here.
     pub(crate) async fn send(&self, path: &str, body: &Bytes) -> Result<Answer<'_>, ClientError> {
-        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let kept = self.idle().pop();
         if let Some(mut link) = kept
             && link.is_alive().await
         {
@@ -161,7 +200,9 @@ impl Client {
 
     async fn connect(&self) -> Result<Link, ClientError> {
         let host = self.target.host.trim_start_matches('[').trim_end_matches(']');
-        let tcp = TcpStream::connect((host, self.target.port)).await.map_err(ClientError::Connect)?;
+        let look_up = || async { Ok(lookup_host((host, self.target.port)).await?.collect()) };
+        let addresses = self.addresses.get_or_try_init(look_up).await.map_err(ClientError::Connect)?;
+        let tcp = TcpStream::connect(&addresses[..]).await.map_err(ClientError::Connect)?;
         let arrival = Arrival::new(self.clock);
         let stamped = StampedStream::new(tcp, arrival.clone()).map_err(ClientError::Connect)?;
         let io: Box<dyn Io> = match &self.tls {
@@ -175,6 +216,25 @@ impl Client {
         let handshake = http1::Builder::new().handshake(TokioIo::new(io)).await;
         let (sender, driver) = handshake.map_err(ClientError::Broke)?;
         Ok(Link { sender, driver, arrival, over: false })
+    }
+}
+
+/// A connection that is being opened, from its making until its end.
+struct Opening<'a> {
+    count: &'a AtomicUsize,
+    /// How many there are, with this one.
+    all: usize,
+}
+
+impl Opening<'_> {
+    fn one_more(count: &AtomicUsize) -> Opening<'_> {
+        Opening { count, all: count.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -241,7 +301,7 @@ impl<'a> Answer<'a> {
     /// Gives the connection back, after the end of the body.
     pub(crate) async fn keep(mut self) {
         if self.link.is_alive().await {
-            self.client.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.link);
+            self.client.idle().push(self.link);
         }
     }
 

@@ -12,6 +12,7 @@ mod run;
 mod socket;
 mod sse;
 mod target;
+mod urgent;
 
 pub use fold::Length;
 pub use info::{Info, InfoError};

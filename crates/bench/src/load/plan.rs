@@ -85,6 +85,7 @@ impl Load {
 }
 
 /// The moments of an open loop, in nanoseconds from its start, ascending without end.
+#[derive(Clone)]
 pub(crate) struct Schedule {
     random: Random,
     mean_ns: f64,

@@ -18,6 +18,7 @@ use super::plan::{Load, Phases, Plan, Schedule};
 use super::pulse::Pulse;
 use super::socket::Clock;
 use super::target::{Endpoint, Target};
+use super::urgent::come_first;
 use crate::dataset::{Conversation, Dataset, Models};
 use crate::random::Random;
 use crate::record::{Phase, Record};
@@ -32,8 +33,8 @@ const TICK: Duration = Duration::from_millis(200);
 const NEW_TASKS_EVERY: u32 = 8;
 const NEW_EVENTS_EVERY: u32 = 16;
 
-/// Before the first request of an open loop is due: its task has to be ready.
-const LEAD: Duration = Duration::from_millis(20);
+/// So long before a request of an open loop is due, there is a connection for it.
+const AHEAD: Duration = Duration::from_millis(50);
 
 /// What is sent where.
 #[derive(Clone)]
@@ -223,6 +224,7 @@ pub fn run(
         // A request that is due waits behind fewer tokens that have come than it otherwise would.
         .global_queue_interval(NEW_TASKS_EVERY)
         .event_interval(NEW_EVENTS_EVERY)
+        .on_thread_start(come_first)
         .enable_all()
         .build()
         .map_err(RunError::System)?;
@@ -302,9 +304,12 @@ fn open_loop(
     schedule: Schedule,
     records: &mpsc::Sender<Answered>,
 ) {
+    come_first();
     let room = Arc::new(Semaphore::new(run.plan.limits.in_flight.min(Semaphore::MAX_PERMITS)));
-    let begin = run.clock.now() + LEAD.as_nanos() as u64;
-    for moment in schedule.map(|at| begin + at) {
+    let begin = run.clock.now() + AHEAD.as_nanos() as u64;
+    let moments = schedule.map(move |at| begin + at);
+    runtime.spawn(connect_ahead(Arc::clone(run), moments.clone()));
+    for moment in moments {
         // Cool-down goes on until everything measured has ended, which the clock alone does not tell.
         if *run.stop.borrow() {
             return;
@@ -328,6 +333,28 @@ fn open_loop(
                 lose(run, demand, moment, records);
             }
         }
+    }
+}
+
+/// Opens connections a little before the requests are due that will need one. How long that takes is the network's
+/// and no part of an answer; what takes longer than [`AHEAD`] is one, as somebody waits for it.
+async fn connect_ahead(run: Arc<Run>, moments: impl Iterator<Item = u64> + Clone) {
+    let mut stop = run.stop.subscribe();
+    let mut past = moments.clone().peekable();
+    let mut begun = 0;
+    for (before, moment) in moments.enumerate() {
+        let ready = run.clock.at(moment).checked_sub(AHEAD).unwrap_or_else(Instant::now);
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep_until(ready.into()) => {}
+        }
+        let now = run.clock.now();
+        while past.next_if(|moment| *moment <= now).is_some() {
+            begun += 1;
+        }
+        let to_come = (before + 1).saturating_sub(begun).min(run.plan.limits.in_flight);
+        let run = Arc::clone(&run);
+        tokio::spawn(async move { run.client.make_ready(to_come).await });
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use garrison_bench::load::{Arrivals, Load};
 use garrison_bench::{CountedBy, Distribution, Goals, Oddity, Summary};
-use garrison_testkit::fake_server::{Script, Truth, done, finish, token, tokens, usage};
+use garrison_testkit::fake_server::{Script, Truth, done, event, finish, token, tokens, usage};
+use serde_json::json;
 
 use crate::world::{attempts, eventually, measure, ms, plan, server};
 
@@ -192,6 +193,35 @@ fn usage_is_spread_over_events_by_their_text() {
     // 3, 11, 1, 17 bytes of 32: 1.5 is 2, 7 is 7 - 2, 7.5 is 8 - 7, 16 is 16 - 8.
     assert_eq!(summary.itl_ms.unwrap().n, 5 + 1 + 8);
     assert_eq!(record.tokens_by_second.iter().sum::<u32>(), 16);
+}
+
+/// What only the server knows is what it says: prompts from its cache, guesses that were right, waiting in its queue.
+#[test]
+fn caches_guesses_and_queues_are_what_the_server_tells() {
+    let server = server(|i, _| {
+        let odd = i as u32 % 2;
+        let told = event(&json!({
+            "choices": [],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 2,
+                "prompt_tokens_details": {"cached_tokens": 80 - 60 * odd}},
+            "timings": {"ttft_ms": 50 + 20 * odd, "prompt_ms": 20, "draft_tokens": 10, "accepted_tokens": 9 - 6 * odd},
+        }));
+        let last = [finish("length"), told, done()].concat();
+        Script::stream(vec![(ms(5), token("a")), (ms(10), token("b")), (ms(11), last)])
+    });
+    let (finished, summary) = measure(&server, &plan(Load::Closed { concurrency: 1 }, 10), 2);
+    assert_eq!((summary.cached_share, summary.accepted_share), (Some(0.5), Some(0.6)));
+    let queue = summary.queue_ms.unwrap();
+    assert_eq!((queue.n, queue.mean.value, queue.max), (10, 40.0, 50.0));
+    let record = &finished.records[1];
+    assert_eq!(
+        (record.cached_tokens, record.draft_tokens, record.accepted_tokens),
+        (Some(20), Some(10), Some(3))
+    );
+    // A server that tells nothing is not one without caches.
+    let silent = crate::world::server(|_, _| Script::healthy(ms(5), ms(1), 2));
+    let (_, summary) = measure(&silent, &plan(Load::Closed { concurrency: 1 }, 2), 2);
+    assert_eq!((summary.cached_share, summary.accepted_share, summary.queue_ms), (None, None, None));
 }
 
 /// 500 streams of 100 tokens a second, on however many cores there are: the times of tokens are right to
