@@ -415,7 +415,37 @@ fn wrong_flags_are_named() {
     refused(&["--ca-file", "/nowhere.pem"], "/nowhere.pem");
     refused(&["--ca-file", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")], "no certificate");
     assert_refused(&run(&["bench", "report", "/nowhere.json"]), "/nowhere.json");
-    let nobody = run(&["bench", "serve", "--url", "http://127.0.0.1:9"]);
-    assert_eq!(nobody.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&nobody.stderr).contains("http://127.0.0.1:9"));
+}
+
+/// What is wrong with a server is told in one sentence, before anything is measured.
+#[test]
+fn servers_that_cannot_be_measured_are_told_at_once() {
+    let told = |url: &str, more: &[&str], wanted: &[&str]| {
+        let output = run(&[&["bench", "serve", "--url", url, "--gen-tokens", "4"], more].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(wanted.iter().all(|part| said.contains(part)), "no {wanted:?} in {said}");
+        assert!(said.trim().lines().count() == 1 && output.stdout.is_empty(), "{said}");
+    };
+    for more in [&[][..], &["--model", "m"]] {
+        told("http://127.0.0.1:9", more, &["http://127.0.0.1:9", "nobody listens there"]);
+        told("http://nowhere.invalid:1", more, &["http://nowhere.invalid:1", "cannot connect"]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys.txt");
+    std::fs::write(&keys, "sesame\n").unwrap();
+    let locked = Server::start(&["--api-keys-file", keys.to_str().unwrap()]);
+    told(&locked.url, &[], &["401", "GARRISON_API_KEY"]);
+    told(&locked.url, &["--model", &locked.model], &["401", "GARRISON_API_KEY"]);
+
+    let server = Server::start(&[]);
+    told(&server.url, &["--model", "nobody"], &["404", "nobody", &server.model]);
+    told(&format!("{}/api", server.url), &[], &["404", "/v1/models", "--url is what comes before /v1"]);
+    told(&server.url.replace("http", "https"), &[], &["not TLS"]);
+    told(&server.url, &["--field", "temperature=-1"], &["400", "temperature"]);
+    let talks = FakeServer::start("127.0.0.1:0", |_, _| Script {
+        content_type: "application/json",
+        ..Script::stream(vec![(Duration::ZERO, b"{}".to_vec())])
+    });
+    told(&talks.unwrap().url, &[], &["no stream of events", "application/json"]);
 }

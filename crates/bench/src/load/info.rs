@@ -1,18 +1,29 @@
 //! What a server says of itself before it is measured.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use super::client::{Client, ClientError};
+use super::client::{Answer, Client, ClientError};
 use super::socket::Clock;
-use super::target::Target;
+use super::target::{Endpoint, Target};
 
 /// More of an answer is not read.
 const MAX_ANSWER: usize = 16 << 20;
 
 /// How long a server may take to say it.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Of a refusal, or of the answer to a short request.
+const MAX_SHORT: usize = 64 << 10;
+
+/// How long the rest of a short request's answer is waited for.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// The most characters of a reason.
+const MAX_REASON: usize = 300;
 
 /// Questions to a server that are not measured.
 pub struct Info {
@@ -92,33 +103,94 @@ impl Info {
         if ids.len() < 16 { Err(self.unreachable("it gives no token ids")) } else { Ok(ids) }
     }
 
+    /// Sends one short request, which is not measured, as those of a run will be, and waits at most `patience` for the
+    /// answer: so a wrong model, key or path is told once, by the server's own words, and not by a run that fails.
+    ///
+    /// # Errors
+    /// If it is refused, or not answered by a stream.
+    pub fn try_one(
+        &self,
+        endpoint: Endpoint,
+        model: &str,
+        fields: &Map<String, Value>,
+        patience: Duration,
+    ) -> Result<(), InfoError> {
+        let mut body = fields.clone();
+        body.insert("model".to_owned(), json!(model));
+        body.insert("stream".to_owned(), json!(true));
+        body.insert("max_tokens".to_owned(), json!(1));
+        match endpoint {
+            Endpoint::Chat => {
+                body.insert("messages".to_owned(), json!([{"role": "user", "content": "Hello"}]))
+            }
+            Endpoint::Completions => body.insert("prompt".to_owned(), json!("Hello")),
+        };
+        let body = Value::Object(body).to_string().into();
+        self.within(patience, async {
+            let answer = self.head(endpoint.path(), &body).await?;
+            if !answer.content_type.starts_with("text/event-stream") {
+                let kind = &answer.content_type;
+                return Err(self.unreachable(&format!("its answer is no stream of events but {kind:?}")));
+            }
+            // The rest only keeps it busy; what is wrong with it, a run tells.
+            let _ = tokio::time::timeout(LINGER, answer.read(MAX_SHORT)).await;
+            Ok(())
+        })
+    }
+
     fn unreachable(&self, reason: &str) -> InfoError {
         InfoError::Unreachable { server: self.client.server(), reason: reason.to_owned() }
     }
 
     fn ask(&self, path: &str, body: &Bytes) -> Result<Value, InfoError> {
-        self.runtime.block_on(async {
-            let asked = async {
-                let answer = self.client.send(path, body).await.map_err(|e| match e {
-                    e @ ClientError::Untrusted(_) => {
-                        InfoError::Untrusted { server: self.client.server(), reason: e.to_string() }
-                    }
-                    e => self.unreachable(&e.to_string()),
-                })?;
-                let status = answer.status;
-                let read = answer.read(MAX_ANSWER).await.map_err(|e| self.unreachable(&e.to_string()))?;
-                Ok((status, read))
-            };
-            let (status, read) = tokio::time::timeout(PATIENCE, asked)
-                .await
-                .unwrap_or_else(|_| Err(self.unreachable("it does not answer")))?;
-            let said: Value = serde_json::from_slice(&read).unwrap_or(Value::Null);
-            if status != 200 {
-                let message = said["error"]["message"].as_str().unwrap_or("no reason given").to_owned();
-                let path = path.to_owned();
-                return Err(InfoError::Refused { server: self.client.server(), status, path, said: message });
-            }
-            Ok(said)
+        self.within(PATIENCE, async {
+            let answer = self.head(path, body).await?;
+            let said = answer.read(MAX_ANSWER).await.map_err(|e| self.unreachable(&e.to_string()))?;
+            Ok(serde_json::from_slice(&said).unwrap_or(Value::Null))
         })
+    }
+
+    fn within<T>(
+        &self,
+        patience: Duration,
+        asked: impl Future<Output = Result<T, InfoError>>,
+    ) -> Result<T, InfoError> {
+        let late = || Err(self.unreachable(&format!("no answer within {:.0} s", patience.as_secs_f64())));
+        // A timer belongs to the runtime that it is made in.
+        self.runtime
+            .block_on(async { tokio::time::timeout(patience, asked).await.unwrap_or_else(|_| late()) })
+    }
+
+    /// What it answers, unless it refuses to.
+    async fn head(&self, path: &str, body: &Bytes) -> Result<Answer<'_>, InfoError> {
+        let answer = self.client.send(path, body).await.map_err(|e| match e {
+            e @ ClientError::Untrusted(_) => {
+                InfoError::Untrusted { server: self.client.server(), reason: e.to_string() }
+            }
+            e => self.unreachable(&e.to_string()),
+        })?;
+        if answer.status == 200 {
+            return Ok(answer);
+        }
+        let (status, kind) = (answer.status, answer.content_type.clone());
+        let said = reason(&kind, &answer.read(MAX_SHORT).await.unwrap_or_default());
+        Err(InfoError::Refused { server: self.client.server(), status, path: path.to_owned(), said })
+    }
+}
+
+/// Why a server refuses, in its own words if it has any: pages for browsers say nothing.
+fn reason(content_type: &str, body: &[u8]) -> String {
+    let said: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let message = [&said["error"]["message"], &said["message"], &said["detail"], &said["error"]];
+    let message = message.into_iter().find_map(Value::as_str).map(str::to_owned);
+    let plain = || String::from_utf8_lossy(body).lines().next().unwrap_or_default().trim().to_owned();
+    let text = message
+        .unwrap_or_else(|| if content_type.starts_with("text/html") { String::new() } else { plain() });
+    // Terminals obey what a server says.
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match text.char_indices().nth(MAX_REASON) {
+        _ if text.is_empty() => "no reason given".to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }

@@ -41,6 +41,8 @@ enum Questions {
 /// # Errors
 /// If a flag is wrong, the server cannot be asked, or nothing was answered.
 pub(super) fn run(flags: &ServeFlags) -> Result<(), Fault> {
+    let (extent, loads) = (extent(flags)?, loads(flags)?);
+    let goals = goals(flags.goals.as_deref().unwrap_or_default())?;
     let endpoint = flags.endpoint.unwrap_or(match (flags.dataset.as_str(), flags.turns.get()) {
         ("synthetic", 1) => Endpoint::Completions,
         _ => Endpoint::Chat,
@@ -53,13 +55,13 @@ pub(super) fn run(flags: &ServeFlags) -> Result<(), Fault> {
     let servers: Vec<Workload> =
         servers.map(|url| workload(flags, url, endpoint, &tokens)).collect::<Result<_, _>>()?;
     let questions = questions(flags, &servers[0])?;
-    let extent = extent(flags)?;
+    try_all(flags, &servers, &questions)?;
     let session = Session {
         usd_per_hour: flags.price_per_hour,
-        loads: loads(flags)?,
+        loads,
         rounds: flags.rounds.map_or(if servers.len() > 1 { ROUNDS } else { 1 }, |n| n.get()),
         servers,
-        goals: goals(flags.goals.as_deref().unwrap_or_default())?,
+        goals,
         plan: &|load, seed| plan(flags, extent, load, seed),
         seed: flags.seed,
         dataset: &|seed| dataset(flags, &questions, seed),
@@ -93,12 +95,7 @@ fn workload(flags: &ServeFlags, url: &str, endpoint: Endpoint, tokens: &Tokens) 
         Some(names) => Models::parse(names).map_err(|e| Fault::usage(format!("--model: {e}")))?,
         None => {
             let first = Info::new(&target).and_then(|info| info.first_model());
-            Models::one(first.map_err(|e| match e {
-                InfoError::Untrusted { .. } => {
-                    Fault::failed(format!("{e}; --ca-file FILE trusts another authority"))
-                }
-                e => Fault::failed(e.to_string()),
-            })?)
+            Models::one(first.map_err(|e| unasked(&e))?)
         }
     };
     let mut fields = Map::new();
@@ -110,6 +107,36 @@ fn workload(flags: &ServeFlags, url: &str, endpoint: Endpoint, tokens: &Tokens) 
         };
     }
     Ok(Workload { target, endpoint, models, fields, tokenizer: tokens.clone() })
+}
+
+/// Sends each server one short request for each model before anything is measured.
+fn try_all(flags: &ServeFlags, servers: &[Workload], questions: &Questions) -> Result<(), Fault> {
+    let patience = Duration::from_secs_f64(flags.timeout_first.unwrap_or(flags.timeout));
+    let (Questions::Synthetic(_, of_all) | Questions::File(_, of_all)) = questions;
+    for server in servers {
+        let info = Info::new(&server.target).map_err(|e| unasked(&e))?;
+        let mut fields = server.fields.clone();
+        fields.extend(of_all.clone());
+        for model in server.models.names() {
+            info.try_one(server.endpoint, model, &fields, patience).map_err(|e| unasked(&e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Why a server cannot be measured, and what may help.
+fn unasked(e: &InfoError) -> Fault {
+    let hint = match e {
+        InfoError::Untrusted { .. } => "; --ca-file FILE trusts another authority",
+        InfoError::Refused { status: 401 | 403, .. } => {
+            "; the key is taken from GARRISON_API_KEY, or else from OPENAI_API_KEY"
+        }
+        InfoError::Refused { status: 404, path, .. } if path == "/v1/models" => {
+            "; --url is what comes before /v1, and --model names a model where a server lists none"
+        }
+        _ => "",
+    };
+    Fault::failed(format!("{e}{hint}"))
 }
 
 fn questions(flags: &ServeFlags, server: &Workload) -> Result<Questions, Fault> {
