@@ -145,7 +145,7 @@ pub struct Document {
     pub goals: Goals,
     /// What a search for the highest rate found.
     #[serde(default)]
-    pub search: Option<crate::session::Found>,
+    pub search: Option<crate::search::Found>,
     /// Whether all was done.
     pub completeness: Completeness,
     /// In the order in which they ran.

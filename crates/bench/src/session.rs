@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::dataset::Dataset;
 use crate::document::{Completeness, Document, Machine, Run, SCHEMA, Server};
 use crate::energy::{Meter, Readings};
@@ -12,6 +10,7 @@ use crate::load::{
     Arrivals, Finished, Interrupt, Load, Observer, Plan, Progress, PulseReading, RunError, Workload, run,
 };
 use crate::record::Record;
+use crate::search::Found;
 use crate::summary::{Goals, Summary};
 
 /// Which loads.
@@ -30,22 +29,12 @@ pub enum Loads {
     },
 }
 
-/// The highest rate at which the 99th percentiles keep to the goals.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Found {
-    /// Requests per second that kept to them; 0 if none did.
-    pub highest_rate: f64,
-    /// The lowest rate that did not, if any was tried.
-    pub lowest_failing: Option<f64>,
-    /// How long each rate was held, at least, in seconds.
-    #[serde(default)]
-    pub held_seconds: f64,
-}
-
 /// A search ends when the rates that keep to the goals and that do not are this close,
 const CLOSE_ENOUGH: f64 = 1.1;
 /// or after so many runs.
 const MOST_PROBES: usize = 16;
+/// or when a harness that sends later than this, in milliseconds, is what goals are missed by.
+const LATE_MS: f64 = 5.0;
 
 /// Everything that a session does.
 pub struct Session<'a> {
@@ -176,15 +165,20 @@ impl Session<'_> {
         around: &mut Around<'_>,
     ) -> Result<Found, RunError> {
         let held_seconds = at_least.as_secs_f64();
-        let mut found = Found { highest_rate: 0.0, lowest_failing: None, held_seconds };
+        let mut found = Found { highest_rate: 0.0, lowest_failing: None, held_seconds, unsent_rate: None };
         for probe in 0..MOST_PROBES {
             let load = Load::Open { rate, arrivals };
             let begun = Run::begin(0, 0, load, self.seed.wrapping_add(probe as u64));
             let mut plan = (self.plan)(load, begun.seed);
             plan.extent = plan.extent.at_least(at_least, rate);
             self.one(begun, &plan, document, around)?;
-            let met = document.runs.last().is_some_and(|r| keeps_to(&r.summary, self.goals));
             if document.completeness != Completeness::Complete {
+                break;
+            }
+            let Some(summary) = document.runs.last().map(|run| &run.summary) else { break };
+            let met = keeps_to(summary, self.goals);
+            if !met && summary.harness_late_ms.is_some_and(|late| late.p99.value > LATE_MS) {
+                found.unsent_rate = Some(rate);
                 break;
             }
             if met {

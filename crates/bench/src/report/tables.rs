@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::compare::{CompareError, Compared, Verdict, compare_files, compare_servers};
 use crate::document::{Completeness, Document, Run};
 use crate::figure::{Distribution, Figure};
+use crate::search::{self, Found, Sureness};
 
 /// Send times later than this are worth a warning: the harness, or its machine, was too slow.
 const LATE_MS: f64 = 5.0;
@@ -98,15 +99,79 @@ fn head(document: &Document, out: &mut String) -> std::fmt::Result {
         Completeness::Killed => writeln!(out, "\n**Killed; this is what there was by then.**")?,
     }
     if let Some(found) = &document.search {
-        let failing = found.lowest_failing.map_or("no rate that was tried fails".to_owned(), |r| {
-            format!("{} requests/s do not", number(r))
-        });
+        searched(document, found, out)?;
+    }
+    Ok(())
+}
+
+/// What a search found, what each rate said of the goals, and how sure that is.
+fn searched(document: &Document, found: &Found, out: &mut String) -> std::fmt::Result {
+    let failing = found
+        .lowest_failing
+        .map_or("no rate that was tried fails".to_owned(), |r| format!("{} requests/s do not", number(r)));
+    writeln!(
+        out,
+        "\n**Highest rate whose 99th percentiles keep to the goals: {} requests/s**; {failing}. Each was held for {} s \
+         at least.",
+        number(found.highest_rate),
+        number(found.held_seconds)
+    )?;
+    writeln!(
+        out,
+        "\n| requests/s | goal, ms | requests | failed | beyond it, of 1% | 95% interval | this rate |"
+    )?;
+    writeln!(out, "| ---: | --- | ---: | ---: | ---: | :---: | --- |")?;
+    let percent = |share: f64| format!("{:.1}%", share * 100.0);
+    for (rate, run) in search::probes(document) {
+        let counts = run.summary.requests;
+        for kept in search::against(run, document.goals) {
+            let verdict = match (found.unsent_rate == Some(rate), kept.keeps, kept.sureness) {
+                (true, ..) => "no verdict: the harness was late",
+                (_, true, Sureness::Sure) => "keeps to it",
+                (_, true, Sureness::Open) => "keeps to it, perhaps by chance",
+                (_, false, Sureness::Sure) => "does not",
+                (_, false, Sureness::Open) => "does not, perhaps by chance",
+            };
+            let (low, high) = kept.span;
+            writeln!(
+                out,
+                "| {} | {} {} | {} | {} | {} | {} to {} | {verdict} |",
+                number(rate),
+                kept.name,
+                number(kept.goal_ms),
+                counts.measured,
+                counts.failed,
+                percent(kept.beyond),
+                percent(low),
+                percent(high),
+            )?;
+        }
+    }
+    let highest = search::probes(document).into_iter().find(|(rate, _)| *rate == found.highest_rate);
+    let Some((rate, run)) = highest else { return Ok(()) };
+    writeln!(out)?;
+    if search::against(run, document.goals).iter().any(|kept| kept.sureness == Sureness::Open) {
         writeln!(
             out,
-            "\nHighest rate whose 99th percentiles keep to the goals: {} requests/s; {failing}. Each was held for {} s \
-             at least.",
-            number(found.highest_rate),
-            number(found.held_seconds)
+            "- so few requests cannot tell whether more than 1% are beyond a goal at {} requests/s: hold it longer \
+             with --seconds",
+            number(rate)
+        )?;
+    }
+    if search::rises(run) {
+        writeln!(
+            out,
+            "- **at {} requests/s the time to first token was still rising: held longer with --seconds, it may not keep \
+             to the goals**",
+            number(rate)
+        )?;
+    }
+    if let Some(unsent) = found.unsent_rate {
+        writeln!(
+            out,
+            "- **the harness could not send {} requests/s in time, which says nothing of the server: the search ended \
+             there**",
+            number(unsent)
         )?;
     }
     Ok(())
@@ -147,7 +212,7 @@ fn overview(document: &Document, out: &mut String) -> std::fmt::Result {
 }
 
 /// A run in a few words.
-pub(crate) fn title(document: &Document, run: &Run) -> String {
+fn title(document: &Document, run: &Run) -> String {
     let mut title = run.load.label();
     if document.servers.len() > 1 {
         title = format!("{} round {}: {title}", letter(run.server), run.round + 1);
