@@ -14,7 +14,10 @@ const PLAIN_EVERY: f64 = 5.0;
 
 /// Readings that speeds are taken over, and columns of the curve.
 const RECENT: usize = 5;
-const COLUMNS: usize = 48;
+const CURVE: usize = 48;
+
+/// Columns of a terminal that does not say.
+const COLUMNS: usize = 80;
 
 /// Where the view is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ enum Canvas {
 pub struct Live<W> {
     out: W,
     canvas: Canvas,
+    /// Columns there are now. What is longer would go on in a line more than is drawn over.
+    columns: fn() -> usize,
     title: String,
     /// The last readings and their times, oldest first.
     recent: VecDeque<(f64, PulseReading)>,
@@ -41,15 +46,19 @@ impl Live<std::io::Stderr> {
     /// On stderr, as it can.
     pub fn on_stderr() -> Live<std::io::Stderr> {
         let canvas = if std::io::stderr().is_terminal() { Canvas::Terminal } else { Canvas::Plain };
-        Live::new(std::io::stderr(), canvas)
+        Live::new(std::io::stderr(), canvas, || {
+            let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+            size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 1).unwrap_or(COLUMNS)
+        })
     }
 }
 
 impl<W: Write> Live<W> {
-    fn new(out: W, canvas: Canvas) -> Live<W> {
+    fn new(out: W, canvas: Canvas, columns: fn() -> usize) -> Live<W> {
         Live {
             out,
             canvas,
+            columns,
             title: String::new(),
             recent: VecDeque::new(),
             curve: VecDeque::new(),
@@ -72,36 +81,40 @@ impl<W: Write> Live<W> {
         let itl = mean(now.gap_nanos - before.gap_nanos, now.gaps - before.gaps);
         let or_dash = |x: Option<String>| x.unwrap_or_else(|| "–".to_owned());
         let whole = progress.whole.map_or(String::new(), |n| format!(" of {n}"));
-        let line = format!(
-            "{:.0} s · {}{whole} done · {} running · {} failed · {} tokens/s · TTFT {} ms · ITL {} ms",
-            progress.seconds,
-            progress.ended,
-            now.running,
-            now.failed,
-            number(speed),
-            or_dash(ttft),
-            or_dash(itl)
+        let counts = format!(
+            "{:.0} s · {}{whole} done · {} running · {} failed",
+            progress.seconds, progress.ended, now.running, now.failed
         );
+        let speeds =
+            format!("{} tokens/s · TTFT {} ms · ITL {} ms", number(speed), or_dash(ttft), or_dash(itl));
         match self.canvas {
             Canvas::Plain => {
                 if progress.seconds - self.last_plain >= PLAIN_EVERY {
                     self.last_plain = progress.seconds;
-                    self.say(&format!("{line}\n"));
+                    self.say(&format!("{counts} · {speeds}\n"));
                 }
             }
             Canvas::Terminal => {
                 self.curve.push_back(speed);
-                if self.curve.len() > COLUMNS {
+                if self.curve.len() > CURVE {
                     self.curve.pop_front();
                 }
                 let bar = progress.whole.map_or(String::new(), |n| bar(progress.ended, n));
-                let up = if self.drawn > 0 { format!("\x1b[{}A", self.drawn) } else { String::new() };
                 let curve = sparkline(self.curve.make_contiguous());
-                let title = self.title.clone();
-                self.say(&format!("{up}\r\x1b[J{title} {bar}\n{line}\n{curve}\n"));
-                self.drawn = 3;
+                self.redraw(&[format!("{} {bar}", self.title), counts, speeds, format!("{curve} tokens/s")]);
             }
         }
+    }
+
+    /// Draws lines over those drawn before.
+    fn redraw(&mut self, lines: &[String]) {
+        let up = if self.drawn > 0 { format!("\x1b[{}A", self.drawn) } else { String::new() };
+        // A terminal wraps a line that fills it, at some time or other.
+        let columns = (self.columns)() - 1;
+        let cut = |line: &String| line.chars().take(columns).chain(['\n']).collect::<String>();
+        let text: String = lines.iter().map(cut).collect();
+        self.say(&format!("{up}\r\x1b[J{text}"));
+        self.drawn = lines.len();
     }
 }
 
@@ -154,8 +167,8 @@ mod tests {
     use super::*;
     use crate::load::{Load, Pulse};
 
-    fn drawn(canvas: Canvas, seconds: &[f64]) -> String {
-        let mut live = Live::new(Vec::new(), canvas);
+    fn drawn(canvas: Canvas, columns: fn() -> usize, seconds: &[f64]) -> String {
+        let mut live = Live::new(Vec::new(), canvas, columns);
         let run = Run::begin(0, 0, Load::Closed { concurrency: 2 }, 0);
         let server = Server {
             url: "http://h:1".to_owned(),
@@ -177,18 +190,28 @@ mod tests {
 
     #[test]
     fn a_terminal_is_drawn_over_and_left_clean() {
-        let text = drawn(Canvas::Terminal, &[0.0, 0.5, 1.0]);
+        let text = drawn(Canvas::Terminal, || 200, &[0.0, 0.5, 1.0]);
         assert!(text.contains("2 clients [████████████"), "{text}");
         assert!(text.contains("100.0 tokens/s") && text.contains("ITL 10.00 ms"), "{text}");
-        assert!(text.contains("\x1b[3A") && text.ends_with("\x1b[3A\r\x1b[J"), "{text:?}");
+        assert!(text.contains("▁█ tokens/s") || text.contains("██ tokens/s"), "{text}");
+        assert!(text.contains("\x1b[4A") && text.ends_with("\x1b[4A\r\x1b[J"), "{text:?}");
+    }
+
+    /// Each line is one, however narrow the terminal is: else more lines would be there than are drawn over.
+    #[test]
+    fn a_narrow_terminal_gets_the_beginnings_of_lines() {
+        let text = drawn(Canvas::Terminal, || 20, &[0.0, 0.5, 1.0]);
+        let lines = || text.split(['\n', '\r']).map(|line| line.trim_start_matches("\x1b[J"));
+        assert!(lines().all(|line| line.starts_with('\x1b') || line.chars().count() <= 19), "{text:?}");
+        assert!(lines().any(|line| line == "http://h:1 · 2 clie"), "{text:?}");
     }
 
     #[test]
     fn a_file_gets_a_line_now_and_then() {
         let times: Vec<f64> = (0..60).map(|i| f64::from(i) * 0.2).collect();
-        let text = drawn(Canvas::Plain, &times);
+        let text = drawn(Canvas::Plain, || 20, &times);
         assert_eq!(text.lines().count(), 1 + 2, "{text}");
-        assert!(!text.contains('\x1b'));
+        assert!(!text.contains('\x1b') && text.contains("done · 0 running"), "{text}");
     }
 
     #[test]

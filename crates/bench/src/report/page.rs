@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::plot::{Curve, Mark, Plot, Scale, escape};
-use super::tables::{letter, markdown, title};
+use super::plot::{Curve, Look, Mark, Plot, Scale, colours, escape};
+use super::tables::{letter, markdown};
 use crate::document::{Document, Run};
 use crate::load::Load;
 use crate::record::{Phase, Record};
@@ -24,22 +24,29 @@ pub fn html(document: &Document) -> String {
     for plot in several.chain(distributions(document)).chain(times(document)) {
         plots += &plot.svg();
     }
+    let [light, dark] = colours();
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}</title>\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><style>{STYLE}</style></head>\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><style>:root{{{LIGHT}{light}}}\
+         @media (prefers-color-scheme:dark){{:root{{{DARK}{dark}}}}}{STYLE}</style></head>\
          <body><h1>{name}</h1>\n<section class=\"plots\">{plots}</section>\n{}</body></html>\n",
         tables(&markdown(document))
     )
 }
 
+const LIGHT: &str =
+    "color-scheme:light dark;--paper:#fff;--ink:#1b1b1b;--dim:#555;--rule:#e4e4e4;--bad:#b3261e;";
+const DARK: &str = "--paper:#16181c;--ink:#e8e8e8;--dim:#a8a8a8;--rule:#33373e;--bad:#ff8a80;";
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1320px;margin:2em auto;padding:0 1em;\
-    color:#1b1b1b;background:#fff}h1{font-size:1.4em}h3{margin-top:2em}.plots{display:grid;\
-    grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:1.5em}figure{margin:0}\
-    figcaption{font-weight:600}.plot{width:100%;height:auto;display:block}.plot text{font-size:12px;fill:#444}\
-    .grid{stroke:#ddd;stroke-width:1}.legend{font-size:13px}.legend span{margin-right:1.2em}\
-    .legend i{display:inline-block;width:.9em;height:.9em;margin-right:.4em;border-radius:2px}\
-    table{border-collapse:collapse;margin:.8em 0}td,th{padding:.2em .8em;border-bottom:1px solid #e4e4e4;\
-    text-align:right;font-variant-numeric:tabular-nums}td:first-child,th:first-child{text-align:left}";
+    color:var(--ink);background:var(--paper)}h1{font-size:1.4em}h3{margin:2em 0 .5em}.note strong{color:var(--bad)}\
+    p{margin:.4em 0}.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr));gap:1.5em}\
+    figure{margin:0}figcaption{font-weight:600}.plot{width:100%;height:auto;display:block}\
+    .plot text{font-size:12px;fill:var(--dim)}.plot polyline{fill:none;stroke-width:2}\
+    .grid{stroke:var(--rule);stroke-width:1}.legend{font-size:13px}.legend span{margin-right:1.2em;white-space:nowrap}\
+    .key{width:28px;height:10px;margin-right:.4em}.key line{stroke-width:3}\
+    .wide{overflow-x:auto}table{border-collapse:collapse;margin:.8em 0}\
+    td,th{padding:.2em .8em;border-bottom:1px solid var(--rule);\
+    text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}td:first-child,th:first-child{text-align:left}";
 
 /// Throughput against latency, where there are several loads.
 fn loads(document: &Document, servers: usize) -> Option<Plot> {
@@ -58,12 +65,13 @@ fn loads(document: &Document, servers: usize) -> Option<Plot> {
         let mut runs: Vec<&Run> = document.runs.iter().filter(|r| r.server == server).collect();
         runs.sort_by(|a, b| amount(&a.load).total_cmp(&amount(&b.load)));
         let points = |of: fn(&Run) -> Option<f64>| runs.iter().filter_map(|r| point(r, of(r))).collect();
-        for (what, points) in [
+        for (i, (what, points)) in (0..).zip([
             ("TTFT p50", points(|r| r.summary.ttft_ms.map(|d| d.p50.value))),
             ("TTFT p99", points(|r| r.summary.ttft_ms.map(|d| d.p99.value))),
             ("ITL p99", points(|r| r.summary.itl_ms.map(|d| d.p99.value))),
-        ] {
-            curves.push(Curve { name: name(what), points, mark: Mark::Dots });
+        ]) {
+            let look = if servers > 1 { Look::of(server, i) } else { Look::number(i) };
+            curves.push(Curve { name: name(what), points, mark: Mark::Dots, look });
         }
     }
     Some(Plot {
@@ -80,6 +88,22 @@ fn amount(load: &Load) -> f64 {
         Load::Closed { concurrency } => *concurrency as f64,
         Load::Open { rate, .. } => *rate,
     }
+}
+
+/// A run's name and look among the others. Of two servers each has its colour, whatever the round; else each load has.
+fn looks(document: &Document, run: &Run) -> (String, Look) {
+    let mut loads: Vec<&Load> = Vec::new();
+    for run in &document.runs {
+        if !loads.contains(&&run.load) {
+            loads.push(&run.load);
+        }
+    }
+    let load = loads.iter().position(|load| **load == run.load).unwrap_or(0);
+    if document.servers.len() > 1 {
+        let name = format!("{}: {}", letter(run.server), run.load.label());
+        return (name, Look::of(run.server, load));
+    }
+    (run.load.label(), Look::number(load))
 }
 
 /// How latencies are distributed: the share of requests, or tokens, that waited at most so long.
@@ -100,7 +124,10 @@ fn distributions(document: &Document) -> Vec<Plot> {
         curves: document
             .runs
             .iter()
-            .map(|run| Curve { name: title(document, run), points: points(run), mark: Mark::Line })
+            .map(|run| {
+                let (name, look) = looks(document, run);
+                Curve { name, points: points(run), mark: Mark::Line, look }
+            })
             .collect(),
     };
     vec![
@@ -135,7 +162,8 @@ fn times(document: &Document) -> Vec<Plot> {
                 (!values.is_empty()).then_some(((i * step) as f64, mean))
             };
             let points = run.series.chunks(step).enumerate().filter_map(mean).collect();
-            Curve { name: title(document, run), points, mark: Mark::Line }
+            let (name, look) = looks(document, run);
+            Curve { name, points, mark: Mark::Line, look }
         };
         Plot {
             title: name.to_owned(),
@@ -159,7 +187,7 @@ fn tables(markdown: &str) -> String {
         let cells: Option<Vec<&str>> =
             line.strip_prefix('|').map(|l| l.trim_end_matches('|').split('|').map(str::trim).collect());
         if in_table && cells.is_none() {
-            out += "</table>\n";
+            out += "</table></div>\n";
             in_table = false;
         }
         // Writing to a string does not fail.
@@ -172,20 +200,20 @@ fn tables(markdown: &str) -> String {
             Some(cells) => {
                 let tag = if in_table { "td" } else { "th" };
                 let row: String = cells.iter().map(|c| format!("<{tag}>{}</{tag}>", inline(c))).collect();
-                let open = if in_table { "" } else { "<table>" };
+                let open = if in_table { "" } else { "<div class=\"wide\"><table>" };
                 in_table = true;
                 writeln!(out, "{open}<tr>{row}</tr>")
             }
             None if line.is_empty() => Ok(()),
             None => match (line.strip_prefix("### "), line.strip_prefix("- ")) {
                 (Some(heading), _) => writeln!(out, "<h3>{}</h3>", inline(heading)),
-                (None, Some(item)) => writeln!(out, "<p>• {}</p>", inline(item)),
+                (None, Some(item)) => writeln!(out, "<p class=\"note\">• {}</p>", inline(item)),
                 (None, None) => writeln!(out, "<p>{}</p>", inline(line)),
             },
         };
     }
     if in_table {
-        out += "</table>\n";
+        out += "</table></div>\n";
     }
     out
 }
@@ -209,8 +237,8 @@ mod tests {
         let html = tables("head <x>\n\n### One\n\n| a | b |\n| --- | ---: |\n| 1 | **2** |\n- point\n");
         assert_eq!(
             html,
-            "<p>head &lt;x&gt;</p>\n<h3>One</h3>\n<table><tr><th>a</th><th>b</th></tr>\n\
-             <tr><td>1</td><td><strong>2</strong></td></tr>\n</table>\n<p>• point</p>\n"
+            "<p>head &lt;x&gt;</p>\n<h3>One</h3>\n<div class=\"wide\"><table><tr><th>a</th><th>b</th></tr>\n\
+             <tr><td>1</td><td><strong>2</strong></td></tr>\n</table></div>\n<p class=\"note\">• point</p>\n"
         );
     }
 }

@@ -12,8 +12,28 @@ const BOTTOM: f64 = 44.0;
 const TOP: f64 = 12.0;
 const RIGHT: f64 = 16.0;
 
-/// Colours that people with any sight tell apart (Okabe and Ito 2008).
-const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
+/// Colours that people with any sight tell apart (Okabe and Ito 2008), as [`COLOURS`] names them: on a light page, and
+/// on a dark one.
+const HUES: [(&str, &str); 7] = [
+    ("#0072b2", "#4aa8e0"),
+    ("#d55e00", "#f0803c"),
+    ("#009e73", "#2fc79b"),
+    ("#cc79a7", "#dd9cc1"),
+    ("#e69f00", "#f0b73e"),
+    ("#56b4e9", "#9bd4f5"),
+    ("#000000", "#f2f2f2"),
+];
+
+/// Curves beyond the colours, or of one colour, differ in their dashes.
+const DASHES: [&str; 4] = ["", "7 4", "2 4", "9 3 2 3"];
+
+/// The colours as variables of a style sheet: `light` and `dark`, to be put where each is valid.
+pub(crate) fn colours() -> [String; 2] {
+    let all = |pick: fn(&(&'static str, &'static str)) -> &'static str| {
+        HUES.iter().enumerate().map(|(i, hue)| format!("--c{i}:{};", pick(hue))).collect()
+    };
+    [all(|hue| hue.0), all(|hue| hue.1)]
+}
 
 /// How values lie on an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +49,26 @@ pub(crate) struct Curve {
     pub(crate) name: String,
     pub(crate) points: Vec<(f64, f64)>,
     pub(crate) mark: Mark,
+    pub(crate) look: Look,
+}
+
+/// What a curve is told apart by. Curves of one look are of one kind, and named once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    hue: usize,
+    dash: usize,
+}
+
+impl Look {
+    /// The `i`-th: first by colour, and where these end by dashes.
+    pub(crate) fn number(i: usize) -> Look {
+        Look { hue: i % HUES.len(), dash: i / HUES.len() % DASHES.len() }
+    }
+
+    /// Of the `of`-th thing its `i`-th kind: by the colour and by dashes.
+    pub(crate) fn of(of: usize, i: usize) -> Look {
+        Look { hue: of % HUES.len(), dash: i % DASHES.len() }
+    }
 }
 
 /// How points are drawn.
@@ -125,8 +165,8 @@ impl Plot {
             r#"<figure><figcaption>{title}</figcaption><svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">"#
         )?;
         self.axes(&x, &y, out)?;
-        for (i, curve) in self.curves.iter().enumerate() {
-            let colour = COLOURS[i % COLOURS.len()];
+        for curve in &self.curves {
+            let Look { hue, dash } = curve.look;
             let visible = |p: &&(f64, f64)| {
                 (x.scale == Scale::Linear || p.0 > 0.0) && (y.scale == Scale::Linear || p.1 > 0.0)
             };
@@ -138,7 +178,8 @@ impl Plot {
                 .collect();
             writeln!(
                 out,
-                r#"<polyline fill="none" stroke="{colour}" stroke-width="2" points="{}"/>"#,
+                r#"<polyline style="stroke:var(--c{hue})" stroke-dasharray="{}" points="{}"/>"#,
+                DASHES[dash],
                 points.join(" ")
             )?;
             if curve.mark == Mark::Dots {
@@ -146,7 +187,7 @@ impl Plot {
                     let (at_x, at_y) = (x.at(p.0), y.at(p.1));
                     writeln!(
                         out,
-                        r#"<circle cx="{at_x:.1}" cy="{at_y:.1}" r="4" fill="{colour}"><title>{}: {}</title></circle>"#,
+                        r#"<circle cx="{at_x:.1}" cy="{at_y:.1}" r="4" style="fill:var(--c{hue})"><title>{}: {}</title></circle>"#,
                         number(p.0),
                         number(p.1)
                     )?;
@@ -189,12 +230,23 @@ impl Plot {
     }
 
     fn legend(&self) -> String {
-        let named = self.curves.iter().enumerate().filter(|(_, c)| !c.name.is_empty());
-        let entry = |(i, curve): (usize, &Curve)| {
-            let colour = COLOURS[i % COLOURS.len()];
-            format!(r#"<span><i style="background:{colour}"></i>{}</span>"#, escape(&curve.name))
-        };
-        format!(r#"<div class="legend">{}</div>"#, named.map(entry).collect::<String>())
+        let mut named = Vec::new();
+        let mut entries = String::new();
+        for Curve { name, look, .. } in self.curves.iter().filter(|c| !c.name.is_empty()) {
+            if named.contains(&(name, look)) {
+                continue;
+            }
+            named.push((name, look));
+            // Writing to a string does not fail.
+            let _ = write!(
+                entries,
+                r#"<span><svg class="key" viewBox="0 0 28 10"><line x1="0" x2="28" y1="5" y2="5" style="stroke:var(--c{})" stroke-dasharray="{}"/></svg>{}</span>"#,
+                look.hue,
+                DASHES[look.dash],
+                escape(name)
+            );
+        }
+        format!(r#"<div class="legend">{entries}</div>"#)
     }
 }
 
@@ -248,6 +300,7 @@ mod tests {
                 name: "\"a'&".to_owned(),
                 points: vec![(1.0, 2.0), (2.0, 0.0)],
                 mark: Mark::Dots,
+                look: Look::number(0),
             }],
         };
         let svg = plot.svg();

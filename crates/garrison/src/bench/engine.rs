@@ -12,7 +12,7 @@ use super::flags::EngineFlags;
 use crate::config::PinThreads;
 use crate::error::Fault;
 use crate::source::{ModelRef, TINY};
-use crate::{backend, load, output};
+use crate::{backend, load};
 
 /// Runs it.
 ///
@@ -84,7 +84,7 @@ pub(super) fn run(flags: &EngineFlags) -> Result<(), Fault> {
     run.rows(&work, &limits, take).map_err(|e| Fault::failed(e.to_string()))?;
     document.completeness = Completeness::Complete;
     keep(&document)?;
-    output::show(&document.markdown())
+    super::show(&document.markdown())
 }
 
 /// The most memory that this process had; 0 where the system does not tell.

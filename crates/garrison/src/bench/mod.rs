@@ -4,8 +4,10 @@ mod engine;
 pub(crate) mod flags;
 mod serve;
 
+use std::io::IsTerminal;
 use std::path::Path;
 
+use garrison_bench::report::Styling;
 use garrison_bench::{Completeness, Document, report};
 
 use self::flags::{BenchCommand, Outputs};
@@ -22,7 +24,7 @@ pub(crate) fn run(command: &BenchCommand) -> Result<(), Fault> {
         BenchCommand::Engine(flags) => engine::run(flags),
         BenchCommand::Compare { a, b } => {
             let comparison = report::comparison_of_files(&read(a)?, &read(b)?);
-            output::show(&comparison.map_err(|e| Fault::usage(e.to_string()))?)
+            show(&comparison.map_err(|e| Fault::usage(e.to_string()))?)
         }
         BenchCommand::Report { file, outputs } => publish(&read(file)?, outputs),
     }
@@ -41,7 +43,7 @@ fn publish(document: &Document, outputs: &Outputs) -> Result<(), Fault> {
     if let Some(path) = &outputs.html {
         write(path, &report::html(document))?;
     }
-    output::show(&text)?;
+    show(&text)?;
     if document.completeness == Completeness::Interrupted {
         return Err(Fault::failed("the run was stopped before its end"));
     }
@@ -49,6 +51,15 @@ fn publish(document: &Document, outputs: &Outputs) -> Result<(), Fault> {
         return Err(Fault::failed("no measured request was answered"));
     }
     Ok(())
+}
+
+/// Shows a report: as Markdown, or with columns that stand below each other where a person looks.
+fn show(markdown: &str) -> Result<(), Fault> {
+    if !std::io::stdout().is_terminal() {
+        return output::show(markdown);
+    }
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    output::show(&report::terminal(markdown, if plain { Styling::Plain } else { Styling::Ansi }))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Fault> {
