@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use corpus::{Line, Random};
+use corpus::{Line, Random, Words};
 use garrison_guard::injection::classifier::{CLASSES, Weights};
 use garrison_guard::injection::features::{BUCKETS, WORDS, sentences};
 use garrison_guard::normalize::letters::{self, SYMBOLS, UNIT};
@@ -38,8 +38,10 @@ fn folder() -> PathBuf {
 }
 
 fn read(set: &str, most: usize) -> Result<[Vec<Line>; 2], Failure> {
-    let file = |name: &str| fs::read_to_string(folder().join("corpus").join(set).join(name));
-    Ok([corpus::read(&file("innocent.txt")?, most), corpus::read(&file("attacks.txt")?, most)])
+    let file = |set: &str, name: &str| fs::read_to_string(folder().join("corpus").join(set).join(name));
+    let words = Words::read(&file("train", "words.txt")?);
+    let lines = |name| Ok::<_, Failure>(corpus::read(&file(set, name)?, &words, most));
+    Ok([lines("innocent.txt")?, lines("attacks.txt")?])
 }
 
 fn main() -> Result<(), Failure> {
@@ -48,35 +50,17 @@ fn main() -> Result<(), Failure> {
     let all: Vec<&str> = innocent.iter().chain(&attacks).map(|l| l.text.as_str()).collect();
     fs::write(folder().join("src/normalize/letters.bin"), pairs(&all))?;
     fs::write(folder().join("src/normalize/words.txt"), words(&all))?;
-    report(&innocent, &attacks);
     let weights = train(&examples(&innocent, &attacks));
+    report(&weights)?;
     fs::write(folder().join("src/injection/weights.bin"), weights.to_bytes())?;
     Ok(())
 }
-
-/// Lines in this many parts, each left out once.
-const FOLDS: usize = 5;
 
 /// The most that any window of a text is an attack.
 fn odds(weights: &Weights, text: &str) -> f32 {
     let mut most = f32::NEG_INFINITY;
     weights.windows(text, |_, scores| most = most.max(scores.attack()));
     most
-}
-
-/// How texts fare of which no line was learned from.
-fn left_out(innocent: &[Line], attacks: &[Line]) -> [Vec<(f32, String)>; 2] {
-    let mut scored = [Vec::new(), Vec::new()];
-    for fold in 0..FOLDS {
-        let part = |lines: &[Line], inside: bool| -> Vec<Line> {
-            lines.iter().filter(|l| (l.number % FOLDS == fold) == inside).cloned().collect()
-        };
-        let weights = train(&examples(&part(innocent, false), &part(attacks, false)));
-        for (scored, lines) in scored.iter_mut().zip([innocent, attacks]) {
-            scored.extend(part(lines, true).into_iter().map(|l| (odds(&weights, &l.text), l.text)));
-        }
-    }
-    scored
 }
 
 /// How much more often each letter follows each other one than by chance.
@@ -201,13 +185,15 @@ fn train(examples: &[Example]) -> Weights {
     Weights::new(bias, &rows)
 }
 
-/// How many texts that were left out are above each threshold, and the worst of them.
-fn report(innocent: &[Line], attacks: &[Line]) {
-    let [mut innocent, mut attacks] = left_out(innocent, attacks);
+/// How many texts of the development set are above each threshold, and the worst of them.
+fn report(weights: &Weights) -> Result<(), Failure> {
+    let [mut innocent, mut attacks] = read("dev", EACH)?.map(|lines| -> Vec<(f32, String)> {
+        lines.into_iter().map(|l| (odds(weights, &l.text), l.text)).collect()
+    });
     for scored in [&mut innocent, &mut attacks] {
         scored.sort_by(|a, b| a.0.total_cmp(&b.0));
     }
-    for threshold in [-4.0, -3.0, -2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0] {
+    for threshold in [-4.0, -3.0, -2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0] {
         let share = |scored: &[(f32, String)]| {
             100.0 * scored.iter().filter(|(s, _)| *s > threshold).count() as f32 / scored.len() as f32
         };
@@ -218,11 +204,10 @@ fn report(innocent: &[Line], attacks: &[Line]) {
         );
     }
     println!("Innocent texts most like attacks, and attacks most like innocent texts:");
-    for (score, text) in
-        innocent.iter().rev().step_by(6).take(SHOWN).chain(attacks.iter().step_by(6).take(SHOWN))
-    {
+    for (score, text) in innocent.iter().rev().take(SHOWN).chain(attacks.iter().step_by(4).take(SHOWN)) {
         println!("{score:6.2} {text:?}");
     }
+    Ok(())
 }
 
 /// How many of each are shown.

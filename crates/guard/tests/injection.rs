@@ -13,7 +13,7 @@ mod encodings;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use corpus::Line;
+use corpus::{Line, Words};
 use encodings::ENCODINGS;
 use garrison_guard::injection::{Finding, Policy, Reason, Verdict, judge};
 use garrison_guard::normalize::{Limits, unfold};
@@ -22,7 +22,8 @@ use garrison_guard::normalize::{Limits, unfold};
 const EACH: usize = 16;
 
 fn heldout() -> [Vec<Line>; 2] {
-    let read = |source| corpus::read(source, EACH);
+    let words = Words::default(); // those of the training texts are not for these
+    let read = |source| corpus::read(source, &words, EACH);
     [
         read(include_str!("../corpus/heldout/innocent.txt")),
         read(include_str!("../corpus/heldout/attacks.txt")),
