@@ -125,3 +125,40 @@ fn cut(text: &str, from: usize, end: usize) -> usize {
     let end = text.floor_char_boundary(end).max(from);
     text[from..end].find(char::is_whitespace).map_or(from, |i| from + i)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test may
+
+    use super::*;
+
+    /// Every byte is answered for once, by a window that saw it, whatever the text.
+    #[test]
+    fn windows_answer_for_every_token_once() {
+        for family in ["bert", "deberta", "modernbert"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle").join(family).join("tokens");
+            let windows = Windows::read(&folder, 16, 5).unwrap();
+            let prose = "Ada Lovelace met Charles Babbage in London, and they spoke of engines. ".repeat(9);
+            for text in [prose.as_str(), &"x".repeat(999), &"ä ö ü ".repeat(99), "short", ""] {
+                let (mut end, mut answered) = (0, Vec::new());
+                windows
+                    .each(text, |window| {
+                        assert_eq!(window.answers.start, end);
+                        assert!(window.ids.len() <= 16);
+                        end = window.answers.end;
+                        let inside = window.tokens.iter().filter(|t| window.answers.contains(&t.bytes.start));
+                        answered.extend(inside.map(|t| t.bytes.clone()));
+                        Ok(())
+                    })
+                    .unwrap();
+                assert_eq!(end, text.len(), "{family}: {text}");
+                assert!(answered.is_sorted_by_key(|r| r.start), "{family}");
+                let said: String = answered.iter().map(|r| &text[r.clone()]).collect();
+                let letters = |s: &str| s.chars().filter(|c| c.is_alphanumeric()).count();
+                if family != "modernbert" || text.is_ascii() {
+                    assert_eq!(letters(&said), letters(text), "{family}: {text}");
+                }
+            }
+        }
+    }
+}
