@@ -136,16 +136,22 @@ const MOST: usize = 1 << 20;
 impl Config {
     pub(crate) fn read(folder: &Path) -> Result<Config, EncoderError> {
         let path = folder.join("config.json");
-        let text = std::fs::read(&path).map_err(|source| EncoderError::Read { path: path.clone(), source })?;
+        let text =
+            std::fs::read(&path).map_err(|source| EncoderError::Read { path: path.clone(), source })?;
         let invalid = |reason: String| EncoderError::Invalid { path: path.clone(), reason };
         let config: Config = serde_json::from_slice(&text).map_err(|e| invalid(e.to_string()))?;
         let heads = config.num_attention_heads;
         if heads == 0 || config.hidden_size == 0 || !config.hidden_size.is_multiple_of(heads) {
-            return Err(invalid(format!("hidden_size {} is no multiple of {heads} heads", config.hidden_size)));
+            return Err(invalid(format!(
+                "hidden_size {} is no multiple of {heads} heads",
+                config.hidden_size
+            )));
         }
         let sizes = [config.num_hidden_layers, heads, config.max_position_embeddings, config.hidden_size];
         if sizes.iter().any(|n| *n > MOST) || config.max_position_embeddings < 4 {
-            return Err(invalid(format!("sizes {sizes:?} (layers, heads, positions, hidden) cannot be right")));
+            return Err(invalid(format!(
+                "sizes {sizes:?} (layers, heads, positions, hidden) cannot be right"
+            )));
         }
         Ok(config)
     }

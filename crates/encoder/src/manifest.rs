@@ -95,7 +95,9 @@ impl Manifest {
             return Err(invalid(format!("its task is {:?}, {task:?} is needed here", manifest.task)));
         }
         manifest.folder = path.parent().unwrap_or(Path::new(".")).join(&manifest.folder);
-        manifest.check().map_err(|e| e.unwrap_or_else(|| invalid("sha256 is not that of model.safetensors".into())))?;
+        manifest
+            .check()
+            .map_err(|e| e.unwrap_or_else(|| invalid("sha256 is not that of model.safetensors".into())))?;
         Ok(manifest)
     }
 
@@ -103,8 +105,8 @@ impl Manifest {
     fn check(&self) -> Result<(), Option<EncoderError>> {
         let Some(wanted) = &self.sha256 else { return Ok(()) };
         let path = self.folder.join("model.safetensors");
-        let mut file =
-            std::fs::File::open(&path).map_err(|source| Some(EncoderError::Read { path: path.clone(), source }))?;
+        let mut file = std::fs::File::open(&path)
+            .map_err(|source| Some(EncoderError::Read { path: path.clone(), source }))?;
         let mut hash = Sha256::new();
         std::io::copy(&mut file, &mut hash).map_err(|source| Some(EncoderError::Read { path, source }))?;
         let is: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();

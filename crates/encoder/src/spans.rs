@@ -169,8 +169,14 @@ mod tests {
 
     #[test]
     fn neighbours_stay_apart_where_tags_say_so() {
-        assert_eq!(spans(&[("Ada", "B-PER"), ("Grace", "B-PER")]), [said("PER", "Ada"), said("PER", "Grace")]);
-        assert_eq!(spans(&[("Ada", "U-PER"), ("Grace", "U-PER")]), [said("PER", "Ada"), said("PER", "Grace")]);
+        assert_eq!(
+            spans(&[("Ada", "B-PER"), ("Grace", "B-PER")]),
+            [said("PER", "Ada"), said("PER", "Grace")]
+        );
+        assert_eq!(
+            spans(&[("Ada", "U-PER"), ("Grace", "U-PER")]),
+            [said("PER", "Ada"), said("PER", "Grace")]
+        );
         assert_eq!(spans(&[("Ada", "B-PER"), ("Rome", "I-LOC")]), [said("PER", "Ada"), said("LOC", "Rome")]);
     }
 

@@ -15,7 +15,8 @@ pub(crate) struct Weights {
 impl Weights {
     pub(crate) fn read(folder: &Path) -> Result<Weights, EncoderError> {
         let path = folder.join("model.safetensors");
-        let bytes = std::fs::read(&path).map_err(|source| EncoderError::Read { path: path.clone(), source })?;
+        let bytes =
+            std::fs::read(&path).map_err(|source| EncoderError::Read { path: path.clone(), source })?;
         let file = BufferedSafetensors::new(bytes)
             .map_err(|e| EncoderError::Invalid { path, reason: e.to_string() })?;
         Ok(Weights { file })

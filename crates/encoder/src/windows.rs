@@ -46,7 +46,8 @@ impl Windows {
     /// Reads `tokenizer.json`; a window has `length` tokens at most, special ones included.
     pub(crate) fn read(folder: &Path, length: usize, overlap: usize) -> Result<Windows, EncoderError> {
         let path = folder.join("tokenizer.json");
-        let bytes = std::fs::read(&path).map_err(|source| EncoderError::Read { path: path.clone(), source })?;
+        let bytes =
+            std::fs::read(&path).map_err(|source| EncoderError::Read { path: path.clone(), source })?;
         // The library panics on some files that it should refuse.
         let built = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(&bytes)));
         let invalid = |reason: String| EncoderError::Invalid { path: path.clone(), reason };
@@ -73,7 +74,12 @@ impl Windows {
     }
 
     /// The window that begins at byte `start`, and where the next one begins, if there is one.
-    pub(crate) fn at(&self, text: &str, start: usize, first: usize) -> Result<(Window, Option<usize>), EncoderError> {
+    pub(crate) fn at(
+        &self,
+        text: &str,
+        start: usize,
+        first: usize,
+    ) -> Result<(Window, Option<usize>), EncoderError> {
         let end = text.floor_char_boundary((start + self.room * BYTES_PER_TOKEN).min(text.len()));
         let piece = &text[start..end];
         let encoded = catch_unwind(AssertUnwindSafe(|| self.tokenizer.encode(piece, false)))
@@ -136,7 +142,8 @@ mod tests {
     #[test]
     fn windows_answer_for_every_token_once() {
         for family in ["bert", "deberta", "modernbert"] {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle").join(family).join("tokens");
+            let folder =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle").join(family).join("tokens");
             let windows = Windows::read(&folder, 16, 5).unwrap();
             let prose = "Ada Lovelace met Charles Babbage in London, and they spoke of engines. ".repeat(9);
             for text in [prose.as_str(), &"x".repeat(999), &"ä ö ü ".repeat(99), "short", ""] {

@@ -97,7 +97,16 @@ fn no_text_is_too_strange() {
     for family in FAMILIES {
         let settings = Settings { window: 16, overlap: 4, threshold: 0.0 };
         let model = TokenClassifier::load(&folder(family, "tokens"), &settings).unwrap();
-        for text in ["", " ", "\n\n\n", &"a".repeat(5000), &"\u{200b}".repeat(3000), &"漢字".repeat(700), "[CLS] [SEP]", "e\u{301}"] {
+        for text in [
+            "",
+            " ",
+            "\n\n\n",
+            &"a".repeat(5000),
+            &"\u{200b}".repeat(3000),
+            &"漢字".repeat(700),
+            "[CLS] [SEP]",
+            "e\u{301}",
+        ] {
             model.find(text, LONG).unwrap();
         }
     }
@@ -137,7 +146,8 @@ fn a_manifest_names_the_model_and_its_labels() {
     let path = there.path().join("names.toml");
     let model = folder("bert", "tokens");
     let write = |more: &str| {
-        fs::write(&path, format!("folder = {:?}\ntask = \"tokens\"\nthreshold = 0.0\n{more}", model)).unwrap();
+        fs::write(&path, format!("folder = {:?}\ntask = \"tokens\"\nthreshold = 0.0\n{more}", model))
+            .unwrap();
     };
     write("labels = { PER = \"CLIENT\" }");
     let names = NameDetector::load(&path, USUAL_BUDGET).unwrap();
@@ -169,9 +179,21 @@ fn wrong_folders_say_what_is_wrong() {
     let cases: [(&str, Vec<u8>, &str); 8] = [
         ("config.json", b"{".to_vec(), "config.json"),
         ("config.json", config.replace("\"bert\"", "\"t5\"").into_bytes(), "model_type \"t5\" is not known"),
-        ("config.json", config.replace("\"hidden_size\": 24", "\"hidden_size\": 48").into_bytes(), "asks for"),
-        ("config.json", config.replace("\"hidden_size\": 24", "\"hidden_size\": 25").into_bytes(), "no multiple"),
-        ("config.json", config.replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4").into_bytes(), "is missing"),
+        (
+            "config.json",
+            config.replace("\"hidden_size\": 24", "\"hidden_size\": 48").into_bytes(),
+            "asks for",
+        ),
+        (
+            "config.json",
+            config.replace("\"hidden_size\": 24", "\"hidden_size\": 25").into_bytes(),
+            "no multiple",
+        ),
+        (
+            "config.json",
+            config.replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4").into_bytes(),
+            "is missing",
+        ),
         ("config.json", config.replace("\"1\": \"B-PER\"", "\"9\": \"B-PER\"").into_bytes(), "id2label"),
         ("model.safetensors", b"nothing".to_vec(), "model.safetensors"),
         ("tokenizer.json", b"{}".to_vec(), "tokenizer.json"),

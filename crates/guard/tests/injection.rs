@@ -9,6 +9,7 @@
 
 mod corpus;
 mod encodings;
+mod hostile;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -114,4 +115,27 @@ fn a_kilobyte_takes_less_than_a_millisecond() {
     let per_kilobyte = start.elapsed().as_secs_f64() * 1e3 / (text.len() as f64 / 1024.0);
     println!("{per_kilobyte:.4} ms a kilobyte, normalizing included");
     assert!(per_kilobyte < 1.0);
+}
+
+/// Whatever a text is, reading it in all ways and judging each takes a bounded time for every kilobyte: the bound
+/// is for an optimised build with debug assertions on a machine that others use, and the worst is printed.
+#[test]
+fn hostile_texts_are_judged_in_bounded_time() {
+    const MOST: f64 = 40.0;
+    findings("ünïcode"); // tables are made on first use
+    let time = |text: &str| {
+        let start = Instant::now();
+        findings(text);
+        start.elapsed().as_secs_f64() * 1e3 / (text.len() as f64 / 1024.0)
+    };
+    let mut worst = ("", 0.0);
+    for (name, text) in hostile::hostile(100_000) {
+        // Others may use the machine: the better of two counts.
+        let per_kilobyte = time(&text).min(time(&text));
+        if per_kilobyte > worst.1 {
+            worst = (name, per_kilobyte);
+        }
+        assert!(per_kilobyte < MOST, "{name}: {per_kilobyte:.2} ms a kilobyte");
+    }
+    println!("worst: {:.2} ms a kilobyte for {}", worst.1, worst.0);
 }

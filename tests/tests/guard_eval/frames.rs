@@ -287,15 +287,66 @@ const HELD_OUT: &[(&str, &[&str])] = &[
             "En la casilla {L} ponga {V}.",
         ],
     ),
-    ("it", &["Per la pratica: {L} {V}, allego copia.", "Nella casella {L} scriva {V}.", "Secondo il verbale il {L} era {V}."]),
-    ("nl", &["Voor het dossier: {L} {V}, kopie bijgevoegd.", "Vul bij {L} alstublieft {V} in.", "Volgens het verslag was het {L} {V}."]),
-    ("pl", &["Do akt: {L} {V}, kopia w załączeniu.", "W polu {L} proszę wpisać {V}.", "Według protokołu {L} to {V}."]),
-    ("sv", &["Till akten: {L} {V}, kopia bifogas.", "Skriv {V} i rutan {L}.", "Enligt protokollet var {L} {V}."]),
-    ("fi", &["Asiakirjoihin: {L} {V}, kopio liitteenä.", "Kirjoita kohtaan {L} arvo {V}.", "Pöytäkirjan mukaan {L} oli {V}."]),
-    ("da", &["Til sagen: {L} {V}, kopi vedlagt.", "Skriv {V} i feltet {L}.", "Ifølge referatet var {L} {V}."]),
-    ("no", &["Til saken: {L} {V}, kopi vedlagt.", "Skriv {V} i feltet {L}.", "Ifølge referatet var {L} {V}."]),
-    ("pt", &["Para o processo: {L} {V}, segue cópia.", "No campo {L} escreva {V}.", "Segundo a ata, o {L} era {V}."]),
-    ("ko", &["기록용: {L} {V}, 사본 첨부.", "{L} 칸에 {V} 입력해 주세요.", "회의록에 따르면 {L}는 {V} 였습니다."]),
+    (
+        "it",
+        &[
+            "Per la pratica: {L} {V}, allego copia.",
+            "Nella casella {L} scriva {V}.",
+            "Secondo il verbale il {L} era {V}.",
+        ],
+    ),
+    (
+        "nl",
+        &[
+            "Voor het dossier: {L} {V}, kopie bijgevoegd.",
+            "Vul bij {L} alstublieft {V} in.",
+            "Volgens het verslag was het {L} {V}.",
+        ],
+    ),
+    (
+        "pl",
+        &[
+            "Do akt: {L} {V}, kopia w załączeniu.",
+            "W polu {L} proszę wpisać {V}.",
+            "Według protokołu {L} to {V}.",
+        ],
+    ),
+    (
+        "sv",
+        &["Till akten: {L} {V}, kopia bifogas.", "Skriv {V} i rutan {L}.", "Enligt protokollet var {L} {V}."],
+    ),
+    (
+        "fi",
+        &[
+            "Asiakirjoihin: {L} {V}, kopio liitteenä.",
+            "Kirjoita kohtaan {L} arvo {V}.",
+            "Pöytäkirjan mukaan {L} oli {V}.",
+        ],
+    ),
+    (
+        "da",
+        &["Til sagen: {L} {V}, kopi vedlagt.", "Skriv {V} i feltet {L}.", "Ifølge referatet var {L} {V}."],
+    ),
+    (
+        "no",
+        &["Til saken: {L} {V}, kopi vedlagt.", "Skriv {V} i feltet {L}.", "Ifølge referatet var {L} {V}."],
+    ),
+    (
+        "pt",
+        &[
+            "Para o processo: {L} {V}, segue cópia.",
+            "No campo {L} escreva {V}.",
+            "Segundo a ata, o {L} era {V}.",
+        ],
+    ),
+    (
+        "ko",
+        &[
+            "기록용: {L} {V}, 사본 첨부.",
+            "{L} 칸에 {V} 입력해 주세요.",
+            "회의록에 따르면 {L}는 {V} 였습니다.",
+        ],
+    ),
 ];
 
 /// Entities and what their values are called, by language.

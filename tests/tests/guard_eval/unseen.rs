@@ -39,7 +39,10 @@ fn card(draw: &mut Draw) -> String {
     let number = luhn(&(prefix.clone() + &draw.digits(length - 1 - prefix.len())));
     match length {
         14 => draw.written(&["##############", "#### ###### ####", "####-######-####"], &number),
-        _ => draw.written(&["################", "#### #### #### ####", "####-####-####-####", "####.####.####.####"], &number),
+        _ => draw.written(
+            &["################", "#### #### #### ####", "####-####-####-####", "####.####.####.####"],
+            &number,
+        ),
     }
 }
 
@@ -88,24 +91,69 @@ fn iban(draw: &mut Draw) -> String {
 
 fn email(draw: &mut Draw) -> String {
     let user = draw.pick(&[
-        "frau.dr.holzer", "tomasz_wisniewski", "n.o-reply", "1984reader", "k", "b.a.b.a", "sales-emea", "jürgen.groß",
-        "test.user+spam", "o_o", "ACCOUNTING", "m%relay",
+        "frau.dr.holzer",
+        "tomasz_wisniewski",
+        "n.o-reply",
+        "1984reader",
+        "k",
+        "b.a.b.a",
+        "sales-emea",
+        "jürgen.groß",
+        "test.user+spam",
+        "o_o",
+        "ACCOUNTING",
+        "m%relay",
     ]);
     let host = draw.pick(&[
-        "krankenhaus-nord.example", "ministry.example.gov.pl", "mx1.example.net", "example.photography", "x.example",
-        "post.example.co.jp", "EXAMPLE.EDU", "correo.example.com.mx", "i.example.io", "straße.example",
+        "krankenhaus-nord.example",
+        "ministry.example.gov.pl",
+        "mx1.example.net",
+        "example.photography",
+        "x.example",
+        "post.example.co.jp",
+        "EXAMPLE.EDU",
+        "correo.example.com.mx",
+        "i.example.io",
+        "straße.example",
     ]);
-    format!("{user}{}@{host}", if draw.range(0, 2) == 0 { draw.range(2, 2031).to_string() } else { String::new() })
+    format!(
+        "{user}{}@{host}",
+        if draw.range(0, 2) == 0 { draw.range(2, 2031).to_string() } else { String::new() }
+    )
 }
 
 fn phone(draw: &mut Draw) -> String {
     let form = draw.pick(&[
-        "+30 21 0123 ####", "+420 602 123 ###", "+36 30 123 ####", "+40 721 234 ###", "+385 91 234 ####",
-        "+386 31 234 ###", "+421 905 123 ###", "+370 612 34 ###", "+372 512 3###", "+90 532 123 ## ##",
-        "+52 55 1234 ####", "+54 9 11 2345-####", "+56 9 6123 ####", "+57 301 234 ####", "+972 50-234-####",
-        "+27 82 123 ####", "+64 21 234 ###", "+63 917 123 ####", "+66 81 234 ####", "+62 812-3456-###",
-        "+971 50 123 ####", "+380 67 123 ## ##", "0049 30 9018 ####", "+1.617.555.01##", "+44 (0)161 496 0###",
-        "+4989123#####", "+33 (0)6 12 34 ## ##", "+1 (312) 555-01##", "+353 1 234 ####", "+852 9123 ####",
+        "+30 21 0123 ####",
+        "+420 602 123 ###",
+        "+36 30 123 ####",
+        "+40 721 234 ###",
+        "+385 91 234 ####",
+        "+386 31 234 ###",
+        "+421 905 123 ###",
+        "+370 612 34 ###",
+        "+372 512 3###",
+        "+90 532 123 ## ##",
+        "+52 55 1234 ####",
+        "+54 9 11 2345-####",
+        "+56 9 6123 ####",
+        "+57 301 234 ####",
+        "+972 50-234-####",
+        "+27 82 123 ####",
+        "+64 21 234 ###",
+        "+63 917 123 ####",
+        "+66 81 234 ####",
+        "+62 812-3456-###",
+        "+971 50 123 ####",
+        "+380 67 123 ## ##",
+        "0049 30 9018 ####",
+        "+1.617.555.01##",
+        "+44 (0)161 496 0###",
+        "+4989123#####",
+        "+33 (0)6 12 34 ## ##",
+        "+1 (312) 555-01##",
+        "+353 1 234 ####",
+        "+852 9123 ####",
     ]);
     form.chars().map(|c| if c == '#' { char::from(b'0' + draw.range(0, 9) as u8) } else { c }).collect()
 }
@@ -152,15 +200,35 @@ fn birthday(draw: &mut Draw) -> String {
         4 => format!(
             "{day}. {} {year}",
             at([
-                "Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August", "September", "Oktober",
-                "November", "Dezember",
+                "Januar",
+                "Februar",
+                "März",
+                "April",
+                "Mai",
+                "Juni",
+                "Juli",
+                "August",
+                "September",
+                "Oktober",
+                "November",
+                "Dezember",
             ])
         ),
         5 => format!(
             "{day} {} {year}",
             at([
-                "janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre",
-                "novembre", "décembre",
+                "janvier",
+                "février",
+                "mars",
+                "avril",
+                "mai",
+                "juin",
+                "juillet",
+                "août",
+                "septembre",
+                "octobre",
+                "novembre",
+                "décembre",
             ])
         ),
         _ => format!("{day:02}-{month:02}-{year}"),
@@ -186,7 +254,11 @@ fn licence(draw: &mut Draw) -> String {
         2 => draw.of("0123", 1) + &draw.digits(7),
         3 => draw.of("345", 1) + &draw.digits(9),
         _ => {
-            draw.of("BCDEFHJN", 1) + &draw.digits(3) + &draw.of("ABCDEF0123456789", 5) + &draw.digits(1) + &draw.of("0123456789X", 1)
+            draw.of("BCDEFHJN", 1)
+                + &draw.digits(3)
+                + &draw.of("ABCDEF0123456789", 5)
+                + &draw.digits(1)
+                + &draw.of("0123456789X", 1)
         }
     }
 }

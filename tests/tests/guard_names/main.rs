@@ -59,13 +59,18 @@ fn judge(source: &str) -> BTreeMap<&'static str, Score> {
             match hit {
                 None => score.examples.push(format!("missed {:?} in {text:?}", &text[range.clone()])),
                 Some((_, found)) if found != range => {
-                    score.examples.push(format!("found {:?} for {:?}", &text[found.clone()], &text[range.clone()]));
+                    score.examples.push(format!(
+                        "found {:?} for {:?}",
+                        &text[found.clone()],
+                        &text[range.clone()]
+                    ));
                 }
                 Some(_) => {}
             }
         }
         for (name, found) in &finds {
-            let Some(score) = ENTITIES.iter().find(|(_, e)| e == name).and_then(|(_, e)| scores.get_mut(e)) else {
+            let Some(score) = ENTITIES.iter().find(|(_, e)| e == name).and_then(|(_, e)| scores.get_mut(e))
+            else {
                 continue;
             };
             score.finds += 1;
@@ -84,7 +89,9 @@ fn percent(part: usize, of: usize) -> f64 {
 }
 
 fn table(scores: &BTreeMap<&'static str, Score>) {
-    println!("| entity | names | recall | with exact bytes | precision |\n| --- | ---: | ---: | ---: | ---: |");
+    println!(
+        "| entity | names | recall | with exact bytes | precision |\n| --- | ---: | ---: | ---: | ---: |"
+    );
     for (entity, s) in scores {
         println!(
             "| {entity} | {} | {:.0}% | {:.0}% | {:.0}% |",

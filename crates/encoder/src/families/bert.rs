@@ -50,9 +50,7 @@ impl Bert {
         let layers = (0..config.num_hidden_layers).map(|n| Layer::load(weights, config, eps, n));
         let pooler = match head {
             Head::Tokens => None,
-            Head::Text => {
-                Some(Linear::load(weights, "bert.pooler.dense", [hidden, hidden], Bias::With)?)
-            }
+            Head::Text => Some(Linear::load(weights, "bert.pooler.dense", [hidden, hidden], Bias::With)?),
         };
         Ok(Bert {
             words: embedding("word", config.vocab_size)?,

@@ -64,7 +64,8 @@ impl Deberta {
         let (hidden, eps) = (config.hidden_size, config.layer_norm_eps.unwrap_or(1e-7));
         let narrow = config.embedding_size.unwrap_or(hidden);
         if config.conv_kernel_size > 0 {
-            let reason = "a convolution beside the first layer (conv_kernel_size) is not supported".to_owned();
+            let reason =
+                "a convolution beside the first layer (conv_kernel_size) is not supported".to_owned();
             return Err(EncoderError::Tensor { name: "deberta.encoder.conv".into(), reason });
         }
         let embedding = |name: &str, rows: usize| {
@@ -145,11 +146,7 @@ struct Places {
 }
 
 impl Distances {
-    fn load(
-        weights: &Weights,
-        config: &Config,
-        eps: f64,
-    ) -> std::result::Result<Distances, EncoderError> {
+    fn load(weights: &Weights, config: &Config, eps: f64) -> std::result::Result<Distances, EncoderError> {
         let hidden = config.hidden_size;
         let most = match config.max_relative_positions {
             ..1 => config.max_position_embeddings as i64,
@@ -169,7 +166,9 @@ impl Distances {
         };
         let normed = config.norm_rel_ebd.as_deref().is_some_and(|n| n.contains("layer_norm"));
         let embeddings = match normed && config.relative_attention {
-            true => LayerNorm::load(weights, "deberta.encoder.LayerNorm", hidden, eps)?.forward(&embeddings)?,
+            true => {
+                LayerNorm::load(weights, "deberta.encoder.LayerNorm", hidden, eps)?.forward(&embeddings)?
+            }
             false => embeddings,
         };
         Ok(Distances { embeddings, span, buckets, most, from_content, to_content })
@@ -206,7 +205,8 @@ impl Layer {
         eps: f64,
         n: usize,
     ) -> std::result::Result<Layer, EncoderError> {
-        let (hidden, wide, heads) = (config.hidden_size, config.intermediate_size, config.num_attention_heads);
+        let (hidden, wide, heads) =
+            (config.hidden_size, config.intermediate_size, config.num_attention_heads);
         let linear = |name: &str, shape: [usize; 2]| {
             Linear::load(weights, &format!("deberta.encoder.layer.{n}.{name}"), shape, Bias::With)
         };
@@ -214,7 +214,8 @@ impl Layer {
             LayerNorm::load(weights, &format!("deberta.encoder.layer.{n}.{name}.LayerNorm"), hidden, eps)
         };
         let square = [hidden, hidden];
-        let (query, key) = (linear("attention.self.query_proj", square)?, linear("attention.self.key_proj", square)?);
+        let (query, key) =
+            (linear("attention.self.query_proj", square)?, linear("attention.self.key_proj", square)?);
         // What distances ask and answer does not depend on the text, so it is computed once.
         let of_distance = |shared: &Linear, own: &str| -> std::result::Result<Tensor, EncoderError> {
             let rows = match config.share_att_key {

@@ -156,7 +156,8 @@ impl Layer {
         let x = (self.out.forward(&seen)? + x)?;
         let both = self.up.forward(&self.norm.forward(&x)?)?;
         let wide = both.dim(1)? / 2;
-        let gated = (self.activation.apply(&both.narrow(1, 0, wide)?.contiguous()?)? * both.narrow(1, wide, wide)?)?;
+        let gated = (self.activation.apply(&both.narrow(1, 0, wide)?.contiguous()?)?
+            * both.narrow(1, wide, wide)?)?;
         self.down.forward(&gated)? + x
     }
 }

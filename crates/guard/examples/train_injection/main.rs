@@ -6,19 +6,22 @@
 //! First it leaves out each fifth of the lines in turn and says how texts of lines that it has not seen would
 //! fare: that is what thresholds are chosen by. Then it learns from all. The same texts give the same bytes.
 
-#[path = "../tests/corpus/mod.rs"]
+#[path = "../../tests/corpus/mod.rs"]
 mod corpus;
-#[path = "../tests/encodings/mod.rs"]
+#[path = "../../tests/encodings/mod.rs"]
 mod encodings;
+mod learn;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use corpus::{Line, Random, Words};
-use garrison_guard::injection::classifier::{CLASSES, Weights};
-use garrison_guard::injection::features::{BUCKETS, WORDS, sentences};
+use garrison_guard::injection::classifier::{CLASSES, WINDOW, windows};
+use garrison_guard::injection::features::{Token, sentences};
+use garrison_guard::injection::net::Net;
 use garrison_guard::normalize::letters::{self, SYMBOLS, UNIT};
+use learn::{Example, Recipe};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -26,12 +29,19 @@ const KINDS: [&str; CLASSES - 1] =
     ["override", "persona", "extraction", "forgery", "hijack", "exfiltration", "smuggling"];
 /// How many texts of each line.
 const EACH: usize = 16;
-const EPOCHS: usize = 10;
-const RATE: f32 = 0.2;
-/// Keeps weights small that few texts ask for.
-const DECAY: f32 = 1e-2;
-/// How many features of a hundred are left out at random each time.
-const DROPPED: usize = 30;
+
+fn recipe() -> Recipe {
+    Recipe {
+        epochs: 6,
+        rate: 3e-3,
+        decay: 0.02,
+        no_word: 25,
+        no_meaning: 7,
+        nothing: 6,
+        no_filter: 30,
+        seed: 1,
+    }
+}
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -50,16 +60,19 @@ fn main() -> Result<(), Failure> {
     let all: Vec<&str> = innocent.iter().chain(&attacks).map(|l| l.text.as_str()).collect();
     fs::write(folder().join("src/normalize/letters.bin"), pairs(&all))?;
     fs::write(folder().join("src/normalize/words.txt"), words(&all))?;
-    let weights = train(&examples(&innocent, &attacks));
-    report(&weights)?;
-    fs::write(folder().join("src/injection/weights.bin"), weights.to_bytes())?;
+    let examples = examples(&innocent, &attacks);
+    println!("{} examples", examples.len());
+    let bytes = learn::train(&examples, &recipe()).to_bytes();
+    // What is rounded is what will judge.
+    report(&Net::read(&bytes))?;
+    fs::write(folder().join("src/injection/weights.bin"), bytes)?;
     Ok(())
 }
 
 /// The most that any window of a text is an attack.
-fn odds(weights: &Weights, text: &str) -> f32 {
+fn odds(net: &Net, text: &str) -> f32 {
     let mut most = f32::NEG_INFINITY;
-    weights.windows(text, |_, scores| most = most.max(scores.attack()));
+    windows(net, text, |_, scores| most = most.max(scores.attack()));
     most
 }
 
@@ -103,12 +116,10 @@ fn words(texts: &[&str]) -> String {
     words.into_iter().map(|(w, _)| w + "\n").collect()
 }
 
-/// Buckets of one window and its class.
-type Example = (Vec<u32>, usize);
-
-fn buckets(text: &str) -> Vec<Vec<u32>> {
+/// The sentences of a text, and of the text without capitals and signs.
+fn tokens(text: &str) -> Vec<Vec<Token>> {
     let mut all = Vec::new();
-    sentences(text, |_, buckets| all.push(buckets.to_vec()));
+    sentences(text, |_, tokens| all.push(tokens.to_vec()));
     all
 }
 
@@ -120,75 +131,43 @@ fn bare(text: &str) -> String {
 fn examples(innocent: &[Line], attacks: &[Line]) -> Vec<Example> {
     let mut examples = Vec::new();
     let mut random = Random(7);
-    let calm: Vec<Vec<Vec<u32>>> = innocent.iter().map(|l| buckets(&l.text)).collect();
+    let calm: Vec<Vec<Vec<Token>>> = innocent.iter().map(|l| tokens(&l.text)).collect();
     for (line, own) in innocent.iter().zip(&calm) {
-        // All windows, and the text with another one after it.
-        for start in 0..own.len() {
-            for end in start + 1..=own.len().min(start + 4) {
-                examples.push((own[start..end].concat(), 0));
-            }
+        examples.push((own.clone(), 0));
+        // A part, and the text with another one after it.
+        if own.len() > 1 {
+            examples.push((vec![own[random.below(own.len())].clone()], 0));
         }
         let other = &calm[random.below(calm.len())];
-        let joined = [own.as_slice(), other].concat();
-        examples.push((joined[..joined.len().min(4)].concat(), 0));
-        examples.push((buckets(&bare(&line.text)).concat(), 0));
+        examples.push((own.iter().chain(other).take(WINDOW).cloned().collect(), 0));
+        examples.push((tokens(&bare(&line.text)), 0));
         // What is encoded is no attack before it is decoded.
-        let (_, encode) = encodings::ENCODINGS[random.below(encodings::ENCODINGS.len())];
-        examples.extend(buckets(&encode(&line.text)).into_iter().map(|b| (b, 0)));
+        if random.below(3) == 0 {
+            let (_, encode) = encodings::ENCODINGS[random.below(encodings::ENCODINGS.len())];
+            examples.extend(tokens(&encode(&line.text)).into_iter().take(2).map(|s| (vec![s], 0)));
+        }
     }
     for line in attacks {
         let class = 1 + KINDS.iter().position(|k| *k == line.kind).unwrap_or_default();
-        examples.push((buckets(&line.text).concat(), class));
-        examples.push((buckets(&bare(&line.text)).concat(), class));
+        let own = tokens(&line.text);
+        // With something innocent before or after it, as it is found in texts.
+        let other = calm[random.below(calm.len())].iter().take(1).cloned();
+        let mixed: Vec<Vec<Token>> = match random.below(2) {
+            0 => other.chain(own.iter().cloned()).collect(),
+            _ => own.iter().cloned().chain(other).collect(),
+        };
+        examples.push((mixed, class));
+        examples.push((tokens(&bare(&line.text)), class));
+        examples.push((own, class));
     }
+    examples.retain(|(sentences, _)| !sentences.is_empty());
     examples
 }
 
-/// Softmax regression by stochastic gradient descent with a step per weight (AdaGrad).
-fn train(examples: &[Example]) -> Weights {
-    let mut rows = vec![[0f32; CLASSES]; BUCKETS];
-    let mut steps = vec![[1e-3f32; CLASSES]; BUCKETS];
-    let mut bias = [0f32; CLASSES];
-    let mut random = Random(1);
-    let mut order: Vec<usize> = (0..examples.len()).collect();
-    for _ in 0..EPOCHS {
-        for i in (1..order.len()).rev() {
-            order.swap(i, random.below(i + 1));
-        }
-        for i in &order {
-            let (all, class) = &examples[*i];
-            // Mostly only concepts are shown, so that little is left to the words of these texts.
-            let concepts_only = random.below(10) > 0;
-            let shown = |b: &u32| !concepts_only || *b as usize >= WORDS;
-            let buckets: Vec<u32> =
-                all.iter().copied().filter(shown).filter(|_| random.below(100) >= DROPPED).collect();
-            let scale = 1.0 / (buckets.len().max(1) as f32).sqrt();
-            let mut scores = bias;
-            for b in &buckets {
-                scores.iter_mut().zip(&rows[*b as usize]).for_each(|(s, w)| *s += w * scale);
-            }
-            let top = scores.iter().fold(f32::NEG_INFINITY, |m, s| m.max(*s));
-            let sum: f32 = scores.iter().map(|s| (s - top).exp()).sum();
-            let gradient: [f32; CLASSES] =
-                std::array::from_fn(|c| (scores[c] - top).exp() / sum - f32::from(u8::from(c == *class)));
-            bias.iter_mut().zip(gradient).for_each(|(b, g)| *b -= 0.01 * g);
-            for b in &buckets {
-                let (row, step) = (&mut rows[*b as usize], &mut steps[*b as usize]);
-                for c in 0..CLASSES {
-                    let g = gradient[c] * scale + DECAY * row[c];
-                    step[c] += g * g;
-                    row[c] -= RATE * g / step[c].sqrt();
-                }
-            }
-        }
-    }
-    Weights::new(bias, &rows)
-}
-
 /// How many texts of the development set are above each threshold, and the worst of them.
-fn report(weights: &Weights) -> Result<(), Failure> {
+fn report(net: &Net) -> Result<(), Failure> {
     let [mut innocent, mut attacks] = read("dev", EACH)?.map(|lines| -> Vec<(f32, String)> {
-        lines.into_iter().map(|l| (odds(weights, &l.text), l.text)).collect()
+        lines.into_iter().map(|l| (odds(net, &l.text), l.text)).collect()
     });
     for scored in [&mut innocent, &mut attacks] {
         scored.sort_by(|a, b| a.0.total_cmp(&b.0));
