@@ -153,6 +153,10 @@ impl Config {
                 "sizes {sizes:?} (layers, heads, positions, hidden) cannot be right"
             )));
         }
+        let distances = [config.position_buckets, config.max_relative_positions];
+        if distances.iter().any(|n| n.unsigned_abs() > MOST as u64) {
+            return Err(invalid(format!("distances {distances:?} cannot be right")));
+        }
         Ok(config)
     }
 

@@ -41,7 +41,7 @@ pub(crate) struct Tag {
 impl Tag {
     /// "B-PER", "U-LOC", "O", or a bare "PER", of which neighbours are one.
     pub(crate) fn parse(text: &str) -> Tag {
-        let (part, label) = match text.split_once(['-', '_']) {
+        let (part, label) = match text.split_once('-') {
             _ if text == "O" || text.is_empty() => (Part::Outside, ""),
             Some(("B", label)) => (Part::Begin, label),
             Some(("I" | "M", label)) => (Part::Inside, label),
@@ -69,13 +69,16 @@ pub(crate) struct Merge<'m> {
     text: &'m str,
     tags: &'m [Tag],
     spans: Vec<Open>,
-    /// Whether the next token can go on with the last span.
+    /// Whether the next word can go on with the last span.
     open: bool,
+    /// Whether the last token is of the last span.
+    taken: bool,
+    /// The tag of the word that is being read.
     word: Option<usize>,
 }
 
 struct Open {
-    label: usize,
+    tag: usize,
     range: Range<usize>,
     sum: f32,
     tokens: usize,
@@ -83,46 +86,46 @@ struct Open {
 
 impl<'m> Merge<'m> {
     pub(crate) fn new(text: &'m str, tags: &'m [Tag]) -> Merge<'m> {
-        Merge { text, tags, spans: Vec::new(), open: false, word: None }
+        Merge { text, tags, spans: Vec::new(), open: false, taken: false, word: None }
     }
 
     pub(crate) fn push(&mut self, token: Tagged) {
-        let signs = !self.text[token.bytes.clone()].contains(char::is_alphanumeric);
-        let of_word = if token.goes_on && !signs { self.word } else { None };
+        let written = self.text.get(token.bytes.clone()).unwrap_or_default();
+        let signs = !written.contains(char::is_alphanumeric);
+        let of_word = self.word.filter(|_| token.goes_on && !signs);
         let index = of_word.unwrap_or(token.tag);
-        if !token.goes_on || !signs {
-            self.word = Some(index);
-        }
+        self.word = match (signs, token.goes_on) {
+            (false, _) => Some(index),
+            (true, true) => self.word,
+            (true, false) => None,
+        };
         let tag = &self.tags[index];
-        let same = |open: &Open| self.tags[open.label].label == tag.label;
-        let fits = self.open && self.spans.last().is_some_and(same);
-        // The rest of a word whose first token began something is not another beginning.
-        let joins = fits && (of_word.is_some() || matches!(tag.part, Part::Inside | Part::Last));
-        match tag.part {
-            Part::Outside => self.open = false,
-            _ if joins => {
-                if let Some(last) = self.spans.last_mut() {
-                    last.range.end = token.bytes.end;
-                    last.sum += token.score;
-                    last.tokens += 1;
-                }
-                self.open = tag.part != Part::Last || of_word.is_none() && token.goes_on;
+        let goes_on = match of_word {
+            Some(_) => self.taken,
+            None => self.open && matches!(tag.part, Part::Inside | Part::Last),
+        };
+        let last = self.spans.last_mut().filter(|last| goes_on && self.tags[last.tag].label == tag.label);
+        match last {
+            _ if tag.part == Part::Outside => {}
+            Some(last) => {
+                last.range.end = token.bytes.end;
+                last.sum += token.score;
+                last.tokens += 1;
             }
-            _ => {
-                self.spans.push(Open { label: index, range: token.bytes, sum: token.score, tokens: 1 });
-                self.open = true;
-            }
+            None => self.spans.push(Open { tag: index, range: token.bytes, sum: token.score, tokens: 1 }),
         }
+        self.open = matches!(tag.part, Part::Begin | Part::Inside);
+        self.taken = tag.part != Part::Outside;
     }
 
     /// What is at least this sure, without blanks at its ends.
     pub(crate) fn finish(self, threshold: f32) -> Vec<Span> {
         let spans = self.spans.into_iter().filter_map(|open| {
-            let written = &self.text[open.range.clone()];
+            let written = self.text.get(open.range.clone())?;
             let start = open.range.start + (written.len() - written.trim_start().len());
             let range = start..start + written.trim().len();
             let score = open.sum / open.tokens as f32;
-            let label = self.tags[open.label].label.clone();
+            let label = self.tags[open.tag].label.clone();
             (!range.is_empty() && score >= threshold).then_some(Span { label, range, score })
         });
         spans.collect()

@@ -100,13 +100,18 @@ impl Windows {
         }
         // What was read, and of it what the next window sees again; both windows answer for half of that.
         let read = tokens.last().map_or(end, |t| t.bytes.end).max(start);
-        let again = tokens.len().checked_sub(self.overlap).map_or(start, |i| tokens[i].bytes.start);
-        let next = cut(text, again.max(start + 1), read);
+        let again = tokens
+            .len()
+            .checked_sub(self.overlap)
+            .and_then(|i| tokens.get(i))
+            .map_or(read, |t| t.bytes.start);
+        // Half of it is always behind, whatever the tokens are: so no text takes more than its share of windows.
+        let next = cut(text, again.max(usize::midpoint(start, read)).max(start + 1), read);
         let middle = cut(text, usize::midpoint(next, read), read).max(next);
         Ok((Window { ids, tokens, answers: first..middle }, Some(next)))
     }
 
-    /// Where the second of two windows begins to answer: where the first one ends.
+    /// All windows of a text, in order.
     pub(crate) fn each(
         &self,
         text: &str,

@@ -1,7 +1,7 @@
 //! ModernBERT (Warner et al. 2024): turned positions, gated layers normed before, and all but every third layer
 //! see only their neighbourhood.
 
-use candle_core::{D, DType, Device, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
 
 use super::{Classify, Head};
 use crate::config::{Activation, Config, LayerType, Pooling};
@@ -176,7 +176,7 @@ impl Turns {
         let angles: Vec<f32> = (0..tokens)
             .flat_map(|t| speeds.iter().chain(&speeds).map(move |s| t as f32 * s).collect::<Vec<_>>())
             .collect();
-        let angles = Tensor::from_vec(angles, (tokens, d / 2 * 2), &Device::Cpu)?.to_dtype(DType::F32)?;
+        let angles = Tensor::from_vec(angles, (tokens, d / 2 * 2), &Device::Cpu)?;
         Ok(Turns { cos: angles.cos()?, sin: angles.sin()? })
     }
 
