@@ -28,7 +28,7 @@ pub fn windows(net: &Net, text: &str, mut each: impl FnMut(Range<usize>, Scores)
         }
         let end = range.end;
         last.push((range, net.pool(tokens, &mut vectors)));
-        let mut pooled = [0.0; 2 * FILTERS];
+        let mut pooled: Pooled = [0.0; 2 * FILTERS];
         for (range, sentence) in last.iter().rev() {
             pooled.iter_mut().zip(sentence).for_each(|(p, s)| *p = p.max(*s));
             each(range.start..end, Scores(net.classes(&pooled)));

@@ -112,7 +112,7 @@ impl Net {
     /// What the filters answer to a sentence at most.
     pub fn pool(&self, tokens: &[Token], vectors: &mut Vec<[f32; WIDTH]>) -> Pooled {
         self.vectors(tokens, vectors);
-        let mut pooled = [0.0; 2 * FILTERS];
+        let mut pooled: Pooled = [0.0; 2 * FILTERS];
         let (near, far) = pooled.split_at_mut(FILTERS);
         for at in 0..tokens.len() {
             let seen = |length: usize| vectors[at + PADDING - length / 2..][..length].as_flattened();
