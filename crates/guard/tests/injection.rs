@@ -3,17 +3,20 @@
 //!
 //!     cargo test --release -p garrison-guard --test injection -- --nocapture
 //!
-//! The texts in `corpus/heldout` were written before the classifier was, with other templates than those in
-//! `corpus/train`, and no threshold or weight was chosen by them.
+//! The texts in `corpus/heldout` were written and committed before those in `corpus/train` were extended and before
+//! the network was made, in whole situations rather than from a grammar; no threshold or weight was chosen by
+//! them, and a test holds that they are no copies. Choices are made by `corpus/dev`, which judged an earlier
+//! version.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 mod corpus;
 mod encodings;
+mod hostile;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
-use corpus::Line;
+use corpus::{Line, Words};
 use encodings::ENCODINGS;
 use garrison_guard::injection::{Finding, Policy, Reason, Verdict, judge};
 use garrison_guard::normalize::{Limits, unfold};
@@ -22,7 +25,8 @@ use garrison_guard::normalize::{Limits, unfold};
 const EACH: usize = 16;
 
 fn heldout() -> [Vec<Line>; 2] {
-    let read = |source| corpus::read(source, EACH);
+    let words = Words::default(); // those of the training texts are not for these
+    let read = |source| corpus::read(source, &words, EACH);
     [
         read(include_str!("../corpus/heldout/innocent.txt")),
         read(include_str!("../corpus/heldout/attacks.txt")),
@@ -35,6 +39,31 @@ fn findings(text: &str) -> Vec<Finding> {
 
 fn blocked(text: &str) -> bool {
     matches!(Policy::Block.verdict(findings(text)), Verdict::Block(_))
+}
+
+/// Runs of five words in a row.
+fn runs(text: &str) -> Vec<Vec<String>> {
+    let words = text.to_lowercase();
+    let words: Vec<&str> = words.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect();
+    words.windows(5).map(|w| w.iter().map(|w| (*w).to_owned()).collect()).collect()
+}
+
+/// No text that is judged by is nearly one that was learned from: of its runs of five words less than a quarter
+/// occur in the training texts, and of attacks none.
+#[test]
+fn what_is_judged_by_was_not_learned_from() {
+    let words = Words::read(include_str!("../corpus/train/words.txt"));
+    let train = [include_str!("../corpus/train/innocent.txt"), include_str!("../corpus/train/attacks.txt")];
+    let train = train.map(|source| corpus::read(source, &words, EACH));
+    let learned: HashSet<Vec<String>> = train.iter().flatten().flat_map(|l| runs(&l.text)).collect();
+    let [innocent, attacks] = heldout();
+    for (lines, most) in [(innocent, 0.25), (attacks, 0.0)] {
+        for line in lines {
+            let runs = runs(&line.text);
+            let known = runs.iter().filter(|run| learned.contains(*run)).count() as f64;
+            assert!(known <= most * runs.len() as f64, "{:?} is nearly a training text", line.text);
+        }
+    }
 }
 
 /// The percentage of texts that are blocked once encoded.
@@ -52,7 +81,7 @@ const FEWEST_ENCODED: f64 = 78.0;
 #[test]
 fn attacks_are_told_from_look_alikes() {
     let [innocent, attacks] = heldout();
-    assert!(innocent.len() >= 1000, "{} innocent texts are too few to see half a percent", innocent.len());
+    assert!(innocent.len() >= 900, "{} innocent texts are too few to see half a percent", innocent.len());
     let alarms = share(&innocent, str::to_owned);
     let plain = share(&attacks, str::to_owned);
     println!("| texts | blocked |\n| --- | ---: |");
@@ -113,4 +142,27 @@ fn a_kilobyte_takes_less_than_a_millisecond() {
     let per_kilobyte = start.elapsed().as_secs_f64() * 1e3 / (text.len() as f64 / 1024.0);
     println!("{per_kilobyte:.4} ms a kilobyte, normalizing included");
     assert!(per_kilobyte < 1.0);
+}
+
+/// Whatever a text is, reading it in all ways and judging each takes a bounded time for every kilobyte: the bound
+/// is for an optimised build with debug assertions on a machine that others use, and the worst is printed.
+#[test]
+fn hostile_texts_are_judged_in_bounded_time() {
+    const MOST: f64 = 40.0;
+    findings("ünïcode"); // tables are made on first use
+    let time = |text: &str| {
+        let start = Instant::now();
+        findings(text);
+        start.elapsed().as_secs_f64() * 1e3 / (text.len() as f64 / 1024.0)
+    };
+    let mut worst = ("", 0.0);
+    for (name, text) in hostile::hostile(100_000) {
+        // Others may use the machine: the better of two counts.
+        let per_kilobyte = time(&text).min(time(&text));
+        if per_kilobyte > worst.1 {
+            worst = (name, per_kilobyte);
+        }
+        assert!(per_kilobyte < MOST, "{name}: {per_kilobyte:.2} ms a kilobyte");
+    }
+    println!("worst: {:.2} ms a kilobyte for {}", worst.1, worst.0);
 }

@@ -13,7 +13,7 @@ pub(crate) enum Set {
 /// Frames by language; the empty language is none, as in tables and configuration.
 pub(crate) fn frames(set: Set) -> Vec<(&'static str, &'static [&'static str])> {
     match set {
-        Set::Development => [DEVELOPMENT, EARLIER, SECOND].concat(),
+        Set::Development => [DEVELOPMENT, EARLIER, SECOND, THIRD].concat(),
         Set::HeldOut => HELD_OUT.to_vec(),
     }
 }
@@ -182,9 +182,9 @@ const SECOND: &[(&str, &[&str])] = &[
     ("ko", &["고객 {L} ({V}) 확인 완료.", "{L} 정보: {V}"]),
 ];
 
-/// Judged by first on a version that passed 53 of 54 entities: of driving licences 98.8% were found, as the
-/// French "pas" was taken for a Danish passport. That is the one thing changed since.
-const HELD_OUT: &[(&str, &[&str])] = &[
+/// These judged the version after that: of driving licences 98.8% were found, as the French "pas" was taken for a
+/// Danish passport.
+const THIRD: &[(&str, &[&str])] = &[
     (
         "",
         &[
@@ -223,6 +223,130 @@ const HELD_OUT: &[(&str, &[&str])] = &[
     ("no", &["I brevet står {L} {V}.", "Ny kunde, {L}: {V}."]),
     ("pt", &["Na carta aparece o {L} {V}.", "Novo cliente, {L}: {V}."]),
     ("ko", &["편지에 {L} {V} 라고 되어 있습니다.", "새 고객, {L}: {V}"]),
+];
+
+/// The fourth draw, in other fields than those before: logs, markup, forms, dictation, contracts, notes of a
+/// practice. Written before the recognizers were looked at again, with values of [`super::unseen`].
+const HELD_OUT: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "<td>{L}</td><td>{V}</td>",
+            "INSERT INTO t VALUES ('{L}', '{V}');",
+            "{L}\t\t{V}\t-",
+            "{L} ... {V}",
+            "<input name=\"{L}\" value=\"{V}\">",
+            "[x] {L} ({V})",
+            "  {L}: {V}  # checked",
+            "{L} — {V}",
+            "{L} >> {V}",
+            "\\item {L}: {V}",
+        ],
+    ),
+    (
+        "en",
+        &[
+            "For my {L} put {V}; everything else stays as it was.",
+            "Dictation: {L}, {V}, next patient please.",
+            "The party of the first part, whose {L} is {V}, agrees to the terms below.",
+            "Sorry to bother you again, it's {V} and not the {L} I gave you on the phone.",
+            "Nurse's note: {L} {V} copied from the wristband, family informed.",
+            "When I enter my {L} ({V}) the form turns red and says invalid.",
+            "Booking under {L} {V} was cancelled by the hotel.",
+            "Her old {L} was stolen, the replacement is {V}.",
+            "PS: you'll need my {L} for the parcel, it's {V}",
+            "Q: {L}? A: {V}",
+            "Witness stated that the {L} read {V} and left.",
+            "We matched {V} against the {L} field and got one hit.",
+        ],
+    ),
+    (
+        "de",
+        &[
+            "Für die Akte: {L} {V}, Kopie liegt bei.",
+            "Beim Eintippen der {L} ({V}) kommt eine Fehlermeldung.",
+            "Seine {L} war laut Protokoll {V}; unterschrieben hat niemand.",
+            "Tragen Sie bei {L} bitte {V} ein.",
+        ],
+    ),
+    (
+        "fr",
+        &[
+            "Pour le dossier : {L} {V}, copie jointe.",
+            "Quand je saisis mon {L} ({V}), une erreur s'affiche.",
+            "D'après le procès-verbal, son {L} était {V}.",
+            "Dans la case {L}, mettez {V}.",
+        ],
+    ),
+    (
+        "es",
+        &[
+            "Para el expediente: {L} {V}, adjunto copia.",
+            "Cuando escribo mi {L} ({V}) sale un error.",
+            "Según el acta, su {L} era {V}.",
+            "En la casilla {L} ponga {V}.",
+        ],
+    ),
+    (
+        "it",
+        &[
+            "Per la pratica: {L} {V}, allego copia.",
+            "Nella casella {L} scriva {V}.",
+            "Secondo il verbale il {L} era {V}.",
+        ],
+    ),
+    (
+        "nl",
+        &[
+            "Voor het dossier: {L} {V}, kopie bijgevoegd.",
+            "Vul bij {L} alstublieft {V} in.",
+            "Volgens het verslag was het {L} {V}.",
+        ],
+    ),
+    (
+        "pl",
+        &[
+            "Do akt: {L} {V}, kopia w załączeniu.",
+            "W polu {L} proszę wpisać {V}.",
+            "Według protokołu {L} to {V}.",
+        ],
+    ),
+    (
+        "sv",
+        &["Till akten: {L} {V}, kopia bifogas.", "Skriv {V} i rutan {L}.", "Enligt protokollet var {L} {V}."],
+    ),
+    (
+        "fi",
+        &[
+            "Asiakirjoihin: {L} {V}, kopio liitteenä.",
+            "Kirjoita kohtaan {L} arvo {V}.",
+            "Pöytäkirjan mukaan {L} oli {V}.",
+        ],
+    ),
+    (
+        "da",
+        &["Til sagen: {L} {V}, kopi vedlagt.", "Skriv {V} i feltet {L}.", "Ifølge referatet var {L} {V}."],
+    ),
+    (
+        "no",
+        &["Til saken: {L} {V}, kopi vedlagt.", "Skriv {V} i feltet {L}.", "Ifølge referatet var {L} {V}."],
+    ),
+    (
+        "pt",
+        &[
+            "Para o processo: {L} {V}, segue cópia.",
+            "No campo {L} escreva {V}.",
+            "Segundo a ata, o {L} era {V}.",
+        ],
+    ),
+    (
+        "ko",
+        &[
+            "기록용: {L} {V}, 사본 첨부.",
+            "{L} 칸에 {V} 입력해 주세요.",
+            "회의록에 따르면 {L}는 {V} 였습니다.",
+        ],
+    ),
 ];
 
 /// Entities and what their values are called, by language.

@@ -31,7 +31,8 @@ const DEVELOPMENT: &[&str] = &[
     "population of {1},{3},{3}",
     "offset {8} of {9} bytes",
 ];
-const HELD_OUT: &[&str] = &[
+/// These judged the three draws before.
+const EARLIER: &[&str] = &[
     "We shipped order no. {9} yesterday.",
     "Purchase order {10} is late.",
     "See invoice {9}, page {2}.",
@@ -60,10 +61,45 @@ const HELD_OUT: &[&str] = &[
     "model {A}{A}-{4} costs {3} dollars",
 ];
 
+const HELD_OUT: &[&str] = &[
+    "claim {9}/{2} was settled",
+    "Meter reading {6}.{1} kWh on {D}",
+    "ticket {A}{A}{A}{A}-{4} moved to review",
+    "The asteroid {5} passes at {6} km.",
+    "Zählerstand {7}, Vorgang {9}",
+    "chapter {2}, verse {2}, page {3}",
+    "ean {13}",
+    "{T} ERROR worker-{2} exit code {3}",
+    "docker image {H12} pushed at {E}",
+    "object {H24} not found in collection {8}",
+    "az://store{3}/blob-{9}/{2}.json",
+    "bus line {3} leaves every {2} minutes",
+    "Bauteil {A}{3}-{6} ist bestellt",
+    "référence {A}{A}{8}",
+    "expediente {4}/{4}",
+    "pratica n. {8} del {D}",
+    "dossier {9} gesloten",
+    "saksnummer {4}/{5}",
+    "zlecenie {10}",
+    "batch {8} of {10} units, {2} rejected",
+    "pid {5}, port {4}, uid {4}",
+    "case no. {2}-{5}",
+    "latitude {2}.{6}, longitude {1}.{6}",
+    "span {H16} took {6} us",
+    "budget {3},{3},{3} for {4}",
+    "flight {A}{A}{4}, gate {A}{2}, seat {2}{A}",
+    "Losnummer {8}, Charge {10}",
+    "checksum crc32 {H8}",
+    "room {3}, floor {1}, capacity {3}",
+    "isbn {13}, {3} pages",
+];
+
 /// A text with nothing in it.
 pub(crate) fn text(set: Set, draw: &mut Draw) -> String {
-    let frames = if set == Set::Development { DEVELOPMENT } else { HELD_OUT };
-    let frame = draw.pick(frames);
+    let frame = match set {
+        Set::Development => draw.pick(&[DEVELOPMENT, EARLIER].concat()),
+        Set::HeldOut => draw.pick(HELD_OUT),
+    };
     let (mut out, mut rest) = (String::new(), frame);
     while let Some((before, after)) = rest.split_once('{') {
         let (kind, after) = after.split_once('}').expect("a closing brace");

@@ -12,6 +12,7 @@
 mod draw;
 mod frames;
 mod innocent;
+mod unseen;
 mod values;
 
 use std::collections::BTreeMap;
@@ -61,7 +62,10 @@ fn judge(set: Set, seed: u64) -> BTreeMap<String, Score> {
         let templates = templates(set, labels);
         scores.entry((*entity).to_owned()).or_default().templates = templates.len();
         for i in 0..TEXTS {
-            let value = values::value(entity, &mut draw);
+            let value = match set {
+                Set::Development => values::value(entity, &mut draw),
+                Set::HeldOut => unseen::value(entity, &mut draw),
+            };
             let (before, after) = templates[i % templates.len()].split_once("{V}").unwrap();
             let text = format!("{before}{value}{after}");
             let place = before.len()..before.len() + value.len();
@@ -131,5 +135,5 @@ fn on_the_development_set() {
 
 #[test]
 fn on_the_held_out_set() {
-    hold(Set::HeldOut, 27_182_818);
+    hold(Set::HeldOut, 14_142_135);
 }

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 /// How many concepts one word can stand for.
-pub(super) const MOST: usize = 4;
+pub(super) const MOST: usize = 6;
 /// Numbers of concepts, 0 for none.
 pub(super) type Concepts = [u8; MOST];
 
@@ -16,7 +16,7 @@ struct Table {
 }
 
 /// A power of two, several times as many as there are words.
-const SLOTS: usize = 1 << 13;
+const SLOTS: usize = 1 << 15;
 /// What is added to a word to ask for it as a whole.
 const WHOLE: u8 = b'$';
 

@@ -24,6 +24,11 @@ pub(super) fn surprise(word: &str) -> Option<f32> {
     WORDS.get(plain.as_str()).copied()
 }
 
+/// Whether this is one of the words, whatever its capitals.
+pub(super) fn known(word: &str) -> bool {
+    surprise(&word.to_lowercase()).is_some()
+}
+
 /// What a letter costs that is in no known word: more than any way to put it in one.
 const UNKNOWN: f32 = 9.0;
 

@@ -154,6 +154,11 @@ impl Limits {
     }
 }
 
+/// Whether a word is one of those that texts are likely to have.
+pub(crate) fn is_word(word: &str) -> bool {
+    lexicon::known(word)
+}
+
 /// A text in all its readings.
 #[derive(Clone, Debug)]
 pub struct Unfolded {

@@ -1,6 +1,9 @@
-//! The texts in `corpus`: lines in which `{one|two}` stands for either, under headings that say what
-//! they are. `train` is learned from, `heldout` is for the table alone.
+//! The texts in `corpus`: lines in which `{one|two}` stands for either and `{NAME}` for any of its wordings in
+//! `train/words.txt`, under headings that say what they are. `train` is learned from, `dev` is what choices are
+//! made by, `heldout` is for the table alone.
 #![allow(unreachable_pub, dead_code)] // shared by programs that use parts of it
+
+use std::collections::BTreeMap;
 
 /// One text and the heading that it stands under.
 #[derive(Clone, Debug)]
@@ -12,8 +15,23 @@ pub struct Line {
     pub text: String,
 }
 
+/// Names that stand for any of several wordings: `NAME: one|two`, a line each.
+#[derive(Default)]
+pub struct Words(BTreeMap<String, String>);
+
+impl Words {
+    pub fn read(source: &str) -> Self {
+        let pairs = source.lines().filter_map(|line| line.split_once(": "));
+        Self(pairs.map(|(name, wordings)| (name.to_owned(), wordings.to_owned())).collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name.trim()).map(String::as_str)
+    }
+}
+
 /// The texts of a file, at most `most` of each line.
-pub fn read(source: &str, most: usize) -> Vec<Line> {
+pub fn read(source: &str, words: &Words, most: usize) -> Vec<Line> {
     let mut kind = String::new();
     let mut lines = Vec::new();
     for (number, line) in source.lines().enumerate() {
@@ -25,7 +43,7 @@ pub fn read(source: &str, most: usize) -> Vec<Line> {
         // Few lines have so many ways that trying thrice as often misses one.
         for attempt in 0..3 * most {
             let mut random = Random(((number as u64) << 32) | (attempt as u64 + 1));
-            let text = expand(line, &mut random).replace("\\n", "\n");
+            let text = expand(line, words, &mut random, DEEPEST).replace("\\n", "\n");
             if texts.len() < most && !texts.contains(&text) {
                 texts.push(text);
             }
@@ -34,6 +52,9 @@ pub fn read(source: &str, most: usize) -> Vec<Line> {
     }
     lines
 }
+
+/// Names within names are followed this far.
+const DEEPEST: usize = 6;
 
 /// A counter-based generator (SplitMix64), the same on every machine.
 pub struct Random(pub u64);
@@ -48,8 +69,8 @@ impl Random {
     }
 }
 
-/// Chooses in every pair of braces; braces without a bar are braces.
-fn expand(line: &str, random: &mut Random) -> String {
+/// Chooses in every pair of braces; braces without a bar stand for a name, or are braces.
+fn expand(line: &str, words: &Words, random: &mut Random, depth: usize) -> String {
     let mut text = String::new();
     let mut rest = line;
     while let Some(open) = rest.find('{') {
@@ -57,8 +78,18 @@ fn expand(line: &str, random: &mut Random) -> String {
         let (alternatives, len) = alternatives(&rest[open..]);
         match alternatives.as_slice() {
             [] => text.push('{'),
-            [single] => text.push_str(&format!("{{{}}}", expand(single, random))),
-            several => text.push_str(&expand(several[random.below(several.len())], random)),
+            [single] if words.get(single).is_none() => {
+                text.push_str(&format!("{{{}}}", expand(single, words, random, depth)));
+            }
+            several => {
+                let chosen = several[random.below(several.len())];
+                text.push_str(&match words.get(chosen) {
+                    Some(wordings) if depth > 0 => {
+                        expand(&format!("{{{wordings}}}"), words, random, depth - 1)
+                    }
+                    _ => expand(chosen, words, random, depth),
+                });
+            }
         }
         rest = &rest[open + len..];
     }

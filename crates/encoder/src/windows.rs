@@ -1,0 +1,176 @@
+//! A long text in pieces that a model can take, which overlap so that every token is judged with words around it.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use tokenizers::Tokenizer;
+
+use crate::error::EncoderError;
+
+/// Tokens of one window.
+#[derive(Debug)]
+pub(crate) struct Window {
+    /// Ids with the special ones around them.
+    pub(crate) ids: Vec<u32>,
+    /// Of each id that stands for text: its place in `ids`, its bytes, and which word of the window it is of.
+    pub(crate) tokens: Vec<Token>,
+    /// The bytes that this window answers for; the rest is there to be seen.
+    pub(crate) answers: Range<usize>,
+}
+
+/// One token of the text.
+#[derive(Clone, Debug)]
+pub(crate) struct Token {
+    pub(crate) row: usize,
+    pub(crate) bytes: Range<usize>,
+    pub(crate) word: Option<u32>,
+}
+
+/// Cuts texts.
+pub(crate) struct Windows {
+    tokenizer: Tokenizer,
+    /// Special ids before and after every window.
+    before: Vec<u32>,
+    after: Vec<u32>,
+    /// Tokens of text in a window at most.
+    room: usize,
+    /// How many of them the next window sees again.
+    overlap: usize,
+}
+
+/// Bytes that are tokenized for each token of room: enough for text, and a bound for what is none.
+const BYTES_PER_TOKEN: usize = 8;
+
+impl Windows {
+    /// Reads `tokenizer.json`; a window has `length` tokens at most, special ones included.
+    pub(crate) fn read(folder: &Path, length: usize, overlap: usize) -> Result<Windows, EncoderError> {
+        let path = folder.join("tokenizer.json");
+        let bytes =
+            std::fs::read(&path).map_err(|source| EncoderError::Read { path: path.clone(), source })?;
+        // The library panics on some files that it should refuse.
+        let built = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(&bytes)));
+        let invalid = |reason: String| EncoderError::Invalid { path: path.clone(), reason };
+        let mut tokenizer = match built {
+            Ok(Ok(tokenizer)) => tokenizer,
+            Ok(Err(error)) => return Err(invalid(error.to_string())),
+            Err(_) => return Err(invalid("the tokenizers library cannot read it".into())),
+        };
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
+        let special = tokenizer.encode("", true).map_err(|e| EncoderError::Tokenize(e.to_string()))?;
+        let (before, after) = special.get_ids().split_at(special.len().div_ceil(2));
+        let (before, after) = (before.to_vec(), after.to_vec());
+        let room = length.saturating_sub(special.len());
+        if room < 2 || overlap >= room {
+            return Err(invalid(format!("{length} tokens with {overlap} of overlap leave no room for text")));
+        }
+        Ok(Windows { tokenizer, before, after, room, overlap })
+    }
+
+    /// The largest id, to be held against the model's vocabulary.
+    pub(crate) fn vocabulary(&self) -> usize {
+        self.tokenizer.get_vocab(true).into_values().max().map_or(0, |n| n as usize + 1)
+    }
+
+    /// The window that begins at byte `start`, and where the next one begins, if there is one.
+    pub(crate) fn at(
+        &self,
+        text: &str,
+        start: usize,
+        first: usize,
+    ) -> Result<(Window, Option<usize>), EncoderError> {
+        let end = text.floor_char_boundary((start + self.room * BYTES_PER_TOKEN).min(text.len()));
+        let piece = &text[start..end];
+        let encoded = catch_unwind(AssertUnwindSafe(|| self.tokenizer.encode(piece, false)))
+            .map_err(|_| EncoderError::Tokenize("it panicked".into()))?
+            .map_err(|e| EncoderError::Tokenize(e.to_string()))?;
+        let count = encoded.len().min(self.room);
+        let whole = end == text.len() && count == encoded.len();
+        let ids = [&self.before, &encoded.get_ids()[..count], &self.after].concat();
+        let tokens: Vec<Token> = (0..count)
+            .map(|i| {
+                let (from, to) = encoded.get_offsets()[i];
+                let word = encoded.get_word_ids().get(i).copied().flatten();
+                Token { row: self.before.len() + i, bytes: start + from..start + to, word }
+            })
+            .collect();
+        if whole {
+            return Ok((Window { ids, tokens, answers: first..text.len() }, None));
+        }
+        // What was read, and of it what the next window sees again; both windows answer for half of that.
+        let read = tokens.last().map_or(end, |t| t.bytes.end).max(start);
+        let again = tokens
+            .len()
+            .checked_sub(self.overlap)
+            .and_then(|i| tokens.get(i))
+            .map_or(read, |t| t.bytes.start);
+        // Half of it is always behind, whatever the tokens are: so no text takes more than its share of windows.
+        let next = cut(text, again.max(usize::midpoint(start, read)).max(start + 1), read);
+        let middle = cut(text, usize::midpoint(next, read), read).max(next);
+        Ok((Window { ids, tokens, answers: first..middle }, Some(next)))
+    }
+
+    /// All windows of a text, in order.
+    pub(crate) fn each(
+        &self,
+        text: &str,
+        mut judge: impl FnMut(Window) -> Result<(), EncoderError>,
+    ) -> Result<(), EncoderError> {
+        let (mut start, mut first) = (0, 0);
+        loop {
+            let (window, next) = self.at(text, start, first)?;
+            first = window.answers.end;
+            judge(window)?;
+            match next {
+                Some(next) if next > start => start = next,
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+/// The blank before a word, from `from` on; if there is none before `end`, any place between characters.
+fn cut(text: &str, from: usize, end: usize) -> usize {
+    let from = text.ceil_char_boundary(from.min(text.len()));
+    let end = text.floor_char_boundary(end).max(from);
+    text[from..end].find(char::is_whitespace).map_or(from, |i| from + i)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test may
+
+    use super::*;
+
+    /// Every byte is answered for once, by a window that saw it, whatever the text.
+    #[test]
+    fn windows_answer_for_every_token_once() {
+        for family in ["bert", "deberta", "modernbert"] {
+            let folder =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle").join(family).join("tokens");
+            let windows = Windows::read(&folder, 16, 5).unwrap();
+            let prose = "Ada Lovelace met Charles Babbage in London, and they spoke of engines. ".repeat(9);
+            for text in [prose.as_str(), &"x".repeat(999), &"ä ö ü ".repeat(99), "short", ""] {
+                let (mut end, mut answered) = (0, Vec::new());
+                windows
+                    .each(text, |window| {
+                        assert_eq!(window.answers.start, end);
+                        assert!(window.ids.len() <= 16);
+                        end = window.answers.end;
+                        let inside = window.tokens.iter().filter(|t| window.answers.contains(&t.bytes.start));
+                        answered.extend(inside.map(|t| t.bytes.clone()));
+                        Ok(())
+                    })
+                    .unwrap();
+                assert_eq!(end, text.len(), "{family}: {text}");
+                assert!(answered.is_sorted_by_key(|r| r.start), "{family}");
+                let said: String = answered.iter().map(|r| &text[r.clone()]).collect();
+                let letters = |s: &str| s.chars().filter(|c| c.is_alphanumeric()).count();
+                if family != "modernbert" || text.is_ascii() {
+                    assert_eq!(letters(&said), letters(text), "{family}: {text}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Makes what the guard has learned from the texts in `corpus/train`: the weights of the classifier of
+//! attacks, the table of letter pairs and the list of words.
+//!
+//!     cargo run --release -p garrison-guard --example train_injection
+//!
+//! First it leaves out each fifth of the lines in turn and says how texts of lines that it has not seen would
+//! fare: that is what thresholds are chosen by. Then it learns from all. The same texts give the same bytes.
+
+#[path = "../../tests/corpus/mod.rs"]
+mod corpus;
+#[path = "../../tests/encodings/mod.rs"]
+mod encodings;
+mod learn;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use corpus::{Line, Random, Words};
+use garrison_guard::injection::classifier::{CLASSES, WINDOW, windows};
+use garrison_guard::injection::features::{Token, sentences};
+use garrison_guard::injection::net::Net;
+use garrison_guard::normalize::letters::{self, SYMBOLS, UNIT};
+use learn::{Example, Recipe};
+
+type Failure = Box<dyn std::error::Error>;
+
+const KINDS: [&str; CLASSES - 1] =
+    ["override", "persona", "extraction", "forgery", "hijack", "exfiltration", "smuggling"];
+/// How many texts of each line.
+const EACH: usize = 16;
+
+fn recipe() -> Recipe {
+    Recipe {
+        epochs: 6,
+        rate: 3e-3,
+        decay: 0.02,
+        no_word: 25,
+        no_meaning: 7,
+        nothing: 6,
+        no_filter: 30,
+        seed: 1,
+    }
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(set: &str, most: usize) -> Result<[Vec<Line>; 2], Failure> {
+    let file = |set: &str, name: &str| fs::read_to_string(folder().join("corpus").join(set).join(name));
+    let words = Words::read(&file("train", "words.txt")?);
+    let lines = |name| Ok::<_, Failure>(corpus::read(&file(set, name)?, &words, most));
+    Ok([lines("innocent.txt")?, lines("attacks.txt")?])
+}
+
+fn main() -> Result<(), Failure> {
+    let [innocent, attacks] = read("train", EACH)?;
+    println!("{} innocent texts, {} attacks", innocent.len(), attacks.len());
+    let all: Vec<&str> = innocent.iter().chain(&attacks).map(|l| l.text.as_str()).collect();
+    fs::write(folder().join("src/normalize/letters.bin"), pairs(&all))?;
+    fs::write(folder().join("src/normalize/words.txt"), words(&all))?;
+    let examples = examples(&innocent, &attacks);
+    println!("{} examples", examples.len());
+    let bytes = learn::train(&examples, &recipe()).to_bytes();
+    // What is rounded is what will judge.
+    report(&Net::read(&bytes))?;
+    fs::write(folder().join("src/injection/weights.bin"), bytes)?;
+    Ok(())
+}
+
+/// The most that any window of a text is an attack.
+fn odds(net: &Net, text: &str) -> f32 {
+    let mut most = f32::NEG_INFINITY;
+    windows(net, text, |_, scores| most = most.max(scores.attack()));
+    most
+}
+
+/// How much more often each letter follows each other one than by chance.
+fn pairs(texts: &[&str]) -> Vec<u8> {
+    let mut counts = [[1.0f32; SYMBOLS]; SYMBOLS];
+    for text in texts {
+        let mut before = 0;
+        for c in text.chars().chain([' ']) {
+            let after = letters::symbol(c);
+            if before != 0 || after != 0 {
+                counts[before][after] += 1.0;
+            }
+            before = after;
+        }
+    }
+    let bits = |row: &[f32; SYMBOLS]| {
+        let sum: f32 = row.iter().sum();
+        row.map(|n| ((n / sum * SYMBOLS as f32).log2() * UNIT).round().clamp(-127.0, 127.0) as i8)
+    };
+    counts.iter().flat_map(bits).map(|w| w.to_ne_bytes()[0]).collect()
+}
+
+/// The words of all texts, without accents, the most frequent first.
+fn words(texts: &[&str]) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for text in texts {
+        let plain: String = text
+            .chars()
+            .map(|c| match letters::symbol(c) {
+                0 => ' ',
+                s => char::from(b'a' + s as u8 - 1),
+            })
+            .collect();
+        for word in plain.split(' ').filter(|w| (2..=20).contains(&w.len()) || matches!(*w, "a" | "i")) {
+            *counts.entry(word.to_owned()).or_default() += 1;
+        }
+    }
+    let mut words: Vec<_> = counts.into_iter().filter(|(_, n)| *n > 1).collect();
+    words.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    words.into_iter().map(|(w, _)| w + "\n").collect()
+}
+
+/// The sentences of a text, and of the text without capitals and signs.
+fn tokens(text: &str) -> Vec<Vec<Token>> {
+    let mut all = Vec::new();
+    sentences(text, |_, tokens| all.push(tokens.to_vec()));
+    all
+}
+
+/// What encodings leave of a text: no signs, no capitals.
+fn bare(text: &str) -> String {
+    text.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { ' ' }).collect()
+}
+
+fn examples(innocent: &[Line], attacks: &[Line]) -> Vec<Example> {
+    let mut examples = Vec::new();
+    let mut random = Random(7);
+    let calm: Vec<Vec<Vec<Token>>> = innocent.iter().map(|l| tokens(&l.text)).collect();
+    for (line, own) in innocent.iter().zip(&calm) {
+        examples.push((own.clone(), 0));
+        // A part, and the text with another one after it.
+        if own.len() > 1 {
+            examples.push((vec![own[random.below(own.len())].clone()], 0));
+        }
+        let other = &calm[random.below(calm.len())];
+        examples.push((own.iter().chain(other).take(WINDOW).cloned().collect(), 0));
+        examples.push((tokens(&bare(&line.text)), 0));
+        // What is encoded is no attack before it is decoded.
+        if random.below(3) == 0 {
+            let (_, encode) = encodings::ENCODINGS[random.below(encodings::ENCODINGS.len())];
+            examples.extend(tokens(&encode(&line.text)).into_iter().take(2).map(|s| (vec![s], 0)));
+        }
+    }
+    for line in attacks {
+        let class = 1 + KINDS.iter().position(|k| *k == line.kind).unwrap_or_default();
+        let own = tokens(&line.text);
+        // With something innocent before or after it, as it is found in texts.
+        let other = calm[random.below(calm.len())].iter().take(1).cloned();
+        let mixed: Vec<Vec<Token>> = match random.below(2) {
+            0 => other.chain(own.iter().cloned()).collect(),
+            _ => own.iter().cloned().chain(other).collect(),
+        };
+        examples.push((mixed, class));
+        examples.push((tokens(&bare(&line.text)), class));
+        examples.push((own, class));
+    }
+    examples.retain(|(sentences, _)| !sentences.is_empty());
+    examples
+}
+
+/// How many texts of the development set are above each threshold, and the worst of them.
+fn report(net: &Net) -> Result<(), Failure> {
+    let [mut innocent, mut attacks] = read("dev", EACH)?.map(|lines| -> Vec<(f32, String)> {
+        lines.into_iter().map(|l| (odds(net, &l.text), l.text)).collect()
+    });
+    for scored in [&mut innocent, &mut attacks] {
+        scored.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
+    for threshold in [-4.0, -3.0, -2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0] {
+        let share = |scored: &[(f32, String)]| {
+            100.0 * scored.iter().filter(|(s, _)| *s > threshold).count() as f32 / scored.len() as f32
+        };
+        println!(
+            "above {threshold:4}: {:6.2}% of innocent, {:6.2}% of attacks",
+            share(&innocent),
+            share(&attacks)
+        );
+    }
+    println!("Innocent texts most like attacks, and attacks most like innocent texts:");
+    for (score, text) in innocent.iter().rev().take(SHOWN).chain(attacks.iter().step_by(4).take(SHOWN)) {
+        println!("{score:6.2} {text:?}");
+    }
+    Ok(())
+}
+
+/// How many of each are shown.
+const SHOWN: usize = 40;
