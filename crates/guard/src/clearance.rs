@@ -164,7 +164,8 @@ impl Default for Budget {
 }
 
 impl Budget {
-    fn of(&self, bytes: usize) -> Duration {
+    /// For a text of so many bytes.
+    pub fn of(&self, bytes: usize) -> Duration {
         let kilobytes = u32::try_from(bytes.div_ceil(1000)).unwrap_or(u32::MAX);
         self.start.saturating_add(self.per_kilobyte.saturating_mul(kilobytes))
     }

@@ -113,7 +113,8 @@ impl Redactor {
     /// Begins to redact a text that comes in pieces.
     pub fn stream(&self) -> OutputGuard {
         let scan = self.scanner.stream();
-        OutputGuard { redactor: self.clone(), scan, findings: Vec::new(), ending: Ending::Whole }
+        let (findings, ending) = (Vec::new(), Ending::Whole);
+        OutputGuard { redactor: self.clone(), scan, findings, ending, stop_from: usize::MAX }
     }
 
     /// What stands for a value, whatever its length: only its beginning counts.
@@ -160,6 +161,8 @@ pub struct OutputGuard {
     scan: ScanStream,
     findings: Vec<Finding>,
     ending: Ending,
+    /// From this byte on, a finding is the end.
+    stop_from: usize,
 }
 
 /// Findings that are kept for whoever asks, at most.
@@ -181,7 +184,7 @@ impl OutputGuard {
         pseudonyms: &mut Pseudonyms,
         step: impl FnOnce(&mut ScanStream, &mut dyn FnMut(Segment<'_>)),
     ) -> String {
-        let OutputGuard { redactor, scan, findings, ending } = self;
+        let OutputGuard { redactor, scan, findings, ending, stop_from } = self;
         let mut out = String::new();
         step(scan, &mut |segment| {
             if *ending != Ending::Whole {
@@ -189,6 +192,10 @@ impl OutputGuard {
             }
             match segment {
                 Segment::Clear { text, .. } => out.push_str(text),
+                Segment::Found { finding, .. } if finding.range.start >= *stop_from => {
+                    *ending = Ending::Stopped(finding.entity);
+                    findings.push(finding);
+                }
                 Segment::Found { finding, value } => {
                     match redactor.put(finding.entity, value, pseudonyms, &mut out) {
                         Put::Done => {}
@@ -201,6 +208,12 @@ impl OutputGuard {
             }
         });
         out
+    }
+
+    /// Where byte `at` of the text begins something that must not be changed, such as a document, whatever
+    /// is found in it ends the text.
+    pub fn stop_from(&mut self, at: usize) {
+        self.stop_from = at;
     }
 
     /// Whether the text was ended early.
@@ -300,6 +313,34 @@ mod tests {
             }
             check(&TEXT.split("").collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn where_a_document_begins_a_finding_is_the_end() {
+        let redactor = redactor(Operators::all(Operator::Replace));
+        let text = "to a@b.example: {\"to\": \"c@d.example\"}";
+        for cut in 0..=text.len() {
+            let mut guard = redactor.stream();
+            guard.stop_from(16);
+            let mut names = Pseudonyms::default();
+            let mut out = guard.push(&text[..cut], &mut names);
+            out += &guard.push(&text[cut..], &mut names);
+            out += &guard.finish(&mut names);
+            assert_eq!(
+                (out.as_str(), guard.ending()),
+                ("to <EMAIL>: {\"to\": \"", Ending::Stopped(Entity::EMAIL))
+            );
+        }
+    }
+
+    #[test]
+    fn values_become_part_of_json() {
+        let mut names = Pseudonyms::default();
+        let name = names.name("ODD", "a\"b\\\n");
+        let mut restorer = Restorer::default();
+        let json = restorer.push_json(&format!("{{\"x\": \"{name}\"}}"), &names) + &restorer.finish();
+        assert_eq!(json, r#"{"x": "a\"b\\\n"}"#);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["x"], "a\"b\\\n");
     }
 
     #[test]

@@ -44,8 +44,9 @@ impl Pseudonyms {
         name
     }
 
-    /// Keeps what looks like a name in a text from being given out for something else.
-    pub(super) fn reserve(&mut self, text: &str) {
+    /// Keeps what looks like a name in a text from being given out for something else. For all texts of a
+    /// conversation this comes before any of them is redacted.
+    pub fn reserve(&mut self, text: &str) {
         let mut rest = text;
         while let Some(at) = rest.find('<') {
             rest = &rest[at..];
@@ -57,6 +58,11 @@ impl Pseudonyms {
             }
             rest = &rest[1..];
         }
+    }
+
+    /// Whether no name was given out.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
     }
 
     /// A text with the values in the places of their names.
@@ -89,6 +95,18 @@ pub struct Restorer {
 impl Restorer {
     /// Takes more text, and gives what is decided.
     pub fn push(&mut self, text: &str, pseudonyms: &Pseudonyms) -> String {
+        self.put_back(text, pseudonyms, |value, out| out.push_str(value))
+    }
+
+    /// The same within a JSON text, whose strings the values become part of.
+    pub fn push_json(&mut self, text: &str, pseudonyms: &Pseudonyms) -> String {
+        self.put_back(text, pseudonyms, |value, out| {
+            let quoted = serde_json::Value::from(value).to_string();
+            out.push_str(&quoted[1..quoted.len() - 1]);
+        })
+    }
+
+    fn put_back(&mut self, text: &str, pseudonyms: &Pseudonyms, put: fn(&str, &mut String)) -> String {
         self.held.push_str(text);
         let mut out = String::with_capacity(self.held.len());
         let mut rest = self.held.as_str();
@@ -98,7 +116,10 @@ impl Restorer {
             match name_end(rest) {
                 Some(end) => {
                     let name = &rest[..end];
-                    out.push_str(pseudonyms.values.get(name).map_or(name, String::as_str));
+                    match pseudonyms.values.get(name) {
+                        Some(value) => put(value, &mut out),
+                        None => out.push_str(name),
+                    }
                     rest = &rest[end..];
                 }
                 None if rest.len() <= MAX_NAME && rest[1..].bytes().all(is_inside) => break,
