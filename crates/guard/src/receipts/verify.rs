@@ -56,7 +56,15 @@ pub enum VerifyError {
 /// # Errors
 /// What is wrong first.
 pub fn verify(path: &Path, key: Option<PublicKey>) -> Result<Report, VerifyError> {
-    let lines = BufReader::new(File::open(path)?);
+    verify_with_head(BufReader::new(File::open(path)?), path, key)
+}
+
+/// Checks lines that are those of the log at `path`, and the head there.
+pub(super) fn verify_with_head(
+    lines: impl BufRead,
+    path: &Path,
+    key: Option<PublicKey>,
+) -> Result<Report, VerifyError> {
     let head = read_head(&head_path(path), key);
     let told = head.as_ref().map_or(0, |head| head.lines);
     let (report, last_of_head) = follow(lines, key, told)?;
@@ -77,7 +85,7 @@ pub fn verify(path: &Path, key: Option<PublicKey>) -> Result<Report, VerifyError
 }
 
 /// A log's head, if it is there and holds.
-fn read_head(path: &Path, key: Option<PublicKey>) -> Option<Head> {
+pub(super) fn read_head(path: &Path, key: Option<PublicKey>) -> Option<Head> {
     let mut text = String::new();
     File::open(path).ok()?.take(MAX_LINE as u64).read_to_string(&mut text).ok()?;
     let signed: Signed = serde_json::from_str(&text).ok()?;
