@@ -28,7 +28,8 @@ impl Pseudonyms {
         if let Some(name) = self.names.get(&key) {
             return name.clone();
         }
-        if self.names.len() >= MAX_NAMES || entity.len() + 10 > MAX_NAME {
+        let full = self.names.len() >= MAX_NAMES || self.reserved.len() >= MAX_NAMES;
+        if full || entity.len() + 10 > MAX_NAME {
             return format!("<{entity}>");
         }
         let count = self.counts.entry(entity.to_owned()).or_default();
@@ -71,6 +72,37 @@ impl Pseudonyms {
         let mut out = restorer.push(text, self);
         out.push_str(&restorer.finish());
         out
+    }
+}
+
+/// Reserves what looks like a name in a text that passes in pieces.
+#[derive(Debug, Default)]
+pub(super) struct Literals {
+    /// The beginning of what could become one.
+    begun: String,
+}
+
+impl Literals {
+    /// Takes more of the text.
+    pub(super) fn pass(&mut self, text: &str, pseudonyms: &mut Pseudonyms) {
+        if self.begun.is_empty() && !text.contains('<') {
+            return;
+        }
+        self.begun.push_str(text);
+        pseudonyms.reserve(&self.begun);
+        let unfinished = |at: &usize| {
+            let inside = &self.begun[at + 1..];
+            inside.len() < MAX_NAME && inside.bytes().all(is_inside)
+        };
+        match self.begun.rfind('<').filter(unfinished) {
+            Some(at) => drop(self.begun.drain(..at)),
+            None => self.begun.clear(),
+        }
+    }
+
+    /// The text is interrupted.
+    pub(super) fn end(&mut self) {
+        self.begun.clear();
     }
 }
 
