@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::normalize::{Limits, unfold};
 use crate::receipts::{Decision, ReceiptError, ReceiptLog, Verdict};
 use crate::scan::Scanner;
 use crate::taint::{Taint, Tainted};
@@ -34,7 +35,7 @@ pub trait Detector: Send + Sync {
 #[error("{0}")]
 pub struct DetectorError(pub String);
 
-/// The recognizers of personal data and secrets as a detector.
+/// The recognizers of personal data and secrets as a detector, for a text and all that it decodes to.
 #[derive(Debug)]
 pub struct ScanDetector(pub Arc<Scanner>);
 
@@ -43,18 +44,26 @@ impl Detector for ScanDetector {
         concat!("patterns/", env!("CARGO_PKG_VERSION"))
     }
 
+    /// What is in the text or in anything that it decodes to. If a bound cut the decoding there may be more,
+    /// so it cannot tell.
     fn detect(&self, text: &str) -> Result<Vec<String>, DetectorError> {
-        let mut names: Vec<String> =
-            self.0.scan(text).iter().map(|finding| self.0.name(finding.entity).to_owned()).collect();
+        let unfolded = unfold(text, &Limits::for_len(text.len()));
+        if unfolded.truncated() {
+            return Err(DetectorError("a bound was reached before all decodings were seen".into()));
+        }
+        let mut names: Vec<String> = Vec::new();
+        for view in unfolded.views() {
+            names.extend(self.0.scan(view.text()).iter().map(|found| self.0.name(found.entity).to_owned()));
+        }
         names.sort_unstable();
         names.dedup();
         Ok(names)
     }
 }
 
-/// Something that can leave: it has exact bytes, and a text to judge them by.
+/// Something that can leave: exact bytes, which are judged as UTF-8 text.
 pub trait Outgoing {
-    /// The very bytes that would be sent.
+    /// The very bytes that would be sent. Asked for once to be judged, and again wherever they are given out.
     fn bytes(&self) -> &[u8];
 }
 
@@ -201,8 +210,13 @@ impl Clearance {
     /// # Errors
     /// If it must stay.
     pub fn judge<T: Outgoing>(&mut self, outgoing: Tainted<T>, tier: &str) -> Result<Cleared<T>, Refused> {
-        let judged = digest(outgoing.value.bytes());
-        let outcome = self.decide(&outgoing);
+        let (judged, outcome) = {
+            // Asked for once, so that what is judged is what the digest is of.
+            let bytes = outgoing.value.bytes();
+            (digest(bytes), self.decide(bytes, outgoing.taint))
+        };
+        let is_same = || digest(outgoing.value.bytes()) == judged;
+        let outcome = outcome.and_then(|()| if is_same() { Ok(()) } else { Err(Refused::Changed) });
         let verdict = match &outcome {
             Ok(()) => Verdict::Cleared,
             Err(Refused::Found(names)) => Verdict::Held { reason: "found".into(), found: names.clone() },
@@ -212,14 +226,11 @@ impl Clearance {
         let detectors = self.detectors.iter().map(|detector| detector.id().to_owned()).collect();
         let receipt =
             self.log.record(Decision { verdict, detectors, tier: tier.to_owned(), digest: judged })?;
-        outcome?;
-        let cleared = Cleared { value: outgoing.value, digest: judged, receipt };
-        // What changed while it was judged was not judged.
-        if cleared.bytes().is_none() { Err(Refused::Changed) } else { Ok(cleared) }
+        outcome.map(|()| Cleared { value: outgoing.value, digest: judged, receipt })
     }
 
-    fn decide<T: Outgoing>(&self, outgoing: &Tainted<T>) -> Result<(), Refused> {
-        if outgoing.taint == Taint::Local {
+    fn decide(&self, bytes: &[u8], taint: Taint) -> Result<(), Refused> {
+        if taint == Taint::Local {
             return Err(Refused::Tainted);
         }
         if self.detectors.is_empty() {
@@ -229,7 +240,7 @@ impl Clearance {
         if let Some(missing) = self.demanded.iter().find(|name| !there(name)) {
             return Err(Refused::Missing(missing.clone()));
         }
-        let text = std::str::from_utf8(outgoing.value.bytes()).map_err(|_| Refused::NoText)?;
+        let text = std::str::from_utf8(bytes).map_err(|_| Refused::NoText)?;
         let mut found = Vec::new();
         for detector in &self.detectors {
             found.extend(run(detector, text, self.budget.of(text.len()), &self.working)?);
@@ -366,13 +377,12 @@ mod tests {
         assert!(matches!(clearance.judge(clean("hello"), "remote/model"), Err(Refused::Receipt(_))));
     }
 
-    /// Bytes that change behind the value's face.
-    struct Shifty(std::sync::atomic::AtomicUsize);
+    /// Bytes that change behind the value's face: one of these texts after the other.
+    struct Shifty(&'static [&'static str], AtomicUsize);
 
     impl Outgoing for Shifty {
         fn bytes(&self) -> &[u8] {
-            let texts: [&[u8]; 2] = [b"harmless", b"a@b.example"];
-            texts[self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) / 2 % 2]
+            self.0[self.1.fetch_add(1, Ordering::Relaxed) % self.0.len()].as_bytes()
         }
     }
 
@@ -380,7 +390,72 @@ mod tests {
     fn a_clearance_is_bound_to_the_bytes_that_were_judged() {
         let folder = tempfile::tempdir().unwrap();
         let mut clearance = clearance(folder.path(), vec![patterns()]);
-        let judged = clearance.judge(Tainted::new(Shifty(0.into()), Taint::Clean), "remote/model");
-        assert!(matches!(judged, Err(Refused::Changed)));
+        let mut judge = |texts| {
+            clearance.judge(Tainted::new(Shifty(texts, AtomicUsize::new(0)), Taint::Clean), "remote/model")
+        };
+        assert!(matches!(judge(&["a@b.example", "harmless", "a@b.example"]), Err(Refused::Found(_))));
+        assert!(matches!(judge(&["harmless", "a@b.example"]), Err(Refused::Changed)));
+        // What changes later does not get out.
+        let cleared = judge(&["harmless", "harmless", "a@b.example"]).unwrap();
+        assert_eq!(cleared.bytes(), None);
+        let key = SigningKey::from_seed([7; 32]).public();
+        let report = verify(&folder.path().join("receipts.jsonl"), Some(key)).unwrap();
+        assert_eq!((report.receipts, report.cleared), (3, 1), "what changed is not told of as cleared");
+    }
+
+    #[test]
+    fn what_is_encoded_or_in_json_is_not_cleared() {
+        let detector = patterns();
+        for (text, name) in [
+            ("YUBiLmV4YW1wbGU=", "EMAIL"),
+            ("see YUBiLmV4YW1wbGU= there", "EMAIL"),
+            ("a&#64;b.example", "EMAIL"),
+            ("a%40b.example", "EMAIL"),
+            ("a=40b.example =\n", "EMAIL"),
+            (r#"{"to":"a\u0040b.example"}"#, "EMAIL"),
+            ("４１１１１１１１１１１１１１１１", "CREDIT_CARD"),
+            ("4111\u{200b}1111\u{200b}1111\u{200b}1111", "CREDIT_CARD"),
+            ("NDExMTExMTExMTExMTExMQ==", "CREDIT_CARD"),
+            ("34313131313131313131313131313131", "CREDIT_CARD"),
+            ("616e6e61406d61696c2e6578616d706c65", "EMAIL"),
+            (r#"{"content":"Card:\n4111111111111111"}"#, "CREDIT_CARD"),
+            (r#"{"content":"Card:\t4111111111111111"}"#, "CREDIT_CARD"),
+            (r#"{"content":"\nDE89370400440532013000"}"#, "IBAN"),
+            (r#"{"content":"SSN\n219-09-9999\n"}"#, "US_SSN"),
+            (r#"{"content":"Call\n+49 30 901820"}"#, "PHONE"),
+            (r#"{"content":"Regards,\nAnna Kowalska"}"#, "PERSON"),
+            (r#"{"content":"{\"mail\":\"a\\u0040b.example\"}"}"#, "EMAIL"),
+        ] {
+            let found = detector.detect(text).unwrap();
+            assert!(found.iter().any(|found| found == name), "{text}: {found:?}");
+        }
+        let body = serde_json::json!({
+            "model": "m", "temperature": 0.7, "messages": [
+                {"role": "system", "content": "You are terse.\nAnswer in Markdown, with \"quotes\" and C:\\new\\table."},
+                {"role": "user", "content": "fn main() {\n\tlet x = vec![1, 2];\n\tprintln!(\"{x:?}\\n\");\n}\n\nWhy 1.234,56 €?\n"},
+                {"role": "assistant", "content": "| a | b |\n|---|---|\n| 1 | 2 |\n\n<p>1 &lt; 2 &amp; 3</p>\n50% of https://example.org/?q=a%20b+c\n"},
+            ]
+        });
+        let body = body.to_string();
+        for text in [
+            body.as_str(),
+            &serde_json::json!({ "body": body }).to_string(),
+            "At 2031-03-12T10:33:12Z order 123456782 cost 1.234,56 EUR, id 123e4567-e89b-12d3-a456-426614174000.",
+            "commit 9fceb02d0ae598e95dc970b74767f19372d61af8, 00001010 00001111, 12345678901234567890123456789012",
+        ] {
+            assert_eq!(detector.detect(text).unwrap(), [""; 0], "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_to_its_end_is_not_cleared() {
+        let mut text = String::from("nothing in here that anybody would look for, one should think");
+        for _ in 0..12 {
+            text = text.as_bytes().iter().map(|b| format!("%{b:02X}")).collect::<String>();
+            if text.len() > 1 << 20 {
+                break;
+            }
+        }
+        assert!(patterns().detect(&text).is_err());
     }
 }

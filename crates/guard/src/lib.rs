@@ -25,8 +25,8 @@ pub use clearance::{Budget, Clearance, Cleared, Detector, DetectorError, Outgoin
 pub use entity::Entity;
 pub use pii::{Custom, CustomError, DEFAULT_THRESHOLD, Pattern};
 pub use receipts::{
-    Decision, LogConfig, PublicKey, ReceiptError, ReceiptLog, Report, SigningKey, Verdict, VerifyError,
-    verify, verify_lines,
+    Action, Decision, LogConfig, MAX_BATCH, PublicKey, ReceiptError, ReceiptLog, Report, Side, SigningKey,
+    Verdict, VerifyError, secret_from_hex, verify, verify_lines,
 };
 pub use redact::{Ending, Operator, Operators, OutputGuard, Pseudonyms, Redacted, Redactor, Restorer};
 pub use scan::{

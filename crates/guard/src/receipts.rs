@@ -18,7 +18,7 @@ use ed25519_dalek::{Signer, Verifier};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use log::{LogConfig, ReceiptError, ReceiptLog};
+pub use log::{LogConfig, MAX_BATCH, ReceiptError, ReceiptLog};
 pub use verify::{Report, VerifyError, verify, verify_lines};
 
 /// Bytes of a line at most.
@@ -50,6 +50,41 @@ pub enum Verdict {
         /// Names of what was found.
         found: Vec<String>,
     },
+    /// It was answered here.
+    Local {
+        /// What was judged.
+        side: Side,
+        /// What became of it.
+        action: Action,
+        /// Names of what was found.
+        found: Vec<String>,
+    },
+}
+
+/// Which part of an exchange was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// What was asked.
+    Request,
+    /// What was answered.
+    Answer,
+}
+
+/// What became of something that was judged, the mildest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Nothing was found, and it went on.
+    Passed,
+    /// It went on, marked.
+    Flagged,
+    /// It went on with names or placeholders for what was found.
+    Redacted,
+    /// It went on although it could not be judged, as its policy has it.
+    NotJudged,
+    /// It went no further.
+    Blocked,
 }
 
 /// A line's content.
@@ -104,7 +139,7 @@ impl SigningKey {
 
     /// From 64 hexadecimal digits.
     pub fn parse(text: &str) -> Option<SigningKey> {
-        unhex(text.trim()).map(SigningKey::from_seed)
+        secret_from_hex(text).map(SigningKey::from_seed)
     }
 
     /// A new one, drawn from the system, as 64 hexadecimal digits.
@@ -144,6 +179,11 @@ impl PublicKey {
         let signature = ed25519_dalek::Signature::from_bytes(&signature);
         self.0.verify(&domain.message(&signed.body), &signature).is_ok()
     }
+}
+
+/// The 32 bytes that 64 hexadecimal digits stand for.
+pub fn secret_from_hex(text: &str) -> Option<[u8; 32]> {
+    unhex(text.trim())
 }
 
 /// What a signature is for, so that a receipt cannot pass for a head.

@@ -1,8 +1,8 @@
 //! What becomes of findings: placeholders, masks, keyed hashes, pseudonyms, or the end of an answer.
 //!
 //! [`Redactor`] redacts a whole text, and [`OutputGuard`] one that comes in pieces, byte for byte alike:
-//! both are the same scan, and what replaces a finding depends on the finding and on what was
-//! replaced before it, never on where a stream was cut. What is held back meanwhile is at most
+//! both are the same scan, and what replaces a finding depends on the finding and on the text before it,
+//! never on what follows or where a stream was cut. What is held back meanwhile is at most
 //! [`crate::MAX_HELD`] bytes, which are as many tokens at most, as a token has one byte at least.
 
 mod pseudonyms;
@@ -14,6 +14,7 @@ use sha2::Sha256;
 
 use crate::entity::Entity;
 use crate::scan::{Finding, ScanStream, Scanner, Segment};
+use pseudonyms::Literals;
 pub use pseudonyms::{Pseudonyms, Restorer};
 
 /// What becomes of a finding.
@@ -89,14 +90,20 @@ impl Redactor {
         Redactor { scanner, operators }
     }
 
-    /// Redacts a whole text; pseudonyms are those of its conversation.
+    /// Redacts a whole text; pseudonyms are those of its conversation. What looks like one and stands in the
+    /// text before the value that would get it is not given out; of what stands behind it nothing can be known
+    /// in a stream, so whoever has the whole text and wants to [restore](Pseudonyms::restore) it
+    /// [reserves](Pseudonyms::reserve) it first.
     pub fn redact(&self, text: &str, pseudonyms: &mut Pseudonyms) -> Redacted {
         let mut redacted =
             Redacted { text: String::with_capacity(text.len()), findings: Vec::new(), ending: Ending::Whole };
-        pseudonyms.reserve(text);
+        let mut literals = Literals::default();
         let mut at = 0;
         for finding in self.scanner.scan(text) {
-            redacted.text.push_str(&text[at..finding.range.start]);
+            let clear = &text[at..finding.range.start];
+            literals.pass(clear, pseudonyms);
+            literals.end();
+            redacted.text.push_str(clear);
             at = finding.range.end;
             let value = &text[finding.range.clone()];
             let entity = finding.entity;
@@ -106,6 +113,7 @@ impl Redactor {
                 return redacted;
             }
         }
+        literals.pass(&text[at..], pseudonyms);
         redacted.text.push_str(&text[at..]);
         redacted
     }
@@ -113,7 +121,9 @@ impl Redactor {
     /// Begins to redact a text that comes in pieces.
     pub fn stream(&self) -> OutputGuard {
         let scan = self.scanner.stream();
-        OutputGuard { redactor: self.clone(), scan, findings: Vec::new(), ending: Ending::Whole }
+        let (findings, ending) = (Vec::new(), Ending::Whole);
+        let literals = Literals::default();
+        OutputGuard { redactor: self.clone(), scan, findings, ending, stop_from: usize::MAX, literals }
     }
 
     /// What stands for a value, whatever its length: only its beginning counts.
@@ -160,6 +170,9 @@ pub struct OutputGuard {
     scan: ScanStream,
     findings: Vec<Finding>,
     ending: Ending,
+    /// From this byte on, a finding is the end.
+    stop_from: usize,
+    literals: Literals,
 }
 
 /// Findings that are kept for whoever asks, at most.
@@ -181,15 +194,23 @@ impl OutputGuard {
         pseudonyms: &mut Pseudonyms,
         step: impl FnOnce(&mut ScanStream, &mut dyn FnMut(Segment<'_>)),
     ) -> String {
-        let OutputGuard { redactor, scan, findings, ending } = self;
+        let OutputGuard { redactor, scan, findings, ending, stop_from, literals } = self;
         let mut out = String::new();
         step(scan, &mut |segment| {
             if *ending != Ending::Whole {
                 return;
             }
             match segment {
-                Segment::Clear { text, .. } => out.push_str(text),
+                Segment::Clear { text, .. } => {
+                    literals.pass(text, pseudonyms);
+                    out.push_str(text);
+                }
+                Segment::Found { finding, .. } if finding.range.start >= *stop_from => {
+                    *ending = Ending::Stopped(finding.entity);
+                    findings.push(finding);
+                }
                 Segment::Found { finding, value } => {
+                    literals.end();
                     match redactor.put(finding.entity, value, pseudonyms, &mut out) {
                         Put::Done => {}
                         Put::Stop => *ending = Ending::Stopped(finding.entity),
@@ -201,6 +222,12 @@ impl OutputGuard {
             }
         });
         out
+    }
+
+    /// Where byte `at` of the text begins something that must not be changed, such as a document, whatever
+    /// is found in it ends the text.
+    pub fn stop_from(&mut self, at: usize) {
+        self.stop_from = at;
     }
 
     /// Whether the text was ended early.
@@ -221,6 +248,8 @@ impl OutputGuard {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::scan::{MAX_HELD, ScanConfig};
 
@@ -229,7 +258,7 @@ mod tests {
         -----END PRIVATE KEY-----\n🙂 and on. <not a name> <EMAIL_7> < <EMAIL";
 
     fn redactor(operators: Operators) -> Redactor {
-        Redactor::new(Arc::new(Scanner::new(&ScanConfig::default()).unwrap()), operators)
+        Redactor::new(Arc::clone(&SCANNER), operators)
     }
 
     fn operators() -> [Operators; 7] {
@@ -285,7 +314,6 @@ mod tests {
             let whole = redactor.redact(TEXT, &mut names);
             let check = |pieces: &[&str]| {
                 let mut names = Pseudonyms::default();
-                names.reserve(TEXT);
                 let mut guard = redactor.stream();
                 let mut out = String::new();
                 for piece in pieces {
@@ -303,9 +331,38 @@ mod tests {
     }
 
     #[test]
+    fn where_a_document_begins_a_finding_is_the_end() {
+        let redactor = redactor(Operators::all(Operator::Replace));
+        let text = "to a@b.example: {\"to\": \"c@d.example\"}";
+        for cut in 0..=text.len() {
+            let mut guard = redactor.stream();
+            guard.stop_from(16);
+            let mut names = Pseudonyms::default();
+            let mut out = guard.push(&text[..cut], &mut names);
+            out += &guard.push(&text[cut..], &mut names);
+            out += &guard.finish(&mut names);
+            assert_eq!(
+                (out.as_str(), guard.ending()),
+                ("to <EMAIL>: {\"to\": \"", Ending::Stopped(Entity::EMAIL))
+            );
+        }
+    }
+
+    #[test]
+    fn values_become_part_of_json() {
+        let mut names = Pseudonyms::default();
+        let name = names.name("ODD", "a\"b\\\n");
+        let mut restorer = Restorer::default();
+        let json = restorer.push_json(&format!("{{\"x\": \"{name}\"}}"), &names) + &restorer.finish();
+        assert_eq!(json, r#"{"x": "a\"b\\\n"}"#);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["x"], "a\"b\\\n");
+    }
+
+    #[test]
     fn pseudonyms_lead_back_and_streams_too() {
         let redactor = redactor(Operators::all(Operator::Pseudonym));
         let mut names = Pseudonyms::default();
+        names.reserve(TEXT);
         let out = redactor.redact(TEXT, &mut names).text;
         assert!(
             out.contains("<EMAIL_2>") && out.contains("<EMAIL_1> or <EMAIL_2>") && !out.contains("zoë"),
@@ -319,4 +376,59 @@ mod tests {
             assert_eq!(restored, TEXT, "cut at {cut}");
         }
     }
+
+    #[test]
+    fn what_looks_like_a_name_keeps_it_from_being_given_out_after_it() {
+        let redactor = redactor(Operators::all(Operator::Pseudonym));
+        for (text, wanted) in [
+            ("<EMAIL_1> a@b.example", "<EMAIL_1> <EMAIL_2>"),
+            ("a@b.example <EMAIL_1> c@d.example", "<EMAIL_1> <EMAIL_1> <EMAIL_2>"),
+            ("a@b.example <EMAIL_2> c@d.example", "<EMAIL_1> <EMAIL_2> <EMAIL_3>"),
+            ("<EMAIL_ a@b.example", "<EMAIL_ <EMAIL_1>"),
+        ] {
+            assert_eq!(redactor.redact(text, &mut Pseudonyms::default()).text, wanted);
+            for cut in 0..=text.len() {
+                let (mut guard, mut names) = (redactor.stream(), Pseudonyms::default());
+                let out = guard.push(&text[..cut], &mut names) + &guard.push(&text[cut..], &mut names);
+                assert_eq!(out + &guard.finish(&mut names), wanted, "cut at {cut}");
+            }
+            // Who knows the whole text gets it back.
+            let mut names = Pseudonyms::default();
+            names.reserve(text);
+            let out = redactor.redact(text, &mut names).text;
+            assert_eq!(names.restore(&out), text);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        /// Whatever stands in a text, and whatever is done to what is found in it.
+        #[test]
+        fn a_stream_is_redacted_as_the_whole_text_is(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "a@b.example", "zoë@bücher.example", "<EMAIL_1>", "<EMAIL_2>", "<EMAIL", "_1>", "<", " ", ", ", "é",
+                "4111 1111 1111 1111", "<CREDIT_CARD_1>", " and so on ", "\n", "Anna Kowalska",
+            ]), 1..30),
+            cuts in prop::collection::vec(0..600usize, 0..30),
+            which in 0..7usize,
+        ) {
+            let text = parts.concat();
+            let redactor = Redactor::new(Arc::clone(&SCANNER), operators()[which].clone());
+            let whole = redactor.redact(&text, &mut Pseudonyms::default());
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % (text.len() + 1)).collect();
+            cuts.retain(|cut| text.is_char_boundary(*cut));
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let (mut guard, mut names, mut out) = (redactor.stream(), Pseudonyms::default(), String::new());
+            for pair in cuts.windows(2) {
+                out += &guard.push(&text[pair[0]..pair[1]], &mut names);
+            }
+            out += &guard.finish(&mut names);
+            prop_assert_eq!((out, guard.ending()), (whole.text, whole.ending));
+        }
+    }
+
+    static SCANNER: std::sync::LazyLock<Arc<Scanner>> =
+        std::sync::LazyLock::new(|| Arc::new(Scanner::new(&ScanConfig::default()).unwrap()));
 }

@@ -16,6 +16,16 @@ impl Canary {
         Self(random.iter().map(|b| format!("{b:02x}")).collect())
     }
 
+    /// From the system's random bytes.
+    ///
+    /// # Errors
+    /// If the system gives none.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        Ok(Self::new(random))
+    }
+
     /// The line to put in a system prompt.
     pub fn line(&self) -> String {
         format!("[{}]", self.0)

@@ -6,6 +6,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 use regex::{Regex, RegexBuilder};
 
 use crate::normalize::Unfolded;
+use crate::scan::window::is_caseless;
 
 /// A topic, known by its words.
 #[derive(Clone, Debug)]
@@ -98,9 +99,11 @@ impl Rules {
 
     /// What a text breaks in any of its readings, each rule once.
     pub fn broken(&self, text: &Unfolded) -> Vec<Broken> {
+        let folded = if self.topics.is_empty() { 0 } else { text.views().len() };
+        let folded: Vec<Folded> = text.views()[..folded].iter().map(|view| fold(view.text())).collect();
         let topics = self.topics.iter().filter_map(|(topic, searcher)| {
-            text.views().iter().find_map(|view| {
-                let first = about(topic, searcher, view.text())?;
+            text.views().iter().zip(&folded).find_map(|(view, folded)| {
+                let first = about(topic, searcher, folded)?;
                 Some(Broken { name: topic.name.clone(), range: view.original(first) })
             })
         });
@@ -114,31 +117,72 @@ impl Rules {
 }
 
 fn searcher(topic: &Topic) -> Option<AhoCorasick> {
-    // Words of other scripts are looked for as they are written in lower case.
-    let words = topic.words.iter().map(|w| w.to_lowercase());
     AhoCorasickBuilder::new()
-        .match_kind(MatchKind::LeftmostLongest)
-        .ascii_case_insensitive(true)
-        .build(words)
+        .match_kind(MatchKind::Standard)
+        .build(topic.words.iter().map(|w| fold(w).text))
         .ok()
 }
 
 /// The first word of a topic, if the text has enough different ones.
-fn about(topic: &Topic, searcher: &AhoCorasick, text: &str) -> Option<Range<usize>> {
+fn about(topic: &Topic, searcher: &AhoCorasick, text: &Folded) -> Option<Range<usize>> {
     let mut seen = vec![false; topic.words.len()];
-    let mut first = None;
-    for found in searcher.find_iter(text) {
-        let letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-        if letter(text[..found.start()].chars().next_back()) || letter(text[found.end()..].chars().next()) {
+    let mut first: Option<Range<usize>> = None;
+    for found in searcher.find_overlapping_iter(&text.text) {
+        if !stands_alone(&text.text, found.range()) {
             continue;
         }
-        first.get_or_insert(found.range());
+        if first.as_ref().is_none_or(|first| found.start() < first.start) {
+            first = Some(found.range());
+        }
         if let Some(word) = seen.get_mut(found.pattern().as_usize()) {
             *word = true;
         }
         if seen.iter().filter(|s| **s).count() >= topic.least {
-            return first;
+            return first.map(|first| text.original(first.start)..text.original(first.end));
         }
     }
     None
+}
+
+/// Whether nothing of a word stands before or after it. Scripts without cases write words without blanks.
+fn stands_alone(text: &str, range: Range<usize>) -> bool {
+    let joins = |inner: Option<char>, outer: Option<char>| {
+        outer.is_some_and(char::is_alphanumeric) && !inner.is_some_and(is_caseless)
+    };
+    let word = &text[range.clone()];
+    !joins(word.chars().next(), text[..range.start].chars().next_back())
+        && !joins(word.chars().next_back(), text[range.end..].chars().next())
+}
+
+/// A text in lower case, and where its bytes come from.
+struct Folded {
+    text: String,
+    /// Behind characters that changed their length: the place here and there.
+    shifts: Vec<(usize, usize)>,
+}
+
+impl Folded {
+    /// The place in the original of a place between characters.
+    fn original(&self, at: usize) -> usize {
+        match self.shifts[..self.shifts.partition_point(|(here, _)| *here <= at)].last() {
+            Some((here, there)) => there + (at - here),
+            None => at,
+        }
+    }
+}
+
+fn fold(text: &str) -> Folded {
+    if text.is_ascii() {
+        return Folded { text: text.to_ascii_lowercase(), shifts: Vec::new() };
+    }
+    let mut folded = Folded { text: String::with_capacity(text.len()), shifts: Vec::new() };
+    for (at, c) in text.char_indices() {
+        let from = folded.text.len();
+        // A sigma has two small forms, of which one stands for both.
+        folded.text.extend(c.to_lowercase().map(|c| if c == 'ς' { 'σ' } else { c }));
+        if folded.text.len() - from != c.len_utf8() {
+            folded.shifts.push((folded.text.len(), at + c.len_utf8()));
+        }
+    }
+    folded
 }

@@ -82,6 +82,27 @@ fn rules_are_named_with_what_breaks_them() {
 }
 
 #[test]
+fn topics_are_known_in_any_case_and_script_and_where_words_overlap() {
+    let broken = |words: &[&str], text: &str| {
+        let words = words.iter().map(|w| (*w).to_owned()).collect();
+        let rules = Rules::new(vec![Topic { name: "t".into(), words, least: 1 }], Vec::new()).unwrap();
+        rules.broken(&unfolded(text)).into_iter().map(|b| text[b.range].to_owned()).next()
+    };
+    for (word, text, found) in [
+        ("Überstunden", "ÜBERSTUNDEN zählen", Some("ÜBERSTUNDEN")),
+        ("überstunden", "İst das Überstunden?", Some("Überstunden")),
+        ("оружие", "Где ОРУЖИЕ?", Some("ОРУЖИЕ")),
+        ("ΌΠΛΟΣ", "το όπλος εδώ", Some("όπλος")),
+        ("武器", "关于武器的问题", Some("武器")),
+        ("overtime", "Is OverTime paid?", Some("OverTime")),
+        ("gun", "the gunner", None),
+    ] {
+        assert_eq!(broken(&[word], text).as_deref(), found, "{word} in {text}");
+    }
+    assert_eq!(broken(&["gun", "gun la"], "a gun lake").as_deref(), Some("gun"));
+}
+
+#[test]
 fn a_rule_that_cannot_work_is_refused_by_name() {
     let refused = |pattern: &str| {
         let rule = Rule { name: "mine".into(), pattern: pattern.into() };

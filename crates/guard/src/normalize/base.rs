@@ -121,9 +121,9 @@ fn base16(signs: &[u8]) -> Option<String> {
         return None;
     }
     let bytes = packed(signs, 4, |b| char::from(b).to_digit(16))?;
-    // A number is sixteen digits, too, and many of them are printable.
-    let enough = if signs.iter().all(u8::is_ascii_digit) { usize::MAX } else { ENOUGH };
-    letters::text_of(&bytes, enough)
+    // A number is sixteen digits, too, and many of them are printable; hardly one is digits again.
+    let number = signs.iter().all(u8::is_ascii_digit) && !bytes.iter().all(u8::is_ascii_digit);
+    letters::text_of(&bytes, if number { usize::MAX } else { ENOUGH })
 }
 
 fn base32(signs: &[u8]) -> Option<String> {

@@ -2,10 +2,10 @@
 
 use phonenumber::country::Id;
 
-use super::shape::{begins_number, blank};
+use super::shape::{begins_number, blank, is_fraction};
 use super::sight::Sight;
 use crate::entity::Entity;
-use crate::scan::window::Window;
+use crate::scan::window::{Window, is_caseless};
 
 /// Bytes of the part before the `@` (RFC 5321, 4.5.3.1.1).
 const MAX_LOCAL: usize = 64;
@@ -31,15 +31,23 @@ pub(super) fn email(sight: &mut Sight<'_, '_>) {
         return;
     }
     let local = window.run_chars(at, MAX_LOCAL + 1, is_local);
-    if local - at > MAX_LOCAL || window.byte(local) != Some(b'@') {
+    // Words of scripts without cases are written onto an address.
+    let written = window.text(at, local);
+    let mut pairs = written.chars().zip(written.chars().skip(1));
+    let prefixed = pairs.any(|(c, next)| is_caseless(c) && next.is_ascii_alphanumeric());
+    if prefixed || local - at > MAX_LOCAL || window.byte(local) != Some(b'@') {
         return;
     }
     let mut end = window.run_chars(local + 1, MAX_DOMAIN, |c| c.is_alphanumeric() || c == '-' || c == '.');
     while end > local && matches!(window.byte(end - 1), Some(b'.' | b'-')) {
         end -= 1;
     }
-    let domain = window.text(local + 1, end);
-    let Some((host, top)) = domain.rsplit_once('.') else { return };
+    let Some((host, top)) = window.text(local + 1, end).rsplit_once('.') else { return };
+    // So are particles, which are no part of a domain in Latin.
+    let latin = top.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let particle = latin >= 2 && top[latin..].starts_with(is_caseless);
+    let top = if particle { &top[..latin] } else { top };
+    let end = local + 1 + host.len() + 1 + top.len();
     let top_is_one = top.chars().count() >= 2 && top.chars().all(char::is_alphabetic)
         || top.starts_with("xn--") && top.len() > 6;
     let name = window.text(at, local);
@@ -147,6 +155,7 @@ impl Written {
     fn read(window: &Window<'_>) -> Option<Written> {
         let start = window.at;
         let (mut at, mut digits, mut open, mut end) = (start, 0, false, start);
+        let (mut opened, mut closed) = (start, start);
         let (mut groups, mut group) = ([0usize; 12], 0);
         let mut international = false;
         if window.byte(at) == Some(b'+') {
@@ -162,8 +171,8 @@ impl Written {
                     end = at;
                     continue;
                 }
-                Some(b'(') if !open && digits <= 4 => open = true,
-                Some(b')') if open => open = false,
+                Some(b'(') if !open && digits <= 4 => (open, opened) = (true, at),
+                Some(b')') if open => (open, closed) = (false, at),
                 Some(b'-' | b'.' | b'/') if digits > 0 => {}
                 _ => match blank(window, at) {
                     Some(width) if digits > 0 => at += width - 1,
@@ -178,11 +187,14 @@ impl Written {
                 break;
             }
         }
-        let unfinished = open || !DIGITS.contains(&digits) || !window.word_ends(end);
-        // A date or a version is written with the same signs.
-        let goes_on = matches!(window.byte(end), Some(b'.' | b':' | b'/' | b'-' | b','))
-            && window.byte(end + 1).is_some_and(|b| b.is_ascii_digit());
-        if unfinished || goes_on {
+        if closed >= end && closed > start {
+            // Parentheses around all of it are none of it.
+            if opened == start {
+                return None;
+            }
+            end = closed + 1;
+        }
+        if open || !DIGITS.contains(&digits) || !window.word_ends(end) {
             return None;
         }
         let lengths: Vec<usize> = groups.iter().copied().filter(|n| *n > 0).collect();
@@ -192,6 +204,20 @@ impl Written {
             [3, 3, 4] if parens || window.byte(start + 3) == Some(b'-') => Style::Grouped,
             _ => Style::Plain,
         };
-        Some(Written { end, style })
+        (!style.goes_on(window, end)).then_some(Written { end, style })
+    }
+}
+
+impl Style {
+    /// Whether what ends at `end` is part of something longer: a date, a time, a version or a price is
+    /// written with the same signs.
+    fn goes_on(self, window: &Window<'_>, end: usize) -> bool {
+        let digit = window.byte(end + 1).is_some_and(|b| b.is_ascii_digit());
+        match window.byte(end) {
+            Some(b'.' | b'/' | b'-') => digit,
+            Some(b':') => digit && self == Style::Plain,
+            Some(b',') => self == Style::Plain && is_fraction(window, end),
+            _ => false,
+        }
     }
 }

@@ -6,12 +6,13 @@
 //! some away if it is nearer.
 
 use std::cell::OnceCell;
+use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use super::words::{ELSE, WORDS};
 use crate::entity::Entity;
-use crate::scan::window::{Window, is_word};
+use crate::scan::window::{Window, escape_before, is_caseless, is_word};
 
 /// Added for a word right before the number; a sixth of a point less for each byte between.
 const BEFORE: u8 = 45;
@@ -79,12 +80,7 @@ impl Vocabulary {
     fn distances(&self, text: &str, distance: impl Fn(usize, usize) -> usize) -> Distances {
         let mut nearest = [FAR; TOPICS];
         for found in self.words.find_overlapping_iter(text) {
-            let begins = !text[..found.start()].chars().next_back().is_some_and(is_part);
-            // Particles are written onto words in scripts without cases.
-            let cased =
-                text[..found.end()].chars().next_back().is_some_and(|c| c.is_lowercase() || c.is_uppercase());
-            let ends = !cased || !text[found.end()..].chars().next().is_some_and(is_part);
-            if begins && ends {
+            if stands_alone(text, found.range()) {
                 let distance = u8::try_from(distance(found.start(), found.end())).unwrap_or(FAR);
                 for topic in &self.topics[found.pattern().as_usize()] {
                     let slot = &mut nearest[usize::from(*topic)];
@@ -94,6 +90,23 @@ impl Vocabulary {
         }
         nearest
     }
+}
+
+/// Whether nothing of a word stands before or after a range. In scripts without cases words stand without
+/// blanks between them, and particles are written onto words.
+fn stands_alone(text: &str, range: Range<usize>) -> bool {
+    let word = &text[range.clone()];
+    let (before, after) = (&text[..range.start], &text[range.end..]);
+    let joins = |inner: Option<char>, outer: Option<char>| {
+        outer.is_some_and(|c| is_part(c) && !is_caseless(c)) && !inner.is_some_and(is_caseless)
+    };
+    let (first, last) = (word.chars().next(), before.chars().next_back());
+    // As in clientSecret.
+    let camel = first.is_some_and(char::is_uppercase) && last.is_some_and(char::is_lowercase);
+    let begins = camel
+        || !joins(first, last)
+        || escape_before(|back| before.as_bytes().get(before.len().checked_sub(back)?).copied());
+    begins && !joins(word.chars().next_back(), after.chars().next())
 }
 
 /// Names in configuration are words joined by underscores.
@@ -171,5 +184,7 @@ mod tests {
         assert!(confidence("bsn and order number 111222333", "111222333") < 50);
         assert!(confidence("order number and bsn 111222333", "111222333") >= 50);
         assert_eq!(confidence("absnormal 111222333", "111222333"), 15);
+        assert!(confidence(r"x:\nBSN 111222333", "111222333") >= 50);
+        assert!(confidence("我的BSN是111222333", "111222333") >= 50);
     }
 }

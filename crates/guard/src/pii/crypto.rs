@@ -20,7 +20,7 @@ const VERSIONS: [u8; 9] = [0x00, 0x05, 0x30, 0x32, 0x1E, 0x16, 0x41, 0x6F, 0xC4]
 pub(super) fn judge(sight: &mut Sight<'_, '_>) {
     let (window, at) = (sight.window, sight.at());
     let Some(first) = window.byte(at) else { return };
-    if !b"0123LMDTAabtmn9nBl".contains(&first) || !sight.wants(Entity::CRYPTO_ADDRESS) {
+    if !b"0123LMDTAabtmn9Bl".contains(&first) || !sight.wants(Entity::CRYPTO_ADDRESS) {
         return;
     }
     let end = window.run(at, MAX + 1, |b| b.is_ascii_alphanumeric());

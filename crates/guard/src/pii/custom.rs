@@ -2,7 +2,8 @@
 //!
 //! Expressions are compiled to deterministic automata that are stepped through one byte at a time, so
 //! they take linear time, cannot blow up, and say after each byte whether more of the text matters. A
-//! match begins at the beginning of a word, and the longest one counts.
+//! match begins with a sign or at the beginning of a word, in scripts without cases anywhere, and the longest
+//! one counts.
 
 use aho_corasick::AhoCorasick;
 use regex_automata::dfa::{Automaton, dense};
@@ -11,7 +12,7 @@ use regex_automata::{Anchored, util::start};
 
 use super::sight::Sight;
 use crate::entity::Entity;
-use crate::scan::window::MAX_LENGTH;
+use crate::scan::window::{MAX_LENGTH, Window, is_caseless};
 
 /// Entities of the owner at most.
 const MAX_CUSTOMS: usize = 64;
@@ -60,16 +61,27 @@ pub enum CustomError {
     /// The words beside it.
     #[error("words cannot be compiled: {0}")]
     Words(String),
+    /// What it can begin with.
+    #[error("entity {name}: it can only begin with white space, where nothing is looked for")]
+    Blank {
+        /// Whose.
+        name: String,
+    },
     /// Their number.
     #[error("there are more than {MAX_CUSTOMS} entities of your own")]
     TooMany,
 }
 
 /// All of them, compiled.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Customs {
     customs: Vec<Compiled>,
+    /// Signs that one of them can begin with.
+    signs: Signs,
 }
+
+/// Whether something can begin with a byte.
+pub(crate) type Signs = [bool; 256];
 
 #[derive(Debug)]
 struct Compiled {
@@ -84,7 +96,17 @@ impl Customs {
         if customs.len() > MAX_CUSTOMS {
             return Err(CustomError::TooMany);
         }
-        Ok(Customs { customs: customs.iter().map(Compiled::new).collect::<Result<_, _>>()? })
+        let customs = customs.iter().map(Compiled::new).collect::<Result<Vec<_>, _>>()?;
+        let mut signs = [false; 256];
+        for (b, sign) in (0u8..=127).zip(&mut signs) {
+            *sign = b.is_ascii_graphic() && customs.iter().any(|custom| custom.can_begin(b));
+        }
+        Ok(Customs { customs, signs })
+    }
+
+    /// Signs that one of them can begin with.
+    pub(super) fn signs(&self) -> &Signs {
+        &self.signs
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -130,7 +152,17 @@ impl Compiled {
             .then(|| AhoCorasick::builder().ascii_case_insensitive(true).build(&custom.context))
             .transpose()
             .map_err(|e| CustomError::Words(e.to_string()))?;
-        Ok(Compiled { automaton, whole_words, context })
+        let compiled = Compiled { automaton, whole_words, context };
+        if (0..=255u8).all(|b| b.is_ascii_whitespace() || !compiled.can_begin(b)) {
+            return Err(CustomError::Blank { name: custom.name.clone() });
+        }
+        Ok(compiled)
+    }
+
+    /// Whether a match can begin with `b`.
+    fn can_begin(&self, b: u8) -> bool {
+        let start = self.automaton.start_state(&start::Config::new().anchored(Anchored::Yes));
+        start.is_ok_and(|start| !self.automaton.is_dead_state(self.automaton.next_state(start, b)))
     }
 
     /// Where the longest match ends.
@@ -145,7 +177,7 @@ impl Compiled {
                 None => dfa.next_eoi_state(state),
             };
             // Automata tell of a match one byte late.
-            if dfa.is_match_state(state) && at > sight.at() && (!self.whole_words || window.word_ends(at)) {
+            if dfa.is_match_state(state) && at > sight.at() && (!self.whole_words || ends_word(window, at)) {
                 end = Some(at);
             }
             if next.is_none() || dfa.is_dead_state(state) || dfa.is_quit_state(state) {
@@ -154,6 +186,11 @@ impl Compiled {
             at += 1;
         }
     }
+}
+
+/// Whether a word of a list that ends at `at` is whole; in scripts without cases nothing can tell.
+fn ends_word(window: &Window<'_>, at: usize) -> bool {
+    window.word_ends(at) || window.char_before(at).is_some_and(is_caseless)
 }
 
 /// Whether a byte is in the middle of a character.

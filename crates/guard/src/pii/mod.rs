@@ -30,7 +30,7 @@ pub(crate) use sight::{NEVER, Thresholds};
 use crate::entity::Entity;
 use crate::scan::candidate::Candidate;
 use crate::scan::machine::{Judge, Traits};
-use crate::scan::window::Window;
+use crate::scan::window::{Window, is_caseless};
 use context::Vocabulary;
 use custom::Customs;
 use shape::Forms;
@@ -64,18 +64,18 @@ impl Judge for Recognizers {
     fn judge(&self, window: &Window<'_>, traits: Traits, candidates: &mut Vec<Candidate>) {
         let Some(first) = window.char(window.at) else { return };
         let mut sight = Sight::new(window, traits, &self.vocabulary, &self.thresholds, candidates);
-        if matches!(first, '+' | '(' | '-' | ':') {
-            match first {
-                '-' => secrets::pem(&mut sight),
-                ':' => network::ipv6(&mut sight),
-                _ => contact::phone(&mut sight),
-            }
-            return;
+        let begins = window.word_begins(window.at);
+        // What follows an @ within a word is the rest of an address.
+        if begins || !first.is_alphanumeric() && first != '@' || is_caseless(first) {
+            self.customs.judge(&mut sight);
         }
-        if !first.is_alphanumeric() || !window.word_begins(window.at) {
-            return;
+        match first {
+            '-' => return secrets::pem(&mut sight),
+            ':' if begins => return network::ipv6(&mut sight),
+            '+' | '(' => return contact::phone(&mut sight),
+            _ if !begins || !first.is_alphanumeric() => return,
+            _ => {}
         }
-        self.customs.judge(&mut sight);
         if traits.has(Traits::AT) {
             contact::email(&mut sight);
             network::url(&mut sight);
@@ -94,6 +94,10 @@ impl Judge for Recognizers {
 
     fn reads_prose(&self) -> bool {
         !self.customs.is_empty()
+    }
+
+    fn begins_with(&self, sign: u8) -> bool {
+        self.customs.signs()[usize::from(sign)]
     }
 }
 

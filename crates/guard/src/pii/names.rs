@@ -15,7 +15,7 @@ use super::lexicon::{Lexicon, Words};
 use super::sight::Sight;
 use crate::entity::Entity;
 use crate::normalize;
-use crate::scan::window::Window;
+use crate::scan::window::{Window, is_caseless};
 
 /// Bytes of one word of a name at most.
 const MAX_WORD: usize = 40;
@@ -132,7 +132,7 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
     if sight.wants(Entity::ORGANIZATION) {
         organization(sight, &word);
     }
-    let in_name = window.byte_before(sight.at()).is_some_and(|b| b"@#/_-&".contains(&b));
+    let in_name = window.byte_before(sight.at()).is_some_and(|b| b"@#/-&".contains(&b));
     if !sight.wants(Entity::PERSON) || word.is(NO_NAME) || in_name {
         return;
     }
@@ -174,7 +174,7 @@ impl<'t> Word<'t> {
             return None;
         }
         let mut end =
-            window.run_chars(at, MAX_WORD, |c| c.is_alphabetic() || c == '\'' || c == '’' || c == '-');
+            window.run_chars(at, MAX_WORD, |c| c.is_alphabetic() && !is_caseless(c) || "'’-".contains(c));
         while matches!(window.byte(end - 1), Some(b'\'' | b'-')) {
             end -= 1;
         }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::shape::{begins_number, ends_number};
+use super::shape::begins_number;
 use super::sight::Sight;
 use crate::entity::Entity;
 use crate::scan::window::{Window, is_word};
@@ -137,8 +137,7 @@ pub(super) fn url(sight: &mut Sight<'_, '_>) {
         return;
     }
     let secret = window.text(user + 1, password);
-    // What stands for a password is none.
-    if secret.starts_with(['$', '{', '<', '%']) || secret.chars().all(|c| c == '*' || c == 'x') {
+    if stands_for_password(secret) {
         return;
     }
     let host = window.run_chars(password + 1, 120, |c| is_word(c) || "-.:[]".contains(c));
@@ -146,7 +145,23 @@ pub(super) fn url(sight: &mut Sight<'_, '_>) {
     while end > password + 1 && matches!(window.byte(end - 1), Some(b'.' | b':')) {
         end -= 1;
     }
-    if end > password + 1 && ends_number(window, end) {
+    if end > password + 1 && window.word_ends(end) {
         sight.assert(Entity::URL_CREDENTIALS, 97, end);
+    }
+}
+
+/// Whether something stands where a password will be put: `$PASS`, `${PASS}`, `%PASS%`, `{pass}`, stars.
+fn stands_for_password(secret: &str) -> bool {
+    let name = |name: &str| {
+        let all = |kind: fn(&u8) -> bool| name.bytes().all(|b| kind(&b) || b"_{}()".contains(&b));
+        let capitals = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+        !name.starts_with(|c: char| c.is_ascii_digit()) && (all(u8::is_ascii_alphabetic) || all(capitals))
+    };
+    let escaped = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    match secret.split_at_checked(1) {
+        Some(("$", rest)) => name(rest),
+        Some(("%", rest)) => !escaped(rest),
+        Some(("{" | "<", _)) => true,
+        _ => secret.chars().all(|c| c == '*' || c == 'x'),
     }
 }

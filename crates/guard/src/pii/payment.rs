@@ -4,6 +4,7 @@ use super::checksum::{all_same, luhn, mod97, number};
 use super::shape::{begins_number, blank, ends_number};
 use super::sight::Sight;
 use crate::entity::Entity;
+use crate::scan::window::Window;
 
 /// Reads up to `MAX` digits with one blank or dash between groups.
 const MAX_DIGITS: usize = 19;
@@ -46,11 +47,25 @@ pub(super) fn card(sight: &mut Sight<'_, '_>) {
         }
     }
     let digits = &digits[..length];
-    if !is_card(digits) || !ends_number(window, at) || all_same(digits) || (groups > 1 && shortest < 4) {
+    if !is_card(digits) || !ends_card(window, at) || all_same(digits) || (groups > 1 && shortest < 4) {
         return;
     }
     let base = if groups > 1 { 75 } else { 60 };
     sight.propose(Entity::CREDIT_CARD, base, at);
+}
+
+/// Whether a card's number ends at `end`: an expiry may follow it, and no price is that high.
+fn ends_card(window: &Window<'_>, end: usize) -> bool {
+    let expiry = || {
+        let month = window.text(end + 1, window.run(end + 1, 2, |b| b.is_ascii_digit()));
+        let known = month.len() == 2 && ("01"..="12").contains(&month);
+        known && window.byte_before(window.at) != Some(b'/')
+    };
+    match window.byte(end) {
+        Some(b',') => true,
+        Some(b'/') => ends_number(window, end) || expiry(),
+        _ => ends_number(window, end),
+    }
 }
 
 fn is_card(digits: &[u8]) -> bool {

@@ -6,10 +6,14 @@ use std::sync::LazyLock;
 use super::sight::Sight;
 use crate::entity::Entity;
 use crate::scan::candidate::{Extent, Tail};
+use crate::scan::machine::Traits;
 use crate::scan::window::Window;
 
 /// Bytes of a token that are looked at; what is longer goes on.
 const MAX_TOKEN: usize = 200;
+
+/// Bytes of a key or password at least.
+const SHORTEST: usize = 8;
 
 /// What keys begin with, and how many characters follow at least. Services publish these so that
 /// leaked keys can be found.
@@ -117,10 +121,12 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
     }
     let end = window.run(at, MAX_TOKEN, is_token);
     let length = end - at;
-    if length < 8 {
-        return;
+    if length < SHORTEST {
+        return assigned(sight);
     }
-    let token = window.text(at, end).trim_end_matches(['.', '-', '/', '=', ',']);
+    let stress = window.byte_before(at).filter(|b| b"_~".contains(b)).map(char::from);
+    let token =
+        window.text(at, end).trim_end_matches(|c| matches!(c, '.' | '-' | '/' | '=') || Some(c) == stress);
     if token.starts_with("eyJ") && length > 40 {
         return json_web_token(sight, token);
     }
@@ -135,7 +141,7 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
         sight.assert(Entity::API_KEY, 90, url_end(window));
         return;
     }
-    assigned(sight, token, length);
+    assigned(sight);
 }
 
 /// A longer token than is looked at goes on.
@@ -209,35 +215,128 @@ fn url_end(window: &Window<'_>) -> usize {
 }
 
 /// What stands right after a word like `password`, an equals sign or a colon, and looks random.
-fn assigned(sight: &mut Sight<'_, '_>, token: &str, length: usize) {
-    let has = |kind: fn(&u8) -> bool| token.bytes().any(|b| kind(&b));
-    let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
-    if !mixed {
+fn assigned(sight: &mut Sight<'_, '_>) {
+    let (window, at) = (sight.window, sight.at());
+    if !sight.traits.has(Traits::DIGIT) {
+        return;
+    }
+    let end = value_end(window);
+    let value = window.text(at, end);
+    let has = |kind: fn(&u8) -> bool| value.bytes().any(|b| kind(&b));
+    if value.len() < SHORTEST || !has(u8::is_ascii_digit) || !has(u8::is_ascii_alphabetic) {
         return;
     }
     let Some(distance) = sight.around.distance(Entity::API_KEY).filter(|distance| *distance <= 14) else {
         return;
     };
-    let between = sight.window.behind(sight.at());
-    let between = &between[between.len() - usize::from(distance)..];
-    let said = between.contains(['=', ':', '"', '`']) || between.contains(" is ") || between == " ";
-    let bearer = sight.window.behind(sight.at()).to_ascii_lowercase().ends_with("bearer ");
-    if !said || placeholder(token) || token.contains("://") {
+    let behind = window.behind(at);
+    let between = &behind[behind.len() - usize::from(distance)..];
+    let given = between.contains(['=', ':']) || between.contains(" is ");
+    let cell = between.contains(['>', '|']);
+    let bearer = behind.to_ascii_lowercase().ends_with("bearer ");
+    let said = given || cell || between.contains(['"', '`']) || between == " ";
+    if !said || placeholder(value) || is_code(window, value) {
         return;
     }
-    let path = token.matches('/').count() > 1 && !has(u8::is_ascii_uppercase)
-        || token.contains("::")
-        || token.ends_with(')');
-    let random = token.len() >= 16 && entropy(token) >= 3.0;
-    let password = (between.contains(['=', ':']) || between.contains(" is "))
-        && token.len() >= 8
-        && entropy(token) >= 2.5;
-    // A call or a name in code is not a value.
-    let code = token.starts_with('$') || token.contains("env.") || token.starts_with("process.");
-    if !path && !code && (random && (between != " " || bearer) || password) {
-        let end = sight.at() + token.len();
-        sight.propose_as(Entity::API_KEY, 25, end, open(length));
+    let random = value.len() >= 16 && entropy(value) >= 3.0 && (between != " " || bearer);
+    // A table about code has types where a table of passwords has these.
+    let both = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase);
+    if random || (given || cell && both) && entropy(value) >= 2.5 {
+        sight.propose_as(Entity::API_KEY, 25, end, open(end - at));
     }
+}
+
+/// Where the value that begins at the window's position ends: at the quote that closes it, or at white
+/// space or what else stands behind a value.
+fn value_end(window: &Window<'_>) -> usize {
+    let at = window.at;
+    let quote = window.byte_before(at).filter(|b| b"\"'`".contains(b));
+    // In a text that is quoted itself, the quotes have a backslash.
+    let escaped = quote.is_some() && at.checked_sub(2).is_some_and(|i| window.byte(i) == Some(b'\\'));
+    let mut end = at;
+    while end < at + MAX_TOKEN {
+        let Some(b) = window.byte(end).filter(u8::is_ascii_graphic) else { break };
+        let over = match (quote, b) {
+            (Some(quote), b'\\') if escaped => window.byte(end + 1) == Some(quote),
+            // What a backslash stands before is part of the value.
+            (Some(quote), b'\\') if window.byte(end + 1) == Some(quote) => {
+                end += 1;
+                false
+            }
+            (Some(quote), _) => b == quote,
+            (None, _) => leaves(window, end, b),
+        };
+        if over {
+            return end;
+        }
+        end += 1;
+    }
+    let mut end = end.min(at + MAX_TOKEN);
+    if end == at + MAX_TOKEN {
+        return end;
+    }
+    // What ends a sentence, closes what is around a value or stresses it is no part of it.
+    let stress = window.byte_before(at).filter(|b| b"*_~".contains(b));
+    while end > at && window.byte(end - 1).is_some_and(|b| b".,;:)]}>'-/".contains(&b) || Some(b) == stress) {
+        end -= 1;
+    }
+    end
+}
+
+/// Whether a value without quotes ends before the byte `b` at `place`: what follows is an escape, a tag, or
+/// the name of the next value.
+fn leaves(window: &Window<'_>, place: usize, b: u8) -> bool {
+    let next = window.byte(place + 1);
+    match b {
+        b'"' | b'`' => true,
+        b'\'' => !next.is_some_and(|b| b.is_ascii_alphanumeric()),
+        b'\\' => next.is_some_and(|b| b"nrt\"'".contains(&b)),
+        b'<' => next.is_some_and(|b| b == b'/' || b.is_ascii_alphabetic()),
+        b'|' => true,
+        b',' | b';' | b'&' => {
+            let name = window.run(place + 1, 24, |b| b.is_ascii_alphanumeric() || b"_-. \"'".contains(&b));
+            name > place + 1 && matches!(window.byte(name), Some(b'=' | b':'))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a value is a call, a name in code, a path, an address, a moment or a quantity.
+fn is_code(window: &Window<'_>, value: &str) -> bool {
+    let name = value.bytes().take_while(|b| b.is_ascii_alphanumeric() || b"_.:".contains(b)).count();
+    let used = name > 0 && matches!(value.as_bytes().get(name), Some(b'(' | b'['));
+    let path = value.matches('/').count() > 1 && !value.bytes().any(|b| b.is_ascii_uppercase());
+    let part = match window.byte_before(window.at) {
+        Some(b'{' | b'%') => true,
+        Some(b'$') => is_variable(value),
+        // The rest of a number.
+        Some(b',' | b'.' | b':') => {
+            window.at >= 2 && window.byte(window.at - 2).is_some_and(|b| b.is_ascii_digit())
+        }
+        _ => false,
+    };
+    used || path
+        || part
+        || is_measure(value)
+        || value.contains("::")
+        || value.contains("://")
+        || value.contains("env.")
+        || value.starts_with("process.")
+}
+
+/// Whether a name of one case.
+fn is_variable(name: &str) -> bool {
+    let all = |other: fn(&u8) -> bool| name.bytes().all(|b| b == b'_' || b.is_ascii_digit() || other(&b));
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && (all(u8::is_ascii_lowercase) || all(u8::is_ascii_uppercase))
+}
+
+/// Whether it is a moment, a part of one, or a number with a unit: 2031-03-12T10:33:12Z, 12:30pm, 1,000tokens.
+fn is_measure(value: &str) -> bool {
+    let moment = value.bytes().all(|b| b.is_ascii_digit() || b"-:.,+/TZ".contains(&b));
+    let unit = value.trim_start_matches(|c: char| c.is_ascii_digit() || ".,:".contains(c));
+    let number = &value[..value.len() - unit.len()];
+    moment || number.contains(['.', ',', ':']) && unit.bytes().all(|b| b.is_ascii_alphabetic())
 }
 
 /// Whether something stands where a key will be put.

@@ -136,16 +136,33 @@ pub(super) fn begins_number(window: &Window<'_>) -> bool {
     }
 }
 
-/// Whether a number that ends at `end` does not go on after a sign.
+/// Whether a number from the window's position to `end`, of eight symbols or more, does not go on after a
+/// sign, like 1.2 or 12-34. After a comma or colon stands the next one, unless it is a price's fraction.
 pub(super) fn ends_number(window: &Window<'_>, end: usize) -> bool {
     if !window.word_ends(end) {
         return false;
     }
     match window.byte(end) {
-        Some(b'.' | b'/' | b',' | b':') => !window.byte(end + 1).is_some_and(|b| b.is_ascii_digit()),
+        Some(b'.' | b'/') => !window.byte(end + 1).is_some_and(|b| b.is_ascii_digit()),
+        Some(b',') => !is_fraction(window, end),
         Some(b'-') => !window.byte(end + 1).is_some_and(|b| b.is_ascii_alphanumeric()),
         _ => true,
     }
+}
+
+/// Whether the comma at `comma` and one or two digits behind it belong to the number at the window's
+/// position: to a price, as it is written with blanks or dots or without, and not to a row of values.
+pub(super) fn is_fraction(window: &Window<'_>, comma: usize) -> bool {
+    let end = window.run(comma + 1, 3, |b| b.is_ascii_digit());
+    if !(1..=2).contains(&(end - comma - 1)) || !window.word_ends(end) {
+        return false;
+    }
+    let whole = window.text(window.at, comma);
+    let amount = whole.chars().all(|c| c.is_ascii_digit() || matches!(c, ' ' | '.' | '\u{a0}' | '\u{202f}'));
+    let row = |b: u8| b",;|\t[\"'".contains(&b);
+    let after = window.byte(end).is_some_and(|b| b == b';' || b == b'|' || b == b',')
+        && window.byte(end + 1).is_some_and(|b| !b.is_ascii_whitespace());
+    amount && !after && !window.byte_before(window.at).is_some_and(row)
 }
 
 #[cfg(test)]
@@ -175,7 +192,19 @@ mod tests {
         assert_eq!(found("123\u{a0}45\u{a0}6789", 0), [(Entity::US_SSN, 30, 13)]);
         assert_eq!(found("LA12 L123 LAB4", 0), [(Entity::DE_ID_CARD, 10, 4)]);
         assert_eq!(found("LA12 L123 LAB4", 10), [(Entity::DE_ID_CARD, 10, 14)]);
-        for (text, at) in [("123-45-67890", 0), ("1.123-45-6789", 2), ("123-45-6789-1", 0), ("Lab4", 0)] {
+        assert_eq!(found("123-45-6789,42", 0), [(Entity::US_SSN, 40, 11)]);
+        assert_eq!(found("123 45 6789,2027", 0), [(Entity::US_SSN, 30, 11)]);
+        assert_eq!(found("a,123 45 6789,42", 2), [(Entity::US_SSN, 30, 13)]);
+        assert_eq!(found("123-45-6789:12:25", 0), [(Entity::US_SSN, 40, 11)]);
+        for (text, at) in [
+            ("123-45-67890", 0),
+            ("1.123-45-6789", 2),
+            ("123-45-6789-1", 0),
+            ("123 45 6789,42", 0),
+            ("123 45 6789,5 EUR", 0),
+            ("123-45-6789.1", 0),
+            ("Lab4", 0),
+        ] {
             assert_eq!(found(text, at), [], "{text}");
         }
     }

@@ -56,7 +56,7 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
         Entity::API_KEY,
         "api key|api_key|apikey|api-key|secret|secret key|secret_key|secretkey|client_secret|client secret|\
          access key|access_key|accesskey|access token|access_token|auth token|auth_token|authtoken|token|bearer|\
-         password|passwd|pwd|passphrase|passwort|kennwort|mot de passe|contraseña|clave|wachtwoord|hasło|\
+         password|pgpassword|passwd|pwd|passphrase|passwort|kennwort|mot de passe|contraseña|clave|wachtwoord|hasło|\
          lösenord|salasana|adgangskode|passord|senha|credentials|private key|private_key|aws_secret_access_key|\
          api-schlüssel|clé api|clé d'api|secretaccesskey|x-api-key|authorization",
     ),

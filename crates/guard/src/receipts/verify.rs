@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::log::head_path;
+use super::log::{MAX_BATCH, head_path};
 use super::{Domain, Head, MAX_LINE, PublicKey, Receipt, Signed, Verdict, beginning, line_digest};
 
 /// A log that holds.
@@ -56,40 +56,60 @@ pub enum VerifyError {
 /// # Errors
 /// What is wrong first.
 pub fn verify(path: &Path, key: Option<PublicKey>) -> Result<Report, VerifyError> {
-    let report = verify_lines(BufReader::new(File::open(path)?), key)?;
-    let path = head_path(path);
-    let wrong = || VerifyError::Head(path.display().to_string());
-    let mut text = String::new();
-    File::open(&path)
-        .map_err(|_| wrong())?
-        .take(MAX_LINE as u64)
-        .read_to_string(&mut text)
-        .map_err(|_| wrong())?;
-    let signed: Signed = serde_json::from_str(&text).map_err(|_| wrong())?;
-    if key.is_some_and(|key| !key.holds(Domain::Head, &signed)) {
-        return Err(wrong());
+    verify_with_head(BufReader::new(File::open(path)?), path, key)
+}
+
+/// Checks lines that are those of the log at `path`, and the head there.
+pub(super) fn verify_with_head(
+    lines: impl BufRead,
+    path: &Path,
+    key: Option<PublicKey>,
+) -> Result<Report, VerifyError> {
+    let head = read_head(&head_path(path), key);
+    let told = head.as_ref().map_or(0, |head| head.lines);
+    let (report, last_of_head) = follow(lines, key, told)?;
+    let wrong = || VerifyError::Head(head_path(path).display().to_string());
+    let head = head.ok_or_else(wrong)?;
+    // Lines are written before the head, so after a crash there can be a batch of lines more.
+    match report.receipts.checked_sub(head.lines) {
+        // A file without lines goes on where its head says.
+        Some(0) if report.receipts == 0 => {}
+        Some(0..=MAX_BATCH) if head.last == last_of_head => {}
+        Some(0..=MAX_BATCH) => return Err(wrong()),
+        _ => return Err(VerifyError::Cut { told: head.lines, found: report.receipts }),
     }
-    let head: Head = serde_json::from_str(&signed.body).map_err(|_| wrong())?;
-    // A line is written before the head, so after a crash there can be one line more.
-    let one_more = head.lines + 1 == report.receipts;
-    if !one_more && head.lines != report.receipts {
-        return Err(VerifyError::Cut { told: head.lines, found: report.receipts });
-    }
-    if !one_more && report.receipts > 0 && head.last != report.last {
-        return Err(wrong());
-    }
-    // A file without lines goes on where its head says.
     Ok(match report.receipts {
         0 => Report { last: head.last, next_id: head.next, ..report },
         _ => report,
     })
 }
 
+/// A log's head, if it is there and holds.
+pub(super) fn read_head(path: &Path, key: Option<PublicKey>) -> Option<Head> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(MAX_LINE as u64).read_to_string(&mut text).ok()?;
+    let signed: Signed = serde_json::from_str(&text).ok()?;
+    if key.is_some_and(|key| !key.holds(Domain::Head, &signed)) {
+        return None;
+    }
+    serde_json::from_str(&signed.body).ok()
+}
+
 /// Checks lines alone: signatures and chain, not whether the end was cut off.
 ///
 /// # Errors
 /// What is wrong first.
-pub fn verify_lines(mut lines: impl BufRead, key: Option<PublicKey>) -> Result<Report, VerifyError> {
+pub fn verify_lines(lines: impl BufRead, key: Option<PublicKey>) -> Result<Report, VerifyError> {
+    follow(lines, key, 0).map(|(report, _)| report)
+}
+
+/// Checks lines alone; with the digest of line `marked`, or what comes before the first if that is 0.
+fn follow(
+    mut lines: impl BufRead,
+    key: Option<PublicKey>,
+    marked: u64,
+) -> Result<(Report, String), VerifyError> {
+    let mut digest = beginning();
     let mut report =
         Report { receipts: 0, cleared: 0, next_id: 0, first_previous: beginning(), last: beginning() };
     loop {
@@ -97,7 +117,7 @@ pub fn verify_lines(mut lines: impl BufRead, key: Option<PublicKey>) -> Result<R
         let mut line = Vec::new();
         let read = lines.by_ref().take(MAX_LINE as u64 + 2).read_until(b'\n', &mut line)?;
         if read == 0 {
-            return Ok(report);
+            return Ok((report, digest));
         }
         // A line without its end was cut in the middle.
         let text = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
@@ -118,6 +138,7 @@ pub fn verify_lines(mut lines: impl BufRead, key: Option<PublicKey>) -> Result<R
                 return Err(VerifyError::Chain(number));
             }
             report.first_previous.clone_from(&receipt.previous);
+            digest.clone_from(&receipt.previous);
         } else if receipt.previous != report.last || receipt.id != report.next_id {
             return Err(VerifyError::Chain(number));
         }
@@ -125,6 +146,9 @@ pub fn verify_lines(mut lines: impl BufRead, key: Option<PublicKey>) -> Result<R
         report.cleared += u64::from(receipt.verdict == Verdict::Cleared);
         report.next_id = receipt.id.checked_add(1).ok_or(VerifyError::Chain(number))?;
         report.last = line_digest(text);
+        if number == marked {
+            digest.clone_from(&report.last);
+        }
     }
 }
 
@@ -223,6 +247,40 @@ mod tests {
         fs::remove_file(&head).unwrap();
         assert!(matches!(verify(&path, Some(key().public())), Err(VerifyError::Head(_))));
         assert!(verify_lines(good.as_bytes(), Some(key().public())).is_ok());
+    }
+
+    #[test]
+    fn a_batch_that_was_cut_off_by_a_crash_is_whole_lines_or_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path(), 3, 100);
+        let head = fs::read(head_path(&path)).unwrap();
+        let before = fs::read_to_string(&path).unwrap();
+        let mut log = ReceiptLog::open(LogConfig::new(path.clone()), key()).unwrap();
+        assert_eq!(log.record_all((3..9).map(decision).collect()).unwrap(), 3);
+        assert_eq!(verify(&path, Some(key().public())).unwrap().receipts, 9);
+        let all = fs::read_to_string(&path).unwrap();
+        for cut in before.len()..=all.len() {
+            // Killed before the head was written, with so much of the batch in the file.
+            fs::write(&path, &all[..cut]).unwrap();
+            fs::write(head_path(&path), &head).unwrap();
+            let lines = all[..cut].matches('\n').count() as u64;
+            let mut log = ReceiptLog::open(LogConfig::new(path.clone()), key()).unwrap();
+            assert_eq!(log.record(decision(1)).unwrap(), lines, "cut at {cut}");
+            assert_eq!(verify(&path, Some(key().public())).unwrap().receipts, lines + 1);
+        }
+        let too_many = (0..=MAX_BATCH).map(|_| decision(1)).collect();
+        assert!(log.record_all(too_many).is_err());
+    }
+
+    #[test]
+    fn a_file_that_holds_something_else_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes");
+        for text in ["buy milk", "buy milk\nand bread"] {
+            fs::write(&path, text).unwrap();
+            assert!(ReceiptLog::open(LogConfig::new(path.clone()), key()).is_err());
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
     }
 
     #[test]

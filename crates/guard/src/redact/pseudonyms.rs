@@ -28,7 +28,8 @@ impl Pseudonyms {
         if let Some(name) = self.names.get(&key) {
             return name.clone();
         }
-        if self.names.len() >= MAX_NAMES || entity.len() + 10 > MAX_NAME {
+        let full = self.names.len() >= MAX_NAMES || self.reserved.len() >= MAX_NAMES;
+        if full || entity.len() + 10 > MAX_NAME {
             return format!("<{entity}>");
         }
         let count = self.counts.entry(entity.to_owned()).or_default();
@@ -44,8 +45,9 @@ impl Pseudonyms {
         name
     }
 
-    /// Keeps what looks like a name in a text from being given out for something else.
-    pub(super) fn reserve(&mut self, text: &str) {
+    /// Keeps what looks like a name in a text from being given out for something else. For all texts of a
+    /// conversation this comes before any of them is redacted.
+    pub fn reserve(&mut self, text: &str) {
         let mut rest = text;
         while let Some(at) = rest.find('<') {
             rest = &rest[at..];
@@ -59,12 +61,48 @@ impl Pseudonyms {
         }
     }
 
+    /// Whether no name was given out.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
     /// A text with the values in the places of their names.
     pub fn restore(&self, text: &str) -> String {
         let mut restorer = Restorer::default();
         let mut out = restorer.push(text, self);
         out.push_str(&restorer.finish());
         out
+    }
+}
+
+/// Reserves what looks like a name in a text that passes in pieces.
+#[derive(Debug, Default)]
+pub(super) struct Literals {
+    /// The beginning of what could become one.
+    begun: String,
+}
+
+impl Literals {
+    /// Takes more of the text.
+    pub(super) fn pass(&mut self, text: &str, pseudonyms: &mut Pseudonyms) {
+        if self.begun.is_empty() && !text.contains('<') {
+            return;
+        }
+        self.begun.push_str(text);
+        pseudonyms.reserve(&self.begun);
+        let unfinished = |at: &usize| {
+            let inside = &self.begun[at + 1..];
+            inside.len() < MAX_NAME && inside.bytes().all(is_inside)
+        };
+        match self.begun.rfind('<').filter(unfinished) {
+            Some(at) => drop(self.begun.drain(..at)),
+            None => self.begun.clear(),
+        }
+    }
+
+    /// The text is interrupted.
+    pub(super) fn end(&mut self) {
+        self.begun.clear();
     }
 }
 
@@ -89,6 +127,18 @@ pub struct Restorer {
 impl Restorer {
     /// Takes more text, and gives what is decided.
     pub fn push(&mut self, text: &str, pseudonyms: &Pseudonyms) -> String {
+        self.put_back(text, pseudonyms, |value, out| out.push_str(value))
+    }
+
+    /// The same within a JSON text, whose strings the values become part of.
+    pub fn push_json(&mut self, text: &str, pseudonyms: &Pseudonyms) -> String {
+        self.put_back(text, pseudonyms, |value, out| {
+            let quoted = serde_json::Value::from(value).to_string();
+            out.push_str(&quoted[1..quoted.len() - 1]);
+        })
+    }
+
+    fn put_back(&mut self, text: &str, pseudonyms: &Pseudonyms, put: fn(&str, &mut String)) -> String {
         self.held.push_str(text);
         let mut out = String::with_capacity(self.held.len());
         let mut rest = self.held.as_str();
@@ -98,7 +148,10 @@ impl Restorer {
             match name_end(rest) {
                 Some(end) => {
                     let name = &rest[..end];
-                    out.push_str(pseudonyms.values.get(name).map_or(name, String::as_str));
+                    match pseudonyms.values.get(name) {
+                        Some(value) => put(value, &mut out),
+                        None => out.push_str(name),
+                    }
                     rest = &rest[end..];
                 }
                 None if rest.len() <= MAX_NAME && rest[1..].bytes().all(is_inside) => break,

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use super::candidate::{Candidate, Extent, Tail, resolve};
-use super::window::{End, MAX_LENGTH, Window};
+use super::window::{End, MAX_LENGTH, Window, escape_before};
 use crate::entity::Entity;
 
 /// Bytes after the beginning of a cluster within which further candidates compete.
@@ -62,6 +62,9 @@ pub(crate) trait Judge {
 
     /// Whether something can begin in lower-case words of prose.
     fn reads_prose(&self) -> bool;
+
+    /// Whether something of the owner's can begin with a sign in ASCII.
+    fn begins_with(&self, sign: u8) -> bool;
 }
 
 /// Something that was found.
@@ -151,7 +154,8 @@ impl Machine {
                 }
                 continue;
             }
-            if begins(bytes, place) {
+            let signed = || !bytes[place].is_ascii_alphanumeric() && judge.begins_with(bytes[place]);
+            if begins(bytes, place, self.traits) || signed() {
                 let window = Window::new(part.text, place, part.end);
                 proposals.clear();
                 judge.judge(&window, self.traits, &mut proposals);
@@ -272,23 +276,39 @@ fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"-_.=+/".contains(&b)
 }
 
-/// Base64, headers, and line breaks also as JSON escapes them.
+/// Base64, headers, and what stands before and after lines where a key is quoted, commented on, put into a
+/// table or into the strings of a program; line breaks also as JSON and HTML escape them.
 fn is_pem(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b.is_ascii_whitespace() || b"+/=:,-\\.()".contains(&b)
+    b.is_ascii_alphanumeric() || b.is_ascii_whitespace() || b"+/=:,-\\.()>\"'#*;|_<&%[]`~".contains(&b)
 }
 
-/// Whether something can begin at `at`: a word or number, or a sign before one.
+/// Whether something can begin at `at`: a word or number, or a sign before one. Whether a character beyond
+/// ASCII before it is a letter, and an underscore part of a word, is the window's to tell.
 #[inline]
-fn begins(bytes: &[u8], at: usize) -> bool {
+fn begins(bytes: &[u8], at: usize, traits: Traits) -> bool {
     let in_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b >= 128;
     match bytes[at] {
-        b if b.is_ascii_alphanumeric() => at == 0 || !in_word(bytes[at - 1]) || bytes[at - 1] >= 128,
-        // Whether a character beyond ASCII before it is a letter is the window's to tell.
+        b if b.is_ascii_alphanumeric() => {
+            let Some(before) = at.checked_sub(1).map(|i| bytes[i]) else { return true };
+            if !traits.has(Traits::ODD) {
+                return !in_word(before);
+            }
+            match before {
+                // The letter of an escape is no text.
+                b'\\' => !b"nrtbf".contains(&b) && !(b == b'u' && is_hex4(bytes, at + 1)),
+                b'_' | 128.. => true,
+                _ => !in_word(before) || escape_before(|back| Some(bytes[at.checked_sub(back)?])),
+            }
+        }
         b'+' | b'(' => bytes.get(at + 1).is_none_or(|b| b.is_ascii_digit() || *b == b'('),
         b'-' => at == 0 || bytes[at - 1] != b'-',
         b':' => at == 0 || !in_word(bytes[at - 1]) && bytes[at - 1] != b':',
         b => b >= 128,
     }
+}
+
+fn is_hex4(bytes: &[u8], at: usize) -> bool {
+    bytes.get(at..at + 4).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// Bytes of the character that begins with `first`.

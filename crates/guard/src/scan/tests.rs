@@ -10,7 +10,7 @@ fn scanner() -> Arc<Scanner> {
 }
 
 /// Texts with everything in them: what runs on, what overlaps, characters of every width.
-const TEXTS: [&str; 8] = [
+const TEXTS: [&str; 11] = [
     "My name is Anna Kowalska, écrivez à zoë.müller@bücher.example ou +33 6 12 34 56 78. Card 4111 1111 1111 1111!",
     "key -----BEGIN RSA PRIVATE KEY-----\nMIIBOgIBAAJBAKj34GkxFhD90vcNLYLInFEX6Ppy1tPf9Cnzj4p4WGeKLs1Pt8Qu\n\
      -----END RSA PRIVATE KEY-----\nSSN: 219-09-9999 主 IBAN DE89 3704 0044 0532 0130 00.",
@@ -21,6 +21,9 @@ const TEXTS: [&str; 8] = [
     "4111 1111 1111 1111 4111 1111 1111 1111 4111 1111 1111 1111 943 476 5919 943 476 5919 patient 🙂🙂 12345678Z",
     "-----BEGIN PRIVATE KEY-----\nMIIB unfinished \u{1F512} and -----END of it -----END PRIVATE KEY----- a.b@c.de",
     "Dr. Müller wohnt in der Hauptstraße 5, 10115 Berlin; geboren am 3. März 1971, Steuer-ID 86 095 742 719. Acme GmbH",
+    r#"{"text":"Card:\n4111111111111111,\u00204012888888881881","password":"S3cure!Pass,w0rd", "x":"x\nanna@mail.example"} redis://:s3cret@cache:6379/1"#,
+    "제 주민번호는900101-1234568입니다 我的卡号是4111111111111111 메일은anna@mail.example입니다 ssn _219-09-9999_ and_ __4111111111111111__ Anna,4111111111111111,42 123 456 782,50",
+    "> -----BEGIN PRIVATE KEY-----\n> MIIBVQIBADANBgkqhkiG9w0BAQEFAASCAT8wggE7AgEAAkEAq7BFUpkGp3\n> -----END PRIVATE KEY----- DB_PASSWORD=X9!kQ2@zLm;user=anna (212-555-0123)",
 ];
 
 /// What a stream finds, when it is fed these pieces.
@@ -216,6 +219,16 @@ fn hostile_texts_take_linear_time() {
         "1/1/1",
         "Dr. A",
         "password=a1",
+        "password=a1!,",
+        "password \"a1\\",
+        "\\n1",
+        "\\u00201",
+        "_1",
+        "1_",
+        "가1",
+        "1가",
+        "a가@",
+        "1,1",
     ];
     for seed in hostile {
         let work = |bytes: usize| {

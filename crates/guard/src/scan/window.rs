@@ -140,21 +140,73 @@ impl<'t> Window<'t> {
         self.text(place, to)
     }
 
-    /// Whether `place` is not in the middle of a word.
+    /// Whether what ends at `place` is whole. Particles are written onto numbers and Latin words in scripts
+    /// without cases, and underscores around what is stressed.
     pub(crate) fn word_ends(&self, place: usize) -> bool {
-        !self.char(place).is_some_and(is_word)
+        match self.char(place) {
+            Some('_') => {
+                let end = self.run(place, MAX_UNDERSCORES, |b| b == b'_');
+                !self.char(end).is_some_and(is_word)
+            }
+            Some(c) if is_word(c) => is_caseless(c) && !self.char_before(place).is_some_and(is_caseless),
+            _ => true,
+        }
     }
 
-    /// Whether a word can begin at `place`.
+    /// Whether a word can begin at `place`: where one [ends](Self::word_ends) the other way round, and
+    /// behind an escape such as `\n` in JSON.
     pub(crate) fn word_begins(&self, place: usize) -> bool {
-        !self.char_before(place).is_some_and(is_word)
+        match self.char_before(place) {
+            Some('_') => {
+                let mut start = place - 1;
+                while place - start < MAX_UNDERSCORES && self.byte_before(start) == Some(b'_') {
+                    start -= 1;
+                }
+                !self.char_before(start).is_some_and(is_word) || self.follows_escape(start)
+            }
+            Some(c) if is_word(c) => {
+                is_caseless(c) && !self.char(place).is_some_and(is_caseless) || self.follows_escape(place)
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether an escape ends at `place` that stands for a blank or a sign: `\n`, `\u0020`.
+    pub(crate) fn follows_escape(&self, place: usize) -> bool {
+        escape_before(|back| self.byte(place.checked_sub(back)?))
     }
 }
 
-/// What words are made of.
+/// Underscores in a row that are looked over, at most.
+const MAX_UNDERSCORES: usize = 3;
+
+/// Whether the bytes before a place are an escape that stands for no letter or digit; `before` gives the
+/// byte so many bytes before it.
+pub(crate) fn escape_before(before: impl Fn(usize) -> Option<u8>) -> bool {
+    if before(2) == Some(b'\\') && before(1).is_some_and(|b| b"nrtbf".contains(&b)) {
+        return true;
+    }
+    if before(6) != Some(b'\\') || before(5) != Some(b'u') {
+        return false;
+    }
+    let digits = (1..=4).rev().map(|back| before(back).and_then(|b| char::from(b).to_digit(16)));
+    let code = digits.fold(Some(0), |code, digit| Some(code? << 4 | digit?));
+    code.and_then(char::from_u32).is_some_and(|c| !is_word(c) || is_caseless(c))
+}
+
+/// What words are made of. The raised letters of `nº` are signs.
 #[inline]
 pub(crate) fn is_word(c: char) -> bool {
-    if c.is_ascii() { c.is_ascii_alphanumeric() || c == '_' } else { c.is_alphanumeric() }
+    if c.is_ascii() {
+        c.is_ascii_alphanumeric() || c == '_'
+    } else {
+        c.is_alphanumeric() && !matches!(c, 'ª' | 'º')
+    }
+}
+
+/// Whether it is a letter of a script without cases, as Hangul, kana, Han and Thai are.
+pub(crate) fn is_caseless(c: char) -> bool {
+    !c.is_ascii() && c.is_alphabetic() && !c.is_lowercase() && !c.is_uppercase()
 }
 
 #[cfg(test)]
@@ -171,6 +223,37 @@ mod tests {
         let last = Window::new("abc", 1, End::Final);
         assert_eq!(last.byte(3), None);
         assert!(!last.starved());
+    }
+
+    #[test]
+    fn words_begin_and_end_at_borders_of_scripts_escapes_and_stress() {
+        for (text, word) in [
+            ("번호는4111입니다", "4111"),
+            ("是A1的", "A1"),
+            ("_4111_", "4111"),
+            ("**__4111__**", "4111"),
+            (r"a:\n4111\n", "4111"),
+            (r"a:\u00204111\u0020", "4111"),
+            (r"\n_4111_", "4111"),
+            ("nº4111º", "4111"),
+        ] {
+            let at = text.find(word).unwrap();
+            let window = Window::new(text, at, End::Final);
+            assert!(window.word_begins(at) && window.word_ends(at + word.len()), "{text}");
+        }
+        for (text, word) in [
+            ("번호는", "호"),
+            ("x_4111", "4111"),
+            ("é4111", "4111"),
+            (r"\u00414111", "4111"),
+            ("n4111", "4111"),
+        ] {
+            let at = text.find(word).unwrap();
+            assert!(!Window::new(text, at, End::Final).word_begins(at), "{text}");
+        }
+        for (text, end) in [("4111_x", 4), ("4111é", 4), ("호는", 3), ("4111²", 4)] {
+            assert!(!Window::new(text, 0, End::Final).word_ends(end), "{text}");
+        }
     }
 
     #[test]
