@@ -1,0 +1,165 @@
+//! What looks at texts: the recognizers, the judge of attacks, further detectors.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use garrison_guard::injection::{self, Canary, Policy, RuleError, Rules};
+use garrison_guard::normalize::{Decoding, Limits, Unfolded, unfold};
+use garrison_guard::{Detector, Scanner, Side};
+
+use crate::counts::Counts;
+use crate::policy::{InAnswers, InRequests, Settings};
+use crate::request::Origin;
+
+/// Why something was not judged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A detector could not tell, or panicked.
+    #[error("a detector failed")]
+    Failed,
+    /// It took longer than it had.
+    #[error("judging took longer than {0:?}")]
+    Late(Duration),
+    /// Too many judgements are waited for already.
+    #[error("too many judgements are at work")]
+    Busy,
+    /// Its receipt could not be written.
+    #[error("its receipt could not be written")]
+    Receipt,
+}
+
+/// Something was not judged, and its policy lets nothing pass that was not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it could not be judged: {fault}")]
+pub struct NotJudged {
+    /// Why.
+    pub fault: Fault,
+    /// The receipt of that, if receipts are written.
+    pub receipt: Option<u64>,
+}
+
+/// Everything that judges, and under which policies.
+pub(crate) struct Judge {
+    pub(crate) settings: Settings,
+    pub(crate) scanner: Arc<Scanner>,
+    /// There if there are any.
+    pub(crate) rules: Option<Rules>,
+    pub(crate) canary: Canary,
+    pub(crate) counts: Arc<Counts>,
+    /// Who judges requests, and who answers.
+    detectors: (Vec<String>, Vec<String>),
+}
+
+/// What was seen in a text: codes for people and programs, never content.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Kinds of attacks.
+    pub(crate) attacks: Vec<String>,
+    /// Names of entities.
+    pub(crate) private: Vec<String>,
+}
+
+impl Judge {
+    pub(crate) fn new(
+        mut settings: Settings,
+        scanner: Arc<Scanner>,
+        canary: Canary,
+        counts: Arc<Counts>,
+    ) -> Result<Judge, RuleError> {
+        let (topics, rules) = (std::mem::take(&mut settings.topics), std::mem::take(&mut settings.rules));
+        let any = !topics.is_empty() || !rules.is_empty();
+        let rules = Some(Rules::new(topics, rules)?).filter(|_| any);
+        let detectors = settings.detectors();
+        Ok(Judge { settings, scanner, rules, canary, counts, detectors })
+    }
+
+    /// Who judges one side, as receipts have it.
+    pub(crate) fn detectors(&self, side: Side) -> &[String] {
+        match side {
+            Side::Request => &self.detectors.0,
+            Side::Answer => &self.detectors.1,
+        }
+    }
+
+    /// Whether answers are not shown as they are written.
+    pub(crate) fn hides(&self) -> bool {
+        let answers = &self.settings.answers;
+        matches!(answers.private, InAnswers::Redact(_) | InAnswers::Block)
+            || answers.system_prompt == Policy::Block
+            || answers.rules == Policy::Block
+            || self.settings.requests.private == InRequests::Pseudonyms
+            || self.marks_system_prompts()
+    }
+
+    pub(crate) fn marks_system_prompts(&self) -> bool {
+        self.settings.answers.canary && self.settings.answers.system_prompt != Policy::Off
+    }
+
+    /// What counts for attacks in a text of this origin.
+    pub(crate) fn injection(&self, origin: Origin) -> Policy {
+        let requests = &self.settings.requests;
+        match origin {
+            Origin::System => requests.system,
+            Origin::User => requests.injection.user,
+            Origin::Retrieved => requests.injection.retrieved,
+            Origin::Tool => requests.injection.tool,
+        }
+    }
+
+    /// Looks at a text of a request, in all its readings.
+    pub(crate) fn look(&self, origin: Origin, text: &str) -> Result<Seen, Fault> {
+        let mut seen = Seen::default();
+        let attacks = self.injection(origin) != Policy::Off;
+        let private = self.settings.requests.private != InRequests::Off;
+        if !attacks && !private {
+            return Ok(seen);
+        }
+        let unfolded = unfold(text, &self.limits(text.len()));
+        if attacks {
+            let findings = injection::judge(&unfolded);
+            seen.attacks.extend(findings.iter().map(|finding| finding.reason.code().to_owned()));
+            for detector in &self.settings.request_detectors {
+                seen.attacks.extend(ask(detector, text)?);
+            }
+            seen.attacks.sort_unstable();
+            seen.attacks.dedup();
+        }
+        if private {
+            seen.private = self.private(&unfolded);
+        }
+        Ok(seen)
+    }
+
+    /// How far a text is unfolded: for half of the time that judging it has, so that a text that takes
+    /// longer is reported as not fully read and not as late.
+    pub(crate) fn limits(&self, len: usize) -> Limits {
+        Limits { time: self.settings.budget.of(len) / 2, ..Limits::for_len(len) }
+    }
+
+    /// The entities in a text and in what it says to be encoded.
+    pub(crate) fn private(&self, unfolded: &Unfolded) -> Vec<String> {
+        let said = unfolded.views().iter().filter(|view| !view.how().iter().any(is_guess));
+        let found = said.flat_map(|view| self.scanner.scan(view.text()));
+        let mut names: Vec<String> =
+            found.map(|finding| self.scanner.name(finding.entity).to_owned()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+/// Ciphers and look-alikes are undone on suspicion, and turn numbers and words into others: what is found
+/// then says nothing of a person.
+pub(crate) fn is_guess(how: &Decoding) -> bool {
+    use Decoding::{Atbash, Leetspeak, PigLatin, Reversed, Rot13};
+    matches!(how, Leetspeak | PigLatin | Atbash | Rot13 | Reversed)
+}
+
+/// What a detector finds. One that panics has failed.
+pub(crate) fn ask(detector: &Arc<dyn Detector>, text: &str) -> Result<Vec<String>, Fault> {
+    match catch_unwind(AssertUnwindSafe(|| detector.detect(text))) {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(_)) | Err(_) => Err(Fault::Failed),
+    }
+}

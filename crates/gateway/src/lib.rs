@@ -1,0 +1,133 @@
+//! The gateway: what happens to a conversation between the server and whatever answers it.
+//!
+//! A request's texts are judged first ([`Gateway::judge`]), each as what it is: what a client wrote, what a
+//! tool gave back, what the owner's system prompt says. What comes of that is a [`Judged`] request, with
+//! the texts to go on with, their taint, and an [`Answers`] that judges what is said in reply, piece by
+//! piece. Whatever cannot be judged (a detector fails, panics or is late) goes no further
+//! where the policy is to block, and is marked where it is to flag.
+//!
+//! The gateway sees messages, never HTTP. Where nothing is judged it costs a comparison.
+//!
+//! Deliberately absent: HTTP and OpenAI's JSON, the owner's files, models, what a tokenizer does.
+#![forbid(unsafe_code)]
+
+mod policy;
+
+mod judge;
+mod request;
+mod workers;
+
+mod answer;
+mod calls;
+mod watch;
+
+mod audit;
+mod counts;
+mod moderation;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, OnceLock};
+
+use garrison_guard::injection::{Canary, RuleError};
+use garrison_guard::{ScanConfig, ScanConfigError, Scanner};
+
+pub use answer::{Answers, Flow};
+pub use audit::Audit;
+pub use calls::Form;
+pub use counts::{Count, Counts};
+pub use garrison_guard::injection::{Policy, Rule, Topic};
+pub use garrison_guard::{
+    Action, Budget, Detector, DetectorError, Operator, Operators, Side, Taint, Tainted,
+};
+pub use judge::{Fault, NotJudged};
+pub use moderation::Moderation;
+pub use policy::{AnswerPolicy, InAnswers, InRequests, RequestPolicy, Settings};
+pub use request::{Judged, Origin, Refusal, Report, Request, Text};
+
+use judge::Judge;
+use workers::Workers;
+
+/// Why a gateway cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// An entity, or the allow list.
+    #[error(transparent)]
+    Scan(#[from] ScanConfigError),
+    /// A topic or rule.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// There are no random bytes for the canary.
+    #[error("the system gives no random bytes")]
+    Random,
+}
+
+/// Judges what passes.
+#[derive(Default)]
+pub struct Gateway {
+    /// There if anything is judged.
+    judge: Option<Arc<Judge>>,
+    scan: ScanConfig,
+    /// Made when it is first needed, if nothing is judged: it takes a while.
+    scanner: OnceLock<Arc<Scanner>>,
+    workers: Workers,
+    counts: Arc<Counts>,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("judges", &self.judge.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// A gateway that lets everything pass, and can still be asked about texts ([`Gateway::moderate`]).
+    pub fn open() -> Gateway {
+        Gateway::default()
+    }
+
+    /// A gateway with policies.
+    ///
+    /// # Errors
+    /// If what is looked for cannot be.
+    pub fn new(settings: Settings) -> Result<Gateway, GatewayError> {
+        let scanner = Arc::new(Scanner::new(&settings.scan)?);
+        let counts = Arc::new(Counts::default());
+        let canary = Canary::random().map_err(|_| GatewayError::Random)?;
+        let scan = settings.scan.clone();
+        let judges = settings.judge();
+        let judge = Judge::new(settings, Arc::clone(&scanner), canary, Arc::clone(&counts))?;
+        Ok(Gateway {
+            judge: judges.then(|| Arc::new(judge)),
+            scan,
+            scanner: OnceLock::from(scanner),
+            workers: Workers::default(),
+            counts,
+        })
+    }
+
+    /// Whether anything is judged.
+    pub fn judges(&self) -> bool {
+        self.judge.is_some()
+    }
+
+    /// Whether answers are changed or ended, so that nothing else may tell what the model wrote: neither
+    /// tokens nor their probabilities.
+    pub fn hides(&self) -> bool {
+        self.judge.as_ref().is_some_and(|judge| judge.hides())
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    fn scanner(&self) -> Result<Arc<Scanner>, ScanConfigError> {
+        if let Some(scanner) = self.scanner.get() {
+            return Ok(Arc::clone(scanner));
+        }
+        let made = Arc::new(Scanner::new(&self.scan)?);
+        Ok(Arc::clone(self.scanner.get_or_init(|| made)))
+    }
+}

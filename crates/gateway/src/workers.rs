@@ -1,0 +1,135 @@
+//! Threads for judging, each of which can be left behind if it takes too long.
+//!
+//! A thread waits for work, so that judging costs a wake-up and not a thread. One that is late works on
+//! by itself and counts until it is done; when [`MAX_WORKING`] are at work, further judgements fail at
+//! once, so that slow detectors cannot fill the machine.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use crate::judge::Fault;
+
+/// Threads at work at most, those that were left behind included.
+const MAX_WORKING: usize = 64;
+/// Threads that wait for work at most; others end.
+const MAX_IDLE: usize = 16;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Threads that judge.
+#[derive(Clone, Default)]
+pub(crate) struct Workers(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    idle: Vec<SyncSender<Job>>,
+    working: usize,
+}
+
+impl Workers {
+    /// Has something done within `time`.
+    ///
+    /// # Errors
+    /// If it panics or takes longer, or too much is being done already.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        time: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (tell, told) = sync_channel(1);
+        let job: Job = Box::new(move || {
+            // Nobody listens any more if it was late.
+            let _ = tell.send(catch_unwind(AssertUnwindSafe(work)));
+        });
+        self.give(job)?;
+        match told.recv_timeout(time) {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => Err(Fault::Failed),
+            Err(RecvTimeoutError::Timeout) => Err(Fault::Late(time)),
+        }
+    }
+
+    fn give(&self, job: Job) -> Result<(), Fault> {
+        let idle = {
+            let mut state = lock(&self.0);
+            if state.working >= MAX_WORKING {
+                return Err(Fault::Busy);
+            }
+            state.working += 1;
+            state.idle.pop()
+        };
+        match idle {
+            None => self.start(job),
+            Some(worker) => worker.send(job).or_else(|unsent| self.start(unsent.0)),
+        }
+    }
+
+    fn start(&self, job: Job) -> Result<(), Fault> {
+        let state = Arc::downgrade(&self.0);
+        let started =
+            std::thread::Builder::new().name("guard".into()).spawn(move || work(job, &state)).map(drop);
+        started.map_err(|_| {
+            lock(&self.0).working -= 1;
+            Fault::Busy
+        })
+    }
+}
+
+/// Does a job, and then others, for as long as there is a use for it.
+fn work(first: Job, state: &Weak<Mutex<State>>) {
+    let mut job = first;
+    loop {
+        job();
+        let next: Receiver<Job> = {
+            let Some(state) = state.upgrade() else { return };
+            let mut state = lock(&state);
+            state.working -= 1;
+            if state.idle.len() >= MAX_IDLE {
+                return;
+            }
+            let (give, take) = sync_channel(1);
+            state.idle.push(give);
+            take
+        };
+        // Ends with the gateway.
+        let Ok(given) = next.recv() else { return };
+        job = given;
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_panics_or_is_late_is_a_fault_and_what_is_too_much_is_refused() {
+        let workers = Workers::default();
+        let time = Duration::from_secs(20);
+        assert_eq!(workers.run(time, || 7), Ok(7));
+        assert_eq!(workers.run(time, || panic!("oh")), Err::<(), _>(Fault::Failed));
+        assert_eq!(workers.run(time, || 8), Ok(8));
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        let short = Duration::from_millis(1);
+        for _ in 0..MAX_WORKING {
+            let held = Arc::clone(&held);
+            assert_eq!(
+                workers.run(short, move || held.lock().unwrap().recv().unwrap_or(())),
+                Err(Fault::Late(short))
+            );
+        }
+        assert_eq!(workers.run(time, || 9), Err(Fault::Busy));
+        drop(release);
+        let end = std::time::Instant::now() + time;
+        while workers.run(time, || 9) != Ok(9) {
+            assert!(std::time::Instant::now() < end, "threads that are done stay counted");
+        }
+        assert!(lock(&workers.0).idle.len() <= MAX_IDLE);
+    }
+}
