@@ -184,8 +184,8 @@ const MAX_UNDERSCORES: usize = 3;
 /// URLs have them, or that colors what a terminal shows; `before` gives the byte so many bytes before it.
 pub(crate) fn escape_before(before: impl Fn(usize) -> Option<u8>) -> bool {
     let code = |digits: usize| {
-        let digits = (1..=digits).rev().map(|back| before(back).and_then(|b| char::from(b).to_digit(16)));
-        let code = digits.fold(Some(0), |code, digit| Some(code? << 4 | digit?));
+        let mut digits = (1..=digits).rev().map(|back| before(back).and_then(|b| char::from(b).to_digit(16)));
+        let code = digits.try_fold(0, |code, digit| Some(code << 4 | digit?));
         code.and_then(char::from_u32).is_some_and(|c| !is_word(c) || is_caseless(c))
     };
     let Some(last) = before(1) else { return false };
