@@ -150,6 +150,12 @@ fn what_stands_right_behind_or_before_a_number_does_not_hide_it() {
             (r"x\nanna@mail.example", "EMAIL", "anna@mail.example"),
             ("signed _Anna Kowalska_", "PERSON", "Anna Kowalska"),
             ("tel,+49 30 901820,42", "PHONE", "+49 30 901820"),
+            ("?card=%204111111111111111%20", "CREDIT_CARD", "4111111111111111"),
+            ("ssn%3A219-09-9999%2C", "US_SSN", "219-09-9999"),
+            ("card \x1b[1;31m4111111111111111\x1b[0m", "CREDIT_CARD", "4111111111111111"),
+            (r"card\x3a4111111111111111\x0a", "CREDIT_CARD", "4111111111111111"),
+            (r"userSsn: 219-09-9999", "US_SSN", "219-09-9999"),
+            ("INSERT INTO c VALUES (1,4111111111111111,'Anna')", "CREDIT_CARD", "4111111111111111"),
         ]
         .into_iter()
         .filter_map(|(text, name, value)| missed(text, name, value)),
@@ -206,6 +212,7 @@ fn a_password_is_found_from_its_first_to_its_last_character() {
             ("password: `S3cure!Passw0rd`", "S3cure!Passw0rd"),
             ("--password=S3cure#Passw0rd --port 1", "S3cure#Passw0rd"),
             ("PGPASSWORD=a1,b2c3&d4e5 psql", "a1,b2c3&d4e5"),
+            ("clientSecret: S3cure!Passw0rd", "S3cure!Passw0rd"),
             ("secret = $3cr3tPassw0rd", "3cr3tPassw0rd"),
         ]
         .into_iter()

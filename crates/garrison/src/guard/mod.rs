@@ -1,6 +1,7 @@
 //! `garrison guard` and `garrison audit`: the guard at the command line.
 
 pub(crate) mod config;
+mod readings;
 mod scan;
 
 use std::fs;

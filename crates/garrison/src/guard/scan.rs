@@ -1,19 +1,25 @@
-//! `garrison guard scan`: a file of any size through the scanner, in pieces.
+//! `garrison guard scan`: a file of any size through the scanner, in pieces, and through its decodings and
+//! the search for attacks, in windows.
 //!
 //! Offsets are bytes of the file, also where it is no UTF-8: a byte that belongs to no character is
-//! scanned as one that nothing begins or ends with, and copied as it is.
+//! scanned as one that nothing begins or ends with, and copied as it is. A file that is no text in bytes is
+//! refused, as nothing would be found in it whatever it holds.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
+use std::ops::Range;
 use std::sync::Arc;
 
-use garrison_guard::{Finding, Scanner, Segment};
+use garrison_guard::normalize::Decoding;
+use garrison_guard::{Entity, Finding, Scanner, Segment};
 use serde_json::json;
 
+use super::readings::{End, Hit, Readings, What};
 use crate::error::Fault;
 
 /// Bytes that are read at a time.
-const PIECE: usize = 64 << 10;
+const PIECE: usize = 256 << 10;
 /// Stands for a byte that belongs to no character: SUBSTITUTE.
 const NO_CHARACTER: char = '\u{1A}';
 
@@ -52,6 +58,8 @@ pub(super) fn file(scanner: Scanner, name: &str, report: Report, copy: Copy) -> 
         report,
         raw: Vec::new(),
         base: 0,
+        hits: VecDeque::new(),
+        hidden: None,
         findings,
         redacted,
         found: 0,
@@ -78,6 +86,10 @@ struct Scan<'a> {
     /// Bytes of the file that are not decided yet, and where they begin.
     raw: Vec<u8>,
     base: usize,
+    /// What was found in decodings and is not told yet.
+    hits: VecDeque<Hit>,
+    /// What was decoded from here on: what it held, and where it ends.
+    hidden: Option<(Entity, usize)>,
     findings: Box<dyn Write>,
     redacted: Box<dyn Write>,
     found: u64,
@@ -90,23 +102,31 @@ impl Scan<'_> {
             let name = json!(self.name);
             write!(self.findings, "{{\"file\": {name}, \"findings\": [").map_err(Trouble::Write)?;
         }
-        let mut stream = self.scanner.stream();
-        let mut piece = vec![0; PIECE];
+        let (mut stream, mut readings) = (self.scanner.stream(), Readings::default());
         // Bytes of a character that has not come whole.
         let mut rest: Vec<u8> = Vec::new();
+        // What was read and not scanned yet, and where it begins.
+        let (mut window, mut at) = (String::new(), 0);
         loop {
-            let read = input.read(&mut piece).map_err(Trouble::Read)?;
-            self.raw.extend(&piece[..read]);
-            rest.extend(&piece[..read]);
-            let text = text_of(&mut rest, read == 0);
-            stream.push(&text, &mut |segment| self.take(segment));
-            if read == 0 {
+            let piece = read_piece(&mut *input).map_err(Trouble::Read)?;
+            let last = piece.len() < PIECE;
+            refuse_what_is_no_text(&piece, at + window.len() == 0).map_err(Trouble::Read)?;
+            self.raw.extend(&piece);
+            rest.extend(&piece);
+            window.push_str(&text_of(&mut rest, last));
+            let end = if last { End::Last } else { End::Open };
+            let (hits, decided) = readings.look(&self.scanner, &window, at, end);
+            self.hits.extend(hits);
+            stream.push(&window[..decided], &mut |segment| self.take(segment));
+            window.drain(..decided);
+            at += decided;
+            if last {
                 stream.finish(&mut |segment| self.take(segment));
             }
             if let Some(failure) = self.failure.take() {
                 return Err(Trouble::Write(failure));
             }
-            if read == 0 {
+            if last {
                 break;
             }
         }
@@ -118,15 +138,15 @@ impl Scan<'_> {
     fn take(&mut self, segment: Segment<'_>) {
         let written = match segment {
             Segment::Clear { at, text } => {
-                let from = at - self.base;
-                let written = self.redacted.write_all(&self.raw[from..from + text.len()]);
-                self.forget(at + text.len());
+                let end = at + text.len();
+                let written = self.clear(at, end);
+                self.forget(end);
                 written
             }
             Segment::Found { finding, .. } => {
-                self.found += 1;
+                let written = self.finding(&finding);
                 self.forget(finding.range.end);
-                self.tell(&finding)
+                written
             }
         };
         if let Err(error) = written {
@@ -134,23 +154,100 @@ impl Scan<'_> {
         }
     }
 
-    fn tell(&mut self, finding: &Finding) -> io::Result<()> {
-        let (name, range) = (self.scanner.name(finding.entity), &finding.range);
-        write!(self.redacted, "<{name}>")?;
+    /// Copies bytes in which nothing was found, but for what was found in something they decode to.
+    fn clear(&mut self, mut at: usize, end: usize) -> io::Result<()> {
+        while let Some(hit) = self.hits.pop_front_if(|hit| hit.range.start < end) {
+            self.copy(at, hit.range.start)?;
+            at = at.max(hit.range.start);
+            self.hit(&hit)?;
+        }
+        self.copy(at, end)
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        let range = &finding.range;
+        let hidden = self.hidden.filter(|(_, end)| range.start < *end).map(|(entity, _)| entity);
+        if hidden.is_none() {
+            write!(self.redacted, "<{}>", self.scanner.name(finding.entity))?;
+        }
+        if hidden != Some(finding.entity) {
+            self.tell(
+                self.scanner.name(finding.entity).to_owned(),
+                "entity",
+                range,
+                finding.confidence,
+                &[],
+            )?;
+        }
+        while let Some(hit) = self.hits.pop_front_if(|hit| hit.range.start < range.end) {
+            // What stands there plainly need not be told twice.
+            let same = matches!(hit.what, What::Data(entity) if entity == finding.entity);
+            let inside = matches!(hit.what, What::Data(_)) && hit.range.end <= range.end;
+            self.hide(&hit);
+            if !(same || inside) {
+                self.tell_hit(&hit)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hit(&mut self, hit: &Hit) -> io::Result<()> {
+        if let What::Data(entity) = hit.what
+            && self.hidden.is_none_or(|(_, end)| end <= hit.range.start)
+        {
+            write!(self.redacted, "<{}>", self.scanner.name(entity))?;
+        }
+        self.hide(hit);
+        self.tell_hit(hit)
+    }
+
+    /// Keeps what a hit covers from being copied.
+    fn hide(&mut self, hit: &Hit) {
+        if let What::Data(entity) = hit.what
+            && self.hidden.is_none_or(|(_, end)| end < hit.range.end)
+        {
+            self.hidden = Some((entity, hit.range.end));
+        }
+    }
+
+    /// Copies bytes that are not hidden.
+    fn copy(&mut self, from: usize, to: usize) -> io::Result<()> {
+        let from = self.hidden.map_or(from, |(_, end)| from.max(end));
+        if from < to { self.redacted.write_all(&self.raw[from - self.base..to - self.base]) } else { Ok(()) }
+    }
+
+    fn tell_hit(&mut self, hit: &Hit) -> io::Result<()> {
+        let (name, kind) = match hit.what {
+            What::Data(entity) => (self.scanner.name(entity).to_owned(), "entity"),
+            What::Attack(reason) => (reason.code().to_owned(), "attack"),
+        };
+        self.tell(name, kind, &hit.range, hit.confidence, &hit.how)
+    }
+
+    fn tell(
+        &mut self,
+        name: String,
+        kind: &str,
+        range: &Range<usize>,
+        confidence: u8,
+        how: &[Decoding],
+    ) -> io::Result<()> {
+        self.found += 1;
+        let how: Vec<String> = how.iter().map(|how| format!("{how:?}")).collect();
         match self.report {
             // The value is not told: what is printed in a build is kept where it should not be.
             Report::Text => {
-                writeln!(
-                    self.findings,
-                    "{}:{}-{}: {name} ({}%)",
-                    self.name, range.start, range.end, finding.confidence
-                )
+                let (file, Range { start, end }) = (self.name, range);
+                let within = if how.is_empty() { String::new() } else { format!(" in {}", how.join(", ")) };
+                writeln!(self.findings, "{file}:{start}-{end}: {name} ({confidence}%){within}")
             }
             Report::Json => {
                 let comma = if self.found > 1 { ", " } else { "" };
-                let finding = json!({
-                    "entity": name, "start": range.start, "end": range.end, "confidence": finding.confidence,
-                });
+                let mut finding =
+                    json!({ kind: name, "start": range.start, "end": range.end, "confidence": confidence });
+                if !how.is_empty() {
+                    finding["decoded"] = json!(how);
+                }
                 write!(self.findings, "{comma}{finding}")
             }
         }
@@ -164,6 +261,30 @@ impl Scan<'_> {
             self.base += decided;
         }
     }
+}
+
+/// The next [`PIECE`] bytes, or fewer if these are the last.
+fn read_piece(input: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let mut piece = Vec::with_capacity(PIECE);
+    input.take(PIECE as u64).read_to_end(&mut piece)?;
+    Ok(piece)
+}
+
+/// An error if a piece is none of text in bytes: begins as UTF-16 or UTF-32 does, or has characters of control
+/// that texts do not have, more than in three bytes of a hundred.
+fn refuse_what_is_no_text(piece: &[u8], first: bool) -> io::Result<()> {
+    let wide = [&b"\xFF\xFE"[..], b"\xFE\xFF", b"\0\0\xFE\xFF"];
+    if first && wide.iter().any(|mark| piece.starts_with(mark)) {
+        let message = "it is UTF-16 or UTF-32; make it UTF-8 first, as iconv -f UTF-16 -t UTF-8 does";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    let control = |b: &&u8| **b < b' ' && !b"\t\n\r\x08\x0C\x1B".contains(b);
+    let controls = piece.iter().filter(control).count();
+    if controls > 2 + piece.len() * 3 / 100 {
+        let message = format!("it is no text: {controls} of {} bytes control something", piece.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    Ok(())
 }
 
 /// The characters in `bytes`, without those of an unfinished one at the end, which stay.

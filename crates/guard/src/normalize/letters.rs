@@ -100,6 +100,8 @@ pub(super) fn is_words(text: &str) -> bool {
 /// The text that decoded bytes are, if they read as one. From `enough` bytes on, that all of them can be
 /// printed is evidence enough: chance would not have it.
 pub(super) fn text_of(bytes: &[u8], enough: usize) -> Option<String> {
+    // A part of something long may begin and end within a character.
+    let bytes = if bytes.len() < LONG { bytes } else { whole_characters(bytes) };
     let text = match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains('\0') => text.to_owned(),
         _ => utf16(bytes)?,
@@ -109,6 +111,19 @@ pub(super) fn text_of(bytes: &[u8], enough: usize) -> Option<String> {
     let n = text.chars().count();
     let sound = n >= 3 && printed && known * 10 >= n * 7;
     (sound && (bytes.len() >= enough || is_words(&text))).then_some(text)
+}
+
+/// Bytes from which on a text is evidence enough even if a character at its ends is not whole.
+const LONG: usize = 1 << 10;
+
+/// Without the rest of a character at the beginning and the beginning of one at the end.
+fn whole_characters(bytes: &[u8]) -> &[u8] {
+    let rest = bytes.iter().take(3).take_while(|b| (0x80..0xC0).contains(*b)).count();
+    let bytes = &bytes[rest..];
+    match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() => &bytes[..error.valid_up_to()],
+        _ => bytes,
+    }
 }
 
 /// Two bytes a character, the low one first, as some shells want their commands.

@@ -223,7 +223,9 @@ fn assigned(sight: &mut Sight<'_, '_>) {
     let end = value_end(window);
     let value = window.text(at, end);
     let has = |kind: fn(&u8) -> bool| value.bytes().any(|b| kind(&b));
-    if value.len() < SHORTEST || !has(u8::is_ascii_digit) || !has(u8::is_ascii_alphabetic) {
+    let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
+    // Words around are looked at last, as that is dear.
+    if value.len() < SHORTEST || !mixed || is_measure(value) || is_code(window, value) {
         return;
     }
     let Some(distance) = sight.around.distance(Entity::API_KEY).filter(|distance| *distance <= 14) else {
@@ -235,7 +237,7 @@ fn assigned(sight: &mut Sight<'_, '_>) {
     let cell = between.contains(['>', '|']);
     let bearer = behind.to_ascii_lowercase().ends_with("bearer ");
     let said = given || cell || between.contains(['"', '`']) || between == " ";
-    if !said || placeholder(value) || is_code(window, value) {
+    if !said || placeholder(value) {
         return;
     }
     let random = value.len() >= 16 && entropy(value) >= 3.0 && (between != " " || bearer);
@@ -301,7 +303,7 @@ fn leaves(window: &Window<'_>, place: usize, b: u8) -> bool {
     }
 }
 
-/// Whether a value is a call, a name in code, a path, an address, a moment or a quantity.
+/// Whether a value is a call, a name in code, a path or an address.
 fn is_code(window: &Window<'_>, value: &str) -> bool {
     let name = value.bytes().take_while(|b| b.is_ascii_alphanumeric() || b"_.:".contains(b)).count();
     let used = name > 0 && matches!(value.as_bytes().get(name), Some(b'(' | b'['));
@@ -317,7 +319,6 @@ fn is_code(window: &Window<'_>, value: &str) -> bool {
     };
     used || path
         || part
-        || is_measure(value)
         || value.contains("::")
         || value.contains("://")
         || value.contains("env.")

@@ -295,7 +295,7 @@ fn begins(bytes: &[u8], at: usize, traits: Traits) -> bool {
             }
             match before {
                 // The letter of an escape is no text.
-                b'\\' => !b"nrtbf".contains(&b) && !(b == b'u' && is_hex4(bytes, at + 1)),
+                b'\\' => !(b"nrtbf".contains(&b) || b == b'u' && is_hex4(bytes, at + 1)),
                 b'_' | 128.. => true,
                 _ => !in_word(before) || escape_before(|back| Some(bytes[at.checked_sub(back)?])),
             }

@@ -180,18 +180,32 @@ impl<'t> Window<'t> {
 /// Underscores in a row that are looked over, at most.
 const MAX_UNDERSCORES: usize = 3;
 
-/// Whether the bytes before a place are an escape that stands for no letter or digit; `before` gives the
-/// byte so many bytes before it.
+/// Whether the bytes before a place are an escape that stands for no letter or digit, as JSON, programs and
+/// URLs have them, or that colors what a terminal shows; `before` gives the byte so many bytes before it.
 pub(crate) fn escape_before(before: impl Fn(usize) -> Option<u8>) -> bool {
-    if before(2) == Some(b'\\') && before(1).is_some_and(|b| b"nrtbf".contains(&b)) {
-        return true;
+    let code = |digits: usize| {
+        let mut digits = (1..=digits).rev().map(|back| before(back).and_then(|b| char::from(b).to_digit(16)));
+        let code = digits.try_fold(0, |code, digit| Some(code << 4 | digit?));
+        code.and_then(char::from_u32).is_some_and(|c| !is_word(c) || is_caseless(c))
+    };
+    let Some(last) = before(1) else { return false };
+    match last {
+        b'n' | b'r' | b't' | b'b' | b'f' if before(2) == Some(b'\\') => true,
+        b'm' | b'K' => colors(before),
+        _ if !last.is_ascii_hexdigit() => false,
+        _ if before(3) == Some(b'%') || before(4) == Some(b'\\') && before(3) == Some(b'x') => code(2),
+        _ => before(6) == Some(b'\\') && before(5) == Some(b'u') && code(4),
     }
-    if before(6) != Some(b'\\') || before(5) != Some(b'u') {
-        return false;
-    }
-    let digits = (1..=4).rev().map(|back| before(back).and_then(|b| char::from(b).to_digit(16)));
-    let code = digits.fold(Some(0), |code, digit| Some(code? << 4 | digit?));
-    code.and_then(char::from_u32).is_some_and(|c| !is_word(c) || is_caseless(c))
+}
+
+/// Whether a sequence like `ESC[1;31m` ends here (ECMA-48, 8.3.117), its first byte as itself or escaped.
+fn colors(before: impl Fn(usize) -> Option<u8>) -> bool {
+    let numbers = (2..12).take_while(|back| before(*back).is_some_and(|b| b.is_ascii_digit() || b == b';'));
+    let bracket = 2 + numbers.count();
+    let escaped = |escape: &[u8]| {
+        escape.iter().rev().zip(bracket + 1..).all(|(b, back)| before(back).is_some_and(|x| x == *b))
+    };
+    before(bracket) == Some(b'[') && (escaped(b"\x1B") || escaped(b"\\u001b") || escaped(b"\\x1b"))
 }
 
 /// What words are made of. The raised letters of `nº` are signs.
@@ -235,6 +249,11 @@ mod tests {
             (r"a:\n4111\n", "4111"),
             (r"a:\u00204111\u0020", "4111"),
             (r"\n_4111_", "4111"),
+            (r"\x0a4111\x0a", "4111"),
+            ("a%3A4111%20", "4111"),
+            ("\x1b[1;31m4111\x1b[0m", "4111"),
+            ("\x1b[31m\x1b[K4111\x1b[0m", "4111"),
+            (r"\u001b[31m4111\u001b[0m", "4111"),
             ("nº4111º", "4111"),
         ] {
             let at = text.find(word).unwrap();
@@ -247,6 +266,8 @@ mod tests {
             ("é4111", "4111"),
             (r"\u00414111", "4111"),
             ("n4111", "4111"),
+            ("%414111", "4111"),
+            ("[31m4111", "4111"),
         ] {
             let at = text.find(word).unwrap();
             assert!(!Window::new(text, at, End::Final).word_begins(at), "{text}");
