@@ -90,7 +90,7 @@ impl Tokenizer {
                 let family = Family::named(pre)?;
                 let tokens = listed_tokens(vocabulary, Spelling::ByteLevel)?;
                 let merges = vocabulary.merges.iter().map(String::as_str);
-                let bpe = Bpe::new(&tokens, merges, family, vocabulary.unknown)?;
+                let bpe = Bpe::new(&tokens, merges, family, unknown_text(vocabulary, &tokens))?;
                 (tokens, Algorithm::Bpe(Box::new(bpe)), LeadingSpace::Kept)
             }
             VocabularyModel::Json(bytes) => {
@@ -287,6 +287,15 @@ fn listed_tokens(vocabulary: &Vocabulary, spelling: Spelling) -> Result<Tokens, 
         .enumerate()
         .map(|(id, text)| Entry { text, kind: corrected_kind(vocabulary, id as u32) });
     Tokens::new(entries, spelling)
+}
+
+/// The token that text becomes for which the vocabulary has none. Files also name a control token, often
+/// the one that ends texts: that is markup, so such text is left out, as llama.cpp does.
+pub(crate) fn unknown_text(vocabulary: &Vocabulary, tokens: &Tokens) -> Option<u32> {
+    let marks = |id: u32| vocabulary.bos == Some(id) || vocabulary.eos.contains(&id);
+    vocabulary
+        .unknown
+        .filter(|&id| (id as usize) < tokens.len() && tokens.kind(id) != TokenKind::Control && !marks(id))
 }
 
 fn check_ids(vocabulary: &Vocabulary, tokens: &Tokens) -> Result<(), TokenizerError> {
