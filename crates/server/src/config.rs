@@ -23,7 +23,9 @@ pub struct ServerConfig {
 pub struct Limits {
     /// Bytes of one body; more is 413.
     pub body_bytes: usize,
-    /// Bytes of all bodies that are being received or read at one time; more is 429.
+    /// Bytes that the values of one body's JSON may take, by estimate; more is 413.
+    pub body_tree_bytes: usize,
+    /// Bytes of all bodies that are being received or read at one time, and of their values; more is 429.
     pub bodies_bytes: usize,
     /// Bytes of a request's line and headers together; more is 431.
     pub header_bytes: usize,
@@ -45,6 +47,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             body_bytes: 16 << 20,
+            body_tree_bytes: 64 << 20,
             bodies_bytes: 256 << 20,
             header_bytes: 64 << 10,
             headers: 100,

@@ -143,6 +143,16 @@ impl ApiError {
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message).code("body_too_large")
     }
 
+    /// 413: the body's JSON has more values than the server makes of one body.
+    pub(crate) fn too_many_values(limit: usize) -> ApiError {
+        let message = format!(
+            "the request's body has too many values; in memory they would take more than the {} MiB that this \
+             server has for one body",
+            limit >> 20
+        );
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message).code("body_too_large")
+    }
+
     /// 429: a table or queue of this server is full.
     pub(crate) fn queue_full(message: impl Into<String>, retry_after_s: u32) -> ApiError {
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
