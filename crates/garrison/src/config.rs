@@ -35,6 +35,7 @@ pub(crate) struct ServerSettings {
     pub(crate) max_body_bytes: usize,
     pub(crate) request_timeout: Option<Duration>,
     pub(crate) cors_origins: Vec<String>,
+    pub(crate) host_names: Vec<String>,
 }
 
 /// The `[engine]` section; also what `chat --model` runs with.
@@ -171,6 +172,7 @@ struct ServerSection {
     max_body_mib: Option<u32>,
     request_timeout_s: Option<NonZeroU32>,
     cors_origins: Option<Vec<String>>,
+    host_names: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -222,6 +224,7 @@ impl Config {
             max_body_bytes: file.server.max_body_mib.unwrap_or(16).max(1) as usize * 1024 * 1024,
             request_timeout: file.server.request_timeout_s.map(|s| Duration::from_secs(s.get().into())),
             cors_origins: file.server.cors_origins.unwrap_or_default(),
+            host_names: file.server.host_names.unwrap_or_default(),
         };
         let mut engine = EngineSettings::from_parts(&flags.engine, &file.engine)?;
         if server.api_keys_file.is_some() && file.engine.max_waiting_per_key.is_none() {

@@ -1,5 +1,6 @@
 //! The server's state and its routes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::body::BodyReader;
 use crate::config::ServerConfig;
+use crate::cors::HostNames;
 use crate::drain::Drain;
 use crate::error::ApiError;
 use crate::metrics::{HttpMetrics, ModelMetrics};
@@ -23,6 +25,7 @@ use crate::{adapters, chat, completions, gate, info, tokenize};
 /// Everything requests share.
 pub(crate) struct App {
     pub(crate) config: ServerConfig,
+    pub(crate) hosts: HostNames,
     /// At least one, with different names.
     pub(crate) models: Vec<Arc<Entry>>,
     pub(crate) bodies: BodyReader,
@@ -89,11 +92,13 @@ pub(crate) const ROUTES: [&str; 13] = [
 ];
 
 impl App {
-    pub(crate) fn new(config: ServerConfig, models: Vec<ServedModel>) -> App {
+    /// A server that listens at `address`.
+    pub(crate) fn new(config: ServerConfig, models: Vec<ServedModel>, address: SocketAddr) -> App {
         let workers = || Arc::new(Semaphore::new(config.limits.prompt_workers.max(1)));
         let checkers = workers();
         let models = models.into_iter().map(|model| Arc::new(Entry::new(model, &checkers))).collect();
         App {
+            hosts: HostNames::of(address, &config.host_names),
             bodies: BodyReader::new(&config.limits, &config.times),
             workers: workers(),
             loader: Arc::new(Semaphore::new(1)),

@@ -12,6 +12,9 @@ pub struct ServerConfig {
     /// Browser origins that may use it, like `https://chat.example.org`; `*` is any. None: a page
     /// of another origin is refused.
     pub cors_origins: Vec<String>,
+    /// Names, beside `localhost` and addresses, that a server on a loopback address answers to: those that
+    /// a proxy passes on. A page whose name was made to resolve to this machine is refused by this.
+    pub host_names: Vec<String>,
     /// Bounds of what clients can use up.
     pub limits: Limits,
     /// Times after which the server stops waiting.

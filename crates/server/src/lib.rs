@@ -121,7 +121,7 @@ impl Server {
         let bind_error = |error| ServeError::Bind { address, error };
         let listener = TcpListener::bind(address).await.map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
-        Ok(Server { app: Arc::new(app::App::new(config, models)), listener, address })
+        Ok(Server { app: Arc::new(app::App::new(config, models, address)), listener, address })
     }
 
     /// Where it listens.

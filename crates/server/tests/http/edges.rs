@@ -298,3 +298,24 @@ fn draining_does_not_wait_for_ever() {
     assert_eq!(last.json()["error"]["code"], "draining");
     assert_eq!(world.join(), Drained::Partly);
 }
+
+#[test]
+fn a_name_that_was_made_to_resolve_to_this_machine_is_refused() {
+    let config = ServerConfig { host_names: vec!["llm.example.org".into()], ..ServerConfig::default() };
+    let world = World::with(config, engine_config());
+    let ask = |host: &str, more: &str| {
+        let mut connection = Connection::open(&world);
+        connection.send(format!("GET /v1/models HTTP/1.1\r\nHost: {host}\r\n{more}\r\n").as_bytes());
+        connection.answer()
+    };
+    let port = world.address.port();
+    // The page's own origin, as the browser sees it, and a request that reads, which has none.
+    for more in [format!("Origin: http://evil.example:{port}\r\n"), String::new()] {
+        let error = ask(&format!("evil.example:{port}"), &more).error(403);
+        assert_eq!(error["code"], "host_not_allowed");
+        assert!(error["message"].as_str().unwrap().contains("evil.example"), "{error}");
+    }
+    for host in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), "llm.example.org".into()] {
+        assert_eq!(ask(&host, "").status, 200, "{host}");
+    }
+}
