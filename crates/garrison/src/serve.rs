@@ -91,6 +91,7 @@ fn server_config(settings: &ServerSettings) -> Result<ServerConfig, Fault> {
         api_keys,
         cors_origins: settings.cors_origins.clone(),
         host_names: settings.host_names.clone(),
+        share_prefixes: settings.share_prefixes,
         limits,
         times: Times { request: settings.request_timeout, ..Times::default() },
     })

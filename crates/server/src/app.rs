@@ -12,7 +12,7 @@ use garrison_engine::AdapterHandle;
 use tokio::sync::Semaphore;
 
 use crate::body::BodyReader;
-use crate::config::ServerConfig;
+use crate::config::{ServerConfig, SharePrefixes};
 use crate::cors::HostNames;
 use crate::drain::Drain;
 use crate::error::ApiError;
@@ -113,6 +113,17 @@ impl App {
     /// When a request is given up.
     pub(crate) fn deadline(&self, record: &Record) -> Option<Instant> {
         record.arrived().checked_add(self.config.times.request?)
+    }
+
+    /// What a request shares cached prefixes by: the salt that it `asked` for, within its API key's own
+    /// unless keys share. A key's number has no slash, so no salt reaches another key's.
+    pub(crate) fn cache_salt(&self, record: &Record, asked: &str) -> String {
+        match self.config.share_prefixes {
+            SharePrefixes::WithinKey if !self.config.api_keys.is_empty() => {
+                format!("{}/{asked}", record.caller())
+            }
+            SharePrefixes::WithinKey | SharePrefixes::BetweenKeys => asked.to_owned(),
+        }
     }
 
     /// The model or adapter a request names; the first model if it names none, as vLLM has it.

@@ -15,10 +15,23 @@ pub struct ServerConfig {
     /// Names, beside `localhost` and addresses, that a server on a loopback address answers to: those that
     /// a proxy passes on. A page whose name was made to resolve to this machine is refused by this.
     pub host_names: Vec<String>,
+    /// Whether a request finds what requests with other keys left in the prefix cache.
+    pub share_prefixes: SharePrefixes,
     /// Bounds of what clients can use up.
     pub limits: Limits,
     /// Times after which the server stops waiting.
     pub times: Times,
+}
+
+/// Who finds whose prefixes in the cache. A prefix that is found shows in `cached_tokens` and in the time
+/// that a request takes, so whoever shares prefixes can learn what others have sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SharePrefixes {
+    /// Each API key its own. Without keys everyone is one caller.
+    #[default]
+    WithinKey,
+    /// Everyone everybody's, but for what a `cache_salt` keeps apart.
+    BetweenKeys,
 }
 
 /// Bounds of what clients can use up. A request that goes over one is refused; no other notices.

@@ -59,7 +59,7 @@ use tokio::sync::watch;
 pub use adapters::{Adapters, OpenAdapter};
 pub use auth::{ApiKeys, ApiKeysError};
 pub use check::{Endpoint, check_body};
-pub use config::{Limits, ServerConfig, Times};
+pub use config::{Limits, ServerConfig, SharePrefixes, Times};
 pub use model::ServedModel;
 
 /// How long connections get to close after the last answer.

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use garrison_engine::EngineConfig;
-use garrison_server::{ApiKeys, Drained, ServerConfig, Times};
+use garrison_server::{ApiKeys, Drained, ServerConfig, SharePrefixes, Times};
 use serde_json::json;
 
 use crate::client::{Connection, get, post, request, send, wait_until};
@@ -297,6 +297,38 @@ fn draining_does_not_wait_for_ever() {
     let last = crate::client::parse_events(&text).pop().unwrap();
     assert_eq!(last.json()["error"]["code"], "draining");
     assert_eq!(world.join(), Drained::Partly);
+}
+
+/// The cached tokens of `prompt`, asked for with `key` and `salt`.
+fn cached(world: &World, key: &str, salt: &str) -> u64 {
+    let prompt = "A beginning that takes more than two blocks of tokens. Q>";
+    let body = json!({"prompt": prompt, "max_tokens": 1, "cache_salt": salt}).to_string();
+    let bearer = format!("Bearer {key}");
+    let answer = send(world, "POST", "/v1/completions", &[("Authorization", &bearer)], &body).ok();
+    answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap()
+}
+
+#[test]
+fn a_key_does_not_learn_what_another_has_sent() {
+    let config = |share_prefixes| ServerConfig {
+        api_keys: ApiKeys::parse("sk-one\nsk-two").unwrap(),
+        share_prefixes,
+        ..ServerConfig::default()
+    };
+    let world = World::with(config(SharePrefixes::default()), engine_config());
+    assert_eq!(cached(&world, "sk-one", ""), 0);
+    assert!(cached(&world, "sk-one", "") >= 32);
+    assert_eq!(cached(&world, "sk-two", ""), 0);
+    // No salt leads out of what is the key's own.
+    for salt in ["0", "0/", "/", "../0/"] {
+        assert_eq!(cached(&world, "sk-two", salt), 0, "{salt}");
+    }
+    assert!(cached(&world, "sk-two", "0/") >= 32);
+    // Unless the owner says that keys share.
+    let world = World::with(config(SharePrefixes::BetweenKeys), engine_config());
+    assert_eq!(cached(&world, "sk-one", ""), 0);
+    assert!(cached(&world, "sk-two", "") >= 32);
+    assert_eq!(cached(&world, "sk-two", "mine"), 0);
 }
 
 #[test]
