@@ -299,11 +299,9 @@ pub(crate) fn unknown_text(vocabulary: &Vocabulary, tokens: &Tokens) -> Option<u
 }
 
 fn check_ids(vocabulary: &Vocabulary, tokens: &Tokens) -> Result<(), TokenizerError> {
-    let named = [("bos", vocabulary.bos), ("unknown", vocabulary.unknown), ("padding", vocabulary.padding)]
-        .into_iter()
-        .filter_map(|(role, id)| id.map(|id| (role, id)))
-        .chain(vocabulary.eos.iter().map(|&id| ("eos", id)));
-    for (role, id) in named {
+    // Nothing depends on the others, and real files have them wrong.
+    let named = [("bos", vocabulary.bos), ("eos", vocabulary.eos.first().copied())];
+    for (role, id) in named.into_iter().filter_map(|(role, id)| Some((role, id?))) {
         if id as usize >= tokens.len() {
             return Err(TokenizerError::IdOutOfRange { role, id, tokens: tokens.len() });
         }
