@@ -114,6 +114,10 @@ fn build(bytes: &[u8]) -> Result<tokenizers::Tokenizer, TokenizerError> {
     library.set_encode_special_tokens(true);
     library.with_padding(None);
     library.with_truncation(None).map_err(|e| error(e.to_string()))?;
+    // The library's cache of words would keep what clients wrote.
+    let mut model = library.get_model().clone();
+    model.resize_cache(0);
+    library.with_model(model);
     Ok(library)
 }
 
