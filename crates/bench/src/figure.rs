@@ -69,8 +69,10 @@ impl Distribution {
         Distribution::new(n, n as u64, numbers)
     }
 
-    /// Of the times between tokens of each request; every token counts once.
+    /// Of the times between tokens of each request; every token counts once. Requests without such times say
+    /// nothing of them.
     pub fn of_gaps(requests: &[&Gaps]) -> Option<Distribution> {
+        let requests: Vec<&Gaps> = requests.iter().copied().filter(|gaps| gaps.count() > 0).collect();
         let total = requests.iter().map(|g| g.count()).sum();
         let buckets = requests.iter().filter_map(|g| g.buckets().last()).map(|b| b.0).max()?;
         let mut dense = vec![0u64; usize::from(buckets) + 1];
@@ -164,5 +166,10 @@ mod tests {
         assert!((half / of_requests - 1.0).abs() < 0.15, "{half}, wanted {of_requests}");
         assert_eq!(Distribution::of_gaps(&[]), None);
         assert_eq!(Distribution::of_gaps(&[&Gaps::default()]), None);
+        // Answers of one token change nothing, and are no ground for an interval.
+        let (few, none) = (&gaps[..4], vec![Gaps::default(); 1000]);
+        let with: Vec<&Gaps> = few.iter().chain(&none).collect();
+        assert_eq!(Distribution::of_gaps(&with), Distribution::of_gaps(&few.iter().collect::<Vec<_>>()));
+        assert_eq!(Distribution::of_gaps(&with).unwrap().p50.low, None);
     }
 }

@@ -11,25 +11,40 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use garrison_model::Adapter;
 
-use crate::engine::Shared;
+use crate::engine::{Shared, Waker};
 
 /// An adapter that requests can ask for, made by [`crate::Engine::add_adapter`].
-#[derive(Clone)]
 pub struct AdapterHandle(Arc<Registered>);
 
 struct Registered {
     /// No two adapters of an engine have the same; 0 is none's.
     number: u64,
     adapter: Adapter,
-    owner: Arc<Shared>,
+    waker: Waker,
+    /// Handles there are. What stands in a slot is not one.
+    handles: AtomicUsize,
+}
+
+impl Registered {
+    /// Whether nobody can ask for it any more: handles come from handles.
+    fn is_forsaken(&self) -> bool {
+        self.handles.load(Ordering::Acquire) == 0
+    }
 }
 
 impl AdapterHandle {
-    pub(crate) fn new(number: u64, adapter: Adapter, owner: Arc<Shared>) -> AdapterHandle {
-        AdapterHandle(Arc::new(Registered { number, adapter, owner }))
+    pub(crate) fn new(number: u64, adapter: Adapter, waker: Waker) -> AdapterHandle {
+        AdapterHandle(Arc::new(Registered { number, adapter, waker, handles: AtomicUsize::new(1) }))
+    }
+
+    /// One more for what stands in a slot.
+    fn of(registered: &Arc<Registered>) -> AdapterHandle {
+        registered.handles.fetch_add(1, Ordering::Relaxed);
+        AdapterHandle(Arc::clone(registered))
     }
 
     /// The adapter.
@@ -43,12 +58,29 @@ impl AdapterHandle {
 
     /// Whether it was made by the engine that `shared` is of.
     pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
-        Arc::ptr_eq(&self.0.owner, shared)
+        self.0.waker.is_of(shared)
     }
 
-    /// Whether nobody else holds it.
-    fn is_last(&self) -> bool {
-        Arc::strong_count(&self.0) == 1
+    /// Says whether its memory is still taken.
+    #[cfg(test)]
+    pub(crate) fn watch(&self) -> impl Fn() -> bool + use<> {
+        let weak = Arc::downgrade(&self.0);
+        move || weak.strong_count() > 0
+    }
+}
+
+impl Clone for AdapterHandle {
+    fn clone(&self) -> AdapterHandle {
+        AdapterHandle::of(&self.0)
+    }
+}
+
+impl Drop for AdapterHandle {
+    fn drop(&mut self) {
+        // The engine may sleep, and its slot may hold what nobody can ask for any more.
+        if self.0.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.waker.wake();
+        }
     }
 }
 
@@ -59,7 +91,6 @@ impl fmt::Debug for AdapterHandle {
 }
 
 /// What stands in the slots, as the scheduler sees it.
-#[derive(Debug)]
 pub(crate) struct AdapterSlots {
     /// `[slots]`, slot 1 first.
     slots: Vec<Slot>,
@@ -70,9 +101,9 @@ pub(crate) struct AdapterSlots {
     swaps: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Slot {
-    holds: Option<AdapterHandle>,
+    holds: Option<Arc<Registered>>,
     /// Running sequences that use it.
     users: usize,
     /// When it was last taken.
@@ -88,7 +119,7 @@ impl AdapterSlots {
     /// The slot in which `adapter` stands; slot 0 is for no adapter.
     pub(crate) fn holding(&self, adapter: Option<&AdapterHandle>) -> Option<u32> {
         let Some(adapter) = adapter else { return Some(0) };
-        let holds = |slot: &Slot| slot.holds.as_ref().is_some_and(|h| h.number() == adapter.number());
+        let holds = |slot: &Slot| slot.holds.as_ref().is_some_and(|h| h.number == adapter.number());
         self.slots.iter().zip(1..).find(|(slot, _)| holds(slot)).map(|(_, number)| number)
     }
 
@@ -114,8 +145,8 @@ impl AdapterSlots {
         let uses = self.uses;
         let (Some(slot), Some(adapter)) = (self.slot_mut(number), adapter) else { return };
         (slot.users, slot.used) = (slot.users + 1, uses);
-        if slot.holds.as_ref().is_none_or(|h| h.number() != adapter.number()) {
-            slot.holds = Some(adapter.clone());
+        if slot.holds.as_ref().is_none_or(|h| h.number != adapter.number()) {
+            slot.holds = Some(Arc::clone(&adapter.0));
             self.swaps += 1;
             self.to_fill = Some(number);
         }
@@ -132,7 +163,7 @@ impl AdapterSlots {
     /// The slot to be filled now, and with what.
     pub(crate) fn take_fill(&mut self) -> Option<(u32, AdapterHandle)> {
         let number = self.to_fill.take()?;
-        Some((number, self.slot_mut(number)?.holds.clone()?))
+        Some((number, AdapterHandle::of(self.slot_mut(number)?.holds.as_ref()?)))
     }
 
     /// Slot `number`; there is none for no adapter.
@@ -157,7 +188,7 @@ impl AdapterSlots {
 
     /// Takes adapters out that nobody can ask for any more; says which slots are empty now.
     pub(crate) fn take_unloaded(&mut self) -> Vec<u32> {
-        let gone = |slot: &Slot| slot.holds.as_ref().is_some_and(AdapterHandle::is_last);
+        let gone = |slot: &Slot| slot.holds.as_ref().is_some_and(|held| held.is_forsaken());
         let mut empty = Vec::new();
         for (slot, number) in self.slots.iter_mut().zip(1..) {
             if slot.users == 0 && gone(slot) {
@@ -180,7 +211,7 @@ impl AdapterSlots {
         for (number, adapter) in users {
             assert_eq!(number == 0, adapter == 0, "slot 0 is for no adapter");
             if let Some(slot) = self.slots.get((number as usize).wrapping_sub(1)) {
-                let held = slot.holds.as_ref().map(AdapterHandle::number);
+                let held = slot.holds.as_ref().map(|held| held.number);
                 assert_eq!(held, Some(adapter), "slot {number} holds another adapter");
                 counts[number as usize - 1] += 1;
             }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
-use flume::Sender;
+use flume::{Sender, TrySendError};
 use garrison_model::Adapter;
 use garrison_tokenizer::Tokenizer;
 
@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     queued: Places,
     /// The same, by client. There are as many clients as API keys.
     queued_by: Mutex<BTreeMap<u32, Places>>,
+    /// A wake-up call is on its way to the thread.
+    waking: AtomicBool,
     draining: AtomicBool,
     /// Someone asked the thread to end.
     pub(crate) stopping: AtomicBool,
@@ -54,6 +56,34 @@ pub(crate) struct Shared {
     pub(crate) run_ms: AtomicU64,
     /// Adapters so far.
     adapters: AtomicU64,
+}
+
+impl Shared {
+    /// Notes that the thread is awake: what changes from now on takes another call.
+    pub(crate) fn awake(&self) {
+        self.waking.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Calls the engine's thread, which sleeps when there is nothing to do.
+#[derive(Clone)]
+pub(crate) struct Waker {
+    commands: Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+impl Waker {
+    /// One call is enough, however many there is reason for: so calls leave requests their room in the channel.
+    pub(crate) fn wake(&self) {
+        if !self.shared.waking.swap(true, Ordering::SeqCst) {
+            let _ = self.commands.try_send(Command::Wake); // a thread that is gone needs no call
+        }
+    }
+
+    /// Whether it is for the engine that `shared` is of.
+    pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
+    }
 }
 
 impl Engine {
@@ -101,13 +131,14 @@ impl Engine {
         config: EngineConfig,
     ) -> Result<(Engine, Worker), ConfigError> {
         config.validate()?;
-        // One more than requests: the last call.
+        // One more than requests: a call to wake up.
         let (commands, inbox) = flume::bounded(config.max_waiting + 1);
         let shared = Arc::new(Shared {
             counters: Counters::default(),
             in_flight: Places::new(usize::MAX),
             queued: Places::new(config.max_waiting),
             queued_by: Mutex::default(),
+            waking: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -147,14 +178,17 @@ impl Engine {
             return Err(ConfigError::NoAdapterSlots);
         }
         let number = self.shared.adapters.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(AdapterHandle::new(number, adapter, Arc::clone(&self.shared)))
+        Ok(AdapterHandle::new(number, adapter, self.waker()))
     }
 
-    /// Lets go of an adapter. What runs with it ends as it would have; then its memory is given back.
+    /// Lets go of an adapter. What runs with it ends as it would have; when nobody holds it any more, its memory
+    /// is given back.
     pub fn remove_adapter(&self, handle: AdapterHandle) {
         drop(handle);
-        // An engine with nothing to do sleeps. If the channel is full, it is awake.
-        let _ = self.commands.try_send(Command::Wake);
+    }
+
+    fn waker(&self) -> Waker {
+        Waker { commands: self.commands.clone(), shared: Arc::clone(&self.shared) }
     }
 
     /// Makes what answers to these schemas must follow, and what they must be checked with when they
@@ -205,10 +239,14 @@ impl Engine {
         let sent = self.commands.try_send(Command::Submit(Box::new(sequence)));
         // The flag is set before the thread empties the channel for the last time, so a request
         // that slips in after that is seen here.
-        if sent.is_err() || self.shared.stopped.load(Ordering::SeqCst) {
+        if self.shared.stopped.load(Ordering::SeqCst) {
             return Err(SubmitError::Stopped);
         }
-        Ok(stream)
+        match sent {
+            Ok(()) => Ok(stream),
+            Err(TrySendError::Full(_)) => Err(full()),
+            Err(TrySendError::Disconnected(_)) => Err(SubmitError::Stopped),
+        }
     }
 
     /// A place among those that one client may have in the queue.
@@ -275,8 +313,7 @@ impl Engine {
     pub fn stop(&self) {
         self.shared.draining.store(true, Ordering::SeqCst);
         self.shared.stopping.store(true, Ordering::SeqCst);
-        // Full means that the thread is awake and reads the flag before its next step.
-        let _ = self.commands.try_send(Command::Wake);
+        self.waker().wake();
         let thread = self.thread.lock().map(|mut t| t.take());
         if let Ok(Some(thread)) = thread {
             // A panic of the thread was logged where it happened, and its streams have ended.

@@ -91,7 +91,10 @@ impl Worker {
     fn take(&mut self, command: Command) {
         match command {
             Command::Submit(sequence) => self.scheduler.enqueue(*sequence),
-            Command::Wake => self.clear_unloaded(),
+            Command::Wake => {
+                self.shared.awake();
+                self.clear_unloaded();
+            }
         }
     }
 

@@ -3,6 +3,10 @@
 //! owner says so.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use garrison_engine::Adapter;
 use garrison_model::ModelSpec;
@@ -12,6 +16,9 @@ use crate::config::{EngineSettings, ModelEntry};
 use crate::error::Fault;
 use crate::load::Loaded;
 use crate::source::AdapterRef;
+
+/// How long a client's download is waited for. It goes on where it was when it is asked for again.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A model's adapters.
 ///
@@ -39,6 +46,7 @@ pub(crate) fn load(
     let shelves = Shelves {
         folders: folders.collect::<Result<Vec<PathBuf>, Fault>>()?,
         hub: settings.adapter_hub,
+        downloads: Downloads::default(),
         spec: loaded.spec.clone(),
     };
     Ok(Adapters::new(start, Box::new(move |path| shelves.open(path))))
@@ -49,6 +57,7 @@ struct Shelves {
     folders: Vec<PathBuf>,
     /// Whether repositories of the hub count.
     hub: bool,
+    downloads: Downloads,
     /// What the adapters have to fit.
     spec: ModelSpec,
 }
@@ -64,10 +73,11 @@ impl Shelves {
                         .into(),
                 );
             }
-            hub @ AdapterRef::Hub(_) => hub.locate().map_err(|e| {
-                tracing::warn!(path, %e, "an adapter cannot be downloaded");
-                e.to_string()
-            })?,
+            hub @ AdapterRef::Hub(_) => {
+                let located =
+                    self.downloads.within(PATIENCE, move || hub.locate().map_err(|e| e.to_string()));
+                located.inspect_err(|e| tracing::warn!(path, %e, "an adapter cannot be downloaded"))?
+            }
         };
         Adapter::open(&found, &self.spec).map_err(|e| {
             tracing::warn!(path = %found.display(), %e, "an adapter cannot be loaded");
@@ -92,6 +102,73 @@ impl Shelves {
     }
 }
 
+/// Downloads for clients, one at a time: the hub's client waits for ever for a hub that says nothing, so
+/// each has a thread of its own, which is left behind if it takes too long.
+#[derive(Default)]
+struct Downloads {
+    busy: Arc<AtomicBool>,
+}
+
+impl Downloads {
+    /// What `download` gives, if that does not take longer than `patience` and none was left behind.
+    fn within<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        download: impl FnOnce() -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        if self.busy.swap(true, SeqCst) {
+            return Err("a download before this one has not ended yet; try again later".into());
+        }
+        let ended = Ended(Arc::clone(&self.busy));
+        let (tell, told) = mpsc::channel();
+        let work = move || {
+            let _ended = ended;
+            let _ = tell.send(download()); // nobody may be waiting any more
+        };
+        let thread = std::thread::Builder::new().name("download".into()).spawn(work);
+        thread.map_err(|e| format!("it cannot be downloaded now: {e}"))?;
+        told.recv_timeout(patience).unwrap_or_else(|_| {
+            Err(format!(
+                "the download did not end within {} s; what there is of it is kept for the next try",
+                patience.as_secs_f64()
+            ))
+        })
+    }
+}
+
+/// Says that a download is over, however it ended.
+struct Ended(Arc<AtomicBool>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.store(false, SeqCst);
+    }
+}
+
 fn is_below(path: &Path, folder: &Path) -> bool {
     path.starts_with(folder) && path != folder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_download_that_stalls_is_left_behind_and_alone() {
+        let downloads = Downloads::default();
+        assert_eq!(downloads.within(PATIENCE, || Ok(1)), Ok(1));
+        let (go_on, stalled) = mpsc::channel::<()>();
+        let waits = move || {
+            let _ = stalled.recv();
+            Ok(())
+        };
+        let refusal = downloads.within(Duration::from_millis(10), waits).unwrap_err();
+        assert!(refusal.contains("within 0.01 s"), "{refusal}");
+        assert!(downloads.within(PATIENCE, || Ok(2)).unwrap_err().contains("before this one"));
+        drop(go_on);
+        while downloads.busy.load(SeqCst) {
+            std::thread::yield_now();
+        }
+        assert_eq!(downloads.within(PATIENCE, || Ok(3)), Ok(3));
+    }
 }

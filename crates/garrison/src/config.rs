@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use garrison_device::KvDtype;
 use garrison_gguf::quantize::{Mix, UnknownMix};
+use garrison_server::SharePrefixes;
 use serde::Deserialize;
 
 use crate::error::Fault;
@@ -35,6 +36,8 @@ pub(crate) struct ServerSettings {
     pub(crate) max_body_bytes: usize,
     pub(crate) request_timeout: Option<Duration>,
     pub(crate) cors_origins: Vec<String>,
+    pub(crate) host_names: Vec<String>,
+    pub(crate) share_prefixes: SharePrefixes,
 }
 
 /// The `[engine]` section; also what `chat --model` runs with.
@@ -171,6 +174,8 @@ struct ServerSection {
     max_body_mib: Option<u32>,
     request_timeout_s: Option<NonZeroU32>,
     cors_origins: Option<Vec<String>>,
+    host_names: Option<Vec<String>>,
+    share_prefixes: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -222,6 +227,8 @@ impl Config {
             max_body_bytes: file.server.max_body_mib.unwrap_or(16).max(1) as usize * 1024 * 1024,
             request_timeout: file.server.request_timeout_s.map(|s| Duration::from_secs(s.get().into())),
             cors_origins: file.server.cors_origins.unwrap_or_default(),
+            host_names: file.server.host_names.unwrap_or_default(),
+            share_prefixes: share_prefixes(file.server.share_prefixes.as_deref())?,
         };
         let mut engine = EngineSettings::from_parts(&flags.engine, &file.engine)?;
         if server.api_keys_file.is_some() && file.engine.max_waiting_per_key.is_none() {
@@ -316,6 +323,17 @@ fn host_cache(flags: &EngineFlags, file: &EngineSection) -> Result<(u64, Option<
             dir.display()
         ))),
         dir => Ok((bytes, dir)),
+    }
+}
+
+/// Which requests find each other's prefixes in the cache.
+fn share_prefixes(text: Option<&str>) -> Result<SharePrefixes, Fault> {
+    match text {
+        None | Some("within_key") => Ok(SharePrefixes::WithinKey),
+        Some("between_keys") => Ok(SharePrefixes::BetweenKeys),
+        Some(other) => Err(Fault::usage(format!(
+            "share_prefixes \"{other}\" is not known; known: within_key, between_keys"
+        ))),
     }
 }
 

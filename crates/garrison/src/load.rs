@@ -10,6 +10,7 @@ use garrison_engine::{DraftModel, Engine, EngineConfig, HostCache, HostCacheErro
 use garrison_gguf::quantize::Mix;
 use garrison_model::{KvCache, Model, ModelSpec, ModelSummary, Workspace};
 use garrison_tokenizer::Tokenizer;
+use garrison_types::VocabularyModel;
 
 use crate::backend::{Backend, Budget};
 use crate::config::{EngineSettings, ModelEntry};
@@ -139,6 +140,15 @@ impl<B: Ops> Parts<B> {
         tracing::info!(model = name, "loading: {summary}");
 
         let vocabulary = source.vocabulary().map_err(|e| refuse(&e))?;
+        if matches!(vocabulary.model, VocabularyModel::Bpe { .. })
+            && !source.metadata().contains("tokenizer.ggml.pre")
+        {
+            tracing::warn!(
+                model = name,
+                "the file does not say how its tokenizer cuts words (tokenizer.ggml.pre); if answers are poor, \
+                 convert the model again"
+            );
+        }
         // Building a large vocabulary takes as long as packing many layers, so both happen at once.
         let (tokenizer, model) = std::thread::scope(|scope| {
             let tokenizer = scope.spawn(|| Tokenizer::new(&vocabulary));

@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
-            eprintln!("garrison: {fault}");
+            eprintln!("garrison: {}", output::printable(&fault.to_string()));
             fault.exit_code()
         }
     }

@@ -17,3 +17,32 @@ pub(crate) fn show(text: &str) -> Result<(), Fault> {
         _ => Ok(()),
     }
 }
+
+/// What others wrote must not steer the terminal: control characters are shown as pictures.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => c,
+            '\u{7f}' => '\u{2421}',
+            c if (c as u32) < 0x20 => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
+            c if ('\u{80}'..='\u{9f}').contains(&c) => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// The same in one line.
+pub(crate) fn printable_line(text: &str) -> String {
+    printable(text).replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\r\n\u{9b}"), "a␛[2Jb␍\n\u{fffd}");
+        assert_eq!(printable_line("a\nb\x1b"), "a\\nb␛");
+    }
+}

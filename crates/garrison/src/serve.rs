@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use garrison_server::{ApiKeys, Drained, Limits, ServedModel, Server, ServerConfig, Times};
 use garrison_tokenizer::ChatTemplate;
@@ -48,8 +48,14 @@ pub(crate) fn run(flags: &ServeFlags) -> Result<(), Fault> {
         .enable_all()
         .build()
         .map_err(|e| Fault::failed(format!("the async runtime cannot start: {e}")))?;
-    runtime.block_on(serve(server_config, models, address, &names.join(","), &device))
+    let outcome = runtime.block_on(serve(server_config, models, address, &names.join(","), &device));
+    // What is still at work on a thread, such as a download, has no one to wait for it.
+    runtime.shutdown_timeout(STRAGGLERS);
+    outcome
 }
+
+/// How long work that cannot be cut short is waited for, once every answer is given.
+const STRAGGLERS: Duration = Duration::from_secs(2);
 
 async fn serve(
     config: ServerConfig,
@@ -90,6 +96,8 @@ fn server_config(settings: &ServerSettings) -> Result<ServerConfig, Fault> {
     Ok(ServerConfig {
         api_keys,
         cors_origins: settings.cors_origins.clone(),
+        host_names: settings.host_names.clone(),
+        share_prefixes: settings.share_prefixes,
         limits,
         times: Times { request: settings.request_timeout, ..Times::default() },
     })

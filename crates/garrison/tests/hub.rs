@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -193,4 +194,26 @@ fn a_hub_cannot_make_files_outside_of_the_cache() {
         assert!(output.status.code() == Some(1) && stderr.contains(wanted), "{stderr}");
         assert!(hub.starts.lock().unwrap().is_empty(), "nothing of it was downloaded");
     }
+}
+
+#[test]
+fn a_hub_that_says_nothing_keeps_no_server_from_ending() {
+    let home = tempfile::tempdir().unwrap();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let config = home.path().join("garrison.toml");
+    std::fs::write(&config, "[engine]\nadapter_hub = true\n").unwrap();
+    let server = Server::start_with(&["--config", config.to_str().unwrap()], |command| {
+        command.env("HF_ENDPOINT", endpoint).env("HF_HOME", home.path()).env_remove("HF_TOKEN");
+    });
+    let body = json!({"lora_name": "a", "lora_path": "hf:acme/m"}).to_string();
+    let mut client = std::net::TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+    let head = "POST /v1/load_lora_adapter HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    write!(client, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    // The download has begun when the hub is called.
+    let _call = silent.accept().unwrap();
+    drop(client);
+    server.terminate();
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
 }

@@ -18,7 +18,6 @@ const MAX_SPLIT: u32 = 1024;
 /// An open GGUF model. Metadata is parsed, tensor data stays where it is until read.
 #[derive(Debug)]
 pub struct Gguf {
-    version: u32,
     metadata: Metadata,
     files: Vec<Bytes>,
     /// In file order.
@@ -129,11 +128,6 @@ impl Gguf {
         assemble(vec![(bytes, header)], &label)
     }
 
-    /// GGUF version, 2 or 3.
-    pub fn version(&self) -> u32 {
-        self.version
-    }
-
     /// The metadata; of a split set, its first part's.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
@@ -228,9 +222,9 @@ fn assemble(parts: Vec<(Bytes, Header)>, label: &str) -> Result<Gguf> {
             tensors.push(Placed { info, file, range: entry.range });
         }
         files.push(bytes);
-        first.get_or_insert((header.version, header.metadata));
+        first.get_or_insert(header.metadata);
     }
-    let (version, metadata) = first.unwrap_or_default();
+    let metadata = first.unwrap_or_default();
     if let Some(stated) = metadata.u32_opt("split.tensors.count")?
         && stated as usize != tensors.len()
     {
@@ -239,5 +233,5 @@ fn assemble(parts: Vec<(Bytes, Header)>, label: &str) -> Result<Gguf> {
             format!("the split set states {stated} tensors, its parts have {}", tensors.len()),
         ));
     }
-    Ok(Gguf { version, metadata, files, tensors, by_name })
+    Ok(Gguf { metadata, files, tensors, by_name })
 }

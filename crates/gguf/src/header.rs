@@ -32,7 +32,6 @@ const MAX_RESERVE: usize = 1 << 18;
 /// What one file says about itself.
 #[derive(Debug)]
 pub(crate) struct Header {
-    pub version: u32,
     pub metadata: Metadata,
     pub tensors: Vec<Entry>,
 }
@@ -51,7 +50,7 @@ pub(crate) struct Entry {
 /// Parses and validates a whole file.
 pub(crate) fn parse(file: &[u8]) -> Parse<Header> {
     let mut cursor = Cursor::new(&file[..file.len().min(MAX_HEADER)]);
-    let version = parse_magic(&mut cursor)?;
+    check_magic(&mut cursor)?;
     let n_tensors = cursor.count(24, "number of tensors")?;
     let n_keys = cursor.count(13, "number of metadata keys")?;
     if n_keys > MAX_KEYS || n_tensors > MAX_TENSORS {
@@ -67,16 +66,17 @@ pub(crate) fn parse(file: &[u8]) -> Parse<Header> {
     }
     let data_start = cursor.position().next_multiple_of(alignment);
     place(&mut tensors, data_start, alignment, file.len())?;
-    Ok(Header { version, metadata, tensors })
+    Ok(Header { metadata, tensors })
 }
 
-fn parse_magic(cursor: &mut Cursor<'_>) -> Parse<u32> {
+/// Checks that this is GGUF, of a version that is read.
+fn check_magic(cursor: &mut Cursor<'_>) -> Parse<()> {
     let magic = cursor.take(4, "the magic number")?;
     if magic != MAGIC {
         return Err(format!("it starts with {magic:02x?}, not with \"GGUF\"; it is not a GGUF file"));
     }
     match cursor.u32("the version")? {
-        version @ (2 | 3) => Ok(version),
+        2 | 3 => Ok(()),
         1 => Err("it is GGUF version 1; convert it again, versions 2 and 3 are read".into()),
         version if matches!(version.swap_bytes(), 1..=3) => {
             Err("it is a big-endian GGUF file; only little-endian ones are read".into())

@@ -1,4 +1,5 @@
-//! A [`Vocabulary`] out of GGUF metadata, with llama.cpp's defaults where a file leaves gaps.
+//! A [`Vocabulary`] out of GGUF metadata. Where a file leaves gaps, llama.cpp's defaults, and besides the
+//! well-known names of tokens that end a turn.
 
 use garrison_types::{TokenKind, Vocabulary, VocabularyModel};
 
@@ -29,7 +30,8 @@ pub(crate) fn vocabulary(metadata: &Metadata) -> Result<Vocabulary> {
     let model = match metadata.str_opt(MODEL_KEY)? {
         Some("llama") => VocabularyModel::Spm,
         Some("gpt2") => {
-            let pre = metadata.str_opt("tokenizer.ggml.pre")?.unwrap_or("gpt-2");
+            // Files older than the key do not say how words are cut; llama.cpp cuts them in this way.
+            let pre = metadata.str_opt("tokenizer.ggml.pre")?.unwrap_or("default");
             VocabularyModel::Bpe { pre: pre.to_owned() }
         }
         _ if tokens.is_empty() && metadata.contains(JSON_KEY) => {
@@ -205,6 +207,14 @@ mod tests {
         assert!(!vocabulary(&m).unwrap().add_bos);
         m.insert("tokenizer.ggml.add_bos_token", true);
         assert!(vocabulary(&m).unwrap().add_bos);
+    }
+
+    #[test]
+    fn bpe_that_does_not_say_how_it_cuts_words_is_cut_as_llama_cpp_does() {
+        let mut m = bpe();
+        m.remove("tokenizer.ggml.pre");
+        let v = vocabulary(&m).unwrap();
+        assert_eq!((v.model, v.add_bos), (VocabularyModel::Bpe { pre: "default".into() }, false));
     }
 
     #[test]

@@ -200,6 +200,91 @@ fn mistral_slides_and_rope_scalings_become_keys() {
     assert!(open_error(dir.path()).contains("\"longrope\""));
 }
 
+/// The metadata of a folder with this configuration, or why it is refused.
+fn metadata_of(config: &Value) -> Result<garrison_gguf::Metadata, String> {
+    let dir = tempfile::tempdir().unwrap();
+    write_folder(dir.path(), config, &weights(&[]));
+    Source::open(dir.path()).map(|source| source.metadata().clone()).map_err(|e| e.to_string())
+}
+
+#[test]
+fn another_activation_is_refused() {
+    for class in ["LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"] {
+        let mut c = config(class);
+        for known in [json!("silu"), json!("swish"), Value::Null] {
+            c["hidden_act"] = known;
+            assert!(metadata_of(&c).is_ok());
+        }
+        for other in ["relu", "gelu", "gelu_pytorch_tanh"] {
+            c["hidden_act"] = json!(other);
+            let refusal = metadata_of(&c).unwrap_err();
+            assert!(refusal.contains("\"hidden_act\"") && refusal.contains(other), "{refusal}");
+        }
+    }
+}
+
+#[test]
+fn windows_of_some_layers_are_refused_and_of_none_dropped() {
+    let key = "qwen2.attention.sliding_window";
+    let mut c = config("Qwen2ForCausalLM");
+    c["num_hidden_layers"] = json!(1);
+    (c["sliding_window"], c["use_sliding_window"]) = (json!(4096), json!(true));
+    let window = |c: &Value| metadata_of(c).map(|m| m.u32_opt(key).unwrap());
+    // Layers from max_window_layers on slide; 28 unless given.
+    assert_eq!(window(&c), Ok(None));
+    c["max_window_layers"] = json!(0);
+    assert_eq!(window(&c), Ok(Some(4096)));
+    c["max_window_layers"] = json!(1);
+    assert_eq!(window(&c), Ok(None));
+    c["num_hidden_layers"] = json!(2);
+    assert!(window(&c).unwrap_err().contains("1 of 2 layers"));
+    // What newer files say of each layer is what counts.
+    c["layer_types"] = json!(["full_attention", "full_attention"]);
+    assert_eq!(window(&c), Ok(None));
+    c["layer_types"] = json!(["sliding_attention", "sliding_attention"]);
+    assert_eq!(window(&c), Ok(Some(4096)));
+    c["layer_types"] = json!(["sliding_attention", "linear_attention"]);
+    assert!(window(&c).unwrap_err().contains("linear_attention"));
+    c["use_sliding_window"] = json!(false);
+    c["layer_types"] = Value::Null;
+    assert_eq!(window(&c), Ok(None));
+}
+
+#[test]
+fn what_a_file_leaves_out_is_what_transformers_assumes() {
+    let without = |class: &str, key: &str| {
+        let mut c = config(class);
+        (c["num_attention_heads"], c["head_dim"]) = (json!(4), json!(HEAD_DIM));
+        c.as_object_mut().unwrap().remove(key);
+        c
+    };
+    let kv_heads = |c: &Value| metadata_of(c).map(|m| m.u32("llama.attention.head_count_kv").unwrap());
+    assert_eq!(kv_heads(&without("LlamaForCausalLM", "num_key_value_heads")), Ok(4));
+    let mut mistral = without("MistralForCausalLM", "num_key_value_heads");
+    assert!(kv_heads(&mistral).unwrap_err().contains("impossible"), "8 key heads for 4 query heads");
+    mistral["num_key_value_heads"] = Value::Null;
+    assert_eq!(kv_heads(&mistral), Ok(4));
+    let window = |c: &Value| metadata_of(c).unwrap().u32_opt("llama.attention.sliding_window").unwrap();
+    assert_eq!(window(&mistral), Some(4096));
+    mistral["sliding_window"] = Value::Null;
+    assert_eq!(window(&mistral), None);
+    let head_dim = |c: &Value| metadata_of(c).unwrap().u32("qwen3.attention.key_length").unwrap();
+    assert_eq!(head_dim(&without("Qwen3ForCausalLM", "head_dim")), 128);
+}
+
+#[test]
+fn an_output_matrix_is_there_or_tied() {
+    let dir = tempfile::tempdir().unwrap();
+    let without: Vec<Spec> = weights(&[]).into_iter().filter(|(name, ..)| name != "lm_head.weight").collect();
+    let mut c = config("LlamaForCausalLM");
+    write_folder(dir.path(), &c, &without);
+    let refusal = open_error(dir.path());
+    assert!(refusal.contains("lm_head.weight") && refusal.contains("tie_word_embeddings"), "{refusal}");
+    c["tie_word_embeddings"] = json!(true);
+    write_folder(dir.path(), &c, &without);
+    assert!(Source::open(dir.path()).is_ok());
+}
+
 #[test]
 fn the_tokenizer_travels_whole() {
     let dir = tempfile::tempdir().unwrap();

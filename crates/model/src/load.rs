@@ -4,6 +4,8 @@
 //! pages of the file are given back at once, so that file and repacked weights together take
 //! little more than one copy.
 
+use std::collections::HashSet;
+
 use garrison_device::{Device, WeightView};
 use garrison_gguf::Source;
 
@@ -47,16 +49,9 @@ impl<D: Device> Model<D> {
     }
 }
 
-/// Checks every tensor that `spec` needs; returns their bytes together.
+/// Checks every tensor that `spec` needs, and that there is no other; returns their bytes together.
 fn check(source: &Source, spec: &ModelSpec) -> Result<u64> {
-    for name in (0..spec.n_layers).flat_map(|i| names::REFUSED.map(|suffix| names::layer(i, suffix))) {
-        if source.tensor_info(&name).is_some() {
-            return Err(LoadError::tensor(
-                name,
-                "is part of the file, and no supported model has one; without it the answers would be wrong",
-            ));
-        }
-    }
+    let mut used = HashSet::new();
     let mut total = 0;
     Weights::collect(spec, |name, dims| {
         let info = source.tensor_info(name).ok_or_else(|| LoadError::Missing {
@@ -74,7 +69,18 @@ fn check(source: &Source, spec: &ModelSpec) -> Result<u64> {
             return Err(LoadError::tensor(name, problem));
         }
         total += info.n_bytes() as u64;
+        used.insert(name.to_owned());
         Ok(())
     })?;
-    Ok(total)
+    let unused = |name: &&str| !used.contains(*name) && names::is_of_transformer(name);
+    match source.tensors().map(|info| info.name.as_str()).find(unused) {
+        None => Ok(total),
+        Some(name) => Err(LoadError::tensor(
+            name,
+            format!(
+                "is part of the file, and a {} model is computed without it; the answers would be wrong",
+                spec.architecture
+            ),
+        )),
+    }
 }

@@ -21,9 +21,15 @@ pub(crate) const GATE: &str = "ffn_gate.weight";
 pub(crate) const UP: &str = "ffn_up.weight";
 pub(crate) const DOWN: &str = "ffn_down.weight";
 
-/// Tensors that change what a layer computes and that no supported model has. A file with one of
-/// them is refused: computing without it would give wrong answers and no hint.
-pub(crate) const REFUSED: [&str; 4] = ["attn_output.bias", "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias"];
+/// Whether a tensor of this name is part of what a transformer computes. A file with one that the forward
+/// pass does not use is refused: computing without it would give wrong answers and no hint. What is named
+/// otherwise belongs to other parts, such as an encoder of images.
+pub(crate) fn is_of_transformer(name: &str) -> bool {
+    // Old files carry each layer's rope frequencies, which follow from the metadata.
+    let is_table = name.ends_with(".attn_rot_embd.weight") || name.ends_with(".rope_freqs.weight");
+    let parts = ["blk.", "output", "token_", "position_", "rope_factors"];
+    !is_table && parts.iter().any(|part| name.starts_with(part))
+}
 
 /// The name of layer `i`'s tensor.
 pub(crate) fn layer(i: usize, suffix: &str) -> String {

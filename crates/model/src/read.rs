@@ -189,7 +189,8 @@ fn vocab(source: &Source, hidden: usize) -> Result<usize> {
     }
 }
 
-/// Qwen 2 always has them, others may: the file's first layer decides, and loading checks the rest.
+/// Qwen 2 always has them, others may: the file's first layer decides. Loading refuses a file in which another
+/// layer has more or fewer.
 fn qkv_bias(source: &Source) -> QkvBias {
     match source.tensor_info(&names::layer(0, names::Q_BIAS)) {
         Some(_) => QkvBias::Present,

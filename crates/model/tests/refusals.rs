@@ -159,7 +159,37 @@ fn tensors_that_do_not_fit() {
         ),
         (
             with_tensor("blk.0.attn_output.bias", &[64], TensorType::F32),
-            "tensor \"blk.0.attn_output.bias\" is part of the file, and no supported model has one; without it the \
+            "tensor \"blk.0.attn_output.bias\" is part of the file, and a llama model is computed without it; the \
+             answers would be wrong",
+        ),
+        (
+            with_tensor("blk.0.attn_k.bias", &[32], TensorType::F32),
+            "tensor \"blk.0.attn_k.bias\" is part of the file, and a llama model is computed without it; the \
+             answers would be wrong",
+        ),
+        (
+            with_tensor("blk.1.attn_q.bias", &[96], TensorType::F32),
+            "tensor \"blk.1.attn_q.bias\" is part of the file, and a llama model is computed without it; the \
+             answers would be wrong",
+        ),
+        (
+            with_tensor("blk.2.attn_q_norm.weight", &[16], TensorType::F32),
+            "tensor \"blk.2.attn_q_norm.weight\" is part of the file, and a llama model is computed without it; \
+             the answers would be wrong",
+        ),
+        (
+            with_tensor("blk.3.attn_norm.weight", &[64], TensorType::F32),
+            "tensor \"blk.3.attn_norm.weight\" is part of the file, and a llama model is computed without it; the \
+             answers would be wrong",
+        ),
+        (
+            with_tensor("output.bias", &[80], TensorType::F32),
+            "tensor \"output.bias\" is part of the file, and a llama model is computed without it; the answers \
+             would be wrong",
+        ),
+        (
+            with_tensor("token_embd_norm.weight", &[64], TensorType::F32),
+            "tensor \"token_embd_norm.weight\" is part of the file, and a llama model is computed without it; the \
              answers would be wrong",
         ),
         (

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Extension;
 use axum::body::Body;
@@ -20,6 +19,7 @@ use crate::body::Received;
 use crate::error::ApiError;
 use crate::fields::{Fields, parse};
 use crate::gate::Passed;
+use crate::wire::now;
 
 /// Adapters of one model at most, and bytes of all of them in memory.
 const MAX_ADAPTERS: usize = 256;
@@ -48,8 +48,7 @@ pub(crate) struct Named {
 
 impl Named {
     fn now(handle: AdapterHandle) -> Named {
-        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        Named { handle, created }
+        Named { handle, created: now() }
     }
 }
 

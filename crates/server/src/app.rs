@@ -1,5 +1,6 @@
 //! The server's state and its routes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +12,8 @@ use garrison_engine::AdapterHandle;
 use tokio::sync::Semaphore;
 
 use crate::body::BodyReader;
-use crate::config::ServerConfig;
+use crate::config::{ServerConfig, SharePrefixes};
+use crate::cors::HostNames;
 use crate::drain::Drain;
 use crate::error::ApiError;
 use crate::metrics::{HttpMetrics, ModelMetrics};
@@ -23,6 +25,7 @@ use crate::{adapters, chat, completions, gate, info, tokenize};
 /// Everything requests share.
 pub(crate) struct App {
     pub(crate) config: ServerConfig,
+    pub(crate) hosts: HostNames,
     /// At least one, with different names.
     pub(crate) models: Vec<Arc<Entry>>,
     pub(crate) bodies: BodyReader,
@@ -89,11 +92,13 @@ pub(crate) const ROUTES: [&str; 13] = [
 ];
 
 impl App {
-    pub(crate) fn new(config: ServerConfig, models: Vec<ServedModel>) -> App {
+    /// A server that listens at `address`.
+    pub(crate) fn new(config: ServerConfig, models: Vec<ServedModel>, address: SocketAddr) -> App {
         let workers = || Arc::new(Semaphore::new(config.limits.prompt_workers.max(1)));
         let checkers = workers();
         let models = models.into_iter().map(|model| Arc::new(Entry::new(model, &checkers))).collect();
         App {
+            hosts: HostNames::of(address, &config.host_names),
             bodies: BodyReader::new(&config.limits, &config.times),
             workers: workers(),
             loader: Arc::new(Semaphore::new(1)),
@@ -108,6 +113,17 @@ impl App {
     /// When a request is given up.
     pub(crate) fn deadline(&self, record: &Record) -> Option<Instant> {
         record.arrived().checked_add(self.config.times.request?)
+    }
+
+    /// What a request shares cached prefixes by: the salt that it `asked` for, within its API key's own
+    /// unless keys share. A key's number has no slash, so no salt reaches another key's.
+    pub(crate) fn cache_salt(&self, record: &Record, asked: &str) -> String {
+        match self.config.share_prefixes {
+            SharePrefixes::WithinKey if !self.config.api_keys.is_empty() => {
+                format!("{}/{asked}", record.caller())
+            }
+            SharePrefixes::WithinKey | SharePrefixes::BetweenKeys => asked.to_owned(),
+        }
     }
 
     /// The model or adapter a request names; the first model if it names none, as vLLM has it.

@@ -130,8 +130,9 @@ async fn accepts(checkers: &Arc<Semaphore>, rules: &Arc<Rules>, text: &str) -> b
     tokio::task::spawn_blocking(check).await.unwrap_or(false)
 }
 
-/// Submits a retry. While the queue is full it waits: the request was accepted long ago, and its other
-/// choices go on meanwhile. For the same reason a server that drains takes it. `None` if there is no place in time.
+/// Submits a retry. While the queue is full it waits, since the request was accepted long ago; its other choices are
+/// computed meanwhile and shown after that. For the same reason a server that drains takes it. `None` if there is no
+/// place in time.
 async fn submit(entry: &Entry, request: Request) -> Result<Option<Stream>, ApiError> {
     let end = Instant::now() + PATIENCE;
     let end = request.deadline.map_or(end, |deadline| deadline.min(end));

@@ -1,4 +1,5 @@
-//! Taking a request's body in: bounded in bytes, in time, and over all requests together.
+//! Taking a request's body in: bounded in bytes, in what its JSON will take, in time, and over all
+//! requests together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Receives bodies.
 pub(crate) struct BodyReader {
     limit: usize,
+    tree_limit: usize,
     deadline: Duration,
     budget: Arc<Semaphore>,
 }
@@ -35,14 +37,19 @@ pub(crate) struct Received {
 impl BodyReader {
     pub(crate) fn new(limits: &Limits, times: &Times) -> BodyReader {
         let units = limits.bodies_bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS);
-        BodyReader { limit: limits.body_bytes, deadline: times.body, budget: Arc::new(Semaphore::new(units)) }
+        BodyReader {
+            limit: limits.body_bytes,
+            tree_limit: limits.body_tree_bytes,
+            deadline: times.body,
+            budget: Arc::new(Semaphore::new(units)),
+        }
     }
 
     /// Receives the whole body.
     ///
     /// # Errors
-    /// 408 when it takes too long, 413 when it is too large, 429 when bodies of other requests
-    /// have used the server's budget up, 400 when it breaks off.
+    /// 408 when it takes too long, 413 when it is too large or has too many values, 429 when bodies of other
+    /// requests have used the server's budget up, 400 when it breaks off.
     pub(crate) async fn read(&self, mut body: Body) -> Result<Received, ApiError> {
         let announced = body.size_hint().lower();
         if announced > self.limit as u64 {
@@ -51,6 +58,7 @@ impl BodyReader {
         }
         let deadline = Instant::now() + self.deadline;
         let mut bytes = BytesMut::new();
+        let mut tree = Tree::default();
         let mut share: Option<OwnedSemaphorePermit> = None;
         let mut units = 0;
         loop {
@@ -68,7 +76,12 @@ impl BodyReader {
                 return Err(ApiError::body_too_large(self.limit));
             }
             bytes.extend_from_slice(&data);
-            let needed = bytes.len().div_ceil(UNIT);
+            tree.read(&data);
+            if tree.bytes > self.tree_limit {
+                discard(body).await;
+                return Err(ApiError::too_many_values(self.tree_limit));
+            }
+            let needed = bytes.len().div_ceil(UNIT) + tree.bytes.div_ceil(UNIT);
             if needed > units {
                 let more = self.take(needed - units)?;
                 units = needed;
@@ -86,6 +99,37 @@ impl BodyReader {
         Arc::clone(&self.budget).try_acquire_many_owned(units).map_err(|_| {
             ApiError::queue_full("the server is reading as many request bodies as it can hold; try again", 1)
         })
+    }
+}
+
+/// What the values of a JSON text will take in memory, before any is made: a tree of them can be forty
+/// times as large as its text. Counted by the signs that stand for them, outside of strings.
+#[derive(Default)]
+struct Tree {
+    /// So far.
+    bytes: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+/// For an array or object: its value, and room for the four values that the first one makes room for.
+const NESTED: usize = 512;
+/// For a value in a list, whose memory doubles when it is full; and once more for a field's name.
+const ITEM: usize = 2 * size_of::<serde_json::Value>();
+
+impl Tree {
+    fn read(&mut self, text: &[u8]) {
+        for byte in text {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_string => self.escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                _ if self.in_string => {}
+                b'[' | b'{' => self.bytes += NESTED,
+                b',' | b':' => self.bytes += ITEM,
+                _ => {}
+            }
+        }
     }
 }
 
@@ -116,6 +160,28 @@ mod tests {
         let chunks = (0..3).map(|_| Ok::<_, std::io::Error>(vec![0; UNIT / 2]));
         let body = Body::from_stream(futures_util::stream::iter(chunks));
         assert_eq!(reader.read(body).await.err().unwrap().status(), 413);
+    }
+
+    #[tokio::test]
+    async fn what_a_body_becomes_in_memory_is_bounded_before_it_does() {
+        let default = BodyReader::new(&Limits::default(), &Times::default());
+        let read = async |text: String| default.read(Body::from(text)).await.err().map(|e| e.status());
+        // 16 MiB each: what these were parsed to would take 600 MiB and more.
+        for part in ["0,", "[],", "[0],", "{},", "{\"\":0},"] {
+            let text = format!("[{}0]", part.repeat((15 << 20) / part.len()));
+            assert_eq!(read(text).await, Some(413), "{part}");
+        }
+        // What takes little more than its bytes is let in: a long text, and a context of token ids.
+        assert_eq!(read(format!("{{\"prompt\":\"{}\"}}", "[,{\\\"".repeat(3 << 20))).await, None);
+        assert_eq!(read(format!("{{\"prompt\":[{}0]}}", "100000,".repeat(400_000))).await, None);
+        // Signs are counted across pieces of the body, and against what all bodies may take.
+        let reader = reader(UNIT, 3 * UNIT);
+        let pieces = ["[0,\"", ",,,,\\", "\",", ",\",", "0]"].map(|p| Ok::<_, std::io::Error>(p.repeat(1)));
+        let held = reader.read(Body::from_stream(futures_util::stream::iter(pieces))).await.unwrap();
+        assert_eq!(reader.budget.available_permits(), 1);
+        assert_eq!(reader.read(Body::from("[".repeat(20))).await.err().unwrap().status(), 429);
+        drop(held);
+        assert!(reader.read(Body::from("[".repeat(10))).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

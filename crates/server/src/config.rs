@@ -12,10 +12,26 @@ pub struct ServerConfig {
     /// Browser origins that may use it, like `https://chat.example.org`; `*` is any. None: a page
     /// of another origin is refused.
     pub cors_origins: Vec<String>,
+    /// Names, beside `localhost` and addresses, that a server on a loopback address answers to: those that
+    /// a proxy passes on. A page whose name was made to resolve to this machine is refused by this.
+    pub host_names: Vec<String>,
+    /// Whether a request finds what requests with other keys left in the prefix cache.
+    pub share_prefixes: SharePrefixes,
     /// Bounds of what clients can use up.
     pub limits: Limits,
     /// Times after which the server stops waiting.
     pub times: Times,
+}
+
+/// Who finds whose prefixes in the cache. A prefix that is found shows in `cached_tokens` and in the time
+/// that a request takes, so whoever shares prefixes can learn what others have sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SharePrefixes {
+    /// Each API key its own. Without keys everyone is one caller.
+    #[default]
+    WithinKey,
+    /// Everyone everybody's, but for what a `cache_salt` keeps apart.
+    BetweenKeys,
 }
 
 /// Bounds of what clients can use up. A request that goes over one is refused; no other notices.
@@ -23,7 +39,9 @@ pub struct ServerConfig {
 pub struct Limits {
     /// Bytes of one body; more is 413.
     pub body_bytes: usize,
-    /// Bytes of all bodies that are being received or read at one time; more is 429.
+    /// Bytes that the values of one body's JSON may take, by estimate; more is 413.
+    pub body_tree_bytes: usize,
+    /// Bytes of all bodies that are being received or read at one time, and of their values; more is 429.
     pub bodies_bytes: usize,
     /// Bytes of a request's line and headers together; more is 431.
     pub header_bytes: usize,
@@ -45,6 +63,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             body_bytes: 16 << 20,
+            body_tree_bytes: 64 << 20,
             bodies_bytes: 256 << 20,
             header_bytes: 64 << 10,
             headers: 100,

@@ -4,15 +4,64 @@
 //! could not read an answer, but could still make the server work; so a request whose `Origin` is
 //! neither this server nor configured is refused outright, whatever its method.
 //!
+//! A page can have its own name resolve to a loopback address once it is loaded (DNS rebinding). Then this
+//! server seems to be its origin, and requests that read may carry no `Origin` at all. So a server on a
+//! loopback address answers only to its address, to `localhost`, and to names that its owner gave it.
+//!
 //! <https://fetch.spec.whatwg.org/#http-cors-protocol>
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::error::ApiError;
 
 /// How long a browser may remember a preflight's answer, in seconds.
 const PREFLIGHT_AGE: &str = "600";
+
+/// What a server answers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HostNames {
+    /// Anything: it can be reached from other machines, by names that it does not know.
+    Any,
+    /// Loopback addresses, `localhost`, and these.
+    Own(Vec<String>),
+}
+
+impl HostNames {
+    /// For a server that listens at `address` and was given `names`.
+    pub(crate) fn of(address: SocketAddr, names: &[String]) -> HostNames {
+        if address.ip().is_loopback() { HostNames::Own(names.to_vec()) } else { HostNames::Any }
+    }
+
+    /// Refuses a request that was sent to another name. One that names none comes from no browser.
+    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+        let HostNames::Own(names) = self else { return Ok(()) };
+        let sent_to = headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+        let is_own = |authority: &[u8]| {
+            let Ok(authority) = Authority::try_from(authority) else { return false };
+            let host = authority.host().trim_end_matches('.');
+            let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+            let is_local = |name: &str| name.eq_ignore_ascii_case("localhost");
+            // Browsers take every name below localhost for this machine, whatever a resolver says.
+            bare.parse::<IpAddr>().is_ok()
+                || is_local(host.rsplit('.').next().unwrap_or(host))
+                || names.iter().any(|name| name.eq_ignore_ascii_case(host))
+        };
+        let foreign = uri
+            .authority()
+            .map(|authority| authority.as_str().as_bytes())
+            .into_iter()
+            .chain(sent_to)
+            .find(|&authority| !is_own(authority));
+        match foreign {
+            None => Ok(()),
+            Some(host) => Err(ApiError::forbidden_host(&String::from_utf8_lossy(host))),
+        }
+    }
+}
 
 /// Where a request came from.
 pub(crate) enum Origin {
@@ -96,6 +145,46 @@ mod tests {
             Origin::Allowed(_) => "allowed",
             Origin::Foreign => "foreign",
         }
+    }
+
+    #[test]
+    fn a_loopback_server_answers_to_its_own_names() {
+        let local: SocketAddr = ([127, 0, 0, 1], 8080).into();
+        let names = ["llm.example.org".to_owned()];
+        let ask = |address: SocketAddr, host: &'static str| {
+            let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
+            HostNames::of(address, &names).check(&Uri::from_static("/v1/models"), &headers).is_ok()
+        };
+        for host in [
+            "127.0.0.1:8080",
+            "127.0.0.1",
+            "[::1]:8080",
+            "10.0.0.7:80",
+            "localhost:8080",
+            "LocalHost",
+            "localhost.",
+            "chat.localhost:8080",
+            "llm.example.org",
+            "LLM.example.org.:443",
+        ] {
+            assert!(ask(local, host), "{host}");
+        }
+        for host in [
+            "evil.example:8080",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "",
+            "a b",
+        ] {
+            assert!(!ask(local, host), "{host}");
+            assert!(ask(([0, 0, 0, 0], 8080).into(), host), "others reach it by names of their own");
+        }
+        // A proxy's form of a request names it in the line.
+        let own = HostNames::of(local, &names);
+        let evil = Uri::from_static("http://evil.example:8080/v1/models");
+        assert!(own.check(&evil, &HeaderMap::new()).is_err());
+        assert!(own.check(&Uri::from_static("/health"), &HeaderMap::new()).is_ok(), "no browser does that");
     }
 
     #[test]

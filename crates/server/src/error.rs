@@ -80,6 +80,16 @@ impl ApiError {
         ApiError::new(StatusCode::FORBIDDEN, "permission_error", message).code("origin_not_allowed")
     }
 
+    /// 403: the request was sent to a name that a server on a loopback address does not answer to.
+    pub(crate) fn forbidden_host(host: &str) -> ApiError {
+        let host: String = host.chars().filter(|c| !c.is_control()).take(100).collect();
+        let message = format!(
+            "this server listens on this machine only and is not called \"{host}\"; if that is a proxy's name \
+             for it, its owner can allow it with host_names"
+        );
+        ApiError::new(StatusCode::FORBIDDEN, "permission_error", message).code("host_not_allowed")
+    }
+
     /// 403: the key may ask, but not change what is served.
     pub(crate) fn not_owner() -> ApiError {
         let message = "this needs an owner's key: one that is written \"owner KEY\" in the API keys file";
@@ -140,6 +150,16 @@ impl ApiError {
     /// 413: the body is larger than the server takes.
     pub(crate) fn body_too_large(limit: usize) -> ApiError {
         let message = format!("the request's body is larger than {limit} bytes, the most this server takes");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message).code("body_too_large")
+    }
+
+    /// 413: the body's JSON has more values than the server makes of one body.
+    pub(crate) fn too_many_values(limit: usize) -> ApiError {
+        let message = format!(
+            "the request's body has too many values; in memory they would take more than the {} MiB that this \
+             server has for one body",
+            limit >> 20
+        );
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message).code("body_too_large")
     }
 

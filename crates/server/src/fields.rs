@@ -74,6 +74,14 @@ pub(crate) fn token_id(param: &str, value: &Value, vocab: usize) -> Result<u32, 
     )
 }
 
+/// The token ids in the array at `param`. A path is made of those alone that are wrong: prompts have many.
+pub(crate) fn token_ids(param: &str, values: &[Value], vocab: usize) -> Result<Vec<u32>, ApiError> {
+    let id = |(i, value): (usize, &Value)| {
+        token_id("", value, vocab).or_else(|_| token_id(&format!("{param}[{i}]"), value, vocab))
+    };
+    values.iter().enumerate().map(id).collect()
+}
+
 impl<'a> Fields<'a> {
     /// The body itself.
     pub(crate) fn root(value: &'a Value) -> Result<Fields<'a>, ApiError> {

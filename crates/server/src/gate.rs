@@ -64,6 +64,7 @@ fn admit(
     origin: &Origin,
     record: &Arc<Record>,
 ) -> Result<Option<InFlight>, ApiError> {
+    app.hosts.check(request.uri(), request.headers())?;
     origin.check()?;
     if OPEN_ROUTES.contains(&route) {
         return Ok(None);

@@ -30,6 +30,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) logprobs: Option<u32>,
     /// Alternatives per token of the prompt.
     pub(crate) prompt_logprobs: Option<u32>,
+    /// Cached prefixes are shared only with requests of the same salt.
+    pub(crate) cache_salt: String,
     /// When the request is given up.
     pub(crate) deadline: Option<Instant>,
 }
@@ -91,7 +93,7 @@ impl Launch<'_> {
             adapter: self.adapter.cloned(),
             constraint: None,
             special_tokens: self.params.special_tokens,
-            cache_salt: self.params.cache_salt.clone(),
+            cache_salt: self.cache_salt.clone(),
             client: self.record.caller(),
             priority: self.params.priority,
             deadline: self.deadline,

@@ -59,7 +59,7 @@ use tokio::sync::watch;
 pub use adapters::{Adapters, OpenAdapter};
 pub use auth::{ApiKeys, ApiKeysError};
 pub use check::{Endpoint, check_body};
-pub use config::{Limits, ServerConfig, Times};
+pub use config::{Limits, ServerConfig, SharePrefixes, Times};
 pub use model::ServedModel;
 
 /// How long connections get to close after the last answer.
@@ -121,7 +121,7 @@ impl Server {
         let bind_error = |error| ServeError::Bind { address, error };
         let listener = TcpListener::bind(address).await.map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
-        Ok(Server { app: Arc::new(app::App::new(config, models)), listener, address })
+        Ok(Server { app: Arc::new(app::App::new(config, models, address)), listener, address })
     }
 
     /// Where it listens.

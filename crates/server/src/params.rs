@@ -43,7 +43,7 @@ pub(crate) struct Params {
     pub(crate) structure: Option<Structure>,
     /// Lower goes first among the requests of one key.
     pub(crate) priority: i32,
-    /// Cached prefixes are shared only with requests of the same salt.
+    /// As the client wrote it; see [`App::cache_salt`](crate::app::App::cache_salt).
     pub(crate) cache_salt: String,
     pub(crate) delivery: Delivery,
 }

@@ -178,15 +178,31 @@ impl Replays {
 
     /// Records all frames, keeps them for their lifetime, then forgets them.
     async fn run(self: Arc<Self>, key: Key, recording: Arc<Recording>, frames: Frames) {
+        let kept = Kept { replays: self, key, recording };
+        let (recording, lifetime) = (&kept.recording, kept.replays.lifetime);
         tokio::select! {
             outcome = recording.record(frames) => match outcome {
-                Outcome::Said => sleep(self.lifetime).await,
+                Outcome::Said => sleep(lifetime).await,
                 // Nothing worth keeping: a retry with the same key runs again.
                 Outcome::Broke => {}
             },
-            () = recording.abandoned(self.lifetime) => {}
+            () = recording.abandoned(lifetime) => {}
         }
-        self.remove(&key, &recording);
+    }
+}
+
+/// A recording while it is made and kept. However that ends, by a panic too, its key is free again and
+/// no reader waits for more.
+struct Kept {
+    replays: Arc<Replays>,
+    key: Key,
+    recording: Arc<Recording>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.replays.remove(&self.key, &self.recording);
+        self.recording.break_off();
     }
 }
 
@@ -247,6 +263,15 @@ impl Recording {
         }
         self.state.send_modify(|state| state.ended = Some(Instant::now()));
         outcome
+    }
+
+    /// Tells readers that nothing more comes, if the end was not recorded.
+    fn break_off(&self) {
+        if self.state.borrow().ended.is_some() {
+            return;
+        }
+        self.push(Frame::Failed(ApiError::internal("the answer broke off; repeat the request")));
+        self.state.send_modify(|state| state.ended = Some(Instant::now()));
     }
 
     fn push(&self, frame: Frame) {
@@ -360,5 +385,31 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.recording.state.send_modify(|state| state.readers -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What panics while it is recorded is over for its readers, and the key is free again.
+    #[tokio::test]
+    async fn frames_that_panic_end_the_recording() {
+        let replays = Replays::new(&Limits { recordings: 1, ..Limits::default() }, &Times::default());
+        let caller = crate::auth::ApiKeys::none().caller(&axum::http::HeaderMap::new()).unwrap();
+        for _ in 0..2 {
+            let Ok(Opened::New(starting)) = replays.open(caller, "key", [0; 32]) else {
+                panic!("the key is still taken")
+            };
+            let frames = stream::iter([0, 1]).map(|i| match i {
+                0 => Frame::Data("{}".into()),
+                _ => panic!("a bug"),
+            });
+            let production = Production { shape: Shape::Events, frames: Box::pin(frames) };
+            let (_, read) = starting.start(production).read(0).await.unwrap();
+            let frames = timeout(Duration::from_secs(5), read.collect::<Vec<_>>()).await.unwrap();
+            assert_eq!(frames[0].1, Frame::Data("{}".into()));
+            assert!(matches!(frames[1], (2, Frame::Failed(_))) && frames.len() == 2);
+        }
     }
 }

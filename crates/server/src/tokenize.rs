@@ -13,7 +13,7 @@ use crate::app::{App, Shared};
 use crate::chat::prompt;
 use crate::chat::tools::Tools;
 use crate::error::ApiError;
-use crate::fields::{Fields, parse, token_id};
+use crate::fields::{Fields, parse, token_ids};
 use crate::model::ServedModel;
 
 /// `POST /tokenize`, with `prompt` or with `messages`.
@@ -49,14 +49,7 @@ pub(crate) async fn detokenize(State(app): Shared, body: Body) -> Result<Json<Va
         let Some(items) = fields.array("tokens", usize::MAX)? else {
             return Err(ApiError::bad_field("tokens", "tokens is missing; it must be an array of token ids"));
         };
-        let ids = items
-            .iter()
-            .enumerate()
-            .map(|(i, id)| match token_id("", id, model.vocab()) {
-                Ok(id) => Ok(id),
-                Err(_) => token_id(&format!("tokens[{i}]"), id, model.vocab()),
-            })
-            .collect::<Result<Vec<u32>, _>>()?;
+        let ids = token_ids("tokens", items, model.vocab())?;
         Ok(json!({ "prompt": model.tokenizer.decode(&ids, SkipSpecial::No) }))
     })
     .await

@@ -22,6 +22,8 @@
 //! look like identifiers are not marked, for templates trim the one and look fields up by the
 //! other; a control token is neither.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Map, Value};
 
 use crate::encode::specials::{Found, Specials};
@@ -225,10 +227,23 @@ fn unbracket(text: &str, controls: &Specials, [open, close]: [char; 2]) -> (Stri
 /// Two characters that occur neither in the prompt nor in what it was made from. Noncharacters
 /// first, which no text should hold; a client that uses them all up gets private-use ones.
 fn unused_characters(prompt: &RenderedPrompt) -> Option<[char; 2]> {
-    let noncharacters = '\u{fdd0}'..='\u{fdef}';
-    let private_use = '\u{f0000}'..='\u{f0fff}';
+    let candidates = NONCHARACTERS.chain(PRIVATE_USE);
+    let place = |c: char| match c {
+        _ if NONCHARACTERS.contains(&c) => Some(c as usize - *NONCHARACTERS.start() as usize),
+        _ if PRIVATE_USE.contains(&c) => {
+            Some(NONCHARACTERS.count() + c as usize - *PRIVATE_USE.start() as usize)
+        }
+        _ => None,
+    };
+    // One pass over each text, however many candidates it uses up.
+    let mut used = vec![false; candidates.clone().count()];
     let client = prompt.client.to_string();
-    let texts = [prompt.text(), prompt.template.source(), &client];
-    let mut unused = noncharacters.chain(private_use).filter(|&c| !texts.iter().any(|text| text.contains(c)));
+    for text in [prompt.text(), prompt.template.source(), &client] {
+        text.chars().filter_map(place).for_each(|place| used[place] = true);
+    }
+    let mut unused = candidates.zip(used).filter_map(|(c, used)| (!used).then_some(c));
     Some([unused.next()?, unused.next()?])
 }
+
+const NONCHARACTERS: RangeInclusive<char> = '\u{fdd0}'..='\u{fdef}';
+const PRIVATE_USE: RangeInclusive<char> = '\u{f0000}'..='\u{f0fff}';

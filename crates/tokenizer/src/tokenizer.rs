@@ -90,7 +90,7 @@ impl Tokenizer {
                 let family = Family::named(pre)?;
                 let tokens = listed_tokens(vocabulary, Spelling::ByteLevel)?;
                 let merges = vocabulary.merges.iter().map(String::as_str);
-                let bpe = Bpe::new(&tokens, merges, family, vocabulary.unknown)?;
+                let bpe = Bpe::new(&tokens, merges, family, unknown_text(vocabulary, &tokens))?;
                 (tokens, Algorithm::Bpe(Box::new(bpe)), LeadingSpace::Kept)
             }
             VocabularyModel::Json(bytes) => {
@@ -289,12 +289,19 @@ fn listed_tokens(vocabulary: &Vocabulary, spelling: Spelling) -> Result<Tokens, 
     Tokens::new(entries, spelling)
 }
 
+/// The token that text becomes for which the vocabulary has none. Files also name a control token, often
+/// the one that ends texts: that is markup, so such text is left out, as llama.cpp does.
+pub(crate) fn unknown_text(vocabulary: &Vocabulary, tokens: &Tokens) -> Option<u32> {
+    let marks = |id: u32| vocabulary.bos == Some(id) || vocabulary.eos.contains(&id);
+    vocabulary
+        .unknown
+        .filter(|&id| (id as usize) < tokens.len() && tokens.kind(id) != TokenKind::Control && !marks(id))
+}
+
 fn check_ids(vocabulary: &Vocabulary, tokens: &Tokens) -> Result<(), TokenizerError> {
-    let named = [("bos", vocabulary.bos), ("unknown", vocabulary.unknown), ("padding", vocabulary.padding)]
-        .into_iter()
-        .filter_map(|(role, id)| id.map(|id| (role, id)))
-        .chain(vocabulary.eos.iter().map(|&id| ("eos", id)));
-    for (role, id) in named {
+    // Nothing depends on the others, and real files have them wrong.
+    let named = [("bos", vocabulary.bos), ("eos", vocabulary.eos.first().copied())];
+    for (role, id) in named.into_iter().filter_map(|(role, id)| Some((role, id?))) {
         if id as usize >= tokens.len() {
             return Err(TokenizerError::IdOutOfRange { role, id, tokens: tokens.len() });
         }

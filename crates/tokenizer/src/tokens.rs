@@ -160,7 +160,7 @@ impl Tokens {
 
     /// All tokens that end a generation: the file's, and the well-known names that are markup.
     pub(crate) fn end_tokens(&self, from_file: &[u32]) -> Vec<u32> {
-        let mut ends = from_file.to_vec();
+        let mut ends: Vec<u32> = from_file.iter().copied().filter(|&id| (id as usize) < self.len()).collect();
         let known = END_NAMES.iter().filter_map(|name| self.id(name));
         ends.extend(known.filter(|&id| self.kind(id) == TokenKind::Control));
         let mut seen = std::collections::HashSet::new();

@@ -81,6 +81,53 @@ fn user_defined_tokens_are_text_and_control_tokens_are_not() {
 }
 
 #[test]
+fn what_a_vocabulary_lacks_never_becomes_markup() {
+    // Real files name a control token as the unknown one, and lack some bytes.
+    let mut bpe_without = bpe("qwen2");
+    bpe_without.tokens[0xB1] = "never".into();
+    let mut spm_without = spm();
+    let byte = spm_without.tokens.iter().position(|token| token == "<0xB1>").unwrap();
+    spm_without.tokens[byte] = "never".into();
+    let json_without = json_of_bpe(&bpe_without);
+    for mut vocabulary in [bpe_without, spm_without, json_without] {
+        let control = tokenizer(&vocabulary).token_id("<s>").unwrap();
+        vocabulary.unknown = Some(control);
+        if let VocabularyModel::Json(bytes) = &mut vocabulary.model {
+            let mut file: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+            file["model"]["unk_token"] = "<s>".into();
+            file["model"]["vocab"]["<s>"] = control.into();
+            *bytes = file.to_string().into_bytes();
+        }
+        let tokenizer = tokenizer(&vocabulary);
+        let plain = tokenizer.encode_plain("a ñ b");
+        assert!(!plain.contains(&control), "{:?}", texts(&tokenizer, &plain));
+        assert!(tokenizer.is_control(control));
+        assert_eq!(tokenizer.encode_plain("a<s>").iter().filter(|&&id| id == control).count(), 0);
+        assert_eq!(tokenizer.encode_with_special("<s>"), [control]);
+    }
+    // A token that is for this and nothing else is what it becomes.
+    let mut vocabulary = bpe("qwen2");
+    vocabulary.tokens[0xB1] = "<unk>".into();
+    (vocabulary.kinds[0xB1], vocabulary.unknown) = (TokenKind::Unknown, Some(0xB1));
+    assert!(tokenizer(&vocabulary).encode_plain("a ñ b").contains(&0xB1));
+}
+
+#[test]
+fn ids_that_nothing_depends_on_may_be_wrong() {
+    let mut vocabulary = json_of_bpe(&bpe("qwen2"));
+    (vocabulary.padding, vocabulary.unknown) = (Some(9999), Some(9998));
+    let first = vocabulary.eos[0];
+    vocabulary.eos.push(9997);
+    assert_eq!(tokenizer(&vocabulary).eos()[0], first);
+    assert!(!tokenizer(&vocabulary).eos().contains(&9997));
+    vocabulary.eos.swap(0, 1);
+    assert!(matches!(Tokenizer::new(&vocabulary), Err(TokenizerError::IdOutOfRange { role: "eos", .. })));
+    vocabulary.eos.swap(0, 1);
+    vocabulary.bos = Some(9999);
+    assert!(matches!(Tokenizer::new(&vocabulary), Err(TokenizerError::IdOutOfRange { role: "bos", .. })));
+}
+
+#[test]
 fn a_json_file_without_a_first_space_keeps_it_for_later_pieces() {
     let vocab: Vec<(String, u32)> =
         ["<unk>", "<s>", "▁", "a", "b", "▁a"].iter().zip(0..).map(|(t, i)| (t.to_string(), i)).collect();

@@ -185,9 +185,10 @@ struct Asks<'a> {
 }
 
 impl Asks<'_> {
-    fn next(&mut self, phase: Phase) -> Ask {
+    /// A conversation and its model.
+    fn next(&mut self) -> (Conversation, String) {
         let model = self.models.at(self.random.uniform()).to_owned();
-        Ask { conversation: self.dataset.next(), model, phase }
+        (self.dataset.next(), model)
     }
 }
 
@@ -283,9 +284,11 @@ fn closed_loop(
         if *run.stop.borrow() {
             return;
         }
+        // The window begins with its first request, and making that up is no part of it.
+        let (conversation, model) = asks.next();
         let now = run.clock.now();
         let Some(phase) = run.phases.begin(now) else { return run.stop_if_all_ended() };
-        let ask = asks.next(phase);
+        let ask = Ask { conversation, model, phase };
         let job = run.job(&ask, 0, &[]);
         let (run, records) = (Arc::clone(run), records.clone());
         runtime.spawn(async move {
@@ -315,7 +318,8 @@ fn open_loop(
             return;
         }
         let Some(phase) = run.phases.begin(moment) else { return run.stop_if_all_ended() };
-        let ask = asks.next(phase);
+        let (conversation, model) = asks.next();
+        let ask = Ask { conversation, model, phase };
         let job = run.job(&ask, 0, &[]);
         if !sleep_until(run, moment) {
             return;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use garrison_bench::dataset::{Dataset, Lengths, Material, Models, Synthetic};
+use garrison_bench::dataset::{Conversation, Dataset, Lengths, Material, Models, Synthetic};
 use garrison_bench::load::{CoolDown, Endpoint, Extent, Interrupt, Load, run};
 use garrison_bench::{Goals, Outcome, Phase, Summary};
 use garrison_testkit::fake_server::Script;
@@ -41,6 +41,34 @@ fn a_run_may_be_as_long_as_a_time() {
     assert!((14..=20).contains(&summary.requests.answered), "{}", summary.requests.answered);
     let last = finished.records.iter().map(|r| r.scheduled_ms).fold(0.0, f64::max);
     assert!((400.0..=520.0).contains(&last), "{last}");
+}
+
+/// Makes the first conversation up in more time than the run is to take.
+struct SlowToBegin<D>(D, bool);
+
+impl<D: Dataset> Dataset for SlowToBegin<D> {
+    fn next(&mut self) -> Conversation {
+        if !std::mem::replace(&mut self.1, true) {
+            std::thread::sleep(ms(700));
+        }
+        self.0.next()
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
+
+#[test]
+fn making_the_first_prompt_up_is_no_part_of_the_window() {
+    let server = server(|_, _| Script::healthy(ms(20), ms(10), 4));
+    let mut plan = plan(Load::Closed { concurrency: 2 }, 0);
+    plan.extent = Extent::Time(ms(500));
+    let mut dataset = SlowToBegin(asks(4), false);
+    let finished =
+        run(&workload(&server), &plan, &mut dataset, &mut Deaf, &mut Interrupt::listen().unwrap()).unwrap();
+    let measured = finished.records.iter().filter(|r| r.phase == Phase::Measured).count();
+    assert!(measured >= 10, "{measured}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! them are shared.
 
 use std::sync::Arc;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use garrison_device::{
@@ -14,7 +15,7 @@ use garrison_device::{
 use garrison_model::{Adapter, AdapterBank, KvCache, Model, Workspace};
 
 use super::graph::{Graphs, pad};
-use super::{CopyError, Execute, HostCache, StepOutput, await_mask};
+use super::{CopyError, Execute, HostCache, StepOutput, await_mask, threads};
 use crate::EngineConfig;
 use crate::sampler::Sampler;
 
@@ -74,25 +75,20 @@ fn draw_all<B: Capture>(
     rows: &[SampleRow],
 ) -> Result<(Vec<Sampled>, Duration), DeviceError> {
     let nothing = (Vec::new(), Duration::ZERO);
-    let Some((own, others)) = drawers.split_first_mut() else { return Ok(nothing) };
-    let threads = (rows.len() * own.logits.len() / WORTH_SHARING).clamp(1, others.len() + 1);
+    let Some(own) = drawers.first() else { return Ok(nothing) };
+    let threads = (rows.len() * own.logits.len() / WORTH_SHARING).clamp(1, drawers.len());
     let share = rows.len().div_ceil(threads).max(1);
-    let mut shares = rows.chunks(share).enumerate().map(|(i, rows)| (i * share, rows));
-    let Some((_, first)) = shares.next() else { return Ok(nothing) };
-    std::thread::scope(|scope| {
-        let mut spawned = Vec::with_capacity(others.len());
-        for ((at, rows), drawer) in shares.zip(others) {
-            spawned.push(scope.spawn(move || drawer.draw(device, logits, at, rows)));
-        }
-        let (mut samples, mut waited) = own.draw(device, logits, 0, first)?;
-        for other in spawned {
-            let drawn = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            let (drawn, for_masks) = drawn?;
-            samples.extend(drawn);
-            waited = waited.max(for_masks);
-        }
-        Ok((samples, waited))
-    })
+    let shares = rows.chunks(share).enumerate().map(|(i, rows)| (i * share, rows));
+    let drawn = threads::share(drawers, shares, Builder::new, |drawer, (at, rows)| {
+        drawer.draw(device, logits, at, rows)
+    });
+    let (mut samples, mut waited) = nothing;
+    for drawn in drawn {
+        let (drawn, for_masks) = drawn?;
+        samples.extend(drawn);
+        waited = waited.max(for_masks);
+    }
+    Ok((samples, waited))
 }
 
 /// What a step reads and writes on the device.

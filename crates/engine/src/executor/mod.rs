@@ -5,6 +5,7 @@ mod graph;
 mod host_cache;
 mod local;
 mod scripted;
+mod threads;
 
 use std::time::{Duration, Instant};
 

@@ -101,12 +101,14 @@ impl Sequence {
     }
 
     /// Whether `other` is about to compute more of what this sequence begins with than the `cached`
-    /// blocks that are there: then waiting for it is cheaper than computing it again.
+    /// blocks that are there: then waiting for it is cheaper than computing it again. What it has computed
+    /// already and cannot be found will not be: its like was cached by somebody else, and evicted since.
     pub(crate) fn gains_from(&self, other: &Sequence, cached: usize) -> bool {
         let own = (&self.cached.salt, self.adapter_number());
         let reads = other.remaining() > 1 && (&other.cached.salt, other.adapter_number()) == own;
         let more = (cached + 1) * BLOCK_SIZE;
-        reads && self.reusable().get(..more).is_some_and(|own| other.tokens.starts_with(own))
+        let computes = reads && other.computed < more;
+        computes && self.reusable().get(..more).is_some_and(|own| other.tokens.starts_with(own))
     }
 
     /// Leaves the queue: takes the blocks that [`Sequence::find_cached`] found, holds the slots, and

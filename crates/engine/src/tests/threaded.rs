@@ -7,9 +7,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use garrison_testkit::tiny_adapter;
+
 use super::rig::*;
 use crate::{
-    Engine, EngineConfig, Event, Failure, Request, ScriptControl, ScriptedExecutor, Stream, SubmitError,
+    AdapterHandle, Engine, EngineConfig, Event, Failure, Request, ScriptControl, ScriptedExecutor, Stream,
+    SubmitError,
 };
 
 /// Far longer than anything takes.
@@ -168,4 +171,64 @@ fn stopping_ends_every_stream() {
 fn dropping_an_idle_engine_ends_its_thread() {
     let (engine, _) = start(config());
     drop(engine);
+}
+
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn adapters_that_come_and_go_take_no_room_from_requests() {
+    let limits = EngineConfig { max_waiting: 4, adapter_slots: 1, ..config() };
+    let (engine, control) = start(limits);
+    control.hold();
+    let mut first = engine.submit(request(prompt(3, 1), 2)).unwrap();
+    assert!(control.wait_for_steps(1, PATIENCE));
+    for seed in 0..20 {
+        let handle = engine.add_adapter(tiny_adapter(seed)).unwrap();
+        engine.remove_adapter(handle);
+    }
+    let waiting = [2, 3, 4, 5].map(|seed| engine.submit(request(prompt(3, seed), 2)).unwrap());
+    let refusal = engine.submit(request(prompt(3, 6), 2)).map(|_| ()).unwrap_err();
+    assert!(matches!(refusal, SubmitError::QueueFull { .. }), "{refusal}");
+    control.release();
+    assert_eq!(read(&mut first), alone(request(prompt(3, 1), 2)));
+    for (seed, mut stream) in (2..).zip(waiting) {
+        assert_eq!(read(&mut stream), alone(request(prompt(3, seed), 2)));
+    }
+}
+
+#[test]
+fn an_adapter_that_nobody_holds_leaves_its_slot_though_the_engine_sleeps() {
+    let (engine, control) = start(EngineConfig { adapter_slots: 1, ..config() });
+    let run = |handle: &AdapterHandle| {
+        let mut stream =
+            engine.submit(Request { adapter: Some(handle.clone()), ..request(prompt(3, 1), 3) }).unwrap();
+        read(&mut stream);
+        wait_until_idle(&engine);
+    };
+    // Unloaded while a request runs with it.
+    let handle = engine.add_adapter(tiny_adapter(1)).unwrap();
+    let taken = handle.watch();
+    control.hold();
+    let adapted = Request { adapter: Some(handle.clone()), ..request(prompt(3, 1), 3) };
+    let mut stream = engine.submit(adapted).unwrap();
+    assert!(control.wait_for_steps(1, PATIENCE));
+    engine.remove_adapter(handle);
+    control.release();
+    read(&mut stream);
+    wait_until("its memory stays", || !taken());
+    // Held by somebody else when it is unloaded.
+    let handle = engine.add_adapter(tiny_adapter(2)).unwrap();
+    run(&handle);
+    let (taken, last) = (handle.watch(), handle.clone());
+    engine.remove_adapter(handle);
+    run(&last);
+    assert!(taken());
+    drop(last);
+    wait_until("its memory stays", || !taken());
 }

@@ -75,7 +75,7 @@ pub(crate) struct EngineFlags {
     /// The kernels' instruction set: scalar, avx2, avx512 [default: the best there is].
     #[arg(long)]
     pub(crate) isa: Option<Isa>,
-    /// How keys and values are stored: f16, bf16, f32.
+    /// How keys and values are stored: f16, bf16, q8_0, fp8, f32.
     #[arg(long, value_name = "TYPE", default_value = "f16")]
     pub(crate) kv_dtype: KvDtype,
     /// The result as JSON.

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::error::Fault;
 use crate::flags::ChatFlags;
+use crate::output::printable;
 
 /// One turn, as templates and the API write it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -249,7 +250,7 @@ impl Chat {
 
     /// Says something that is not the model's, so not to stdout.
     fn note(&self, text: &str) {
-        eprintln!("{}{text}{}", self.style.dim, self.style.reset);
+        eprintln!("{}{}{}", self.style.dim, printable(text), self.style.reset);
     }
 }
 
@@ -265,19 +266,6 @@ const HELP: &str = "\
 /save FILE        the conversation as JSON
 /stats            figures of the last answer
 /exit             leave (also Ctrl-D); Ctrl-C stops an answer";
-
-/// A model's text must not steer the terminal: control characters are shown as pictures.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' | '\t' => c,
-            '\u{7f}' => '\u{2421}',
-            c if (c as u32) < 0x20 => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
-            c if ('\u{80}'..='\u{9f}').contains(&c) => '\u{fffd}',
-            c => c,
-        })
-        .collect()
-}
 
 struct Style {
     dim: &'static str,
@@ -397,10 +385,5 @@ mod tests {
         say(&mut c, "/clear");
         assert!(c.turns.is_empty());
         assert!(matches!(c.understand("/exit"), Next::Leave));
-    }
-
-    #[test]
-    fn a_models_text_cannot_steer_the_terminal() {
-        assert_eq!(printable("a\x1b[2Jb\r\n\u{9b}"), "a␛[2Jb␍\n\u{fffd}");
     }
 }

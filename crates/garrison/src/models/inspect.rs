@@ -6,7 +6,7 @@ use garrison_types::{Vocabulary, VocabularyModel};
 use serde_json::json;
 
 use crate::error::Fault;
-use crate::output::show;
+use crate::output::{printable_line, show};
 use crate::source::ModelRef;
 
 /// Longest value shown of a metadata entry, in characters.
@@ -35,16 +35,17 @@ fn to_text(source: &Source, summary: &ModelSummary, vocabulary: &Vocabulary, ten
     );
     text += &format!(
         "tokenizer {}, chat template {}\n\n",
-        tokenizer_name(vocabulary),
+        printable_line(&tokenizer_name(vocabulary)),
         if vocabulary.chat_template.is_some() { "yes" } else { "no" }
     );
     for (key, value) in source.metadata().iter() {
-        text += &format!("{key:<46} {}\n", shown(value));
+        text += &format!("{:<46} {}\n", printable_line(key), printable_line(&shown(value)));
     }
     if tensors {
         text.push('\n');
         for t in source.tensors() {
-            text += &format!("{:<30} {:<8} {:>12} bytes  {:?}\n", t.name, t.ty, t.n_bytes(), t.shape);
+            let name = printable_line(&t.name);
+            text += &format!("{name:<30} {:<8} {:>12} bytes  {:?}\n", t.ty, t.n_bytes(), t.shape);
         }
     }
     text
@@ -90,7 +91,7 @@ fn tokenizer_name(vocabulary: &Vocabulary) -> String {
 /// A metadata value in one short line; arrays by their type.
 fn shown(value: &Value) -> String {
     let text = match value {
-        Value::String(text) => text.replace('\n', "\\n"),
+        Value::String(text) => text.clone(),
         Value::Bool(x) => x.to_string(),
         Value::U8(x) => x.to_string(),
         Value::I8(x) => x.to_string(),

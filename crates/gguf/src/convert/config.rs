@@ -1,6 +1,6 @@
 //! `config.json`, parsed once into what GGUF needs.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::metadata::Metadata;
@@ -56,7 +56,8 @@ pub(super) struct Config {
     sliding_window: Option<u32>,
 }
 
-/// The file's own shape; defaults are those of the transformers library.
+/// The file's own shape. What it leaves out is what the transformers library assumes, which differs
+/// between classes for what is left out and for what is null.
 #[derive(Deserialize)]
 struct Wire {
     #[serde(default)]
@@ -65,8 +66,11 @@ struct Wire {
     intermediate_size: u32,
     num_hidden_layers: u32,
     num_attention_heads: u32,
-    num_key_value_heads: Option<u32>,
-    head_dim: Option<u32>,
+    #[serde(default)]
+    num_key_value_heads: Stated<u32>,
+    hidden_act: Option<String>,
+    #[serde(default)]
+    head_dim: Stated<u32>,
     vocab_size: u32,
     max_position_embeddings: u32,
     rms_norm_eps: Option<f32>,
@@ -75,9 +79,38 @@ struct Wire {
     /// Where transformers 5 keeps both of the above.
     rope_parameters: Option<WireRope>,
     tie_word_embeddings: Option<bool>,
-    sliding_window: Option<u32>,
+    #[serde(default)]
+    sliding_window: Stated<u32>,
     use_sliding_window: Option<bool>,
+    max_window_layers: Option<usize>,
+    layer_types: Option<Vec<String>>,
     quantization_config: Option<Value>,
+}
+
+/// A field that may be left out, or be null.
+#[derive(Clone, Copy, Debug, Default)]
+enum Stated<T> {
+    #[default]
+    LeftOut,
+    Null,
+    As(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Stated<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Stated::Null, Stated::As))
+    }
+}
+
+impl<T> Stated<T> {
+    /// The value, `left_out` where there is none, and nothing for null.
+    fn or(self, left_out: impl Into<Option<T>>) -> Option<T> {
+        match self {
+            Stated::LeftOut => left_out.into(),
+            Stated::Null => None,
+            Stated::As(value) => Some(value),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -115,17 +148,26 @@ impl Config {
                 "its weights are quantized already; convert from the original F32, F16 or BF16".into()
             );
         }
+        // The forward pass has one: x * sigmoid(x).
+        if let Some(other) = wire.hidden_act.as_deref().filter(|act| !matches!(*act, "silu" | "swish")) {
+            return Err(format!("its \"hidden_act\" is \"{other}\"; silu is computed"));
+        }
         let n_heads = wire.num_attention_heads;
-        let n_kv_heads = wire.num_key_value_heads.unwrap_or(n_heads);
+        let kv_heads_left_out = match class.as_str() {
+            "MistralForCausalLM" => 8,
+            "Qwen2ForCausalLM" | "Qwen3ForCausalLM" => 32,
+            _ => n_heads,
+        };
+        let n_kv_heads = wire.num_key_value_heads.or(kv_heads_left_out).unwrap_or(n_heads);
+        let head_dim_left_out = (family == Family::Qwen3).then_some(128u32);
         let sizes = [wire.hidden_size, wire.intermediate_size, wire.num_hidden_layers, n_heads, n_kv_heads];
         if sizes.contains(&0) || !n_heads.is_multiple_of(n_kv_heads) {
             return Err(format!("sizes are impossible: hidden, ffn, layers, heads, kv heads are {sizes:?}"));
         }
+        let sliding_window = wire.window(&class)?;
         let rope = wire.rope_parameters.or(wire.rope_scaling);
         let rope_base =
             rope.as_ref().and_then(|rope| rope.rope_theta).or(wire.rope_theta).unwrap_or(10_000.0);
-        // Mistral slides whenever it states a window; Qwen only if it says so too.
-        let slides = wire.use_sliding_window.unwrap_or(class == "MistralForCausalLM");
         Ok(Config {
             rope_scaling: rope
                 .map_or(Ok(RopeScaling::None), |rope| rope.scaling(wire.max_position_embeddings))?,
@@ -135,14 +177,14 @@ impl Config {
             n_heads: n_heads as usize,
             n_kv_heads: n_kv_heads as usize,
             tied: wire.tie_word_embeddings.unwrap_or(false),
-            head_dim: wire.head_dim.unwrap_or(wire.hidden_size / n_heads),
+            head_dim: wire.head_dim.or(head_dim_left_out).unwrap_or(wire.hidden_size / n_heads),
             hidden: wire.hidden_size,
             ffn_hidden: wire.intermediate_size,
             vocab: wire.vocab_size,
             context: wire.max_position_embeddings,
             norm_epsilon: wire.rms_norm_eps.unwrap_or(1e-6),
             rope_base,
-            sliding_window: wire.sliding_window.filter(|_| slides),
+            sliding_window,
         })
     }
 
@@ -200,6 +242,38 @@ impl Config {
             }
         }
         m
+    }
+}
+
+impl Wire {
+    /// The window that all layers slide over; `None` if none does.
+    ///
+    /// Mistral slides whenever it has a window. Of Qwen's layers those from `max_window_layers` on do, if it
+    /// says that any does; newer files name the kind of each layer.
+    fn window(&self, class: &str) -> Result<Option<u32>, String> {
+        let known = ["full_attention", "sliding_attention"];
+        let types = self.layer_types.as_deref().unwrap_or_default();
+        if let Some(other) = types.iter().find(|kind| !known.contains(&kind.as_str())) {
+            return Err(format!("it has a layer of type \"{other}\"; {} are computed", known.join(" and ")));
+        }
+        let is_mistral = class == "MistralForCausalLM";
+        let slides = self.use_sliding_window.unwrap_or(is_mistral);
+        let left_out = if class == "LlamaForCausalLM" { None } else { Some(4096u32) };
+        let Some(window) = self.sliding_window.or(left_out).filter(|_| slides) else { return Ok(None) };
+        let n_layers = self.num_hidden_layers as usize;
+        let sliding = match &self.layer_types {
+            Some(types) if types.len() != n_layers => {
+                return Err(format!("it names the types of {} layers and has {n_layers}", types.len()));
+            }
+            Some(types) => types.iter().filter(|kind| *kind == "sliding_attention").count(),
+            None if is_mistral => n_layers,
+            None => n_layers.saturating_sub(self.max_window_layers.unwrap_or(28)),
+        };
+        match sliding {
+            0 => Ok(None),
+            all if all == n_layers => Ok(Some(window)),
+            some => Err(format!("a window slides over {some} of {n_layers} layers; all or none can")),
+        }
     }
 }
 

@@ -94,6 +94,10 @@ impl Converted {
             }
             self.push(TensorInfo { name, shape, ty }, Recipe::From { name: source, rows });
         }
+        if !config.tied && !self.tensors.iter().any(|info| info.name == "output.weight") {
+            let problem = "is missing, and config.json does not say tie_word_embeddings";
+            return Err(Error::tensor("lm_head.weight", problem));
+        }
         Ok(())
     }
 

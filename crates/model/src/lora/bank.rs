@@ -82,12 +82,6 @@ impl<D: Device> AdapterBank<D> {
         }
         self.filled[slot as usize - 1] = false;
     }
-
-    /// Bytes that an adapter of this rank on every linear layer takes, values being 16 bits.
-    pub fn bytes_per_adapter(spec: &ModelSpec, rank: usize) -> usize {
-        let per_rank: usize = Target::ALL.iter().map(|target| target.shape(spec)).map(|(n, k)| n + k).sum();
-        2 * spec.n_layers * rank * per_rank
-    }
 }
 
 /// The rows of a step that a block computes, and the adapters that they go through in its layer.

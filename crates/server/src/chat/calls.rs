@@ -4,7 +4,9 @@
 //! name and arguments. The reader holds back only what may yet become a call, passes a call's
 //! arguments on as they come, and gives everything that turns out to be no call back as text.
 
-use serde_json::Value;
+mod object;
+
+use object::{Arguments, CallObject};
 
 /// Bytes of a tool's name at most, where it stands before its arguments.
 const MAX_NAME: usize = 128;
@@ -83,32 +85,66 @@ pub(super) struct CallReader {
     /// Names of the tools there are.
     tools: Vec<String>,
     state: State,
-    /// Not passed on yet.
+    /// Its first `taken` bytes are done with, and the `blank` bytes after them are white space.
     held: String,
+    taken: usize,
+    blank: usize,
     /// Whether any text was passed on.
     spoke: bool,
     calls: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum State {
     Text,
     /// Where a call may begin.
     Between,
-    /// `held` begins with a call's object, of whose arguments `sent` bytes were passed on. If the
-    /// name stood before it (`named`), the object ends where its arguments do.
-    Call {
-        begun: bool,
-        sent: usize,
-        named: bool,
-    },
+    /// What is held begins with a call's object.
+    Call(Call),
     /// What looked like a call is none: all is text.
     Broken,
+    /// So is this, but part of it is with the client already; the rest helps nobody.
+    Lost,
+}
+
+/// A call under way.
+#[derive(Clone, Debug)]
+struct Call {
+    object: CallObject,
+    /// Whether the client knows of it.
+    begun: bool,
+    /// Bytes of its arguments that were passed on or are not to be.
+    passed: usize,
+    /// Whether that was nothing.
+    is_empty: bool,
+}
+
+impl Call {
+    fn of(object: CallObject) -> State {
+        State::Call(Call { object, begun: false, passed: 0, is_empty: true })
+    }
+
+    /// What more there is of the arguments in the object's `text`. Some models write them as a string,
+    /// which is passed on when it is complete.
+    fn more_arguments(&mut self, text: &str) -> Option<String> {
+        let Arguments { start, end } = self.object.arguments()?;
+        let arguments = &text[start..end.unwrap_or(text.len())];
+        let more: String = match (arguments.starts_with('"'), end) {
+            (true, None) => return None,
+            _ if arguments.len() == self.passed => return None,
+            (true, Some(_)) => serde_json::from_str(arguments).unwrap_or_default(),
+            (false, _) => arguments[self.passed..].to_owned(),
+        };
+        self.passed = arguments.len();
+        self.is_empty &= more.is_empty();
+        (!more.is_empty()).then_some(more)
+    }
 }
 
 impl CallReader {
     pub(super) fn new(syntax: Syntax, tools: Vec<String>) -> CallReader {
-        CallReader { syntax, tools, state: State::Text, held: String::new(), spoke: false, calls: 0 }
+        let (state, held) = (State::Text, String::new());
+        CallReader { syntax, tools, state, held, taken: 0, blank: 0, spoke: false, calls: 0 }
     }
 
     /// For an answer that must be calls and so has no marker before the first.
@@ -129,6 +165,8 @@ impl CallReader {
         if last {
             self.close(&mut said);
         }
+        self.held.drain(..self.taken);
+        self.taken = 0;
         said
     }
 
@@ -137,25 +175,49 @@ impl CallReader {
         match self.state {
             State::Text => self.in_text(said),
             State::Between => self.between(),
-            State::Call { begun, sent, named } => self.in_call(begun, sent, named, said),
+            State::Call(_) => self.in_call(said),
             State::Broken => {
-                self.say(self.held.len(), said);
+                self.say(self.rest().len(), said);
+                false
+            }
+            State::Lost => {
+                self.take(self.rest().len());
                 false
             }
         }
     }
 
-    /// Passes the first `len` bytes of what is held on as text.
+    /// What is not done with yet.
+    fn rest(&self) -> &str {
+        &self.held[self.taken..]
+    }
+
+    /// Is done with the next `len` bytes.
+    fn take(&mut self, len: usize) {
+        self.taken += len;
+        self.blank = 0;
+    }
+
+    /// Passes the next `len` bytes on as text.
     fn say(&mut self, len: usize, said: &mut Vec<Said>) {
         if len > 0 {
             self.spoke = true;
-            said.push(Said::Text(self.held.drain(..len).collect()));
+            said.push(Said::Text(self.rest()[..len].to_owned()));
+            self.take(len);
         }
+    }
+
+    /// Bytes of white space that come next. Each is looked at once.
+    fn find_blank(&mut self) -> usize {
+        let unseen = &self.rest()[self.blank..];
+        self.blank += unseen.len() - unseen.trim_start().len();
+        self.blank
     }
 
     fn in_text(&mut self, said: &mut Vec<Said>) -> bool {
         if self.syntax == Syntax::Llama && !self.spoke && self.calls == 0 {
-            match self.held.trim_start().chars().next() {
+            let blank = self.find_blank();
+            match self.rest()[blank..].chars().next() {
                 None => return false,
                 Some('{') => {
                     self.state = State::Between;
@@ -165,113 +227,108 @@ impl CallReader {
             }
         }
         let marker = self.syntax.marker();
-        if let Some(at) = self.held.find(marker) {
-            if self.held[..at].trim().is_empty() {
-                self.held.drain(..at);
+        if let Some(at) = self.rest().find(marker) {
+            if self.rest()[..at].trim().is_empty() {
+                self.take(at);
             } else {
                 self.say(at, said);
             }
-            self.held.drain(..marker.len());
+            self.take(marker.len());
             self.state = State::Between;
             return true;
         }
-        self.say(self.held.len() - beginning_of(marker, &self.held), said);
+        self.say(self.rest().len() - beginning_of(marker, self.rest()), said);
         false
     }
 
     fn between(&mut self) -> bool {
-        let rest = self.held.trim_start();
+        let blank = self.find_blank();
+        let rest = &self.rest()[blank..];
         let separators = self.syntax.separators();
         // "[" may be a separator, or the beginning of a longer one.
         if separators.iter().any(|s| s.len() > rest.len() && s.starts_with(rest)) {
             return false;
         }
-        let separator = separators.iter().find(|s| rest.starts_with(**s));
-        let skipped = self.held.len() - rest.len();
-        if let Some(separator) = separator {
-            self.held.drain(..skipped + separator.len());
+        if let Some(separator) = separators.iter().find(|s| rest.starts_with(**s)) {
+            self.take(blank + separator.len());
             return true;
         }
         if rest.starts_with('{') {
-            self.held.drain(..skipped);
-            self.state = State::Call { begun: false, sent: 0, named: false };
+            self.take(blank);
+            self.state = Call::of(CallObject::new());
             return true;
         }
         if self.syntax == Syntax::Mistral {
-            return self.named_call(skipped);
+            return self.named_call(blank);
         }
         self.state = if self.calls == 0 { State::Broken } else { State::Text };
         true
     }
 
-    /// Mistral's `name[ARGS]{…}` and `name{…}`: written as the object that the others are.
-    fn named_call(&mut self, skipped: usize) -> bool {
-        let rest = &self.held[skipped..];
+    /// Mistral's `name[ARGS]{…}` and `name{…}`, after `blank` bytes of white space.
+    fn named_call(&mut self, blank: usize) -> bool {
+        let rest = &self.rest()[blank..];
         let end = rest.find(['{', '\n']).unwrap_or(rest.len());
         let name = rest[..end].trim().trim_end_matches("[ARGS]");
         if end == rest.len() && end < MAX_NAME {
             return false;
         }
-        if !rest[end..].starts_with('{') || !self.tools.iter().any(|tool| tool == name) {
-            self.state = State::Broken;
-            return true;
+        self.state = match self.tools.iter().find(|tool| *tool == name) {
+            Some(name) if rest[end..].starts_with('{') => Call::of(CallObject::named(name.clone())),
+            _ => State::Broken,
+        };
+        if matches!(self.state, State::Call(_)) {
+            self.take(blank + end);
         }
-        let object = format!("{{\"name\":{},\"arguments\":", Value::from(name));
-        self.held.replace_range(..skipped + end, &object);
-        self.state = State::Call { begun: false, sent: 0, named: true };
         true
     }
 
-    fn in_call(&mut self, begun: bool, sent: usize, named: bool, said: &mut Vec<Said>) -> bool {
-        let Some(call) = scan(&self.held, named) else {
-            self.state = State::Broken;
-            if begun {
-                // Part of it is with the client already; the rest helps nobody.
-                self.held.clear();
-            }
-            return true;
-        };
-        let index = self.calls;
-        let (mut begun, mut sent) = (begun, sent);
-        if let (false, Some(name)) = (begun, &call.name)
-            && (call.arguments.is_some() || call.end.is_some())
+    fn in_call(&mut self, said: &mut Vec<Said>) -> bool {
+        let State::Call(call) = &mut self.state else { return true };
+        let text = &self.held[self.taken..];
+        call.object.read(text);
+        let (index, end) = (self.calls, call.object.end());
+        if let (false, Some(name)) = (call.begun, call.object.name())
+            && (call.object.arguments().is_some() || end.is_some())
         {
-            if !self.tools.contains(name) {
+            if !self.tools.iter().any(|tool| tool == name) {
                 self.state = State::Broken;
                 return true;
             }
-            said.push(Said::Call { index, name: name.clone() });
-            begun = true;
+            said.push(Said::Call { index, name: name.to_owned() });
+            call.begun = true;
         }
-        if begun && let Some(text) = call.arguments_text(&self.held) {
-            if text.len() > sent {
-                said.push(Said::Arguments { index, text: text[sent..].to_owned() });
+        if call.begun {
+            let more = call.more_arguments(text);
+            said.extend(more.map(|text| Said::Arguments { index, text }));
+        }
+        match (end, call.begun) {
+            (None, begun) if call.object.is_broken() => {
+                self.calls += usize::from(begun);
+                self.state = if begun { State::Lost } else { State::Broken };
             }
-            sent = text.len();
+            (None, _) => return false,
+            (Some(_), false) => self.state = State::Broken,
+            (Some(end), true) => {
+                if call.is_empty {
+                    said.push(Said::Arguments { index, text: "{}".into() });
+                }
+                self.calls += 1;
+                self.state = State::Between;
+                self.take(end);
+            }
         }
-        self.state = State::Call { begun, sent, named };
-        let Some(end) = call.end else { return false };
-        if !begun {
-            self.state = State::Broken;
-            return true;
-        }
-        if sent == 0 {
-            said.push(Said::Arguments { index, text: "{}".into() });
-        }
-        self.held.drain(..end);
-        self.calls += 1;
-        self.state = State::Between;
         true
     }
 
     /// What is held when nothing follows.
     fn close(&mut self, said: &mut Vec<Said>) {
         match self.state {
-            State::Call { begun: true, .. } => self.calls += 1, // cut off, and the client has its beginning
+            State::Call(Call { begun: true, .. }) => self.calls += 1, // cut off, and the client has its beginning
             State::Between if self.calls > 0 => {}
-            _ => self.say(self.held.len(), said),
+            _ => self.say(self.rest().len(), said),
         }
-        self.held.clear();
+        self.take(self.rest().len());
         self.state = State::Broken;
     }
 }
@@ -280,111 +337,6 @@ impl CallReader {
 fn beginning_of(marker: &str, text: &str) -> usize {
     let most = marker.len().min(text.len() + 1) - 1;
     (1..=most).rev().find(|&n| text.ends_with(&marker[..n])).unwrap_or(0)
-}
-
-/// What is known of a call's object so far.
-#[derive(Debug, Default)]
-struct Call {
-    name: Option<String>,
-    /// Where the arguments are, and whether that is all of them.
-    arguments: Option<(usize, usize, bool)>,
-    /// One past the object.
-    end: Option<usize>,
-}
-
-impl Call {
-    /// The arguments as JSON text, as far as they can be passed on. Some models write them as a string.
-    fn arguments_text(&self, object: &str) -> Option<String> {
-        let (start, end, complete) = self.arguments?;
-        let text = &object[start..end];
-        match (text.starts_with('"'), complete) {
-            (false, _) => Some(text.to_owned()),
-            (true, true) => serde_json::from_str(text).ok(),
-            (true, false) => None,
-        }
-    }
-}
-
-/// Reads the object that `text` begins with, as far as it goes; `None` if it is no call's. A `named`
-/// call's object lacks its own end.
-fn scan(text: &str, named: bool) -> Option<Call> {
-    let bytes = text.as_bytes();
-    let mut call = Call::default();
-    let mut at = 1;
-    loop {
-        at = skip_space(bytes, at);
-        match bytes.get(at) {
-            None => return Some(call),
-            Some(b'}') => {
-                call.end = Some(at + 1);
-                return Some(call);
-            }
-            Some(b',') => at += 1,
-            Some(b'"') => {
-                let (end, true) = value_span(bytes, at) else { return Some(call) };
-                let key: String = serde_json::from_str(&text[at..end]).ok()?;
-                at = skip_space(bytes, end);
-                match bytes.get(at) {
-                    None => return Some(call),
-                    Some(b':') => at = skip_space(bytes, at + 1),
-                    Some(_) => return None,
-                }
-                if at == bytes.len() {
-                    return Some(call);
-                }
-                let (end, complete) = value_span(bytes, at);
-                match key.as_str() {
-                    "name" if complete => call.name = Some(serde_json::from_str(&text[at..end]).ok()?),
-                    "arguments" | "parameters" => call.arguments = Some((at, end, complete)),
-                    _ => {}
-                }
-                if named && complete && call.arguments.is_some() {
-                    call.end = Some(end);
-                }
-                if !complete || call.end.is_some() {
-                    return Some(call);
-                }
-                at = end;
-            }
-            Some(_) => return None,
-        }
-    }
-}
-
-fn skip_space(bytes: &[u8], mut at: usize) -> usize {
-    while bytes.get(at).is_some_and(u8::is_ascii_whitespace) {
-        at += 1;
-    }
-    at
-}
-
-/// One past the JSON value at `at`, and whether all of it is there.
-fn value_span(bytes: &[u8], at: usize) -> (usize, bool) {
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for (i, &b) in bytes.iter().enumerate().skip(at) {
-        match b {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => {
-                in_string = !in_string;
-                if !in_string && depth == 0 {
-                    return (i + 1, true);
-                }
-            }
-            _ if in_string => {}
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' | b',' if depth == 0 => return (i, true),
-            b'}' | b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return (i + 1, true);
-                }
-            }
-            _ if depth == 0 && b.is_ascii_whitespace() => return (i, true),
-            _ => {}
-        }
-    }
-    (bytes.len(), false)
 }
 
 #[cfg(test)]
@@ -504,6 +456,54 @@ mod tests {
     }
 
     #[test]
+    fn the_first_arguments_and_the_first_name_count() {
+        let mut reader = reader(Syntax::Hermes);
+        reader.read("<tool_call>{\"name\":\"add\",\"arguments\":{\"a\":1}", false);
+        // Seven bytes were passed on; the seventh of these others is in the middle of a letter.
+        let more = ",\"parameters\":{\"abcdé\":1},\"name\":\"get_weather\"}";
+        assert_eq!(reader.read(more, false), []);
+        assert_eq!(reader.read("</tool_call>", true), []);
+        assert_eq!(reader.calls(), 1);
+        let whole = whole(Syntax::Hermes, &format!("<tool_call>{{\"name\":\"add\",\"arguments\":{{}}{more}"));
+        assert_eq!(whole, (String::new(), vec![call("add", "{}")]));
+    }
+
+    #[test]
+    fn a_call_that_breaks_is_counted_however_it_came() {
+        let text = "<tool_call>{\"name\":\"add\",\"arguments\":{\"a\":1} oops";
+        for cut in (1..text.len()).filter(|&cut| text.is_char_boundary(cut)) {
+            let mut reader = reader(Syntax::Hermes);
+            let mut said = reader.read(&text[..cut], false);
+            said.extend(reader.read(&text[cut..], true));
+            assert_eq!(sum_up(said), (String::new(), vec![call("add", "{\"a\":1}")]), "cut at {cut}");
+            assert_eq!(reader.calls(), 1, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn long_answers_take_linear_time() {
+        // What is quadratic in any of these takes minutes.
+        let arguments = format!("{{\"a\":\"{}\"}}", "x".repeat(100_000));
+        let long_call = format!("<tool_call>{{\"name\":\"add\",\"arguments\":{arguments}}}</tool_call>");
+        let late_name = format!("<tool_call>{{\"arguments\":{arguments},\"name\":\"add\"}}</tool_call>");
+        let spaces = format!("<|python_tag|>{}", " ".repeat(100_000));
+        let separators = format!("[TOOL_CALLS]{}", "[,".repeat(200_000));
+        let begun = std::time::Instant::now();
+        for (syntax, text) in
+            [(Syntax::Hermes, &long_call), (Syntax::Hermes, &late_name), (Syntax::Llama, &spaces)]
+        {
+            let mut reader = reader(syntax);
+            let mut said: Vec<Said> =
+                (0..text.len()).flat_map(|i| reader.read(&text[i..=i], false)).collect();
+            said.extend(reader.read("", true));
+            let calls = if syntax == Syntax::Hermes { vec![call("add", &arguments)] } else { vec![] };
+            assert_eq!(sum_up(said).1, calls);
+        }
+        whole(Syntax::Mistral, &separators);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+
+    #[test]
     fn forced_calls_need_no_marker() {
         let mut reader = CallReader::forced(Syntax::Mistral, vec!["add".into()]);
         let said = reader.read(r#"[{"name": "add", "arguments": {"a": 1}}]"#, true);
@@ -517,7 +517,8 @@ mod tests {
             parts in proptest::collection::vec(prop_oneof![
                 Just("<tool_call>"), Just("</tool_call>"), Just("[TOOL_CALLS]"), Just("<|python_tag|>"), Just(";"),
                 Just("{\"name\": \"add\", \"arguments\": {\"a\": \"ü}\"}}"), Just("{\"name\": \"add\", \"parameters\": [1]}"),
-                Just("{\"name\":"), Just("\"x\"}"), Just("[ARGS]"), Just("add"), Just(" text "), Just("["), Just(",\n"),
+                Just("{\"name\":"), Just("\"x\"}"), Just("{\"name\": \"add\", \"arguments\": {\"a\": 1}"),
+                Just(", \"parameters\": {\"abcdé\": 1}"), Just(", \"name\": \"x\""), Just("}"), Just("{\"arguments\": 7"), Just("[ARGS]"), Just("add"), Just(" text "), Just("["), Just(",\n"),
             ], 0..8),
             cuts in proptest::collection::vec(1usize..9, 1..9),
             syntax in prop_oneof![Just(Syntax::Hermes), Just(Syntax::Mistral), Just(Syntax::Llama)],

@@ -60,6 +60,7 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
         default_max_tokens: u32::MAX,
         logprobs: request.logprobs,
         prompt_logprobs: request.params.prompt_logprobs,
+        cache_salt: app.cache_salt(record, &request.params.cache_salt),
         deadline: app.deadline(record),
     };
     let generation = launch.start(app.config.limits.sequences)?;

@@ -56,6 +56,7 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
         default_max_tokens: DEFAULT_MAX_TOKENS,
         logprobs: request.logprobs,
         prompt_logprobs: request.scored_prompt(),
+        cache_salt: app.cache_salt(record, &request.params.cache_salt),
         deadline: app.deadline(record),
     };
     let generation = launch.start(app.config.limits.sequences)?;

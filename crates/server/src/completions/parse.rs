@@ -5,7 +5,7 @@ use garrison_tokenizer::{AddSpecial, ParseSpecial, SkipSpecial, Tokenizer};
 use serde_json::Value;
 
 use crate::error::ApiError;
-use crate::fields::{Fields, token_id, wrong_kind};
+use crate::fields::{Fields, token_ids, wrong_kind};
 use crate::model::ServedModel;
 use crate::params::{MAX_LOGPROBS, ParamDefaults, Params};
 
@@ -142,14 +142,7 @@ impl PromptReader<'_> {
         if ids.is_empty() {
             return Err(ApiError::bad_field(param, format!("{param} is an empty array")));
         }
-        // The path is written only for an id that is wrong, not for each of a million.
-        ids.iter()
-            .enumerate()
-            .map(|(i, id)| match token_id("", id, self.vocab) {
-                Ok(id) => Ok(id),
-                Err(_) => token_id(&format!("{param}[{i}]"), id, self.vocab),
-            })
-            .collect()
+        token_ids(param, ids, self.vocab)
     }
 }
 

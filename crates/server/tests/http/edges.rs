@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use garrison_engine::EngineConfig;
-use garrison_server::{ApiKeys, Drained, ServerConfig, Times};
+use garrison_server::{ApiKeys, Drained, ServerConfig, SharePrefixes, Times};
 use serde_json::json;
 
 use crate::client::{Connection, get, post, request, send, wait_until};
@@ -297,4 +297,57 @@ fn draining_does_not_wait_for_ever() {
     let last = crate::client::parse_events(&text).pop().unwrap();
     assert_eq!(last.json()["error"]["code"], "draining");
     assert_eq!(world.join(), Drained::Partly);
+}
+
+/// The cached tokens of `prompt`, asked for with `key` and `salt`.
+fn cached(world: &World, key: &str, salt: &str) -> u64 {
+    let prompt = "A beginning that takes more than two blocks of tokens. Q>";
+    let body = json!({"prompt": prompt, "max_tokens": 1, "cache_salt": salt}).to_string();
+    let bearer = format!("Bearer {key}");
+    let answer = send(world, "POST", "/v1/completions", &[("Authorization", &bearer)], &body).ok();
+    answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap()
+}
+
+#[test]
+fn a_key_does_not_learn_what_another_has_sent() {
+    let config = |share_prefixes| ServerConfig {
+        api_keys: ApiKeys::parse("sk-one\nsk-two").unwrap(),
+        share_prefixes,
+        ..ServerConfig::default()
+    };
+    let world = World::with(config(SharePrefixes::default()), engine_config());
+    assert_eq!(cached(&world, "sk-one", ""), 0);
+    assert!(cached(&world, "sk-one", "") >= 32);
+    assert_eq!(cached(&world, "sk-two", ""), 0);
+    // No salt leads out of what is the key's own.
+    for salt in ["0", "0/", "/", "../0/"] {
+        assert_eq!(cached(&world, "sk-two", salt), 0, "{salt}");
+    }
+    assert!(cached(&world, "sk-two", "0/") >= 32);
+    // Unless the owner says that keys share.
+    let world = World::with(config(SharePrefixes::BetweenKeys), engine_config());
+    assert_eq!(cached(&world, "sk-one", ""), 0);
+    assert!(cached(&world, "sk-two", "") >= 32);
+    assert_eq!(cached(&world, "sk-two", "mine"), 0);
+}
+
+#[test]
+fn a_name_that_was_made_to_resolve_to_this_machine_is_refused() {
+    let config = ServerConfig { host_names: vec!["llm.example.org".into()], ..ServerConfig::default() };
+    let world = World::with(config, engine_config());
+    let ask = |host: &str, more: &str| {
+        let mut connection = Connection::open(&world);
+        connection.send(format!("GET /v1/models HTTP/1.1\r\nHost: {host}\r\n{more}\r\n").as_bytes());
+        connection.answer()
+    };
+    let port = world.address.port();
+    // The page's own origin, as the browser sees it, and a request that reads, which has none.
+    for more in [format!("Origin: http://evil.example:{port}\r\n"), String::new()] {
+        let error = ask(&format!("evil.example:{port}"), &more).error(403);
+        assert_eq!(error["code"], "host_not_allowed");
+        assert!(error["message"].as_str().unwrap().contains("evil.example"), "{error}");
+    }
+    for host in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), "llm.example.org".into()] {
+        assert_eq!(ask(&host, "").status, 200, "{host}");
+    }
 }

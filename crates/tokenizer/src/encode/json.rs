@@ -56,11 +56,15 @@ pub(crate) fn load(bytes: &[u8], vocabulary: &Vocabulary) -> Result<Loaded, Toke
     if bytes.len() > MAX_JSON_BYTES {
         return Err(error(format!("it has {} bytes; at most {MAX_JSON_BYTES} are supported", bytes.len())));
     }
-    let file: Value = serde_json::from_slice(bytes).map_err(|e| error(e.to_string()))?;
+    let mut file: Value = serde_json::from_slice(bytes).map_err(|e| error(e.to_string()))?;
     let tokens = token_table(&file, vocabulary)?;
     check_merges(&file["model"])?;
+    let first = match take_markup_unknown(&mut file, &tokens) {
+        Some(_) => build(file.to_string().as_bytes())?,
+        None => build(bytes)?,
+    };
     let later = later_pieces(&file).map(|json| build(json.to_string().as_bytes())).transpose()?;
-    let encoder = Json { first: build(bytes)?, later };
+    let encoder = Json { first, later };
     Ok(Loaded { encoder, tokens, drops_leading_space: drops_leading_space(&file) })
 }
 
@@ -110,6 +114,10 @@ fn build(bytes: &[u8]) -> Result<tokenizers::Tokenizer, TokenizerError> {
     library.set_encode_special_tokens(true);
     library.with_padding(None);
     library.with_truncation(None).map_err(|e| error(e.to_string()))?;
+    // The library's cache of words would keep what clients wrote.
+    let mut model = library.get_model().clone();
+    model.resize_cache(0);
+    library.with_model(model);
     Ok(library)
 }
 
@@ -121,8 +129,13 @@ fn listed_tokens<'f>(
     let model = &file["model"];
     let has_bytes = model["byte_fallback"].as_bool().unwrap_or(false);
     let unknown = model["unk_token"].as_str();
+    // One token may stand for what is unknown and begin or end texts, too: then it is markup first.
+    let marks = |id: u64| vocabulary.bos.iter().chain(&vocabulary.eos).any(|&mark| u64::from(mark) == id);
+    let is_unknown =
+        |text: &str, id: u64| Some(text) == unknown || vocabulary.unknown.map(u64::from) == Some(id);
     let kind = |text: &str, id: u64| match text {
-        _ if Some(text) == unknown || vocabulary.unknown.map(u64::from) == Some(id) => TokenKind::Unknown,
+        _ if is_unknown(text, id) && marks(id) => TokenKind::Control,
+        _ if is_unknown(text, id) => TokenKind::Unknown,
         _ if has_bytes && byte_token(text).is_some() => TokenKind::Byte,
         _ => TokenKind::Normal,
     };
@@ -172,6 +185,15 @@ fn token_table(file: &Value, vocabulary: &Vocabulary) -> Result<Tokens, Tokenize
         by_id[id as usize] = entry;
     }
     Tokens::new(by_id.into_iter(), spelling(file))
+}
+
+/// Takes the unknown token out of a BPE model if it is markup: what the vocabulary cannot express is left
+/// out then, and never becomes that.
+fn take_markup_unknown(file: &mut Value, tokens: &Tokens) -> Option<Value> {
+    let model = &mut file["model"];
+    let id = tokens.id(model["unk_token"].as_str()?)?;
+    let is_markup = model["merges"].is_array() && tokens.kind(id) == TokenKind::Control;
+    is_markup.then(|| model["unk_token"].take())
 }
 
 /// Every component of a possibly nested `Sequence` under `key`.

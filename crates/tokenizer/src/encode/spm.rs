@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 
 use super::merge::{Merger, NONE, Symbol};
 use crate::TokenizerError;
+use crate::tokenizer::unknown_text;
 use crate::tokens::{Tokens, byte_token};
 use garrison_types::{TokenKind, Vocabulary};
 
@@ -59,7 +60,7 @@ impl Spm {
         Ok(Spm {
             scores: vocabulary.scores.clone(),
             byte_tokens,
-            unknown: vocabulary.unknown,
+            unknown: unknown_text(vocabulary, tokens),
             add_space_prefix: vocabulary.add_space_prefix,
         })
     }
