@@ -6,27 +6,11 @@ use std::arch::x86_64::*;
 
 use super::activations::{BlockOut, scales};
 use super::kernel::{Format, Stripe, stripe};
-use super::simd::{Simd, Two};
+use super::simd::{Half, Simd, Two};
 
 /// The primitives of AVX2: a 256-bit register is half of a panel's rows.
 #[derive(Clone, Copy)]
 pub(super) struct Avx2;
-
-/// The first or the second half of a panel's rows.
-#[derive(Clone, Copy)]
-pub(super) struct Half {
-    /// 0 or 1.
-    number: usize,
-    panel: *const u8,
-}
-
-impl Half {
-    /// This half's part of a vector of `2 * bytes`.
-    #[inline(always)]
-    unsafe fn part(self, at: usize, bytes: usize) -> *const u8 {
-        self.panel.add(at + bytes * self.number)
-    }
-}
 
 /// Computes a stripe, whole panels at a time: spreading an activation over a register costs as much as
 /// multiplying with it, so it should serve twice.
@@ -59,12 +43,12 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn rows(first: *const u8, stride: usize, i: usize) -> Half {
-        Half { number: i % 2, panel: first.add(stride * (i / 2)) }
+        Half::number(i, first, stride)
     }
 
     #[inline(always)]
     unsafe fn ahead(rows: Half, bytes: usize) -> Half {
-        Half { panel: rows.panel.add(bytes), ..rows }
+        rows.ahead(bytes)
     }
 
     #[inline(always)]

@@ -142,13 +142,11 @@ pub(crate) fn matmul_group(
 
 /// Whether a weight's kernel for several columns wants activations in [`Form::Wide`].
 fn wants_wide(isa: Isa, ty: TensorType, rows: usize) -> bool {
-    let Some(l) = layout(ty) else { return false };
+    let l = layout(ty);
     match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => rows > 1 && kernel::is_wide(&l),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => kernel::is_folded::<avx512::Avx512>(&l),
-        _ => false,
+        Isa::Avx2 => rows > 1 && l.is_some_and(|l| kernel::is_wide(&l)),
+        Isa::Avx512Vnni => l.is_some_and(|l| l.len == 256 && kernel::has_offset(&l)),
+        Isa::Scalar | Isa::NeonDot => false,
     }
 }
 

@@ -6,29 +6,13 @@ use std::arch::aarch64::*;
 
 use super::activations::{BlockOut, scales};
 use super::kernel::{Format, Stripe, stripe};
-use super::simd::{Simd, Two};
+use super::simd::{Half, Simd, Two};
 
 /// The primitives of NEON: two 128-bit registers are half of a panel's rows. Four products are summed in
 /// 32 bits by one instruction, whose factors are both signed. No unsigned code needs its eighth bit, so they
 /// are signed numbers already.
 #[derive(Clone, Copy)]
 pub(super) struct Neon;
-
-/// The first or the second half of a panel's rows.
-#[derive(Clone, Copy)]
-pub(super) struct Half {
-    /// 0 or 1.
-    number: usize,
-    panel: *const u8,
-}
-
-impl Half {
-    /// This half's part of a vector of `2 * bytes`.
-    #[inline(always)]
-    unsafe fn part(self, at: usize, bytes: usize) -> *const u8 {
-        self.panel.add(at + bytes * self.number)
-    }
-}
 
 /// Computes a stripe, whole panels at a time: four registers of sums a column, of the 32 that there are.
 ///
@@ -74,12 +58,12 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn rows(first: *const u8, stride: usize, i: usize) -> Half {
-        Half { number: i % 2, panel: first.add(stride * (i / 2)) }
+        Half::number(i, first, stride)
     }
 
     #[inline(always)]
     unsafe fn ahead(rows: Half, bytes: usize) -> Half {
-        Half { panel: rows.panel.add(bytes), ..rows }
+        rows.ahead(bytes)
     }
 
     #[inline(always)]

@@ -141,6 +141,34 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn store(v: Self::Float, to: *mut f32, count: usize);
 }
 
+/// Half of a panel's rows, where a register holds no more.
+#[derive(Clone, Copy)]
+pub(super) struct Half {
+    /// 0 or 1.
+    number: usize,
+    panel: *const u8,
+}
+
+impl Half {
+    /// Number `i` of the halves of the panels at `first`, `stride` bytes apart.
+    #[inline(always)]
+    pub(super) unsafe fn number(i: usize, first: *const u8, stride: usize) -> Half {
+        Half { number: i % 2, panel: first.add(stride * (i / 2)) }
+    }
+
+    /// The same, `bytes` further.
+    #[inline(always)]
+    pub(super) unsafe fn ahead(self, bytes: usize) -> Half {
+        Half { panel: self.panel.add(bytes), ..self }
+    }
+
+    /// This half's part of a vector of `2 * bytes`.
+    #[inline(always)]
+    pub(super) unsafe fn part(self, at: usize, bytes: usize) -> *const u8 {
+        self.panel.add(at + bytes * self.number)
+    }
+}
+
 /// The rows of `S` twice over. More work for each activation that is loaded and spread, at the
 /// price of twice the registers.
 #[derive(Clone, Copy)]

@@ -85,8 +85,13 @@ pub(super) const fn is_signed(l: &Layout) -> bool {
     matches!(l.meaning, Meaning::Signed | Meaning::Codebook)
 }
 
+/// Whether codes may be offset from what they stand for.
+pub(in super::super) const fn has_offset(l: &Layout) -> bool {
+    is_signed(l) || matches!(l.meaning, Meaning::Offset { .. })
+}
+
 /// Whether sums of products begin with what `l`'s offset comes to: see [`Simd::FOLDED`].
-pub(in super::super) const fn is_folded<S: Simd>(l: &Layout) -> bool {
+pub(super) const fn is_folded<S: Simd>(l: &Layout) -> bool {
     S::FOLDED && l.len == 256 && offset::<S>(l).is_some()
 }
 

@@ -63,8 +63,7 @@ use super::activations::{Quantized, turn};
 use super::layout::PANEL;
 use super::simd::Simd;
 
-pub(super) use codes::is_folded;
-pub(super) use codes::{Iq4Nl, Iq4Xs, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+pub(super) use codes::{Iq4Nl, Iq4Xs, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, has_offset};
 pub(super) use floats::{Bf16, F16, F32, Floats};
 pub(super) use quantized::{Small, Super, is_wide};
 
