@@ -1,11 +1,12 @@
 //! How fast products are, and against what the machine could do.
 //!
-//!     cargo run --release -p garrison-device-cpu --example matmul -- [threads] [types | rows | llama]
+//!     cargo run --release -p garrison-device-cpu --example matmul -- [threads] [types | rows | llama] [isa]
 //!
 //! `types` prints one line per tensor type: one row (bound by reading the weights) and 512 rows
 //! (bound by multiplying). `rows` prints products a second by the
 //! number of rows, from cache. `llama` runs the products of a 1.2-billion-parameter Llama 3.2 in
-//! Q4_K_M. Each figure is the best of several repetitions, since others may use the machine.
+//! Q4_K_M. `isa` is scalar, avx2, avx512 or neon; unless given, the best there is. Each figure is the best of
+//! several repetitions, since others may use the machine.
 
 use std::num::NonZeroUsize;
 use std::time::Instant;
@@ -22,7 +23,7 @@ fn main() -> Result<(), Failure> {
     let mode = args.next().unwrap_or_else(|| "types".into());
     let options = CpuOptions {
         threads: NonZeroUsize::new(threads).ok_or("threads must be positive")?,
-        isa: Isa::detect(),
+        isa: args.next().map_or(Ok(Isa::detect()), |isa| isa.parse())?,
     };
     let device = CpuDevice::new(options)?;
     let bandwidth = device.limits().read_bytes_per_second / 1e9;

@@ -1,4 +1,4 @@
-//! A loaded weight: the file's integers and scales, interleaved by eight rows.
+//! A loaded weight: the file's integers and scales, interleaved by sixteen rows.
 //!
 //! Packed straight from the file's bytes, panel by panel on all threads, with no float in
 //! between, so loading runs at memory speed and the packed copy is as large as the file's.
@@ -15,7 +15,7 @@ use crate::pool::Disjoint;
 use crate::{Isa, Pool};
 
 /// Panels that one task packs.
-const TASK_PANELS: usize = 8;
+const TASK_PANELS: usize = 4;
 
 /// A packed `[n, k]` weight.
 pub(crate) struct Weight {

@@ -46,6 +46,8 @@ pub(super) struct Quantized {
     pub(super) wide: Vec<i16>,
     /// `[turns, k / 256, turn, SUMS]`, for `len` 256.
     pub(super) run_sums: Vec<i16>,
+    /// The same negated, where asked for.
+    pub(super) neg_sums: Vec<i32>,
     /// `[turns, k / 32, turn]`, for `len` 32.
     pub(super) sums: Vec<i32>,
 }
@@ -55,7 +57,7 @@ pub(super) struct Quantized {
 pub(super) enum Form {
     /// Bytes.
     Bytes,
-    /// Bytes, and the same as i16.
+    /// Also in more bits: blocks of 32 their values as i16, blocks of 256 their negated sums as i32.
     Wide,
 }
 
@@ -76,6 +78,7 @@ impl Quantized {
             d: Vec::new(),
             wide: Vec::new(),
             run_sums: Vec::new(),
+            neg_sums: Vec::new(),
             sums: Vec::new(),
         }
     }
@@ -111,8 +114,10 @@ impl Quantized {
     pub(super) fn fill(&mut self, pool: &Pool, isa: Isa, x: &[f32], rows: usize, k: usize, form: Form) {
         assert!(k.is_multiple_of(self.len), "rows of {k} values are not whole blocks of {}", self.len);
         self.reserve(rows, k);
-        if form == Form::Wide {
-            grow(&mut self.wide, rows * k);
+        match (form, self.len) {
+            (Form::Bytes, _) => {}
+            (Form::Wide, 256) => grow(&mut self.neg_sums, rows * (k / 256) * SUMS),
+            (Form::Wide, _) => grow(&mut self.wide, rows * k),
         }
         (self.rows, self.k) = (rows, k);
         let quantize = quantizer(isa);
@@ -137,8 +142,10 @@ impl Quantized {
             turn: self.turn(),
             q: Shared(self.q.as_mut_ptr()),
             d: Shared(self.d.as_mut_ptr()),
-            wide: (form == Form::Wide).then_some(Shared(self.wide.as_mut_ptr())),
+            form,
+            wide: Shared(self.wide.as_mut_ptr()),
             run_sums: Shared(self.run_sums.as_mut_ptr()),
+            neg_sums: Shared(self.neg_sums.as_mut_ptr()),
             sums: Shared(self.sums.as_mut_ptr()),
         }
     }
@@ -163,8 +170,10 @@ struct SharedQuantized {
     turn: usize,
     q: Shared<i8>,
     d: Shared<f32>,
-    wide: Option<Shared<i16>>,
+    form: Form,
+    wide: Shared<i16>,
     run_sums: Shared<i16>,
+    neg_sums: Shared<i32>,
     sums: Shared<i32>,
 }
 
@@ -182,26 +191,37 @@ impl SharedQuantized {
             };
             let mut quads = [0i32; 64];
             quantize(x, BlockOut { q: &mut *q, d }, &mut quads);
-            if let Some(wide) = self.wide {
+            if self.len == 256 {
+                self.fill_run_sums(at, &quads);
+                continue;
+            }
+            // SAFETY: as above, one per block.
+            unsafe { *self.sums.0.add(at) = quads[..8].iter().sum() };
+            if self.form == Form::Wide {
                 // SAFETY: as above, `len` of them per block.
-                let wide = unsafe { std::slice::from_raw_parts_mut(wide.0.add(at * self.len), self.len) };
+                let wide =
+                    unsafe { std::slice::from_raw_parts_mut(self.wide.0.add(at * self.len), self.len) };
                 for (wide, q) in wide.as_chunks_mut::<4>().0.iter_mut().zip(q.as_chunks::<4>().0) {
                     *wide = [q[0], q[2], q[1], q[3]].map(i16::from);
                 }
             }
-            if self.len == 256 {
-                // SAFETY: as above, `SUMS` of them per block.
-                let sums = unsafe { &mut *self.run_sums.0.add(at * SUMS).cast::<[i16; SUMS]>() };
-                for (sum, quads) in sums[..16].iter_mut().zip(quads.chunks_exact(4)) {
-                    *sum = quads.iter().sum::<i32>() as i16;
-                }
-                for run in 0..8 {
-                    sums[16 + run] = sums[2 * run] + sums[2 * run + 1];
-                }
-            } else {
-                // SAFETY: as above, one per block.
-                unsafe { *self.sums.0.add(at) = quads[..8].iter().sum() };
-            }
+        }
+    }
+
+    /// Sums of the runs of block `at`, of which `quads` are sums of four. Only one thread may do so for each.
+    fn fill_run_sums(&self, at: usize, quads: &[i32; 64]) {
+        // SAFETY: `reserve` made room for `SUMS` of them per block.
+        let sums = unsafe { &mut *self.run_sums.0.add(at * SUMS).cast::<[i16; SUMS]>() };
+        for (sum, quads) in sums[..16].iter_mut().zip(quads.chunks_exact(4)) {
+            *sum = quads.iter().sum::<i32>() as i16;
+        }
+        for run in 0..8 {
+            sums[16 + run] = sums[2 * run] + sums[2 * run + 1];
+        }
+        if self.form == Form::Wide {
+            // SAFETY: as above.
+            let negated = unsafe { &mut *self.neg_sums.0.add(at * SUMS).cast::<[i32; SUMS]>() };
+            *negated = sums.map(|sum| -i32::from(sum));
         }
     }
 }
@@ -304,6 +324,7 @@ mod tests {
                 let bits = |d: &[f32]| d.iter().map(|d| d.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&got.d), bits(&expected.d), "{isa:?}");
                 assert_eq!((&got.run_sums, &got.sums), (&expected.run_sums, &expected.sums), "{isa:?}");
+                assert_eq!(got.neg_sums, expected.neg_sums, "{isa:?}");
             }
         }
     }
@@ -337,6 +358,7 @@ mod tests {
     fn sums_are_of_the_quantized_values() {
         let x: Vec<f32> = (0..512).map(|i| (i % 37) as f32 - 11.0).collect();
         let q = quantized(Isa::Scalar, 256, &x, 1);
+        assert!(q.run_sums.iter().zip(&q.neg_sums).all(|(&sum, &negated)| i32::from(sum) == -negated));
         for (run, q16) in q.q.chunks_exact(16).enumerate() {
             let sum: i16 = q16.iter().map(|&q| i16::from(q)).sum();
             assert_eq!(q.run_sums[run / 16 * SUMS + run % 16], sum);

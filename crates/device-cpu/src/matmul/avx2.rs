@@ -6,13 +6,13 @@ use std::arch::x86_64::*;
 
 use super::activations::{BlockOut, scales};
 use super::kernel::{Format, Stripe, stripe};
-use super::simd::{Simd, Two};
+use super::simd::{Half, Simd, Two};
 
-/// The primitives of AVX2: a 256-bit register is the 8 rows of one panel.
+/// The primitives of AVX2: a 256-bit register is half of a panel's rows.
 #[derive(Clone, Copy)]
 pub(super) struct Avx2;
 
-/// Computes a stripe, two panels at a time: spreading an activation over a register costs as much as
+/// Computes a stripe, whole panels at a time: spreading an activation over a register costs as much as
 /// multiplying with it, so it should serve twice.
 ///
 /// # Safety
@@ -23,11 +23,16 @@ pub(super) unsafe fn run<F: Format>(s: &Stripe<'_>) {
 }
 
 impl Simd for Avx2 {
-    const PANELS: usize = 1;
+    const ROWS: usize = 8;
     const NARROW: bool = true;
     const SIGNED_OFFSET: bool = false;
+    const TILE: usize = 4;
+    const FLOAT_TILE: usize = 2;
+    const DIRECT: usize = 4;
+    const DIRECT_32: usize = 1;
+    const FOLDED: bool = false;
 
-    type Rows = *const u8;
+    type Rows = Half;
     type Bytes = __m256i;
     type Quad = __m256i;
     type Pairs = __m256i;
@@ -37,23 +42,23 @@ impl Simd for Avx2 {
     type Float = __m256;
 
     #[inline(always)]
-    unsafe fn rows(first: *const u8, _stride: usize) -> *const u8 {
-        first
+    unsafe fn rows(first: *const u8, stride: usize, i: usize) -> Half {
+        Half::number(i, first, stride)
     }
 
     #[inline(always)]
-    unsafe fn ahead(rows: *const u8, bytes: usize) -> *const u8 {
-        rows.add(bytes)
+    unsafe fn ahead(rows: Half, bytes: usize) -> Half {
+        rows.ahead(bytes)
     }
 
     #[inline(always)]
-    unsafe fn load(rows: *const u8, at: usize) -> __m256i {
-        _mm256_loadu_si256(rows.add(at).cast())
+    unsafe fn load(rows: Half, at: usize) -> __m256i {
+        _mm256_loadu_si256(rows.part(at, 32).cast())
     }
 
     #[inline(always)]
-    unsafe fn store_bytes(v: __m256i, to: *mut u8, _stride: usize, at: usize) {
-        _mm256_storeu_si256(to.add(at).cast(), v);
+    unsafe fn store_bytes(v: __m256i, to: Half, at: usize) {
+        _mm256_storeu_si256(to.part(at, 32).cast_mut().cast(), v);
     }
 
     #[inline(always)]
@@ -130,8 +135,8 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn pairs(rows: *const u8, at: usize) -> __m256i {
-        _mm256_cvtepi8_epi16(_mm_loadu_si128(rows.add(at).cast()))
+    unsafe fn pairs(rows: Half, at: usize) -> __m256i {
+        _mm256_cvtepi8_epi16(_mm_loadu_si128(rows.part(at, 16).cast()))
     }
 
     #[inline(always)]
@@ -147,15 +152,8 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn store_wide(v: __m256i, to: *mut u8, _stride: usize, at: usize) {
-        let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(v));
-        _mm256_storeu_si256(to.add(at).cast(), even);
-        _mm256_storeu_si256(to.add(at + 32).cast(), _mm256_srai_epi16::<8>(v));
-    }
-
-    #[inline(always)]
-    unsafe fn wide_pairs(rows: *const u8, at: usize) -> __m256i {
-        Self::load(rows, at)
+    unsafe fn wide_pairs(v: __m256i) -> (__m256i, __m256i) {
+        (_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(v)), _mm256_srai_epi16::<8>(v))
     }
 
     #[inline(always)]
@@ -195,19 +193,19 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn load_f16(rows: *const u8, at: usize) -> __m256 {
-        _mm256_cvtph_ps(_mm_loadu_si128(rows.add(at).cast()))
+    unsafe fn load_f16(rows: Half, at: usize) -> __m256 {
+        _mm256_cvtph_ps(_mm_loadu_si128(rows.part(at, 16).cast()))
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(rows: *const u8, at: usize) -> __m256 {
-        let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(rows.add(at).cast()));
+    unsafe fn load_bf16(rows: Half, at: usize) -> __m256 {
+        let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(rows.part(at, 16).cast()));
         _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
     }
 
     #[inline(always)]
-    unsafe fn load_f32(rows: *const u8, at: usize) -> __m256 {
-        _mm256_loadu_ps(rows.add(at).cast())
+    unsafe fn load_f32(rows: Half, at: usize) -> __m256 {
+        _mm256_loadu_ps(rows.part(at, 32).cast())
     }
 
     #[inline(always)]

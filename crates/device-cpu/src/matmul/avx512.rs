@@ -5,10 +5,9 @@
 use std::arch::x86_64::*;
 
 use super::kernel::{Format, Stripe, stripe};
-use super::simd::Simd;
+use super::simd::{Simd, Two};
 
-/// The primitives of AVX-512: a 512-bit register is the 8 rows of one panel, then the 8 rows of
-/// the next. Products are summed in 32 bits by VNNI, so nothing needs widening.
+/// The primitives of AVX-512: a 512-bit register is the 16 rows of a panel. Products are summed in 32 bits by VNNI, so nothing needs widening.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512;
 
@@ -18,26 +17,20 @@ pub(super) struct Avx512;
 /// The processor has all of [`Isa::Avx512Vnni`](crate::Isa), and the stripe's addresses are good.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) unsafe fn run<F: Format>(s: &Stripe<'_>) {
-    stripe::<Avx512, F>(s);
-}
-
-/// The same place in two panels.
-#[derive(Clone, Copy)]
-pub(super) struct TwoRows(*const u8, *const u8);
-
-/// 16 bytes of each panel.
-#[inline(always)]
-unsafe fn load_halves(rows: TwoRows, at: usize) -> __m256i {
-    let first = _mm256_castsi128_si256(_mm_loadu_si128(rows.0.add(at).cast()));
-    _mm256_inserti128_si256::<1>(first, _mm_loadu_si128(rows.1.add(at).cast()))
+    if F::PAIRED { stripe::<Two<Avx512>, F>(s) } else { stripe::<Avx512, F>(s) }
 }
 
 impl Simd for Avx512 {
-    const PANELS: usize = 2;
+    const ROWS: usize = 16;
     const NARROW: bool = false;
     const SIGNED_OFFSET: bool = true;
+    const TILE: usize = 8;
+    const FLOAT_TILE: usize = 4;
+    const DIRECT: usize = usize::MAX;
+    const DIRECT_32: usize = usize::MAX;
+    const FOLDED: bool = true;
 
-    type Rows = TwoRows;
+    type Rows = *const u8;
     type Bytes = __m512i;
     type Quad = __m512i;
     type Pairs = __m512i;
@@ -47,25 +40,23 @@ impl Simd for Avx512 {
     type Float = __m512;
 
     #[inline(always)]
-    unsafe fn rows(first: *const u8, stride: usize) -> TwoRows {
-        TwoRows(first, first.add(stride))
+    unsafe fn rows(first: *const u8, stride: usize, i: usize) -> *const u8 {
+        first.add(stride * i)
     }
 
     #[inline(always)]
-    unsafe fn ahead(rows: TwoRows, bytes: usize) -> TwoRows {
-        TwoRows(rows.0.add(bytes), rows.1.add(bytes))
+    unsafe fn ahead(rows: *const u8, bytes: usize) -> *const u8 {
+        rows.add(bytes)
     }
 
     #[inline(always)]
-    unsafe fn load(rows: TwoRows, at: usize) -> __m512i {
-        let first = _mm512_castsi256_si512(_mm256_loadu_si256(rows.0.add(at).cast()));
-        _mm512_inserti64x4::<1>(first, _mm256_loadu_si256(rows.1.add(at).cast()))
+    unsafe fn load(rows: *const u8, at: usize) -> __m512i {
+        _mm512_loadu_si512(rows.add(at).cast())
     }
 
     #[inline(always)]
-    unsafe fn store_bytes(v: __m512i, to: *mut u8, stride: usize, at: usize) {
-        _mm256_storeu_si256(to.add(at).cast(), _mm512_castsi512_si256(v));
-        _mm256_storeu_si256(to.add(stride + at).cast(), _mm512_extracti64x4_epi64::<1>(v));
+    unsafe fn store_bytes(v: __m512i, to: *const u8, at: usize) {
+        _mm512_storeu_si512(to.cast_mut().add(at).cast(), v);
     }
 
     #[inline(always)]
@@ -106,14 +97,24 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn part_shifted(x: *const i32, shift: u32) -> __m512i {
+        _mm512_sll_epi32(_mm512_set1_epi32(*x), _mm_cvtsi32_si128(shift as i32))
+    }
+
+    #[inline(always)]
     unsafe fn dot(part: __m512i, w: __m512i, x: __m512i) -> __m512i {
         _mm512_dpbusd_epi32(part, w, x)
     }
 
     #[inline(always)]
-    unsafe fn dot_signed(part: __m512i, w: __m512i, x: __m512i) -> __m512i {
+    unsafe fn signed(v: __m512i) -> __m512i {
         // Flipping the top bit adds 128 and makes it unsigned.
-        _mm512_dpbusd_epi32(part, _mm512_xor_si512(w, _mm512_set1_epi8(i8::MIN)), x)
+        _mm512_xor_si512(v, _mm512_set1_epi8(i8::MIN))
+    }
+
+    #[inline(always)]
+    unsafe fn dot_signed(part: __m512i, w: __m512i, x: __m512i) -> __m512i {
+        Self::dot(part, w, x)
     }
 
     #[inline(always)]
@@ -127,8 +128,8 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn pairs(rows: TwoRows, at: usize) -> __m512i {
-        _mm512_cvtepi8_epi16(load_halves(rows, at))
+    unsafe fn pairs(rows: *const u8, at: usize) -> __m512i {
+        _mm512_cvtepi8_epi16(_mm256_loadu_si256(rows.add(at).cast()))
     }
 
     #[inline(always)]
@@ -142,15 +143,8 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn store_wide(v: __m512i, to: *mut u8, stride: usize, at: usize) {
-        let even = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(v));
-        Self::store_bytes(even, to, stride, at);
-        Self::store_bytes(_mm512_srai_epi16::<8>(v), to, stride, at + 32);
-    }
-
-    #[inline(always)]
-    unsafe fn wide_pairs(rows: TwoRows, at: usize) -> __m512i {
-        Self::load(rows, at)
+    unsafe fn wide_pairs(v: __m512i) -> (__m512i, __m512i) {
+        (_mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(v)), _mm512_srai_epi16::<8>(v))
     }
 
     #[inline(always)]
@@ -190,18 +184,18 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn load_f16(rows: TwoRows, at: usize) -> __m512 {
-        _mm512_cvtph_ps(load_halves(rows, at))
+    unsafe fn load_f16(rows: *const u8, at: usize) -> __m512 {
+        _mm512_cvtph_ps(_mm256_loadu_si256(rows.add(at).cast()))
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(rows: TwoRows, at: usize) -> __m512 {
-        let wide = _mm512_cvtepu16_epi32(load_halves(rows, at));
+    unsafe fn load_bf16(rows: *const u8, at: usize) -> __m512 {
+        let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(rows.add(at).cast()));
         _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
     }
 
     #[inline(always)]
-    unsafe fn load_f32(rows: TwoRows, at: usize) -> __m512 {
+    unsafe fn load_f32(rows: *const u8, at: usize) -> __m512 {
         _mm512_castsi512_ps(Self::load(rows, at))
     }
 

@@ -1,10 +1,10 @@
 //! How a quantized weight lies in memory once packed, as data: one [`Layout`] per tensor type.
 //!
-//! Eight rows form a panel; a panel is a run of blocks along k, each holding the same 32 or 256
-//! values of the eight rows. The key decision is the *quad*: 32 bytes, of which each group of four
-//! belongs to one row and holds four consecutive values. A register of 8 rows then meets four
+//! Sixteen rows form a panel; a panel is a run of blocks along k, each holding the same 32 or 256
+//! values of the sixteen rows. The key decision is the *quad*: 64 bytes, of which each group of four
+//! belongs to one row and holds four consecutive values. A register of rows then meets four
 //! broadcast activations, every lane accumulates its own row, and no horizontal sum is ever taken.
-//! Codes narrower than a byte are split into planes of 4, 2 and 1 bits, each a vector of 32 bytes
+//! Codes narrower than a byte are split into planes of 4, 2 and 1 bits, each a vector of 64 bytes
 //! in which bit field `i` belongs to the `i`-th of the consecutive quads, so that unpacking is a
 //! shift and a mask:
 //!
@@ -15,13 +15,15 @@
 //! | twos | 4 | Q2, Q3, and above the nibbles in Q6 |
 //! | ones | 8 | above the twos in Q3, above the nibbles in Q5 |
 //!
-//! A packed block is as large as its eight source blocks (IQ4_XS: 1.5% larger). The one layout
-//! serves all instruction sets: AVX-512 reads two panels at once.
+//! A packed block is as large as its sixteen source blocks (IQ4_XS: 1.5% larger). The one layout
+//! serves all instruction sets: a quad is one register of AVX-512, two of AVX2 and four of NEON. All of a panel
+//! lies in the order in which it is read, so that a decode step reads each thread's share from one end to the
+//! other.
 
 use garrison_types::TensorType;
 
 /// Rows of a panel.
-pub(crate) const PANEL: usize = 8;
+pub(crate) const PANEL: usize = 16;
 
 /// Bytes of a quad, and of any vector of a plane.
 pub(super) const QUAD: usize = 4 * PANEL;
@@ -41,8 +43,8 @@ pub(super) enum Meaning {
 }
 
 /// Where the integer scales of a block of 256 lie, and in how many bits. In all of them entry
-/// `16 * (run / 2) + 2 * row + run % 2` belongs to `row` and `run`: 16 bytes sign-extend to a
-/// register of 8 pairs of 16 bits.
+/// `32 * (run / 2) + 2 * row + run % 2` belongs to `row` and `run`: bytes sign-extend to a
+/// register of pairs of 16 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scales {
     /// None: the block is one run.
@@ -51,14 +53,14 @@ pub(super) enum Scales {
     Bytes { at: usize },
     /// Q2_K: a byte each, scale in the low nibble, minimum in the high one.
     Nibbles { at: usize },
-    /// 128 entries of 6 bits: 64 bytes of low nibbles, in which byte `i % 32 + 32 * (i / 64)` holds
-    /// entry `i` low if `i / 32` is even, else high; then 32 bytes in which byte `i % 32` holds
-    /// the upper bits of entry `i` at bit `2 * (i / 32)`. `bias` is subtracted. Where a block has
-    /// 8 runs the entries from 64 on are its minimums.
+    /// 256 entries of 6 bits: 128 bytes of low nibbles, in which byte `i % 64 + 64 * (i / 128)` holds
+    /// entry `i` low if `i / 64` is even, else high; then 64 bytes in which byte `i % 64` holds
+    /// the upper bits of entry `i` at bit `2 * (i / 64)`. `bias` is subtracted. Where a block has
+    /// 8 runs the entries from 128 on are its minimums.
     Six { at: usize, bias: u8 },
 }
 
-/// The packed form of one tensor type; offsets are from the start of a block, in bytes. The eight
+/// The packed form of one tensor type; offsets are from the start of a block, in bytes. The rows'
 /// scales (f16) are at 0.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
@@ -68,7 +70,7 @@ pub(super) struct Layout {
     pub(super) bytes: usize,
     /// Values that share an integer scale.
     pub(super) run: usize,
-    /// The eight f16 that scale the minimums (256) or are added (32).
+    /// The f16 of the rows that scale the minimums (256) or are added (32).
     pub(super) min: Option<usize>,
     /// The integer scales.
     pub(super) scales: Scales,
@@ -106,59 +108,59 @@ pub(super) const fn layout(ty: TensorType) -> Option<Layout> {
     use Meaning::{Codebook, Offset, Signed, Unsigned};
     Some(match ty {
         TensorType::F32 | TensorType::F16 | TensorType::BF16 => return None,
-        TensorType::Q8_0 => Layout { whole: Some(16), bytes: 272, ..bare(32, Signed, 1) },
-        TensorType::Q4_0 => Layout { nibbles: Some(16), bytes: 144, ..bare(32, Offset { shift: 3 }, 8) },
-        TensorType::Q4_1 => Layout { min: Some(16), nibbles: Some(32), bytes: 160, ..bare(32, Unsigned, 8) },
+        TensorType::Q8_0 => Layout { whole: Some(32), bytes: 544, ..bare(32, Signed, 1) },
+        TensorType::Q4_0 => Layout { nibbles: Some(32), bytes: 288, ..bare(32, Offset { shift: 3 }, 8) },
+        TensorType::Q4_1 => Layout { min: Some(32), nibbles: Some(64), bytes: 320, ..bare(32, Unsigned, 8) },
         TensorType::Q5_0 => {
-            Layout { ones: Some(16), nibbles: Some(48), bytes: 176, ..bare(32, Offset { shift: 4 }, 4) }
+            Layout { ones: Some(32), nibbles: Some(96), bytes: 352, ..bare(32, Offset { shift: 4 }, 4) }
         }
         TensorType::Q5_1 => {
-            Layout { min: Some(16), ones: Some(32), nibbles: Some(64), bytes: 192, ..bare(32, Unsigned, 4) }
+            Layout { min: Some(32), ones: Some(64), nibbles: Some(128), bytes: 384, ..bare(32, Unsigned, 4) }
         }
-        TensorType::IQ4_NL => Layout { nibbles: Some(16), bytes: 144, ..bare(32, Codebook, 1) },
+        TensorType::IQ4_NL => Layout { nibbles: Some(32), bytes: 288, ..bare(32, Codebook, 1) },
         TensorType::Q2_K => Layout {
             run: 16,
-            min: Some(16),
-            scales: Scales::Nibbles { at: 32 },
-            twos: Some(160),
-            bytes: 672,
+            min: Some(32),
+            scales: Scales::Nibbles { at: 64 },
+            twos: Some(320),
+            bytes: 1344,
             ..bare(256, Unsigned, 8)
         },
         TensorType::Q3_K => Layout {
             run: 16,
-            scales: Scales::Six { at: 16, bias: 32 },
-            ones: Some(112),
-            twos: Some(368),
-            bytes: 880,
+            scales: Scales::Six { at: 32, bias: 32 },
+            ones: Some(224),
+            twos: Some(736),
+            bytes: 1760,
             ..bare(256, Offset { shift: 2 }, 8)
         },
         TensorType::Q4_K => Layout {
-            min: Some(16),
-            scales: Scales::Six { at: 32, bias: 0 },
-            nibbles: Some(128),
-            bytes: 1152,
+            min: Some(32),
+            scales: Scales::Six { at: 64, bias: 0 },
+            nibbles: Some(256),
+            bytes: 2304,
             ..bare(256, Unsigned, 8)
         },
         TensorType::Q5_K => Layout {
-            min: Some(16),
-            scales: Scales::Six { at: 32, bias: 0 },
-            ones: Some(128),
-            nibbles: Some(384),
-            bytes: 1408,
+            min: Some(32),
+            scales: Scales::Six { at: 64, bias: 0 },
+            ones: Some(256),
+            nibbles: Some(768),
+            bytes: 2816,
             ..bare(256, Unsigned, 4)
         },
         TensorType::Q6_K => Layout {
             run: 16,
-            scales: Scales::Bytes { at: 16 },
-            twos: Some(144),
-            nibbles: Some(656),
-            bytes: 1680,
+            scales: Scales::Bytes { at: 32 },
+            twos: Some(288),
+            nibbles: Some(1312),
+            bytes: 3360,
             ..bare(256, Offset { shift: 5 }, 2)
         },
         TensorType::IQ4_XS => Layout {
-            scales: Scales::Bytes { at: 16 },
-            nibbles: Some(80),
-            bytes: 1104,
+            scales: Scales::Bytes { at: 32 },
+            nibbles: Some(160),
+            bytes: 2208,
             ..bare(256, Codebook, 1)
         },
     })
@@ -191,7 +193,7 @@ pub(crate) fn panel_bytes(ty: TensorType, k: usize) -> usize {
 
 /// The entry of `row` and `run` among the integer scales.
 pub(super) const fn scale_entry(row: usize, run: usize) -> usize {
-    16 * (run / 2) + 2 * row + run % 2
+    2 * PANEL * (run / 2) + 2 * row + run % 2
 }
 
 #[cfg(test)]
@@ -205,9 +207,9 @@ mod tests {
             assert_eq!(l.len, ty.block_len());
             let source = PANEL * ty.block_bytes();
             assert!(l.bytes >= source && l.bytes * 100 <= source * 102, "{ty}: {} for {source}", l.bytes);
-            let planes = [(l.whole, 256), (l.nibbles, 128), (l.twos, 64), (l.ones, 32)];
+            let planes = [(l.whole, 8), (l.nibbles, 4), (l.twos, 2), (l.ones, 1)];
             for (at, per_32) in planes {
-                assert!(at.is_none_or(|at| at + per_32 * l.len / 32 <= l.bytes), "{ty}");
+                assert!(at.is_none_or(|at| at + QUAD * per_32 * l.len / 32 <= l.bytes), "{ty}");
             }
         }
     }

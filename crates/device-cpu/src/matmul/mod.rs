@@ -140,9 +140,14 @@ pub(crate) fn matmul_group(
     }
 }
 
-/// Whether a weight's kernel for several columns multiplies in 16 bits.
+/// Whether a weight's kernel for several columns wants activations in [`Form::Wide`].
 fn wants_wide(isa: Isa, ty: TensorType, rows: usize) -> bool {
-    isa == Isa::Avx2 && rows > 1 && layout(ty).is_some_and(|l| kernel::is_wide(&l))
+    let l = layout(ty);
+    match isa {
+        Isa::Avx2 => rows > 1 && l.is_some_and(|l| kernel::is_wide(&l)),
+        Isa::Avx512Vnni => l.is_some_and(|l| l.len == 256 && kernel::has_offset(&l)),
+        Isa::Scalar | Isa::NeonDot => false,
+    }
 }
 
 /// Weights that share a parallel region; larger groups take several.
@@ -162,7 +167,7 @@ fn run_jobs<'a>(pool: &Pool, isa: Isa, jobs: impl Iterator<Item = &'a Job<'a>> +
     let bytes: usize = jobs.clone().map(|job| job.w.bytes()).sum();
     let products: usize = jobs.clone().map(|job| job.w.n() * job.w.k() * rows).sum();
     let task_bytes = (bytes / task_count(bytes, products, pool.threads())).max(1);
-    // Even, since vector kernels take two panels at a time.
+    // Even, since some vector kernels take two panels at a time.
     let per_task = |w: &Weight| (task_bytes / w.panel_bytes().max(1)).next_multiple_of(2).max(2);
     // Each node takes the part of each weight that it packed.
     let tasks_of = |node: usize, w: &Weight| pool.share(node, w.n_panels().div_ceil(per_task(w)));
@@ -204,6 +209,12 @@ impl Job<'_> {
             // the activations are as long as the stripe says; a weight's panels always are.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { run_vector!(avx2, w.ty(), &stripe) },
+            // Halves widen faster to registers of 256 bits.
+            // SAFETY: as above; AVX2 is part of it.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni if w.ty() == TensorType::F16 => unsafe {
+                avx2::run::<kernel::Floats<kernel::F16>>(&stripe)
+            },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => unsafe { run_vector!(avx512, w.ty(), &stripe) },

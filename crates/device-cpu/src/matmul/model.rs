@@ -1,4 +1,4 @@
-//! AVX-512's primitives in plain Rust, for tests: the kernels' 32-bit path, with two panels to a
+//! AVX-512's primitives in plain Rust, for tests: the kernels' 32-bit path, with a panel to a
 //! register and signed codes offset by 128, runs where no processor has it. What is left to a
 //! processor that does is that each intrinsic does what its name says.
 
@@ -9,7 +9,7 @@ use std::array::from_fn;
 use garrison_types::quant::{Bf16Le, F16Le, F32Le};
 
 use super::kernel::{Format, Stripe, stripe};
-use super::simd::Simd;
+use super::simd::{Simd, Two};
 
 #[derive(Clone, Copy)]
 pub(super) struct Model;
@@ -19,33 +19,28 @@ pub(super) struct Model;
 /// # Safety
 /// The stripe's addresses are good.
 pub(super) unsafe fn run<F: Format>(s: &Stripe<'_>) {
-    stripe::<Model, F>(s);
+    if F::PAIRED { stripe::<Two<Model>, F>(s) } else { stripe::<Model, F>(s) }
 }
 
-/// The same place in two panels.
-#[derive(Clone, Copy)]
-pub(super) struct TwoRows([*const u8; 2]);
-
-impl TwoRows {
-    /// `N` bytes for each of 16 rows, the first eight from the first panel.
-    unsafe fn read<const N: usize>(self, at: usize) -> [[u8; N]; 16] {
-        from_fn(|row| self.0[row / 8].add(at + N * (row % 8)).cast::<[u8; N]>().read())
-    }
+/// `N` bytes for each of 16 rows.
+unsafe fn read<const N: usize>(rows: *const u8, at: usize) -> [[u8; N]; 16] {
+    rows.add(at).cast::<[[u8; N]; 16]>().read()
 }
 
 /// Four bytes of each of 16 rows.
 type Bytes = [[u8; 4]; 16];
 
-fn dot(part: [i32; 16], w: Bytes, x: [i8; 4], value: fn(u8) -> i32) -> [i32; 16] {
-    from_fn(|row| part[row] + (0..4).map(|i| value(w[row][i]) * i32::from(x[i])).sum::<i32>())
-}
-
 impl Simd for Model {
-    const PANELS: usize = 2;
+    const ROWS: usize = 16;
     const NARROW: bool = false;
     const SIGNED_OFFSET: bool = true;
+    const TILE: usize = 8;
+    const FLOAT_TILE: usize = 4;
+    const DIRECT: usize = 3;
+    const DIRECT_32: usize = 3;
+    const FOLDED: bool = true;
 
-    type Rows = TwoRows;
+    type Rows = *const u8;
     type Bytes = Bytes;
     type Quad = [i8; 4];
     type Pairs = [[i16; 2]; 16];
@@ -54,22 +49,20 @@ impl Simd for Model {
     type Int = [i32; 16];
     type Float = [f32; 16];
 
-    unsafe fn rows(first: *const u8, stride: usize) -> TwoRows {
-        TwoRows([first, first.add(stride)])
+    unsafe fn rows(first: *const u8, stride: usize, i: usize) -> *const u8 {
+        first.add(stride * i)
     }
 
-    unsafe fn ahead(rows: TwoRows, bytes: usize) -> TwoRows {
-        TwoRows(rows.0.map(|p| p.add(bytes)))
+    unsafe fn ahead(rows: *const u8, bytes: usize) -> *const u8 {
+        rows.add(bytes)
     }
 
-    unsafe fn load(rows: TwoRows, at: usize) -> Bytes {
-        rows.read(at)
+    unsafe fn load(rows: *const u8, at: usize) -> Bytes {
+        read(rows, at)
     }
 
-    unsafe fn store_bytes(v: Bytes, to: *mut u8, stride: usize, at: usize) {
-        for (row, bytes) in v.into_iter().enumerate() {
-            to.add(stride * (row / 8) + at + 4 * (row % 8)).cast::<[u8; 4]>().write(bytes);
-        }
+    unsafe fn store_bytes(v: Bytes, to: *const u8, at: usize) {
+        to.cast_mut().add(at).cast::<Bytes>().write(v);
     }
 
     unsafe fn field(v: Bytes, from: u32, to: u32, mask: u8) -> Bytes {
@@ -96,12 +89,21 @@ impl Simd for Model {
         [0; 16]
     }
 
+    unsafe fn part_shifted(x: *const i32, shift: u32) -> [i32; 16] {
+        [x.read() << shift; 16]
+    }
+
     unsafe fn dot(part: [i32; 16], w: Bytes, x: [i8; 4]) -> [i32; 16] {
-        dot(part, w, x, i32::from)
+        let products = |row: [u8; 4]| (0..4).map(|i| i32::from(row[i]) * i32::from(x[i])).sum::<i32>();
+        from_fn(|row| part[row] + products(w[row]))
+    }
+
+    unsafe fn signed(v: Bytes) -> Bytes {
+        v.map(|row| row.map(|byte| byte ^ 0x80))
     }
 
     unsafe fn dot_signed(part: [i32; 16], w: Bytes, x: [i8; 4]) -> [i32; 16] {
-        dot(part, w, x, |w| i32::from(w as i8) + 128)
+        Self::dot(part, w, x)
     }
 
     unsafe fn widen_scaled(sum: [i32; 16], part: [i32; 16], scale: [i32; 16]) -> [i32; 16] {
@@ -112,8 +114,8 @@ impl Simd for Model {
         from_fn(|row| sum[row] + part[row])
     }
 
-    unsafe fn pairs(rows: TwoRows, at: usize) -> [[i16; 2]; 16] {
-        rows.read(at).map(|pair: [u8; 2]| pair.map(|byte| i16::from(byte as i8)))
+    unsafe fn pairs(rows: *const u8, at: usize) -> [[i16; 2]; 16] {
+        read(rows, at).map(|pair: [u8; 2]| pair.map(|byte| i16::from(byte as i8)))
     }
 
     unsafe fn first(pairs: [[i16; 2]; 16]) -> [i32; 16] {
@@ -124,17 +126,9 @@ impl Simd for Model {
         pairs.map(|pair| i32::from(pair[1]))
     }
 
-    unsafe fn store_wide(v: Bytes, to: *mut u8, stride: usize, at: usize) {
-        for (row, bytes) in v.into_iter().enumerate() {
-            for (i, byte) in bytes.into_iter().enumerate() {
-                let at = stride * (row / 8) + at + 32 * (i % 2) + 4 * (row % 8) + 2 * (i / 2);
-                to.add(at).cast::<[u8; 2]>().write(i16::from(byte as i8).to_le_bytes());
-            }
-        }
-    }
-
-    unsafe fn wide_pairs(rows: TwoRows, at: usize) -> [[i16; 2]; 16] {
-        rows.read(at).map(|[a, b, c, d]: [u8; 4]| [i16::from_le_bytes([a, b]), i16::from_le_bytes([c, d])])
+    unsafe fn wide_pairs(v: Bytes) -> ([[i16; 2]; 16], [[i16; 2]; 16]) {
+        let of = |i: usize| v.map(|row| [row[i], row[i + 2]].map(|byte| i16::from(byte as i8)));
+        (of(0), of(1))
     }
 
     unsafe fn dot_pairs(sum: [i32; 16], pairs: [[i16; 2]; 16], x: *const i16) -> [i32; 16] {
@@ -166,16 +160,16 @@ impl Simd for Model {
         [x.read(); 16]
     }
 
-    unsafe fn load_f16(rows: TwoRows, at: usize) -> [f32; 16] {
-        rows.read(at).map(|bytes| F16Le(bytes).get())
+    unsafe fn load_f16(rows: *const u8, at: usize) -> [f32; 16] {
+        read(rows, at).map(|bytes| F16Le(bytes).get())
     }
 
-    unsafe fn load_bf16(rows: TwoRows, at: usize) -> [f32; 16] {
-        rows.read(at).map(|bytes| Bf16Le(bytes).get())
+    unsafe fn load_bf16(rows: *const u8, at: usize) -> [f32; 16] {
+        read(rows, at).map(|bytes| Bf16Le(bytes).get())
     }
 
-    unsafe fn load_f32(rows: TwoRows, at: usize) -> [f32; 16] {
-        rows.read(at).map(|bytes| F32Le(bytes).get())
+    unsafe fn load_f32(rows: *const u8, at: usize) -> [f32; 16] {
+        read(rows, at).map(|bytes| F32Le(bytes).get())
     }
 
     unsafe fn add(a: [f32; 16], b: [f32; 16]) -> [f32; 16] {

@@ -6,15 +6,15 @@ use std::arch::aarch64::*;
 
 use super::activations::{BlockOut, scales};
 use super::kernel::{Format, Stripe, stripe};
-use super::simd::{Simd, Two};
+use super::simd::{Half, Simd, Two};
 
-/// The primitives of NEON: two 128-bit registers are the 8 rows of one panel. Four products are summed in
+/// The primitives of NEON: two 128-bit registers are half of a panel's rows. Four products are summed in
 /// 32 bits by one instruction, whose factors are both signed. No unsigned code needs its eighth bit, so they
 /// are signed numbers already.
 #[derive(Clone, Copy)]
 pub(super) struct Neon;
 
-/// Computes a stripe, two panels at a time: four registers of sums a column, of the 32 that there are.
+/// Computes a stripe, whole panels at a time: four registers of sums a column, of the 32 that there are.
 ///
 /// # Safety
 /// The processor has NEON and its dot product, and the stripe's addresses are good.
@@ -38,11 +38,16 @@ unsafe fn sdot(mut sum: int32x4_t, w: uint8x16_t, x: int8x16_t) -> int32x4_t {
 }
 
 impl Simd for Neon {
-    const PANELS: usize = 1;
+    const ROWS: usize = 8;
     const NARROW: bool = false;
     const SIGNED_OFFSET: bool = false;
+    const TILE: usize = 4;
+    const FLOAT_TILE: usize = 2;
+    const DIRECT: usize = 1;
+    const DIRECT_32: usize = 1;
+    const FOLDED: bool = false;
 
-    type Rows = *const u8;
+    type Rows = Half;
     type Bytes = uint8x16x2_t;
     type Quad = int8x16_t;
     type Pairs = int16x8x2_t;
@@ -52,24 +57,26 @@ impl Simd for Neon {
     type Float = float32x4x2_t;
 
     #[inline(always)]
-    unsafe fn rows(first: *const u8, _stride: usize) -> *const u8 {
-        first
+    unsafe fn rows(first: *const u8, stride: usize, i: usize) -> Half {
+        Half::number(i, first, stride)
     }
 
     #[inline(always)]
-    unsafe fn ahead(rows: *const u8, bytes: usize) -> *const u8 {
-        rows.add(bytes)
+    unsafe fn ahead(rows: Half, bytes: usize) -> Half {
+        rows.ahead(bytes)
     }
 
     #[inline(always)]
-    unsafe fn load(rows: *const u8, at: usize) -> uint8x16x2_t {
-        uint8x16x2_t(vld1q_u8(rows.add(at)), vld1q_u8(rows.add(at + 16)))
+    unsafe fn load(rows: Half, at: usize) -> uint8x16x2_t {
+        let from = rows.part(at, 32);
+        uint8x16x2_t(vld1q_u8(from), vld1q_u8(from.add(16)))
     }
 
     #[inline(always)]
-    unsafe fn store_bytes(v: uint8x16x2_t, to: *mut u8, _stride: usize, at: usize) {
-        vst1q_u8(to.add(at), v.0);
-        vst1q_u8(to.add(at + 16), v.1);
+    unsafe fn store_bytes(v: uint8x16x2_t, to: Half, at: usize) {
+        let to = to.part(at, 32).cast_mut();
+        vst1q_u8(to, v.0);
+        vst1q_u8(to.add(16), v.1);
     }
 
     #[inline(always)]
@@ -127,8 +134,8 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    unsafe fn pairs(rows: *const u8, at: usize) -> int16x8x2_t {
-        let bytes = vld1q_s8(rows.add(at).cast());
+    unsafe fn pairs(rows: Half, at: usize) -> int16x8x2_t {
+        let bytes = vld1q_s8(rows.part(at, 16).cast());
         int16x8x2_t(vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes))
     }
 
@@ -145,17 +152,10 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    unsafe fn store_wide(v: uint8x16x2_t, to: *mut u8, stride: usize, at: usize) {
-        let odd = |v| vreinterpretq_u8_s16(vshrq_n_s16::<8>(vreinterpretq_s16_u8(v)));
-        let even = |v| odd(vreinterpretq_u8_s16(vshlq_n_s16::<8>(vreinterpretq_s16_u8(v))));
-        Self::store_bytes(uint8x16x2_t(even(v.0), even(v.1)), to, stride, at);
-        Self::store_bytes(uint8x16x2_t(odd(v.0), odd(v.1)), to, stride, at + 32);
-    }
-
-    #[inline(always)]
-    unsafe fn wide_pairs(rows: *const u8, at: usize) -> int16x8x2_t {
-        let v = Self::load(rows, at);
-        int16x8x2_t(vreinterpretq_s16_u8(v.0), vreinterpretq_s16_u8(v.1))
+    unsafe fn wide_pairs(v: uint8x16x2_t) -> (int16x8x2_t, int16x8x2_t) {
+        let odd = |v| vshrq_n_s16::<8>(vreinterpretq_s16_u8(v));
+        let even = |v| vshrq_n_s16::<8>(vshlq_n_s16::<8>(vreinterpretq_s16_u8(v)));
+        (int16x8x2_t(even(v.0), even(v.1)), int16x8x2_t(odd(v.0), odd(v.1)))
     }
 
     #[inline(always)]
@@ -201,21 +201,21 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    unsafe fn load_f16(rows: *const u8, at: usize) -> float32x4x2_t {
-        let halves = vreinterpretq_f16_u8(vld1q_u8(rows.add(at)));
+    unsafe fn load_f16(rows: Half, at: usize) -> float32x4x2_t {
+        let halves = vreinterpretq_f16_u8(vld1q_u8(rows.part(at, 16)));
         float32x4x2_t(vcvt_f32_f16(vget_low_f16(halves)), vcvt_high_f32_f16(halves))
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(rows: *const u8, at: usize) -> float32x4x2_t {
+    unsafe fn load_bf16(rows: Half, at: usize) -> float32x4x2_t {
         // A bfloat16 is the upper half of an f32.
-        let halves = vreinterpretq_u16_u8(vld1q_u8(rows.add(at)));
+        let halves = vreinterpretq_u16_u8(vld1q_u8(rows.part(at, 16)));
         let (low, high) = (vshll_n_u16::<16>(vget_low_u16(halves)), vshll_high_n_u16::<16>(halves));
         float32x4x2_t(vreinterpretq_f32_u32(low), vreinterpretq_f32_u32(high))
     }
 
     #[inline(always)]
-    unsafe fn load_f32(rows: *const u8, at: usize) -> float32x4x2_t {
+    unsafe fn load_f32(rows: Half, at: usize) -> float32x4x2_t {
         let v = Self::load(rows, at);
         float32x4x2_t(vreinterpretq_f32_u8(v.0), vreinterpretq_f32_u8(v.1))
     }

@@ -1,4 +1,4 @@
-//! Packing: from the file's blocks, row after row, to panels of eight rows (see
+//! Packing: from the file's blocks, row after row, to panels of sixteen rows (see
 //! [`layout`](super::layout)).
 //!
 //! Each source block is first split into byte-wide codes and scales, then its codes are merged
@@ -13,7 +13,7 @@ use garrison_types::quant::{
 
 use super::layout::{Layout, PANEL, QUAD, Scales, layout, scale_entry};
 
-/// Packs up to eight rows of `ty`, one after the other in `src`, `row_bytes` each. `out` is a zeroed
+/// Packs up to [`PANEL`] rows of `ty`, one after the other in `src`, `row_bytes` each. `out` is a zeroed
 /// panel. Rows that are missing stay zero: their scales are, so they count for nothing.
 pub(crate) fn pack_panel(ty: TensorType, src: &[u8], row_bytes: usize, out: &mut [u8]) {
     assert!(src.len() <= PANEL * row_bytes, "a panel has {PANEL} rows");
@@ -112,11 +112,11 @@ fn write_scales(l: &Layout, p: &Parts, r: usize, out: &mut [u8]) {
             }
         }
         Scales::Six { at, bias } => {
-            let six = &mut out[at..at + 96];
+            let six = &mut out[at..at + 3 * QUAD];
             for (run, (&s, &m)) in p.scales[..runs].iter().zip(&p.mins).enumerate() {
                 write_six(six, scale_entry(r, run), s.wrapping_add(bias));
                 if runs == 8 {
-                    write_six(six, 64 + scale_entry(r, run), m);
+                    write_six(six, 2 * QUAD + scale_entry(r, run), m);
                 }
             }
         }
@@ -124,6 +124,6 @@ fn write_scales(l: &Layout, p: &Parts, r: usize, out: &mut [u8]) {
 }
 
 fn write_six(six: &mut [u8], i: usize, value: u8) {
-    six[i % 32 + 32 * (i / 64)] |= (value & 15) << (4 * (i / 32 % 2));
-    six[64 + i % 32] |= (value >> 4) << (2 * (i / 32));
+    six[i % QUAD + QUAD * (i / (2 * QUAD))] |= (value & 15) << (4 * (i / QUAD % 2));
+    six[2 * QUAD + i % QUAD] |= (value >> 4) << (2 * (i / QUAD));
 }

@@ -10,21 +10,29 @@
 // SAFETY: all functions here have the same two conditions: the features are there, and
 // pointers are good for as many bytes as the method's name or doc says.
 
-use super::layout::PANEL;
-
-/// Vectors of 8 rows per panel, over one or more panels.
+/// Vectors of some rows.
 pub(super) trait Simd: Copy + 'static {
-    /// Panels processed together.
-    const PANELS: usize;
+    /// Rows processed together: half a panel, or whole ones.
+    const ROWS: usize;
     /// Whether products are summed in 16 bits and must be widened after `Layout::chain` of them;
     /// otherwise they are summed in 32.
     const NARROW: bool;
     /// Whether `dot_signed` adds `128 * sum(x)` to what it should, to be subtracted later.
     const SIGNED_OFFSET: bool;
+    /// Columns of a tile of integers, 4 or 8: as many as there are registers for.
+    const TILE: usize;
+    /// Columns of a tile of floats, 2 or 4, of `Two` of this.
+    const FLOAT_TILE: usize;
+    /// The most columns for which it is faster to take codes apart in registers, tile by tile, in blocks of 256.
+    const DIRECT: usize;
+    /// [`Simd::DIRECT`] in blocks of 32.
+    const DIRECT_32: usize;
+    /// Whether what an offset comes to is what sums of products begin with, in blocks of 256.
+    const FOLDED: bool;
 
-    /// Addresses of the same place in each of the panels.
+    /// Where the rows' part of each vector is found in blocks.
     type Rows: Copy;
-    /// A quad of each panel.
+    /// A quad.
     type Bytes: Copy;
     /// Four activations, the same for every row.
     type Quad: Copy;
@@ -39,15 +47,15 @@ pub(super) trait Simd: Copy + 'static {
     /// An f32 per row.
     type Float: Copy;
 
-    /// `first`, and its neighbours `stride` bytes apart.
-    unsafe fn rows(first: *const u8, stride: usize) -> Self::Rows;
+    /// Register number `i` of the rows of the panels at `first`, `stride` bytes apart.
+    unsafe fn rows(first: *const u8, stride: usize, i: usize) -> Self::Rows;
     /// Each address, `bytes` further.
     unsafe fn ahead(rows: Self::Rows, bytes: usize) -> Self::Rows;
 
-    /// 32 bytes of each panel.
+    /// Four bytes of each row.
     unsafe fn load(rows: Self::Rows, at: usize) -> Self::Bytes;
-    /// The inverse of [`Simd::load`], to a buffer of `PANELS` times `stride` bytes.
-    unsafe fn store_bytes(v: Self::Bytes, to: *mut u8, stride: usize, at: usize);
+    /// The inverse of [`Simd::load`], to memory that may be written.
+    unsafe fn store_bytes(v: Self::Bytes, to: Self::Rows, at: usize);
     /// `(v >> from << to) & (mask << to)` for each byte.
     unsafe fn field(v: Self::Bytes, from: u32, to: u32, mask: u8) -> Self::Bytes;
     /// Bitwise or.
@@ -72,8 +80,18 @@ pub(super) trait Simd: Copy + 'static {
 
     /// 0.
     unsafe fn part_zero() -> Self::Part;
+    /// `*x << shift` for every row; only where `FOLDED`.
+    #[inline(always)]
+    unsafe fn part_shifted(_x: *const i32, _shift: u32) -> Self::Part {
+        Self::part_zero()
+    }
     /// `part + sum of 4 w * x`, `w` unsigned.
     unsafe fn dot(part: Self::Part, w: Self::Bytes, x: Self::Quad) -> Self::Part;
+    /// Signed bytes as [`Simd::dot_signed`] wants them.
+    #[inline(always)]
+    unsafe fn signed(v: Self::Bytes) -> Self::Bytes {
+        v
+    }
     /// [`Simd::dot`] for signed `w`, with `128 * sum(x)` added if `SIGNED_OFFSET`.
     unsafe fn dot_signed(part: Self::Part, w: Self::Bytes, x: Self::Quad) -> Self::Part;
     /// `sum + part * scale`.
@@ -81,17 +99,14 @@ pub(super) trait Simd: Copy + 'static {
     /// `sum + part`.
     unsafe fn widen(sum: Self::Int, part: Self::Part) -> Self::Int;
 
-    /// 16 signed bytes of each panel, two per row.
+    /// Two signed bytes of each row.
     unsafe fn pairs(rows: Self::Rows, at: usize) -> Self::Pairs;
     /// The first of each row's pair as its scale.
     unsafe fn first(pairs: Self::Pairs) -> Self::Scale;
     /// The second of each row's pair.
     unsafe fn second(pairs: Self::Pairs) -> Self::Scale;
-    /// Each byte of `v` as an i16, for [`Simd::wide_pairs`]: of each row's four the even ones at `at`, the
-    /// odd ones 32 bytes on.
-    unsafe fn store_wide(v: Self::Bytes, to: *mut u8, stride: usize, at: usize);
-    /// 16 i16 of each panel, two per row.
-    unsafe fn wide_pairs(rows: Self::Rows, at: usize) -> Self::Pairs;
+    /// Each signed byte as an i16: of each row's four the even ones, and the odd ones.
+    unsafe fn wide_pairs(v: Self::Bytes) -> (Self::Pairs, Self::Pairs);
     /// `sum + pair . (x[0], x[1])`, the same two for each row.
     unsafe fn dot_pairs(sum: Self::Int, pairs: Self::Pairs, x: *const i16) -> Self::Int;
 
@@ -126,7 +141,35 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn store(v: Self::Float, to: *mut f32, count: usize);
 }
 
-/// The panels of `S` twice over. More work for each activation that is loaded and spread, at the
+/// Half of a panel's rows, where a register holds no more.
+#[derive(Clone, Copy)]
+pub(super) struct Half {
+    /// 0 or 1.
+    number: usize,
+    panel: *const u8,
+}
+
+impl Half {
+    /// Number `i` of the halves of the panels at `first`, `stride` bytes apart.
+    #[inline(always)]
+    pub(super) unsafe fn number(i: usize, first: *const u8, stride: usize) -> Half {
+        Half { number: i % 2, panel: first.add(stride * (i / 2)) }
+    }
+
+    /// The same, `bytes` further.
+    #[inline(always)]
+    pub(super) unsafe fn ahead(self, bytes: usize) -> Half {
+        Half { panel: self.panel.add(bytes), ..self }
+    }
+
+    /// This half's part of a vector of `2 * bytes`.
+    #[inline(always)]
+    pub(super) unsafe fn part(self, at: usize, bytes: usize) -> *const u8 {
+        self.panel.add(at + bytes * self.number)
+    }
+}
+
+/// The rows of `S` twice over. More work for each activation that is loaded and spread, at the
 /// price of twice the registers.
 #[derive(Clone, Copy)]
 pub(super) struct Two<S>(std::marker::PhantomData<S>);
@@ -142,9 +185,14 @@ macro_rules! both {
 }
 
 impl<S: Simd> Simd for Two<S> {
-    const PANELS: usize = 2 * S::PANELS;
+    const ROWS: usize = 2 * S::ROWS;
     const NARROW: bool = S::NARROW;
     const SIGNED_OFFSET: bool = S::SIGNED_OFFSET;
+    const TILE: usize = S::TILE;
+    const FLOAT_TILE: usize = S::FLOAT_TILE;
+    const DIRECT: usize = S::DIRECT;
+    const DIRECT_32: usize = S::DIRECT_32;
+    const FOLDED: bool = S::FOLDED;
 
     type Rows = [S::Rows; 2];
     type Bytes = [S::Bytes; 2];
@@ -167,7 +215,7 @@ impl<S: Simd> Simd for Two<S> {
         widen_scaled(sum: Int, part: Part, scale: Scale;) -> Int;
         widen(sum: Int, part: Part;) -> Int;
         pairs(rows: Rows; at: usize) -> Pairs;
-        wide_pairs(rows: Rows; at: usize) -> Pairs;
+        signed(v: Bytes;) -> Bytes;
         first(pairs: Pairs;) -> Scale;
         second(pairs: Pairs;) -> Scale;
         dot_pairs(sum: Int, pairs: Pairs; x: *const i16) -> Int;
@@ -197,20 +245,20 @@ impl<S: Simd> Simd for Two<S> {
     }
 
     #[inline(always)]
-    unsafe fn rows(first: *const u8, stride: usize) -> Self::Rows {
-        [S::rows(first, stride), S::rows(first.add(S::PANELS * stride), stride)]
+    unsafe fn rows(first: *const u8, stride: usize, i: usize) -> Self::Rows {
+        [S::rows(first, stride, 2 * i), S::rows(first, stride, 2 * i + 1)]
     }
 
     #[inline(always)]
-    unsafe fn store_bytes(v: Self::Bytes, to: *mut u8, stride: usize, at: usize) {
-        S::store_bytes(v[0], to, stride, at);
-        S::store_bytes(v[1], to.add(S::PANELS * stride), stride, at);
+    unsafe fn store_bytes(v: Self::Bytes, to: Self::Rows, at: usize) {
+        S::store_bytes(v[0], to[0], at);
+        S::store_bytes(v[1], to[1], at);
     }
 
     #[inline(always)]
-    unsafe fn store_wide(v: Self::Bytes, to: *mut u8, stride: usize, at: usize) {
-        S::store_wide(v[0], to, stride, at);
-        S::store_wide(v[1], to.add(S::PANELS * stride), stride, at);
+    unsafe fn wide_pairs(v: Self::Bytes) -> (Self::Pairs, Self::Pairs) {
+        let (first, second) = (S::wide_pairs(v[0]), S::wide_pairs(v[1]));
+        ([first.0, second.0], [first.1, second.1])
     }
 
     #[inline(always)]
@@ -225,8 +273,7 @@ impl<S: Simd> Simd for Two<S> {
 
     #[inline(always)]
     unsafe fn store(v: Self::Float, to: *mut f32, count: usize) {
-        let half = S::PANELS * PANEL;
         S::store(v[0], to, count);
-        S::store(v[1], to.wrapping_add(half), count.saturating_sub(half));
+        S::store(v[1], to.wrapping_add(S::ROWS), count.saturating_sub(S::ROWS));
     }
 }

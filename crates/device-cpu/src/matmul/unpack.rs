@@ -52,7 +52,7 @@ impl RowBlock {
                 Scales::Six { at, bias } => {
                     *scale = six(&block[at..], entry) - i32::from(bias);
                     if l.runs() == 8 {
-                        *min = six(&block[at..], 64 + entry);
+                        *min = six(&block[at..], 2 * QUAD + entry);
                     }
                 }
             }
@@ -94,8 +94,8 @@ fn half_at(block: &[u8], at: usize) -> f32 {
 }
 
 fn six(packed: &[u8], i: usize) -> i32 {
-    let low = packed[i % 32 + 32 * (i / 64)] >> (4 * (i / 32 % 2)) & 15;
-    let high = packed[64 + i % 32] >> (2 * (i / 32)) & 3;
+    let low = packed[i % QUAD + QUAD * (i / (2 * QUAD))] >> (4 * (i / QUAD % 2)) & 15;
+    let high = packed[2 * QUAD + i % QUAD] >> (2 * (i / QUAD)) & 3;
     i32::from(low | high << 4)
 }
 

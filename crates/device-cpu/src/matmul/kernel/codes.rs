@@ -3,7 +3,7 @@
 use garrison_types::TensorType;
 use garrison_types::quant::IQ4_CODEBOOK;
 
-use super::super::layout::{Layout, Meaning, QUAD, Scales, layout};
+use super::super::layout::{Layout, Meaning, PANEL, QUAD, Scales, layout};
 use super::super::simd::Simd;
 
 /// A quantized type, known at compile time.
@@ -29,59 +29,16 @@ quants! {
     Q2K = Q2_K, Q3K = Q3_K, Q4K = Q4_K, Q5K = Q5_K, Q6K = Q6_K, Iq4Xs = IQ4_XS,
 }
 
-/// Where a kernel finds the codes of a block.
-pub(super) trait Codes<S: Simd>: Copy {
-    /// Quads `2 * j` and `2 * j + 1` of the 32 values number `g`, as bytes.
-    unsafe fn two_quads<Q: Quant>(self, g: usize, j: usize) -> (S::Bytes, S::Bytes);
-}
-
-/// In the planes of a packed block.
-#[derive(Clone, Copy)]
-pub(super) struct Packed<S: Simd>(pub(super) S::Rows);
-
-impl<S: Simd> Codes<S> for Packed<S> {
-    #[inline(always)]
-    unsafe fn two_quads<Q: Quant>(self, g: usize, j: usize) -> (S::Bytes, S::Bytes) {
-        two_quads::<S, Q>(self.0, g, j)
-    }
-}
-
-/// As bytes, quad after quad: see [`unpack`].
-#[derive(Clone, Copy)]
-pub(super) struct Unpacked<S: Simd>(pub(super) S::Rows);
-
-impl<S: Simd> Codes<S> for Unpacked<S> {
-    #[inline(always)]
-    unsafe fn two_quads<Q: Quant>(self, g: usize, j: usize) -> (S::Bytes, S::Bytes) {
-        let at = QUAD * (8 * g + 2 * j);
-        (S::load(self.0, at), S::load(self.0, at + QUAD))
-    }
-}
-
-/// Takes the codes of the 32 values number `g` apart, to `to` and `stride` bytes on for the next panel.
+/// Quads `2 * j` and `2 * j + 1` of the 32 values number `g`, as [`dot`] wants them.
 #[inline(always)]
-pub(super) unsafe fn unpack<S: Simd, Q: Quant>(rows: S::Rows, g: usize, to: *mut u8, stride: usize) {
-    each!(J in [0, 1, 2, 3] {
-        let (w0, w1) = two_quads::<S, Q>(rows, g, J);
-        let at = QUAD * 2 * J;
-        S::store_bytes(w0, to, stride, at);
-        S::store_bytes(w1, to, stride, at + QUAD);
-    });
+pub(super) unsafe fn two_quads<S: Simd, Q: Quant>(rows: S::Rows, g: usize, j: usize) -> (S::Bytes, S::Bytes) {
+    let (a, b) = two_codes::<S, Q>(rows, g, j);
+    if is_signed(&Q::LAYOUT) { (S::signed(a), S::signed(b)) } else { (a, b) }
 }
 
-/// [`unpack`] for signed codes in a block of 32, to 16 bits: the even ones of each quad, then the odd ones.
+/// The codes of [`two_quads`], as bytes; what a codebook has for them.
 #[inline(always)]
-pub(super) unsafe fn unpack_wide<S: Simd, Q: Quant>(rows: S::Rows, to: *mut u8, stride: usize) {
-    each!(J in [0, 1, 2, 3] {
-        let (w0, w1) = two_quads::<S, Q>(rows, 0, J);
-        S::store_wide(w0, to, stride, 4 * QUAD * J);
-        S::store_wide(w1, to, stride, 4 * QUAD * J + 2 * QUAD);
-    });
-}
-
-/// Quads `2 * j` and `2 * j + 1` of the 32 values number `g`, as bytes.
-#[inline(always)]
-unsafe fn two_quads<S: Simd, Q: Quant>(rows: S::Rows, g: usize, j: usize) -> (S::Bytes, S::Bytes) {
+pub(super) unsafe fn two_codes<S: Simd, Q: Quant>(rows: S::Rows, g: usize, j: usize) -> (S::Bytes, S::Bytes) {
     let l = &Q::LAYOUT;
     if let Some(at) = l.whole {
         let at = at + QUAD * (8 * g + 2 * j);
@@ -128,6 +85,16 @@ pub(super) const fn is_signed(l: &Layout) -> bool {
     matches!(l.meaning, Meaning::Signed | Meaning::Codebook)
 }
 
+/// Whether codes may be offset from what they stand for.
+pub(in super::super) const fn has_offset(l: &Layout) -> bool {
+    is_signed(l) || matches!(l.meaning, Meaning::Offset { .. })
+}
+
+/// Whether sums of products begin with what `l`'s offset comes to: see [`Simd::FOLDED`].
+pub(super) const fn is_folded<S: Simd>(l: &Layout) -> bool {
+    S::FOLDED && l.len == 256 && offset::<S>(l).is_some()
+}
+
 /// How far the sum of activations must be shifted before it is subtracted, if at all.
 pub(super) const fn offset<S: Simd>(l: &Layout) -> Option<u32> {
     match l.meaning {
@@ -142,48 +109,47 @@ pub(super) unsafe fn dot<S: Simd, Q: Quant>(part: S::Part, w: S::Bytes, x: S::Qu
     if is_signed(&Q::LAYOUT) { S::dot_signed(part, w, x) } else { S::dot(part, w, x) }
 }
 
-/// Bytes per panel that unpacked scales and minimums take.
-const SCALE_STRIDE: usize = 256;
-
-/// Room for unpacked scales and minimums of two panels.
+/// Room for unpacked scales and minimums.
 #[repr(align(64))]
-pub(super) struct ScaleBytes([u8; 2 * SCALE_STRIDE]);
+pub(super) struct ScaleBytes([u8; 8 * QUAD]);
 
 impl ScaleBytes {
     pub(super) fn new() -> ScaleBytes {
-        ScaleBytes([0; 2 * SCALE_STRIDE])
+        ScaleBytes([0; 8 * QUAD])
     }
 }
 
+/// Bytes of two runs' scales.
+pub(super) const SCALES: usize = 2 * PANEL;
+
 /// Unpacks the integer scales to signed bytes: where the scales are, and where what is multiplied
-/// with the sums of activations is (the minimums, or else the scales again).
+/// with the sums of activations is (the minimums, or else the scales again); of each two runs [`SCALES`] bytes.
 #[inline(always)]
 pub(super) unsafe fn unpack_scales<S: Simd, Q: Quant>(
     rows: S::Rows,
     out: &mut ScaleBytes,
 ) -> (S::Rows, S::Rows) {
-    let to = out.0.as_mut_ptr();
-    let unpacked = S::rows(to, SCALE_STRIDE);
+    let unpacked = S::rows(out.0.as_mut_ptr(), 0, 0);
     match Q::LAYOUT.scales {
         Scales::None => unreachable!("blocks of 256 have scales"),
         Scales::Bytes { at } => (S::ahead(rows, at), S::ahead(rows, at)),
         Scales::Nibbles { at } => {
             for i in 0..4 {
-                let v = S::load(rows, at + 32 * i);
-                S::store_bytes(S::field(v, 0, 0, 15), to, SCALE_STRIDE, 32 * i);
-                S::store_bytes(S::field(v, 4, 0, 15), to, SCALE_STRIDE, 128 + 32 * i);
+                let v = S::load(rows, at + QUAD * i);
+                S::store_bytes(S::field(v, 0, 0, 15), unpacked, QUAD * i);
+                S::store_bytes(S::field(v, 4, 0, 15), unpacked, QUAD * (4 + i));
             }
-            (unpacked, S::ahead(unpacked, 128))
+            (unpacked, S::ahead(unpacked, 4 * QUAD))
         }
         Scales::Six { at, bias } => {
-            let high = S::load(rows, at + 64);
+            let high = S::load(rows, at + 2 * QUAD);
             each!(I in [0, 1, 2, 3] {
-                let low = S::load(rows, at + 32 * (I / 2));
+                let low = S::load(rows, at + QUAD * (I / 2));
                 let low = S::field(low, 4 * (I % 2) as u32, 0, 15);
                 let v = S::or(low, S::field(high, 2 * I as u32, 4, 3));
-                S::store_bytes(S::sub_bytes(v, bias), to, SCALE_STRIDE, 32 * I);
+                S::store_bytes(S::sub_bytes(v, bias), unpacked, QUAD * I);
             });
-            (unpacked, if Q::LAYOUT.runs() == 8 { S::ahead(unpacked, 64) } else { unpacked })
+            (unpacked, if Q::LAYOUT.runs() == 8 { S::ahead(unpacked, 2 * QUAD) } else { unpacked })
         }
     }
 }

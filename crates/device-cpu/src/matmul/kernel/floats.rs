@@ -6,7 +6,7 @@ use super::super::layout::PANEL;
 use super::super::simd::Simd;
 use super::{Columns, Format, Stripe};
 
-/// A float type: bytes per value and how eight rows of them are read.
+/// A float type: bytes per value and how those of some rows are read.
 pub(in super::super) trait FloatType {
     const BYTES: usize;
     unsafe fn load<S: Simd>(rows: S::Rows, at: usize) -> S::Float;
@@ -30,56 +30,46 @@ floats! { F32(4, load_f32), F16(2, load_f16), Bf16(2, load_bf16), }
 /// Float weights and float activations. Even and odd values are summed apart, then together.
 pub(in super::super) struct Floats<T>(std::marker::PhantomData<T>);
 
-/// Columns of a tile: as many as AVX2's sixteen registers hold with two panels. What is left over goes
-/// one by one.
-const COLUMNS: usize = 2;
-
 impl<T: FloatType> Format for Floats<T> {
+    const PAIRED: bool = true;
+
     #[inline(always)]
-    unsafe fn panels<S: Simd>(s: &Stripe<'_>, rows: S::Rows, panel: usize, columns: Range<usize>) {
-        let mut c = columns.start;
-        while c < columns.end {
-            let taken = if c + COLUMNS <= columns.end {
-                Self::tile::<S, COLUMNS>(s, rows, panel, c)
-            } else {
-                Self::tile::<S, 1>(s, rows, panel, c)
-            };
-            c += taken;
-        }
+    unsafe fn panels<S: Simd>(s: &Stripe<'_>, rows: S::Rows, panels: Range<usize>, columns: Range<usize>) {
+        let Columns::Floats(x) = s.x else { unreachable!("float weights meet float activations") };
+        tiles!(S::FLOAT_TILE, columns.len(), |c, C| {
+            let first = columns.start + c;
+            let sums = Self::tile::<S, C>(s.k, rows, x.as_ptr().add(first * s.k));
+            for i in 0..C {
+                s.store::<S>(&panels, first + i, sums[i]);
+            }
+        });
     }
 }
 
 impl<T: FloatType> Floats<T> {
-    /// The products with columns `first .. first + C`; gives `C`.
+    /// The products with the `C` columns at `x`.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const C: usize>(
-        s: &Stripe<'_>,
-        rows: S::Rows,
-        panel: usize,
-        first: usize,
-    ) -> usize {
-        let Columns::Floats(x) = s.x else { unreachable!() };
-        let x = x.as_ptr().add(first * s.k);
+    unsafe fn tile<S: Simd, const C: usize>(k: usize, rows: S::Rows, x: *const f32) -> [S::Float; C] {
         let step = T::BYTES * PANEL;
         let mut even = [S::float_zero(); C];
         let mut odd = [S::float_zero(); C];
-        for i in 0..s.k / 2 {
+        for i in 0..k / 2 {
             let (w0, w1) = (T::load::<S>(rows, 2 * i * step), T::load::<S>(rows, (2 * i + 1) * step));
             for c in 0..C {
-                let x = x.add(c * s.k + 2 * i);
+                let x = x.add(c * k + 2 * i);
                 even[c] = S::mul_add(w0, S::float_splat(x), even[c]);
                 odd[c] = S::mul_add(w1, S::float_splat(x.add(1)), odd[c]);
             }
         }
-        if s.k % 2 == 1 {
-            let w = T::load::<S>(rows, (s.k - 1) * step);
+        if k % 2 == 1 {
+            let w = T::load::<S>(rows, (k - 1) * step);
             for c in 0..C {
-                even[c] = S::mul_add(w, S::float_splat(x.add(c * s.k + s.k - 1)), even[c]);
+                even[c] = S::mul_add(w, S::float_splat(x.add(c * k + k - 1)), even[c]);
             }
         }
         for c in 0..C {
-            s.store::<S>(panel, first + c, S::add(even[c], odd[c]));
+            even[c] = S::add(even[c], odd[c]);
         }
-        C
+        even
     }
 }

@@ -1,9 +1,9 @@
 //! The vector kernels, written once over [`Simd`] and once per family of formats: a tile of some
 //! panels by some columns, and the stripe of tiles that is a task.
 //!
-//! Key decision: a single column takes codes apart in registers, as it goes; several columns find them
-//! taken apart, block after block, in a scratch that stays in the L1 cache ([`quantized`]). Taking them
-//! apart costs about as much as a product with one column.
+//! Key decision: a few columns take codes apart in registers, as they go; many find them taken apart, block
+//! after block, in a scratch that stays in the L1 cache ([`unpacked`]). Taking them apart costs about as much
+//! as a product with one column, writing them out and reading them again as one with two more.
 //!
 //! The order of float operations for one output element is fixed here and nowhere else: one fused
 //! multiply-add per block of weights (two where there are minimums), blocks ascending. It does not
@@ -20,9 +20,42 @@ macro_rules! each {
     ($j:ident in [$($i:literal),*] $body:block) => { $( { const $j: usize = $i; $body } )* };
 }
 
+/// Calls `$tile` for all of `$columns` with the first column and how many: `$most` (2, 4 or 8) at a time, then
+/// what is left.
+macro_rules! tiles {
+    ($most:expr, $columns:expr, |$c:ident, $n:ident| $tile:expr) => {{
+        let mut $c = 0;
+        while $c < $columns {
+            let left = $columns - $c;
+            $c += if $most == 8 && left >= 8 {
+                const $n: usize = 8;
+                $tile;
+                $n
+            } else if $most >= 4 && left >= 4 {
+                const $n: usize = 4;
+                $tile;
+                $n
+            } else if $most >= 4 && left == 3 {
+                const $n: usize = 3;
+                $tile;
+                $n
+            } else if left >= 2 {
+                const $n: usize = 2;
+                $tile;
+                $n
+            } else {
+                const $n: usize = 1;
+                $tile;
+                $n
+            };
+        }
+    }};
+}
+
 mod codes;
 mod floats;
 mod quantized;
+mod unpacked;
 
 use std::ops::Range;
 
@@ -30,7 +63,7 @@ use super::activations::{Quantized, turn};
 use super::layout::PANEL;
 use super::simd::Simd;
 
-pub(super) use codes::{Iq4Nl, Iq4Xs, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+pub(super) use codes::{Iq4Nl, Iq4Xs, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, has_offset};
 pub(super) use floats::{Bf16, F16, F32, Floats};
 pub(super) use quantized::{Small, Super, is_wide};
 
@@ -74,9 +107,12 @@ pub(super) struct Stripe<'a> {
 
 /// A family of weight formats.
 pub(super) trait Format {
-    /// Computes the products of the panels at `rows`, the first of which is number `panel`, with some
-    /// columns.
-    unsafe fn panels<S: Simd>(s: &Stripe<'_>, rows: S::Rows, panel: usize, columns: Range<usize>);
+    /// Whether one panel leaves too few sums to hide the latency of additions where a register holds all its
+    /// rows.
+    const PAIRED: bool;
+
+    /// Computes the products of the panels at `rows`, which are numbers `panels`, with some columns.
+    unsafe fn panels<S: Simd>(s: &Stripe<'_>, rows: S::Rows, panels: Range<usize>, columns: Range<usize>);
 }
 
 /// Computes a stripe: for each block of columns, for each panel.
@@ -88,22 +124,22 @@ pub(super) unsafe fn stripe<S: Simd, F: Format>(s: &Stripe<'_>) {
         let end = s.rows.min(block + columns);
         let mut panel = s.range.start;
         while panel < s.range.end {
-            // Past the last panel the last is read again, and nothing is written.
-            let stride = if panel + 1 < s.range.end { s.panel_bytes } else { 0 };
-            let rows = S::rows(s.panels.as_ptr().add(panel * s.panel_bytes), stride);
-            F::panels::<S>(s, rows, panel, block..end);
-            panel += S::PANELS;
+            // Where there are not two any more one goes alone, and is computed twice.
+            let all = panel + S::ROWS / PANEL <= s.range.end;
+            let (taken, stride) = if all { (S::ROWS / PANEL, s.panel_bytes) } else { (1, 0) };
+            let rows = S::rows(s.panels.as_ptr().add(panel * s.panel_bytes), stride, 0);
+            F::panels::<S>(s, rows, panel..panel + taken, block..end);
+            panel += taken;
         }
         block = end;
     }
 }
 
 impl Stripe<'_> {
-    /// Writes what came of column `c` and the panels from `panel` on.
+    /// Writes what came of column `c` and some panels.
     #[inline(always)]
-    unsafe fn store<S: Simd>(&self, panel: usize, c: usize, value: S::Float) {
-        let end = self.n.min(self.range.end * PANEL);
-        let count = end.saturating_sub(panel * PANEL).min(S::PANELS * PANEL);
-        S::store(value, self.dst.add(c * self.n + panel * PANEL), count);
+    unsafe fn store<S: Simd>(&self, panels: &Range<usize>, c: usize, value: S::Float) {
+        let count = self.n.min(panels.end * PANEL) - panels.start * PANEL;
+        S::store(value, self.dst.add(c * self.n + panels.start * PANEL), count);
     }
 }
