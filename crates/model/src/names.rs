@@ -1,6 +1,8 @@
 //! What GGUF calls the tensors of a transformer. Safetensors folders are presented under the same
 //! names.
 
+use garrison_device::Cut;
+
 pub(crate) const EMBEDDING: &str = "token_embd.weight";
 pub(crate) const OUTPUT_NORM: &str = "output_norm.weight";
 pub(crate) const OUTPUT: &str = "output.weight";
@@ -24,6 +26,18 @@ pub(crate) const DOWN: &str = "ffn_down.weight";
 /// Tensors that change what a layer computes and that no supported model has. A file with one of
 /// them is refused: computing without it would give wrong answers and no hint.
 pub(crate) const REFUSED: [&str; 4] = ["attn_output.bias", "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias"];
+
+/// How devices that share a model cut a tensor: attention by heads, the feed-forward block by what is inside of it.
+pub(crate) fn cut(name: &str) -> Cut {
+    let is = |suffixes: &[&str]| suffixes.iter().any(|suffix| name.ends_with(suffix));
+    if is(&[Q, K, V, Q_BIAS, K_BIAS, V_BIAS, GATE, UP]) {
+        Cut::Outputs
+    } else if is(&[ATTENTION_OUTPUT, DOWN]) {
+        Cut::Inputs
+    } else {
+        Cut::Whole
+    }
+}
 
 /// The name of layer `i`'s tensor.
 pub(crate) fn layer(i: usize, suffix: &str) -> String {
