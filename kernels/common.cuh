@@ -14,9 +14,12 @@
     extern "C" __global__ void __launch_bounds__(max_threads) kernel_##name(const __grid_constant__ Args args)
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define UNROLL _Pragma("unroll")
+#define PRAGMA(text) _Pragma(#text)
+#define UNROLL_BY(n) PRAGMA(unroll n)
 #else
 #include "host/shim.h"
 #define UNROLL
+#define UNROLL_BY(n)
 #endif
 
 constexpr int WARP = 32;
@@ -58,6 +61,15 @@ __device__ __forceinline__ float warp_sum(float x) {
 __device__ __forceinline__ float warp_max(float x) {
     for (int with = WARP / 2; with > 0; with /= 2) x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, with));
     return x;
+}
+
+// Integers, so that it does not matter who adds first.
+__device__ __forceinline__ void add_atomically(uint64_t *to, uint64_t x) {
+#ifdef __CUDACC__
+    atomicAdd((unsigned long long *)to, (unsigned long long)x);
+#else
+    *to += x; // fibers do not interrupt each other
+#endif
 }
 
 // Plain numbers, as weights and caches store them.

@@ -4,23 +4,34 @@
 constexpr int EMBED_THREADS = 128;
 
 struct EmbedArgs {
-    float *dst;             // [rows, runs * RUN]
+    float *dst;             // [rows, k]
     const uint32_t *tokens; // [rows]
     WeightArgs table;
+    uint64_t k;
 };
 
-// The float operations of the file's definition, in their order.
+// The float operations of the file's definition, in their order. A thread has what a lane has of a group.
 template <class F> __device__ __forceinline__ void embed(const EmbedArgs &args) {
-    float *dst = args.dst + (size_t)blockIdx.x * args.table.runs * RUN;
-    for (uint32_t run = threadIdx.x; run < args.table.runs; run += EMBED_THREADS) {
-        Run<F> w(args.table, args.tokens[blockIdx.x], run);
-        float d = w.scale_of_scales(), m = F::HAS_MIN ? w.scale_of_mins() : 0;
-        for (int q = 0; q < QUADS; q++) {
-            float scale = d * (float)w.scale(q / 4), min = F::HAS_MIN ? m * (float)w.min(q / 4) : 0;
-            uint32_t quad = w.quad(q);
-            for (int i = 0; i < 4; i++) {
-                dst[run * RUN + 4 * q + i] = scale * (float)(int8_t)(quad >> (8 * i)) + min;
+    float *dst = args.dst + blockIdx.x * args.k;
+    size_t row = (size_t)args.tokens[blockIdx.x] * args.table.units;
+    for (uint32_t at = threadIdx.x; at < args.table.units * GROUPS * 4; at += EMBED_THREADS) {
+        uint32_t unit = at / (GROUPS * 4), group = at / 4 % GROUPS, t = at % 4;
+        uint32_t quads[LANE_QUADS];
+        Decoder<F>::all(args.table, row * GROUPS + at / 4, t, quads);
+        const uint8_t *scales = args.table.scales + (row + unit) * SCALE_BYTES;
+        for (int i = 0; i < LANE_QUADS; i++) {
+            int run = group * GROUP_RUNS + i / 2, half = i % 2;
+            size_t first = unit * UNIT + run * RUN + half * 16 + t * 4;
+            if (first >= args.k) continue;
+            int span = F::SPAN == UNIT ? 0 : run;
+            const uint16_t *d = args.table.d + ((row + unit) * (UNIT / F::SPAN) + span) * F::HALVES;
+            float scale = scale_of_scales<F>(d), min = F::HAS_MIN ? scale_of_mins<F>(d) : 0;
+            if (F::HAS_SCALES) scale = scale * (float)scale_of<F>(scales[F::HALF_RUNS ? 2 * run + half : run]);
+            if (F::HAS_MIN && F::HAS_SCALES) {
+                int m = F::SCALES == Scales::nibbles ? scales[2 * run + half] >> 4 : scales[UNIT_RUNS + run];
+                min = min * (float)m;
             }
+            for (int j = 0; j < 4; j++) dst[first + j] = scale * (float)(int8_t)(quads[i] >> (8 * j)) + min;
         }
     }
 }

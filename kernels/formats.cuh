@@ -1,29 +1,37 @@
 // How a quantized weight lies in memory, and the one decoder of each type.
 //
-// Rows are cut into runs of 32 values. What the file mixes in one block lies in planes of its own, row after
-// row and run after run, so that a warp's lanes, a run each, read whole lines:
-// - `codes`: 8, 4 or 2 words a run (8, 4 or 2 bits a value), `high`: none, 1 or 2 words of further bits;
-// - `scales`: none, one byte or two a run; `d`: one half or two for each 32 values, or for each 256.
-// A quad is four neighbouring values, one to a byte. Word w of a run's nibbles holds quad w low and quad
-// w + 4 high, which is what lane w of four needs for mma.sync: rows are never shuffled again.
+// Rows are cut into units of 256 values, eight runs of 32; a row whose end is no whole unit is filled up with zeros.
+// What the file mixes in one block lies in planes of its own, row after row and unit after unit:
+// - `codes`: 8, 4 or 2 bits a value, `high`: none, 1 or 2 further bits;
+// - `scales`: none, or 16 bytes a unit;
+// - `d`: one half or two for each unit, or for each run.
+// A quad is four neighbouring values, one to a byte. mma.sync wants of a run, in lane t of four, quads t and t + 4. So
+// bits lie by lanes: of a group of four runs, each lane's eight quads are neighbours, quads t and t + 4 of the first
+// run, then of the second, and so on, in as few words as hold them. A lane reads them at once, lanes beside it read
+// what is beside it, and what is read is a fragment: rows are never shuffled again. Activations lie as 8-bit codes do.
 #pragma once
 #include "common.cuh"
 
 constexpr int RUN = 32;
-constexpr int QUADS = 8; // of a run
+constexpr int UNIT = 256;
+constexpr int UNIT_RUNS = UNIT / RUN;
+constexpr int GROUP_RUNS = 4;
+constexpr int GROUPS = UNIT_RUNS / GROUP_RUNS; // of a unit
+constexpr int LANE_QUADS = 8;                  // of a lane in a group: quads t and t + 4 of each run
+constexpr int SCALE_BYTES = 16;                // of a unit
 
 struct WeightArgs {
     const uint32_t *codes;
     const uint32_t *high;
     const uint8_t *scales;
     const uint16_t *d;
-    uint32_t n;    // rows
-    uint32_t runs; // of a row
+    uint32_t n;     // rows
+    uint32_t units; // of a row
 };
 
 enum class High { none, ones, twos };
-// What the integer scales of a run are: none; one signed byte; for each 16 values one signed byte; a scale and
-// a minimum of 6 bits for all 32; for each 16 a scale and a minimum in one byte.
+// What the 16 bytes of a unit's integer scales are: none; a signed byte for each run, then nothing; a signed byte for
+// each 16 values; a scale of 6 bits for each run, then a minimum for each; for each 16 values both in one byte.
 enum class Scales { none, signed_run, signed_halves, pair, nibbles };
 
 // Type   bits a value, further bits and how far up they go, what is subtracted, scales, halves in `d`,
@@ -31,13 +39,16 @@ enum class Scales { none, signed_run, signed_halves, pair, nibbles };
 template <int BITS_, High HIGH_, int SHIFT_, int OFFSET_, Scales SCALES_, int HALVES_, int SHARED_, bool BOOK_>
 struct Format {
     static constexpr int BITS = BITS_, SHIFT = SHIFT_, OFFSET = OFFSET_, HALVES = HALVES_, SPAN = SHARED_;
-    static constexpr High HIGH = HIGH_;
     static constexpr Scales SCALES = SCALES_;
     static constexpr bool BOOK = BOOK_;
     static constexpr bool HAS_MIN = HALVES_ == 2;
+    static constexpr bool HAS_SCALES = SCALES_ != Scales::none;
     // Whether scales differ within a run.
     static constexpr bool HALF_RUNS = SCALES_ == Scales::signed_halves || SCALES_ == Scales::nibbles;
-    static constexpr int SCALE_BYTES = SCALES_ == Scales::none ? 0 : SCALES_ == Scales::signed_run ? 1 : 2;
+    // Further bits of a code: so many are a lane's words of a group, too, as BITS are of the first.
+    static constexpr int HIGH = HIGH_ == High::none ? 0 : HIGH_ == High::ones ? 1 : 2;
+    // Halves in `d` of a unit.
+    static constexpr int UNIT_HALVES = UNIT / SHARED_ * HALVES_;
 };
 
 using Q8_0 = Format<8, High::none, 0, 0, Scales::none, 1, 32, false>;
@@ -74,92 +85,88 @@ __device__ __forceinline__ uint32_t look_up(uint32_t nibbles) {
     return (low & ~upper) | (high & upper);
 }
 
-// Two, four or eight words, which lie as one.
+// Words that lie as one: one, two or four, or twice four 16 words apart.
 template <int N> __device__ __forceinline__ void load_words(uint32_t (&to)[N], const uint32_t *from) {
-    if constexpr (N == 2) {
+    if constexpr (N == 1) {
+        to[0] = from[0];
+    } else if constexpr (N == 2) {
         uint2 x = *(const uint2 *)from;
         to[0] = x.x, to[1] = x.y;
     } else {
         UNROLL
         for (int i = 0; i < N; i += 4) {
-            uint4 x = *(const uint4 *)(from + i);
+            uint4 x = *(const uint4 *)(from + 4 * i);
             to[i] = x.x, to[i + 1] = x.y, to[i + 2] = x.z, to[i + 3] = x.w;
         }
     }
 }
 
-// One row of a weight, at one run.
-template <class F> struct Run {
-    const uint32_t *codes;
-    const uint32_t *high;
-    const uint8_t *scales;
-    const uint16_t *d;
+// Where lane t's words of a group begin, of BITS bits a value, in words from the group's first; the group has 4 BITS.
+template <int BITS> __device__ __forceinline__ int lane_words(int t) { return t * (BITS == 8 ? 4 : BITS); }
 
-    __device__ __forceinline__ Run(const WeightArgs &w, uint32_t row, uint32_t run) {
-        size_t at = (size_t)row * w.runs + run;
-        codes = w.codes + at * F::BITS;
-        high = w.high + at * HIGH_WORDS;
-        scales = w.scales + at * F::SCALE_BYTES;
-        d = w.d + ((size_t)row * (w.runs * RUN / F::SPAN) + run * RUN / F::SPAN) * F::HALVES;
-    }
-
-    static constexpr int HIGH_WORDS = F::HIGH == High::none ? 0 : F::HIGH == High::ones ? 1 : 2;
-
-    // Which of a run's words hold quad `q`.
-    static __device__ __forceinline__ int code_word(int q) {
-        return F::BITS == 8 ? q : F::BITS == 4 ? q % 4 : q / 4;
-    }
-    static __device__ __forceinline__ int high_word(int q) { return F::HIGH == High::twos ? q / 4 : 0; }
-
-    // Quad `q`, signed, of those words.
-    static __device__ __forceinline__ uint32_t decode(uint32_t code, uint32_t high, int q) {
-        if (F::BITS == 8) return code;
-        code = F::BITS == 4 ? code >> (4 * (q / 4)) & 0x0f0f0f0fu : code >> (2 * (q % 4)) & 0x03030303u;
+// Quads from words: `i` counts a lane's quads of a group, two for each run.
+template <class F> struct Decoder {
+    // Quad `i`, signed, of a lane's words.
+    static __device__ __forceinline__ uint32_t decode(const uint32_t *codes, const uint32_t *high, int i) {
+        if (F::BITS == 8) return codes[i];
+        constexpr int PER_WORD = 8 / F::BITS;
+        constexpr uint32_t MASK = F::BITS == 4 ? 0x0f0f0f0fu : 0x03030303u;
+        uint32_t code = codes[i / PER_WORD] >> (F::BITS * (i % PER_WORD)) & MASK;
         if (F::BOOK) return look_up(code);
-        if (F::HIGH == High::ones) code |= (high >> q & 0x01010101u) << F::SHIFT;
-        if (F::HIGH == High::twos) code |= (high >> (2 * (q % 4)) & 0x03030303u) << F::SHIFT;
+        if (F::HIGH == 1) code |= (high[0] >> i & 0x01010101u) << F::SHIFT;
+        if (F::HIGH == 2) code |= (high[i / 4] >> (2 * (i % 4)) & 0x03030303u) << F::SHIFT;
         return less<F::OFFSET>(code);
     }
 
-    __device__ __forceinline__ uint32_t quad(int q) const {
-        return decode(codes[code_word(q)], HIGH_WORDS ? high[high_word(q)] : 0, q);
-    }
-
-    // All quads, read by as few instructions as there can be.
-    __device__ __forceinline__ void all(uint32_t (&quads)[QUADS]) const {
-        uint32_t words[F::BITS], more[2] = {};
-        load_words(words, codes);
-        if (HIGH_WORDS == 1) more[0] = high[0];
-        if (HIGH_WORDS == 2) load_words(more, high);
+    // All quads of lane t in group `group` (of all units) of a row.
+    static __device__ __forceinline__ void all(const WeightArgs &w, size_t group, int t, uint32_t (&quads)[LANE_QUADS]) {
+        uint32_t codes[F::BITS], high[F::HIGH ? F::HIGH : 1];
+        load_words(codes, w.codes + group * 4 * F::BITS + lane_words<F::BITS>(t));
+        if constexpr (F::HIGH != 0) load_words(high, w.high + group * 4 * F::HIGH + lane_words<F::HIGH>(t));
         UNROLL
-        for (int q = 0; q < QUADS; q++) quads[q] = decode(words[code_word(q)], more[high_word(q)], q);
-    }
-
-    // The integer scale of the first or second 16 values.
-    __device__ __forceinline__ int scale(int half) const {
-        switch (F::SCALES) {
-        case Scales::signed_run: return (int8_t)scales[0];
-        case Scales::signed_halves: return (int8_t)scales[half];
-        case Scales::pair: return scales[0];
-        case Scales::nibbles: return scales[half] & 15;
-        default: return 1;
-        }
-    }
-
-    // Likewise the integer minimum.
-    __device__ __forceinline__ int min(int half) const {
-        switch (F::SCALES) {
-        case Scales::pair: return scales[1];
-        case Scales::nibbles: return scales[half] >> 4;
-        default: return 1;
-        }
-    }
-
-    __device__ __forceinline__ float scale_of_scales() const { return half_to_float(d[0]); }
-
-    // What minimums are multiplied by: the file's formats of 256 subtract them.
-    __device__ __forceinline__ float scale_of_mins() const {
-        float m = half_to_float(d[F::HALVES - 1]);
-        return F::SPAN == 256 ? -m : m;
+        for (int i = 0; i < LANE_QUADS; i++) quads[i] = decode(codes, high, i);
     }
 };
+
+// The integer scale that one byte, or the low half of it, is.
+template <class F> __device__ __forceinline__ int scale_of(uint32_t byte) {
+    switch (F::SCALES) {
+    case Scales::signed_run:
+    case Scales::signed_halves: return (int8_t)byte;
+    case Scales::pair: return (int)(byte & 0xff);
+    case Scales::nibbles: return (int)(byte & 15);
+    default: return 1;
+    }
+}
+
+// The scales of a group of a unit, as words: those of the group's runs, or of their halves.
+template <class F> struct GroupScales {
+    static constexpr int WORDS = F::HALF_RUNS ? 2 : 1;
+    uint32_t words[WORDS];
+
+    __device__ __forceinline__ void load(const uint8_t *unit, int group) {
+        const uint32_t *from = (const uint32_t *)unit + group * WORDS;
+        UNROLL
+        for (int i = 0; i < WORDS; i++) words[i] = from[i];
+    }
+    // Of a half of run `run` of the group.
+    __device__ __forceinline__ int of(int run, int half) const {
+        int at = F::HALF_RUNS ? 2 * run + half : run;
+        return scale_of<F>(words[at / 4] >> (8 * (at % 4)));
+    }
+};
+
+// The minimums of a unit for values 64 t to 64 t + 63, a byte for each 16: as mma.sync wants them in lane t.
+template <class F> __device__ __forceinline__ uint32_t minimums(const uint8_t *unit, int t) {
+    if (F::SCALES == Scales::nibbles) return ((const uint32_t *)unit)[t] >> 4 & 0x0f0f0f0fu;
+    // Of two runs, each of which has two times 16 values.
+    uint32_t two = ((const uint16_t *)(unit + UNIT_RUNS))[t];
+    return __byte_perm(two, 0, 0x1100);
+}
+
+// What a unit's integers are scaled by, and its minimums: the file's formats of 256 subtract those.
+template <class F> __device__ __forceinline__ float scale_of_scales(const uint16_t *d) { return half_to_float(d[0]); }
+template <class F> __device__ __forceinline__ float scale_of_mins(const uint16_t *d) {
+    float m = half_to_float(d[F::HALVES - 1]);
+    return F::SPAN == UNIT ? -m : m;
+}

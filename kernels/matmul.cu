@@ -1,126 +1,224 @@
-// Products for many rows of activations on tensor cores, with 8-bit integers: a warp computes 16 rows of the
-// weight times 8 NT rows of activations, a block four warps below each other.
-#include "matmul.cuh"
-#include "mma.cuh"
+// Products for many rows of activations. A block has 64 of these and 32 WM rows of the weight, a warp 32 of each; all go
+// through the values in groups of 128, which copies bring to shared memory while the group before is computed with.
+#include "tile.cuh"
 
-constexpr int MATMUL_THREADS = 128;
-constexpr int TILE_ROWS = 16; // of a weight, for a warp
-constexpr int TILE_COLS = 8;  // rows of activations, for one product
+constexpr int BLOCK_COLS = 64;
+constexpr int WARP_TILES = 2; // of rows, for a warp
+constexpr int WARP_COLS = 4;  // tiles
+constexpr int STAGES = 2;
+constexpr int CHUNK = 16; // bytes that a thread copies at once
 
-// Sums as a butterfly over `levels` levels adds them: what is unfinished after some runs, by level. Adding
-// the last of 2^levels finishes the sum.
-template <int LEVELS> struct Butterfly {
-    float pending[LEVELS];
+template <class F> struct Shape {
+    // Fewer rows where they take more memory.
+    static constexpr int WM = F::BITS == 8 || (F::SPAN != UNIT && F::HAS_MIN) ? 2 : 4;
+    static constexpr int ROWS = WM * WARP_TILES * TILE_ROWS;
+    static constexpr int THREADS = WM * 2 * WARP;
+    // Chunks of a row: codes, further bits, and activations of a group; of a unit, what is scaled by: integer scales,
+    // or the halves of each run; sums, and the scales of each run, of activations.
+    static constexpr int CODES = F::BITS, HIGH = F::HIGH, X = 8;
+    static constexpr int SCALES = F::HAS_SCALES ? 1 : F::HALVES;
+    static constexpr int SUMS = F::HAS_MIN ? 2 : 0;
+    static constexpr int DX = F::SPAN == UNIT ? 0 : 2;
+};
 
-    // Places are known to the compiler, so that all of it stays in registers.
-    __device__ __forceinline__ float add(int index, float x) {
-        bool finished = true;
-        UNROLL
-        for (int level = 0; level < LEVELS; level++) {
-            if (!finished) continue;
-            if (index >> level & 1) {
-                x = pending[level] + x;
-            } else {
-                pending[level] = x;
-                finished = false;
-            }
+// A block's shared memory, each array by rows.
+template <class F> struct Stage {
+    using S = Shape<F>;
+    uint8_t *codes, *high, *x;      // [STAGES]
+    uint8_t *scales, *sums, *dx;    // [2 units]
+
+    __device__ __forceinline__ void copy_rows(uint8_t *to, const void *from, uint32_t first, uint32_t limit, int rows,
+                                              int chunks, size_t stride, bool swizzled) const {
+        for (int at = threadIdx.x; at < rows * chunks; at += S::THREADS) {
+            uint32_t row = at / chunks, chunk = at % chunks, of = first + row < limit ? first + row : limit - 1;
+            // Of rows of 128 bytes every other has its halves exchanged, so that two neighbours meet in no bank.
+            uint32_t place = swizzled ? chunk ^ (row % 2 * 4) : chunk;
+            COPY_ASYNC(to + (row * chunks + place) * CHUNK, (const uint8_t *)from + of * stride + chunk * CHUNK);
         }
-        return finished ? x : 0;
+    }
+
+    // Begins to copy group `step` (of all units).
+    __device__ __forceinline__ void load(const MatmulArgs &args, const MatmulJob &job, uint32_t step,
+                                         uint32_t first_row, uint32_t first_col) {
+        size_t units = job.w.units, groups = units * GROUPS;
+        uint32_t n = job.w.n, m = args.rows, slot = step % STAGES, unit = step / GROUPS, of_unit = unit % 2;
+        copy_rows(codes + slot * S::ROWS * S::CODES * CHUNK, job.w.codes + step * 4 * S::CODES, first_row, n, S::ROWS,
+                  S::CODES, groups * S::CODES * CHUNK, F::BITS == 8);
+        if (S::HIGH != 0) {
+            copy_rows(high + slot * S::ROWS * S::HIGH * CHUNK, job.w.high + step * 4 * S::HIGH, first_row, n, S::ROWS,
+                      S::HIGH, groups * S::HIGH * CHUNK, false);
+        }
+        copy_rows(x + slot * BLOCK_COLS * S::X * CHUNK, args.x.q + step * 4 * S::X, first_col, m, BLOCK_COLS, S::X,
+                  groups * S::X * CHUNK, true);
+        if (step % GROUPS != 0) return;
+        const uint8_t *from = F::HAS_SCALES ? job.w.scales : (const uint8_t *)job.w.d;
+        copy_rows(scales + of_unit * S::ROWS * S::SCALES * CHUNK, from + (size_t)unit * S::SCALES * CHUNK, first_row, n,
+                  S::ROWS, S::SCALES, units * S::SCALES * CHUNK, false);
+        if (S::SUMS != 0) {
+            copy_rows(sums + of_unit * BLOCK_COLS * S::SUMS * CHUNK, args.x.sums + (size_t)unit * SUM_BYTES, first_col,
+                      m, BLOCK_COLS, S::SUMS, units * SUM_BYTES, false);
+        }
+        if (S::DX != 0) {
+            copy_rows(dx + of_unit * BLOCK_COLS * S::DX * CHUNK, args.x.d + (size_t)unit * UNIT_RUNS, first_col, m,
+                      BLOCK_COLS, S::DX, units * UNIT_RUNS * sizeof(float), false);
+        }
+    }
+
+    // Lane t's quads of a row of the weight, and of a row of activations.
+    __device__ __forceinline__ void row_quads(uint32_t slot, uint32_t row, int t, uint32_t (&quads)[LANE_QUADS]) const {
+        const uint8_t *from = codes + (slot * S::ROWS + row) * S::CODES * CHUNK;
+        if constexpr (F::BITS == 8) {
+            load_swizzled(quads, from, row, t);
+        } else {
+            uint32_t words[F::BITS], more[F::HIGH ? F::HIGH : 1];
+            load_words(words, (const uint32_t *)from + t * F::BITS);
+            if constexpr (F::HIGH != 0) {
+                load_words(more, (const uint32_t *)(high + (slot * S::ROWS + row) * S::HIGH * CHUNK) + t * F::HIGH);
+            }
+            UNROLL
+            for (int i = 0; i < LANE_QUADS; i++) quads[i] = Decoder<F>::decode(words, more, i);
+        }
+    }
+    __device__ __forceinline__ void col_quads(uint32_t slot, uint32_t col, int t, uint32_t (&quads)[LANE_QUADS]) const {
+        load_swizzled(quads, x + (slot * BLOCK_COLS + col) * S::X * CHUNK, col, t);
+    }
+    static __device__ __forceinline__ void load_swizzled(uint32_t (&quads)[LANE_QUADS], const uint8_t *from,
+                                                         uint32_t row, int t) {
+        UNROLL
+        for (int half = 0; half < 2; half++) {
+            uint4 of = ((const uint4 *)from)[(half * 4 + t) ^ (row % 2 * 4)];
+            quads[4 * half] = of.x, quads[4 * half + 1] = of.y, quads[4 * half + 2] = of.z, quads[4 * half + 3] = of.w;
+        }
     }
 };
 
-template <class F, int NT> __device__ __forceinline__ void matmul(const MatmulArgs &args) {
-    constexpr int PER_SCALE = F::SPAN / RUN;                // runs that share their scales
-    constexpr int LEVELS = F::SPAN == 256 ? 2 : 5;          // of float sums in a span
-    constexpr int STEPS = 1 << LEVELS;                      // of them
-    uint32_t lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
-    uint32_t first_row = (blockIdx.y * (MATMUL_THREADS / WARP) + threadIdx.x / WARP) * TILE_ROWS;
-    if (first_row >= args.w.n) return;
-    uint32_t runs = args.w.runs, steps = runs / PER_SCALE;
-    // Beyond the edges the last row stands in; what it gives is not written.
-    uint32_t rows[2], cols[NT], out_cols[NT][2];
-    for (int i = 0; i < 2; i++) {
-        uint32_t row = first_row + g + 8 * i;
-        rows[i] = row < args.w.n ? row : args.w.n - 1;
-    }
-    for (int c = 0; c < NT; c++) {
-        uint32_t first = (blockIdx.x * NT + c) * TILE_COLS;
-        cols[c] = first + g < args.rows ? first + g : args.rows - 1;
-        for (int i = 0; i < 2; i++) {
-            uint32_t col = first + 2 * t + i;
-            out_cols[c][i] = col < args.rows ? col : args.rows - 1;
+// A warp's sums.
+template <class F> struct Warp {
+    using S = Shape<F>;
+    uint32_t row, col; // of the block's, the first of the warp's
+    uint32_t g, t;
+    Tile<F> tiles[WARP_TILES][WARP_COLS];
+    float acc[WARP_TILES][WARP_COLS][4];
+
+    __device__ __forceinline__ void add_group(const Stage<F> &stage, uint32_t step) {
+        uint32_t slot = step % STAGES, of_unit = step / GROUPS % 2;
+        int group = step % GROUPS;
+        uint32_t quads[WARP_TILES][2][LANE_QUADS];
+        RowScales<F> scales[WARP_TILES];
+        UNROLL
+        for (int i = 0; i < WARP_TILES * 2; i++) {
+            uint32_t own = row + i / 2 * TILE_ROWS + i % 2 * 8 + g;
+            stage.row_quads(slot, own, t, quads[i / 2][i % 2]);
+            const uint8_t *of = stage.scales + (of_unit * S::ROWS + own) * S::SCALES * CHUNK;
+            scales[i / 2].load(i % 2, of, (const uint16_t *)of, group);
+        }
+        UNROLL
+        for (int c = 0; c < WARP_COLS; c++) {
+            uint32_t x[LANE_QUADS];
+            stage.col_quads(slot, col + c * TILE_COLS + g, t, x);
+            ColScales<F> cols;
+            UNROLL
+            for (int i = 0; i < 2; i++) {
+                uint32_t own = of_unit * BLOCK_COLS + col + c * TILE_COLS + 2 * t + i;
+                const float *dx = (const float *)(stage.dx + own * S::DX * CHUNK);
+                cols.load(i, dx, stage.sums + own * S::SUMS * CHUNK, group);
+            }
+            UNROLL
+            for (int m = 0; m < WARP_TILES; m++) {
+                tiles[m][c].add(group, quads[m][0], quads[m][1], x, scales[m], cols);
+            }
         }
     }
 
-    float acc[NT][4] = {};
-    for (uint32_t span = 0; span < steps; span += STEPS) {
-        Butterfly<LEVELS> sums[NT][4];
-        for (int step = 0; step < STEPS; step++) {
-            uint32_t at = span + step;
-            if (at >= steps) {
-                UNROLL
-                for (int c = 0; c < NT; c++) {
-                    UNROLL
-                    for (int i = 0; i < 4; i++) acc[c][i] += sums[c][i].add(step, 0);
-                }
-                continue;
-            }
-            int dots[NT][4] = {}, minimums[NT][4] = {};
-            for (int r = 0; r < PER_SCALE; r++) {
-                uint32_t run = at * PER_SCALE + r;
-                Run<F> upper(args.w, rows[0], run), lower(args.w, rows[1], run);
-                uint32_t a[4] = {upper.quad((int)t), lower.quad((int)t), upper.quad((int)t + 4),
-                                 lower.quad((int)t + 4)};
-                UNROLL
-                for (int c = 0; c < NT; c++) {
-                    const uint32_t *x = args.x.q + ((size_t)cols[c] * runs + run) * QUADS + t;
-                    uint32_t b[2] = {x[0], x[4]};
-                    if (F::HALF_RUNS) {
-                        int first[4] = {}, second[4] = {};
-                        MMA_S8_K16(first, a, b);
-                        MMA_S8_K16(second, (a + 2), (b + 1));
-                        for (int i = 0; i < 4; i++) {
-                            const Run<F> &w = i < 2 ? upper : lower;
-                            dots[c][i] += first[i] * w.scale(0) + second[i] * w.scale(1);
-                        }
-                    } else {
-                        int whole[4] = {};
-                        MMA_S8_K32(whole, a, b);
-                        for (int i = 0; i < 4; i++) dots[c][i] += whole[i] * (i < 2 ? upper : lower).scale(0);
-                    }
-                    if (F::HAS_MIN) {
-                        for (int i = 0; i < 4; i++) {
-                            const Run<F> &w = i < 2 ? upper : lower;
-                            const int16_t *of = args.x.sums + ((size_t)out_cols[c][i % 2] * runs + run) * 2;
-                            minimums[c][i] += of[0] * w.min(0) + of[1] * w.min(1);
-                        }
-                    }
-                }
-            }
-            Run<F> upper(args.w, rows[0], at * PER_SCALE), lower(args.w, rows[1], at * PER_SCALE);
-            float d[2] = {upper.scale_of_scales(), lower.scale_of_scales()};
-            float m[2] = {F::HAS_MIN ? upper.scale_of_mins() : 0, F::HAS_MIN ? lower.scale_of_mins() : 0};
+    __device__ __forceinline__ void finish_unit(const MatmulArgs &args, const MatmulJob &job, const Stage<F> &stage,
+                                                uint32_t unit, uint32_t first_row, uint32_t first_col) {
+        float d[WARP_TILES][2] = {}, mins_d[WARP_TILES][2] = {};
+        uint32_t mins[WARP_TILES][2] = {};
+        UNROLL
+        for (int i = 0; i < WARP_TILES * 2; i++) {
+            uint32_t own = row + i / 2 * TILE_ROWS + i % 2 * 8 + g, at = first_row + own;
+            if (F::SPAN != UNIT) continue;
+            size_t in_plane = (size_t)(at < job.w.n ? at : job.w.n - 1) * job.w.units + unit;
+            const uint16_t *halves = job.w.d + in_plane * F::HALVES;
+            d[i / 2][i % 2] = scale_of_scales<F>(halves);
+            if (!F::HAS_MIN) continue;
+            mins_d[i / 2][i % 2] = scale_of_mins<F>(halves);
+            mins[i / 2][i % 2] = minimums<F>(stage.scales + (unit % 2 * S::ROWS + own) * S::SCALES * CHUNK, t);
+        }
+        UNROLL
+        for (int c = 0; c < WARP_COLS; c++) {
+            float dx[2] = {};
             UNROLL
-            for (int c = 0; c < NT; c++) {
+            for (int i = 0; i < 2; i++) {
+                uint32_t at = first_col + col + c * TILE_COLS + 2 * t + i;
+                size_t in_plane = (size_t)(at < args.rows ? at : args.rows - 1) * job.w.units + unit;
+                if (F::SPAN == UNIT) dx[i] = args.x.d[in_plane];
+            }
+            uint32_t own = unit % 2 * BLOCK_COLS + col + c * TILE_COLS + g, low = 0, high = 0;
+            const uint32_t *of = (const uint32_t *)(stage.sums + own * S::SUMS * CHUNK);
+            if (F::SPAN == UNIT && F::HAS_MIN) low = of[t], high = of[4 + t];
+            UNROLL
+            for (int m = 0; m < WARP_TILES; m++) {
+                float values[4];
+                tiles[m][c].finish(values, mins[m], low, high, d[m], mins_d[m], dx);
+                tiles[m][c].clear();
                 UNROLL
-                for (int i = 0; i < 4; i++) {
-                    float dx = args.x.d[(size_t)out_cols[c][i % 2] * steps + at];
-                    float value = scaled<F>(d[i / 2], m[i / 2], dx, dots[c][i], minimums[c][i]);
-                    acc[c][i] += sums[c][i].add(step, value);
-                }
+                for (int i = 0; i < 4; i++) acc[m][c][i] += values[i];
             }
         }
     }
-    for (int c = 0; c < NT; c++) {
-        for (int i = 0; i < 4; i++) {
-            uint32_t row = first_row + g + 8 * (i / 2);
-            uint32_t col = (blockIdx.x * NT + c) * TILE_COLS + 2 * t + i % 2;
-            if (row < args.w.n && col < args.rows) args.dst[(size_t)col * args.w.n + row] = acc[c][i];
+};
+
+template <class F> __device__ __forceinline__ void matmul(const MatmulArgs &args) {
+    using S = Shape<F>;
+    SHARED(uint8_t, codes, STAGES * S::ROWS * S::CODES * CHUNK);
+    SHARED(uint8_t, high, STAGES * S::ROWS * S::HIGH * CHUNK + CHUNK);
+    SHARED(uint8_t, x, STAGES * BLOCK_COLS * S::X * CHUNK);
+    SHARED(uint8_t, scales, 2 * S::ROWS * S::SCALES * CHUNK);
+    SHARED(uint8_t, sums, 2 * BLOCK_COLS * S::SUMS * CHUNK + CHUNK);
+    SHARED(uint8_t, dx, 2 * BLOCK_COLS * S::DX * CHUNK + CHUNK);
+    Stage<F> stage = {codes, high, x, scales, sums, dx};
+    uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    uint32_t block = blockIdx.y;
+    const MatmulJob &job = find_job(args, block);
+    uint32_t first_row = block * S::ROWS, first_col = blockIdx.x * BLOCK_COLS;
+    Warp<F> own;
+    own.row = warp / 2 * WARP_TILES * TILE_ROWS, own.col = warp % 2 * WARP_COLS * TILE_COLS;
+    own.g = lane / 4, own.t = lane % 4;
+    UNROLL
+    for (int i = 0; i < WARP_TILES * WARP_COLS; i++) {
+        own.tiles[i / WARP_COLS][i % WARP_COLS].clear();
+        UNROLL
+        for (int j = 0; j < 4; j++) own.acc[i / WARP_COLS][i % WARP_COLS][j] = 0;
+    }
+
+    uint32_t steps = job.w.units * GROUPS;
+    stage.load(args, job, 0, first_row, first_col);
+    COPY_COMMIT();
+    for (uint32_t unit = 0; unit < job.w.units; unit++) {
+        UNROLL
+        for (uint32_t group = 0; group < GROUPS; group++) {
+            uint32_t step = unit * GROUPS + group;
+            if (step + 1 < steps) stage.load(args, job, step + 1, first_row, first_col);
+            COPY_COMMIT();
+            COPY_WAIT(1); // for all but the one that has just begun
+            __syncthreads();
+            own.add_group(stage, step);
+            if (group == GROUPS - 1) own.finish_unit(args, job, stage, unit, first_row, first_col);
+            __syncthreads(); // until all have read what is copied over next
         }
+    }
+    COPY_WAIT(0);
+
+    UNROLL
+    for (int i = 0; i < WARP_TILES * WARP_COLS * 4; i++) {
+        int m = i / 4 / WARP_COLS, c = i / 4 % WARP_COLS, j = i % 4;
+        uint32_t row = first_row + own.row + m * TILE_ROWS + j / 2 * 8 + own.g;
+        uint32_t col = first_col + own.col + c * TILE_COLS + 2 * own.t + j % 2;
+        if (row < job.w.n && col < args.rows) put(args, job.dst + (size_t)col * job.w.n + row, own.acc[m][c][j]);
     }
 }
 
-#define MATMUL(F)                                                            \
-    KERNEL(matmul_8_##F, MATMUL_THREADS, MatmulArgs) { matmul<F, 1>(args); }  \
-    KERNEL(matmul_32_##F, MATMUL_THREADS, MatmulArgs) { matmul<F, 4>(args); }
+#define MATMUL(F) \
+    KERNEL(matmul_##F, Shape<F>::THREADS, MatmulArgs) { matmul<F>(args); }
 FOR_EACH_FORMAT(MATMUL)

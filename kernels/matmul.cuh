@@ -1,29 +1,53 @@
-// Products of quantized weights with 8-bit activations: what both kernels compute, bit for bit.
+// Products of quantized weights with 8-bit activations: what all kernels compute, bit for bit.
 //
-// The sum over a row is cut into spans of 32 runs, 1024 values. Within a span runs are added as a butterfly
-// does: neighbours, then pairs of neighbours, up to all 32. Where 256 values share their scales, sums of up
-// to 8 runs are integers and exact; everything else is f32. Spans are added in order. A warp that has a run
-// in each lane does this by shuffles, a thread that goes from run to run by keeping what is unfinished. So a
-// row's result depends neither on the kernel nor on how many rows there are.
+// The sum over a row is that of its units of 256 values, in order. Where 256 values share their scales a unit's sum is
+// an integer, and exact, times these; else its eight runs, each an integer times its scale, are added as a butterfly
+// does: neighbours, pairs of neighbours, halves. So a row's result depends neither on the kernel nor on how many rows
+// there are.
 #pragma once
 #include "formats.cuh"
 
+constexpr int SUM_BYTES = 32; // of a unit: the low bytes of sums of 16 values, then the high ones
+
 struct ActivationArgs {
-    const uint32_t *q;   // [rows, k / 4]
-    const float *d;      // [rows, k / SPAN]
-    const int16_t *sums; // [rows, k / 16]
+    const uint32_t *q;   // [rows, units, 64] as 8-bit codes lie
+    const float *d;      // [rows, units, 256 / SPAN]
+    const uint8_t *sums; // [rows, units, 32] sums of 16 values, as 128 high + low
 };
 
-struct MatmulArgs {
+constexpr int MAX_JOBS = 3;
+
+// A weight, and where its product goes.
+struct MatmulJob {
     float *dst; // [rows, n]
-    ActivationArgs x;
     WeightArgs w;
-    uint32_t rows;
+    uint32_t first_block; // of rows, counted through all jobs
     uint32_t unused;
 };
 
-// What a run, or 256 values, contribute: integers times scales.
+// Products of the same activations with one to three weights of a type.
+struct MatmulArgs {
+    ActivationArgs x;
+    MatmulJob jobs[MAX_JOBS];
+    uint32_t count; // of jobs
+    uint32_t rows;
+    uint32_t add; // whether products are added to what is there
+    uint32_t unused;
+};
+
+// The job of a block of rows, which comes back as the block's number within it.
+__device__ __forceinline__ const MatmulJob &find_job(const MatmulArgs &args, uint32_t &block) {
+    uint32_t job = 0;
+    while (job + 1 < args.count && block >= args.jobs[job + 1].first_block) job++;
+    block -= args.jobs[job].first_block;
+    return args.jobs[job];
+}
+
+// What a run, or a unit, contributes: integers times scales.
 template <class F> __device__ __forceinline__ float scaled(float d, float m, float dx, int dot, int minimum) {
     float value = d * dx * (float)dot;
     return F::HAS_MIN ? fmaf(m * dx, (float)minimum, value) : value;
 }
+
+// What comes of a product.
+__device__ __forceinline__ void put(const MatmulArgs &args, float *dst, float x) { *dst = args.add ? *dst + x : x; }

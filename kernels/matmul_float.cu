@@ -9,7 +9,7 @@ struct MatmulFloatArgs {
     const float *x; // [rows, k]
     const void *w;  // [n, k]
     uint32_t n, k, rows;
-    uint32_t unused;
+    uint32_t add; // whether the product is added to what is there
 };
 
 template <class T, int M> __device__ __forceinline__ void matmul_float(const MatmulFloatArgs &args) {
@@ -29,7 +29,9 @@ template <class T, int M> __device__ __forceinline__ void matmul_float(const Mat
     for (int r = 0; r < M; r++) {
         float sum = warp_sum(acc[r]);
         uint32_t at = blockIdx.y * M + r;
-        if (lane == 0 && at < args.rows) args.dst[(size_t)at * args.n + row] = sum;
+        if (lane != 0 || at >= args.rows) continue;
+        float *dst = args.dst + (size_t)at * args.n + row;
+        *dst = args.add ? *dst + sum : sum;
     }
 }
 

@@ -1,48 +1,94 @@
-// Products for one to four rows of activations: a warp for each row of the weight, a run for each lane.
+// Products for one to four rows of activations: a warp for each row of the weight. Eight lanes have a unit of 256
+// values, four a group of it, so that a warp goes through 1024 values at a time and reads 16 bytes of codes a lane.
 #include "matmul.cuh"
 
 constexpr int MATVEC_THREADS = 128;
 
-template <class F, int M> __device__ __forceinline__ void matvec(const MatmulArgs &args) {
-    uint32_t row = blockIdx.x * (MATVEC_THREADS / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    if (row >= args.w.n) return;
-    uint32_t runs = args.w.runs;
-    float acc[M] = {};
-    for (uint32_t first = 0; first < runs; first += WARP) {
-        uint32_t run = first + lane;
-        bool inside = run < runs;
-        Run<F> w(args.w, row, inside ? run : 0);
-        float d = w.scale_of_scales(), m = F::HAS_MIN ? w.scale_of_mins() : 0;
-        uint32_t quads[QUADS];
-        w.all(quads);
-        UNROLL
-        for (int r = 0; r < M; r++) {
-            size_t at = (size_t)r * runs + (inside ? run : 0);
-            uint32_t x[QUADS];
-            load_words(x, args.x.q + at * QUADS);
-            const int16_t *sums = args.x.sums + at * 2;
-            int dots[2] = {};
-            UNROLL
-            for (int q = 0; q < QUADS; q++) dots[q / 4] = __dp4a((int)quads[q], (int)x[q], dots[q / 4]);
-            int dot = dots[0] * w.scale(0) + dots[1] * w.scale(1);
-            int minimum = F::HAS_MIN ? sums[0] * w.min(0) + sums[1] * w.min(1) : 0;
-            dot = inside ? dot : 0;
-            minimum = inside ? minimum : 0;
-            int with = 1;
-            if (F::SPAN == 256) {
-                for (; with < 8; with *= 2) {
-                    dot += __shfl_xor_sync(ALL_LANES, dot, with);
-                    if (F::HAS_MIN) minimum += __shfl_xor_sync(ALL_LANES, minimum, with);
-                }
-            }
-            float dx = args.x.d[at * RUN / F::SPAN];
-            float sum = inside ? scaled<F>(d, m, dx, dot, minimum) : 0;
-            for (; with < WARP; with *= 2) sum += __shfl_xor_sync(ALL_LANES, sum, with);
-            acc[r] += sum;
+// Sums over four lanes of what each has of four runs: run t's in lane t.
+__device__ __forceinline__ int sum_runs(const int (&dots)[GROUP_RUNS], uint32_t t) {
+    bool odd = t & 1, upper = t & 2;
+    int first = odd ? dots[1] : dots[0], second = odd ? dots[3] : dots[2];
+    first += __shfl_xor_sync(ALL_LANES, odd ? dots[0] : dots[1], 1);
+    second += __shfl_xor_sync(ALL_LANES, odd ? dots[2] : dots[3], 1);
+    int own = upper ? second : first;
+    return own + __shfl_xor_sync(ALL_LANES, upper ? first : second, 2);
+}
+
+// What a lane's unit of row `row` of activations comes to; in each of its eight lanes.
+template <class F>
+__device__ __forceinline__ float unit_of(const MatmulArgs &args, size_t x_unit, uint32_t group, uint32_t t,
+                                         const uint32_t (&quads)[LANE_QUADS], const GroupScales<F> &scales,
+                                         uint32_t mins, float d, float m, bool inside) {
+    uint32_t x[LANE_QUADS];
+    load_words(x, args.x.q + x_unit * 64 + group * 32 + t * 4);
+    int dots[GROUP_RUNS];
+    UNROLL
+    for (int r = 0; r < GROUP_RUNS; r++) {
+        int first = __dp4a((int)quads[2 * r], (int)x[2 * r], 0);
+        if (F::HALF_RUNS) {
+            int second = __dp4a((int)quads[2 * r + 1], (int)x[2 * r + 1], 0);
+            dots[r] = first * scales.of(r, 0) + second * scales.of(r, 1);
+        } else {
+            dots[r] = __dp4a((int)quads[2 * r + 1], (int)x[2 * r + 1], first);
+            if (F::HAS_SCALES) dots[r] *= scales.of(r, 0);
         }
     }
+    const uint8_t *sums = args.x.sums + x_unit * SUM_BYTES;
+    float value;
+    if (F::SPAN == UNIT) {
+        int dot = dots[0] + dots[1] + dots[2] + dots[3], minimum = 0;
+        if (F::HAS_MIN) {
+            // One group has the low bytes of the sums, the other the high ones.
+            minimum = __dp4a((int)mins, ((const int *)sums)[group * 4 + t], 0) * (group ? 128 : 1);
+        }
+        for (int with = 1; with < 8; with *= 2) {
+            dot += __shfl_xor_sync(ALL_LANES, dot, with);
+            if (F::HAS_MIN) minimum += __shfl_xor_sync(ALL_LANES, minimum, with);
+        }
+        value = scaled<F>(d, m, args.x.d[x_unit], dot, minimum);
+    } else {
+        uint32_t run = group * GROUP_RUNS + t;
+        int dot = sum_runs(dots, t), minimum = 0;
+        if (F::HAS_MIN) {
+            int low = (int8_t)sums[2 * run] + (int8_t)sums[2 * run + 1];
+            minimum = low + 128 * ((int8_t)sums[16 + 2 * run] + (int8_t)sums[16 + 2 * run + 1]);
+        }
+        value = scaled<F>(d, m, args.x.d[x_unit * UNIT_RUNS + run], dot, minimum);
+        for (int with = 1; with < 8; with *= 2) value += __shfl_xor_sync(ALL_LANES, value, with);
+    }
+    return inside ? value : 0;
+}
+
+template <class F, int M> __device__ __forceinline__ void matvec(const MatmulArgs &args) {
+    uint32_t block = blockIdx.x;
+    const MatmulJob &job = find_job(args, block);
+    uint32_t row = block * (MATVEC_THREADS / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    if (row >= job.w.n) return;
+    uint32_t units = job.w.units, group = lane / 4 % GROUPS, t = lane % 4;
+    float acc[M] = {};
+    UNROLL_BY(2)
+    for (uint32_t first = 0; first < units; first += 4) {
+        bool inside = first + lane / 8 < units;
+        uint32_t unit = inside ? first + lane / 8 : 0;
+        size_t at = (size_t)row * units + unit;
+        uint32_t quads[LANE_QUADS], mins = 0;
+        Decoder<F>::all(job.w, at * GROUPS + group, t, quads);
+        GroupScales<F> scales;
+        if (F::HAS_SCALES) scales.load(job.w.scales + at * SCALE_BYTES, group);
+        if (F::HAS_MIN && F::HAS_SCALES) mins = minimums<F>(job.w.scales + at * SCALE_BYTES, t);
+        uint32_t span = F::SPAN == UNIT ? 0 : group * GROUP_RUNS + t;
+        const uint16_t *halves = job.w.d + (at * (UNIT / F::SPAN) + span) * F::HALVES;
+        float d = scale_of_scales<F>(halves), m = F::HAS_MIN ? scale_of_mins<F>(halves) : 0;
+        UNROLL
+        for (int r = 0; r < M; r++) {
+            float value = unit_of<F>(args, (size_t)r * units + unit, group, t, quads, scales, mins, d, m, inside);
+            UNROLL
+            for (int u = 0; u < 4; u++) acc[r] += __shfl_sync(ALL_LANES, value, u * 8);
+        }
+    }
+    UNROLL
     for (int r = 0; r < M; r++) {
-        if (lane == 0) args.dst[(size_t)r * args.w.n + row] = acc[r];
+        if (lane == 0) put(args, job.dst + (size_t)r * job.w.n + row, acc[r]);
     }
 }
 

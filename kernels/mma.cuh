@@ -1,3 +1,5 @@
+// What is asked of the hardware by name: matrix products of a warp, and copies to shared memory.
+//
 // Matrix products of a warp, d = a b + c, as PTX's mma.sync.aligned.m16n8k*.row.col defines them. Of lane
 // 4 g + t: `a` has rows g and g + 8, `b` column g, `c` rows g and g + 8 of columns 2 t and 2 t + 1.
 #pragma once
@@ -16,7 +18,18 @@
                  "{%8,%9}, {%0,%1,%2,%3};\n"                                                            \
                  : "+r"((c)[0]), "+r"((c)[1]), "+r"((c)[2]), "+r"((c)[3])                               \
                  : "r"((a)[0]), "r"((a)[1]), "r"((a)[2]), "r"((a)[3]), "r"((b)[0]), "r"((b)[1]))
+// Copies 16 bytes to shared memory, both at multiples of 16, some time before a COPY_WAIT of this thread that says so:
+// COPY_COMMIT ends a group of copies, COPY_WAIT(n) waits for all groups but the last n.
+#define COPY_ASYNC(to, from)                                                                                  \
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;\n" ::"r"((uint32_t)__cvta_generic_to_shared(to)), \
+                 "l"(from)                                                                                    \
+                 : "memory")
+#define COPY_COMMIT() asm volatile("cp.async.commit_group;\n" ::: "memory")
+#define COPY_WAIT(n) asm volatile("cp.async.wait_group %0;\n" ::"n"(n) : "memory")
 #else
 #define MMA_S8_K16(c, a, b) emulator::mma(emulator::Meet::mma_s8_k16, __LINE__, c, a, b)
 #define MMA_S8_K32(c, a, b) emulator::mma(emulator::Meet::mma_s8_k32, __LINE__, c, a, b)
+#define COPY_ASYNC(to, from) emulator::copy_async(__LINE__, to, from)
+#define COPY_COMMIT() emulator::copy_commit()
+#define COPY_WAIT(n) emulator::copy_wait(n)
 #endif

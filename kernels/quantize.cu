@@ -1,54 +1,42 @@
-// Activations as the integer kernels want them: 8 bits, a scale for each 256 or 32 values, and sums of 16.
-// A warp for each 256 values of a row.
-#include "common.cuh"
+// Quantizes rows of activations: a warp for each unit of a row.
+#include "quantize.cuh"
 
 constexpr int QUANTIZE_THREADS = 128;
 
 struct QuantizeArgs {
     const float *x; // [rows, k]
-    uint32_t *q;    // [rows, k / 4] four values to a word
-    float *d;       // [rows, k / LEN]
-    int16_t *sums;  // [rows, k / 16]
-    uint32_t k;     // a multiple of LEN
-    uint32_t unused;
+    QuantizedArgs to;
+    uint64_t k; // what is beyond it in the last unit is zero
 };
 
-template <int LEN> __device__ __forceinline__ void quantize(const QuantizeArgs &args) {
-    constexpr int VALUES = 8; // of a lane
-    uint32_t chunk = blockIdx.x * (QUANTIZE_THREADS / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    uint32_t first = chunk * WARP * VALUES + lane * VALUES;
-    bool inside = first < args.k;
-    size_t row = blockIdx.y;
-
-    float x[VALUES];
-    uint32_t largest = 0;
-    for (int i = 0; i < VALUES; i++) {
-        x[i] = inside ? args.x[row * args.k + first + i] : 0;
-        // Of bits, so that no number is larger than all.
-        uint32_t magnitude = __float_as_uint(x[i]) & 0x7fffffffu;
-        largest = magnitude > largest ? magnitude : largest;
-    }
-    for (int with = 1; with < LEN / VALUES; with *= 2) {
-        uint32_t other = __shfl_xor_sync(ALL_LANES, largest, with);
-        largest = other > largest ? other : largest;
-    }
-    StepSize step = step_size<LEN>(largest);
-
-    int sum = 0;
-    uint32_t words[VALUES / 4] = {};
-    for (int i = 0; i < VALUES; i++) {
-        int q = step.factor == 0 ? 0 : __float2int_rn(x[i] * step.factor);
-        sum += q;
-        words[i / 4] |= ((uint32_t)q & 0xff) << (8 * (i % 4));
-    }
-    sum += (int)__shfl_xor_sync(ALL_LANES, sum, 1);
-    if (!inside) return;
-    size_t at = row * args.k + first;
-    args.q[at / 4] = words[0];
-    args.q[at / 4 + 1] = words[1];
-    if (lane % 2 == 0) args.sums[at / 16] = (int16_t)sum;
-    if (first % LEN == 0) args.d[at / LEN] = step.d;
+KERNEL(quantize, QUANTIZE_THREADS, QuantizeArgs) {
+    uint32_t unit = blockIdx.x * (QUANTIZE_THREADS / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    if (unit >= args.to.units) return;
+    size_t row = blockIdx.y, first = (size_t)unit * 256 + lane * LANE_VALUES;
+    float x[LANE_VALUES];
+    for (int i = 0; i < LANE_VALUES; i++) x[i] = first < args.k ? args.x[row * args.k + first + i] : 0;
+    quantize_unit(args.to, row, unit, x);
 }
 
-KERNEL(quantize_256, QUANTIZE_THREADS, QuantizeArgs) { quantize<256>(args); }
-KERNEL(quantize_32, QUANTIZE_THREADS, QuantizeArgs) { quantize<32>(args); }
+// silu(gate) * up, quantized at once; as values, too, where somebody wants those.
+struct QuantizeSiluArgs {
+    const float *gate; // [rows, k]
+    const float *up;   // [rows, k]
+    float *values;     // [rows, k]
+    QuantizedArgs to;
+    uint64_t k;
+};
+
+KERNEL(quantize_silu, QUANTIZE_THREADS, QuantizeSiluArgs) {
+    uint32_t unit = blockIdx.x * (QUANTIZE_THREADS / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    if (unit >= args.to.units) return;
+    size_t row = blockIdx.y, first = (size_t)unit * 256 + lane * LANE_VALUES;
+    float x[LANE_VALUES];
+    for (int i = 0; i < LANE_VALUES; i++) {
+        size_t at = row * args.k + first + i;
+        float gate = first < args.k ? args.gate[at] : 0;
+        x[i] = first < args.k ? gate / (1.0f + expf(-gate)) * args.up[at] : 0;
+        if (first < args.k) args.values[at] = x[i];
+    }
+    quantize_unit(args.to, row, unit, x);
+}

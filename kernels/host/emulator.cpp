@@ -39,6 +39,16 @@ constexpr uint8_t POISON = 0xff; // a NaN in every float type
 
 enum class Order : uint32_t { forward, backward };
 
+// A copy that was begun.
+struct Copy {
+    uint8_t *to;
+    const uint8_t *from;
+    uint32_t group;
+    int line;
+};
+constexpr size_t COPY_BYTES = 16;
+constexpr uint32_t MAX_COPIES = 128; // of a thread, under way
+
 struct Fiber : Thread {
     void *stack; // its lowest address
     void *sp;
@@ -53,6 +63,8 @@ struct Fiber : Thread {
     bool ready, done;
     size_t shared_used;
     uint32_t shared_arrays;
+    Copy copies[MAX_COPIES];
+    uint32_t n_copies, copy_group;
 };
 
 struct Machine : State {
@@ -164,6 +176,8 @@ void prepare(Fiber &f, uint32_t index) {
     f.done = false;
     f.shared_used = 0;
     f.shared_arrays = 0;
+    f.n_copies = 0;
+    f.copy_group = 0;
 #if defined(__SANITIZE_ADDRESS__)
     __asan_unpoison_memory_region(f.stack, STACK);
 #endif
@@ -317,6 +331,15 @@ void unpoison_shared() {
 #endif
 }
 
+// Whoever ends with copies under way has not waited for what it asked for.
+void check_copies() {
+    Machine &m = machine();
+    for (uint32_t i = 0; i < m.threads && !m.error[0]; i++) {
+        const Fiber &f = m.fibers[i];
+        if (f.n_copies != 0) fail("thread %u ended without waiting for the copy of line %d", i, f.copies[0].line);
+    }
+}
+
 void run_block() {
     Machine &m = machine();
     unpoison_shared();
@@ -346,6 +369,7 @@ void run_block() {
         if (left && !m.error[0] && !moved && !meet_in_block()) say_who_waits();
     }
     unpoison_shared();
+    check_copies();
     check_shared();
 }
 
@@ -392,6 +416,54 @@ uint32_t meet(Request &request) {
     leave(f);
     f.waits = nullptr;
     return f.result;
+}
+
+void copy_async(int line, void *to, const void *from) {
+    Machine &m = machine();
+    Fiber &f = *m.current;
+    Copy copy{static_cast<uint8_t *>(to), static_cast<const uint8_t *>(from), f.copy_group, line};
+    const char *why = nullptr;
+    if (reinterpret_cast<uintptr_t>(to) % COPY_BYTES || reinterpret_cast<uintptr_t>(from) % COPY_BYTES) {
+        why = "copies from or to what is no multiple of 16";
+    }
+    if (copy.to < m.shared || copy.to + COPY_BYTES > m.shared + m.shared_end) why = "copies to what is not shared";
+    if (f.n_copies == MAX_COPIES) why = "has too many copies under way";
+    for (uint32_t i = 0; i < m.threads && !why; i++) {
+        const Fiber &other = m.fibers[i];
+        for (uint32_t c = 0; c < other.n_copies; c++) {
+            if (other.copies[c].to == copy.to) why = "copies to where a copy is under way";
+        }
+    }
+    if (why) {
+        fail("thread %u %s, at line %d", f.index.x, why, line);
+        f.done = true; // never to go on
+        leave(f);
+    }
+    std::memset(copy.to, POISON, COPY_BYTES);
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_poison_memory_region(copy.to, COPY_BYTES);
+#endif
+    f.copies[f.n_copies++] = copy;
+}
+
+void copy_commit() { machine().current->copy_group++; }
+
+// What must have come has come now, and not before.
+void copy_wait(uint32_t left) {
+    Fiber &f = *machine().current;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < f.n_copies; i++) {
+        const Copy &copy = f.copies[i];
+        if (copy.group + left >= f.copy_group) {
+            f.copies[kept++] = copy;
+            continue;
+        }
+#if defined(__SANITIZE_ADDRESS__)
+        __asan_unpoison_memory_region(copy.to, COPY_BYTES);
+#endif
+        std::memcpy(copy.to, copy.from, COPY_BYTES);
+    }
+    f.n_copies = kept;
 }
 
 void *shared(size_t bytes, int line) {

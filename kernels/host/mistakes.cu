@@ -1,5 +1,5 @@
 // A kernel that errs as it is told, for the tests of the emulator. No GPU runs it.
-#include "common.cuh"
+#include "mma.cuh"
 
 struct MistakeArgs {
     uint32_t *to; // [64]
@@ -33,6 +33,26 @@ KERNEL(mistake, 64, MistakeArgs) {
     case 9: // one thread more often than the others, in the second block
         if (blockIdx.x == 1 && thread == 40) __syncthreads();
         break;
+    case 11:   // a copy that is read before it is waited for
+    case 12:   // one that nobody waits for
+    case 13:   // one from beside a multiple of 16
+    case 14:   // two to one place
+    case 15: { // and as it should be
+        SHARED(uint32_t, copied, 64 * 4);
+        uint32_t *to = copied + thread * 4, at = args.number == 14 && thread == 9 ? 8 : thread;
+        args.to[thread] = thread;
+        __syncthreads();
+        COPY_ASYNC(copied + at * 4, args.to + thread / 4 * 4 + (args.number == 13 ? 1 : 0));
+        COPY_COMMIT();
+        if (args.number == 12) return;
+        if (args.number == 14) __syncthreads();
+        if (args.number != 11) COPY_WAIT(0);
+        uint32_t sum = to[0] + to[1] + to[2] + to[3];
+        COPY_WAIT(0);
+        __syncthreads();
+        if (thread == 4) args.to[0] = sum;
+        return;
+    }
     case 10: args.to[thread] = sums[lane % 2]; return;
     default: break;
     }

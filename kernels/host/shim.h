@@ -64,6 +64,11 @@ extern thread_local State *state __attribute__((tls_model("initial-exec")));
 
 // Waits until all that `request` names are there; the result of the meeting.
 uint32_t meet(Request &request);
+// Copies 16 bytes to shared memory: until they are waited for there is no number where they will be, and nobody may
+// look.
+void copy_async(int line, void *to, const void *from);
+void copy_commit();
+void copy_wait(uint32_t left);
 // The next shared array of this thread: the same memory for each thread of a block.
 void *shared(size_t bytes, int line);
 

@@ -1,5 +1,9 @@
-//! What end-to-end tests share: finding the goldens that live beside the project.
+//! What end-to-end tests share: checks that run on any device, and finding the goldens that live beside the project.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic)] // test code: what fails is the test
+
+pub mod draws;
+pub mod equal_tokens;
 
 use std::path::{Path, PathBuf};
 

@@ -1,10 +1,22 @@
 //! The kernels for the host, as two shared libraries: a fast one, and one with sanitizers.
+//!
+//! They take minutes to compile, so what was compiled stays until its source or any header changes, or how it is compiled.
 
 use std::env;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::SystemTime;
 
 use crate::{run, run_all, sources};
+
+/// No multiplication is fused with an addition unless a kernel says so, as under nvcc.
+const COMMON: [&str; 8] =
+    ["-std=c++17", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-x", "c++"];
+const BUILDS: [(&str, &[&str]); 2] = [
+    ("emulator", &["-O2"]),
+    ("emulator-sanitized", &["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]),
+];
 
 /// Makes `emulator.so` and `emulator-sanitized.so` in `out`.
 pub(crate) fn build(kernels: &Path, out: &Path) {
@@ -12,30 +24,24 @@ pub(crate) fn build(kernels: &Path, out: &Path) {
     let compiler = env::var("CXX").unwrap_or_else(|_| "c++".into());
     let mut compiles = Vec::new();
     let mut links = Vec::new();
-    for (name, flags) in [
-        ("emulator", &["-O2"][..]),
-        ("emulator-sanitized", &["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]),
-    ] {
+    let how = format!("{compiler} {COMMON:?} {BUILDS:?}");
+    let stamp = out.join("emulator.stamp");
+    let known = fs::read_to_string(&stamp).is_ok_and(|known| known == how);
+    let headers = newest(kernels).max(newest(&kernels.join("host")));
+    for (name, flags) in BUILDS {
         let mut link = Command::new(&compiler);
         link.args(["-shared", "-o"]).arg(out.join(format!("{name}.so"))).args(flags);
         let host = ["emulator.cpp", "mistakes.cu"].map(|name| kernels.join("host").join(name));
         for source in sources(kernels).into_iter().chain(host) {
             let stem = source.file_stem().unwrap_or_default().to_string_lossy();
             let object = out.join(format!("{name}-{stem}.o"));
-            let mut compile = Command::new(&compiler);
-            // No multiplication is fused with an addition unless a kernel says so, as under nvcc.
-            compile.args([
-                "-std=c++17",
-                "-fPIC",
-                "-ffp-contract=off",
-                "-Wall",
-                "-Wextra",
-                "-Werror",
-                "-x",
-                "c++",
-            ]);
-            compile.args(flags).arg("-I").arg(kernels).arg("-c").arg(source).arg("-o").arg(&object);
-            compiles.push(compile);
+            let since = modified(&source).max(headers);
+            if !known || modified(&object) <= since {
+                let mut compile = Command::new(&compiler);
+                compile.args(COMMON).args(flags);
+                compile.arg("-I").arg(kernels).arg("-c").arg(source).arg("-o").arg(&object);
+                compiles.push(compile);
+            }
             link.arg(object);
         }
         links.push(link);
@@ -46,6 +52,20 @@ pub(crate) fn build(kernels: &Path, out: &Path) {
             "the kernels do not compile for the host (CXX names the compiler, {compiler} unless given):\n{error}"
         );
     }
+    fs::write(stamp, how).expect("cargo's output folder can be written to");
     println!("cargo::rustc-env=GARRISON_EMULATOR={}", out.join("emulator.so").display());
     println!("cargo::rustc-env=GARRISON_EMULATOR_SANITIZED={}", out.join("emulator-sanitized.so").display());
+}
+
+/// When a file was last written; long ago if there is none.
+fn modified(path: &Path) -> SystemTime {
+    path.metadata().and_then(|of| of.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// When the newest header of a folder was written.
+fn newest(folder: &Path) -> SystemTime {
+    let entries = fs::read_dir(folder).expect("the kernels are part of the repository");
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let headers = paths.filter(|path| path.extension().is_some_and(|e| e == "cuh" || e == "h"));
+    headers.map(|path| modified(&path)).max().unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -4,9 +4,9 @@
 //! keeps it. Blocks that find nothing to do end at once.
 
 use bytemuck::{Pod, Zeroable};
-use garrison_device::{AttentionShape, BLOCK_SIZE, DeviceError, Queries, StepBuffers};
+use garrison_device::{AttentionShape, BLOCK_SIZE, DeviceError};
 
-use crate::CudaDevice;
+use crate::device::Step;
 use crate::driver::{Address, Driver, Grid};
 use crate::gpu::{Buffer, Gpu, blocks, count};
 use crate::kv::{KvLayer, LayerArgs};
@@ -78,16 +78,14 @@ pub(crate) fn attention<D: Driver>(
     parts: &Parts<D>,
     [dst, q]: [&Buffer<D>; 2],
     layer: &KvLayer<D>,
-    step: &StepBuffers<CudaDevice<D>>,
-    queries: Queries,
+    step: &Step<'_, D>,
     shape: &AttentionShape,
 ) {
     let AttentionShape { n_heads, n_kv_heads, head_dim, scale, window } = *shape;
     let kv = &layer.shape;
     assert!(kv.n_kv_heads == n_kv_heads && kv.head_dim == head_dim, "{kv:?} is not for {shape:?}");
     assert!(n_heads.is_multiple_of(n_kv_heads), "{shape:?}");
-    let (tokens, positions, q_start) = step.queries(queries);
-    let (seqs, group) = (step.shape.seqs, n_heads / n_kv_heads);
+    let (tokens, seqs, group) = (step.tokens, step.shape.seqs, n_heads / n_kv_heads);
 
     // One token a sequence has few rows; prompts fill the larger tiles.
     let (function, rows) = match layer.attention.many {
@@ -100,7 +98,7 @@ pub(crate) fn attention<D: Driver>(
     let tiles = tokens.min(tokens / tile_tokens + seqs);
     let heads = n_kv_heads * group.div_ceil(tile_heads);
 
-    let longest = kv.n_blocks.min(step.limits().blocks) * BLOCK_SIZE;
+    let longest = kv.n_blocks.min(step.block_limit) * BLOCK_SIZE;
     let max_spans = longest.div_ceil(SPAN).max(1);
     let bytes = tokens * n_heads * max_spans * (2 + head_dim) * size_of::<f32>();
     let wanted = (WORTH_SPLITTING * gpu.driver.processors()).div_ceil(tiles * heads);
@@ -111,8 +109,8 @@ pub(crate) fn attention<D: Driver>(
         dst: dst.first(len),
         q: q.first(len),
         layer: layer.args,
-        positions: positions.first(tokens),
-        q_start: q_start.first(seqs + 1),
+        positions: step.positions.first(tokens),
+        q_start: step.q_start.first(seqs + 1),
         blocks: step.blocks.first(0),
         block_start: step.block_start.first(seqs + 1),
         parts: D::address(&parts.0),

@@ -3,24 +3,26 @@
 use std::sync::{Mutex, OnceLock};
 
 use garrison_device::{
-    Adapters, AttentionShape, Bucket, Capture, Device, DeviceError, Element, KvShape, LoraShape, LoraView,
-    Ops, Queries, RopeShape, StepBuffers, WeightView,
+    Adapters, AttentionShape, Bucket, Capture, Device, DeviceError, DrawBuffers, Drawing, Element, KvShape,
+    LoraShape, LoraView, Ops, ProductShape, Queries, RopeShape, StepBuffers, StepShape, WeightView,
 };
 
 use crate::attention::{self, Parts};
+use crate::draw::{self, Drawer};
 use crate::driver::Driver;
 use crate::gpu::{Buffer, Gpu, lock};
-use crate::kv::{self, KvLayer};
+use crate::kv::{self, KvLayer, Turn};
 use crate::lora::LoraSlots;
-use crate::matmul::{self, Quantizers, Scratch};
+use crate::matmul::{Into, Products, Quantizers, Scratch, Source};
 use crate::ops::{self, Plain};
 use crate::weight::Weight;
 
 /// A GPU as a [`Device`], or what stands in for one.
 pub struct CudaDevice<D: Driver> {
-    gpu: Gpu<D>,
+    pub(crate) gpu: Gpu<D>,
     plain: Plain<D>,
     quantizers: Quantizers<D>,
+    drawer: Drawer<D>,
     scratch: Mutex<Scratch<D>>,
     /// Made with the first layer of a cache.
     parts: OnceLock<Parts<D>>,
@@ -33,10 +35,12 @@ impl<D: Driver> CudaDevice<D> {
     /// If kernels are missing.
     pub fn new(driver: D) -> Result<Self, DeviceError> {
         let (plain, quantizers) = (Plain::new(&driver)?, Quantizers::new(&driver)?);
+        let drawer = Drawer::new(&driver)?;
         Ok(CudaDevice {
             gpu: Gpu::new(driver),
             plain,
             quantizers,
+            drawer,
             scratch: Mutex::default(),
             parts: OnceLock::new(),
         })
@@ -48,6 +52,72 @@ impl<D: Driver> CudaDevice<D> {
     /// If the device fails.
     pub fn available(&self) -> Result<usize, DeviceError> {
         self.gpu.driver.available()
+    }
+}
+
+/// What a step's ops need of its buffers, and the tokens that are asked about.
+pub(crate) struct Step<'a, D: Driver> {
+    pub(crate) shape: StepShape,
+    /// Block table entries that a step may have.
+    pub(crate) block_limit: usize,
+    /// How many are asked about, their positions, and where each sequence's begin.
+    pub(crate) tokens: usize,
+    pub(crate) positions: &'a Buffer<D>,
+    pub(crate) q_start: &'a Buffer<D>,
+    pub(crate) blocks: &'a Buffer<D>,
+    pub(crate) block_start: &'a Buffer<D>,
+    pub(crate) slots: &'a Buffer<D>,
+}
+
+impl<'a, D: Driver> Step<'a, D> {
+    fn of(step: &'a StepBuffers<CudaDevice<D>>, queries: Queries) -> Step<'a, D> {
+        let (tokens, positions, q_start) = step.queries(queries);
+        let StepBuffers { blocks, block_start, slots, shape, .. } = step;
+        let block_limit = step.limits().blocks;
+        Step { shape: *shape, block_limit, tokens, positions, q_start, blocks, block_start, slots }
+    }
+}
+
+impl<D: Driver> CudaDevice<D> {
+    /// Writes a step's keys and values to their slots.
+    pub(crate) fn store_step(&self, layer: &mut KvLayer<D>, [k, v]: [&Buffer<D>; 2], step: &Step<'_, D>) {
+        layer.store(&self.gpu, k, v, step, Turn::None);
+    }
+
+    /// Attention of a step's tokens.
+    pub(crate) fn attend_step(
+        &self,
+        [dst, q]: [&Buffer<D>; 2],
+        layer: &KvLayer<D>,
+        step: &Step<'_, D>,
+        shape: &AttentionShape,
+    ) {
+        let Some(parts) = self.parts.get() else { unreachable!("parts are made with the first layer") };
+        attention::attention(&self.gpu, parts, [dst, q], layer, step, shape);
+    }
+
+    /// `dst = x w` for each job.
+    fn products(&self, jobs: &mut [(&mut Buffer<D>, &Weight<D>)], source: &Source<'_, D>, rows: usize) {
+        let jobs: Vec<(&Buffer<D>, &Weight<D>)> = jobs.iter().map(|(dst, w)| (&**dst, *w)).collect();
+        self.enqueue_products(&jobs, source, rows, Into::Place);
+    }
+
+    /// `dst += x w`.
+    fn sum(&self, dst: &Buffer<D>, w: &Weight<D>, source: &Source<'_, D>, rows: usize) {
+        self.enqueue_products(&[(dst, w)], source, rows, Into::Sum);
+    }
+
+    fn enqueue_products(
+        &self,
+        jobs: &[(&Buffer<D>, &Weight<D>)],
+        source: &Source<'_, D>,
+        rows: usize,
+        into: Into,
+    ) {
+        // Held until all of it is enqueued: nobody quantizes something else in between.
+        let scratch = lock(&self.scratch);
+        Products { gpu: &self.gpu, quantizers: &self.quantizers, scratch: &scratch }
+            .group(jobs, source, rows, into);
     }
 }
 
@@ -148,9 +218,46 @@ impl<D: Driver> Ops for CudaDevice<D> {
     }
 
     fn matmul_group(&self, jobs: &mut [(&mut Buffer<D>, &Weight<D>)], x: &Buffer<D>, rows: usize) {
-        // Held until all of it is enqueued: nobody quantizes something else in between.
-        let scratch = lock(&self.scratch);
-        matmul::matmul_group(&self.gpu, &self.quantizers, &scratch, jobs, x, rows);
+        self.products(jobs, &Source::Values(x), rows);
+    }
+
+    fn norm_matmul_group(
+        &self,
+        jobs: &mut [(&mut Buffer<D>, &Weight<D>)],
+        normed: &mut Buffer<D>,
+        x: &Buffer<D>,
+        norm: &Weight<D>,
+        eps: f32,
+        rows: usize,
+    ) {
+        self.products(jobs, &Source::Norm { values: normed, x, w: norm, eps }, rows);
+    }
+
+    fn matmul_add(
+        &self,
+        dst: &mut Buffer<D>,
+        x: &Buffer<D>,
+        w: &Weight<D>,
+        _delta: &mut Buffer<D>,
+        shape: ProductShape,
+    ) {
+        self.sum(dst, w, &Source::Values(x), shape.rows);
+    }
+
+    fn silu_mul_matmul_add(
+        &self,
+        dst: &mut Buffer<D>,
+        activated: &mut Buffer<D>,
+        [gate, up]: [&Buffer<D>; 2],
+        w: &Weight<D>,
+        delta: &mut Buffer<D>,
+        shape: ProductShape,
+    ) {
+        if w.is_quantized() {
+            return self.sum(dst, w, &Source::Silu { values: activated, gate, up }, shape.rows);
+        }
+        self.silu_mul(activated, gate, up, shape.rows * shape.k);
+        self.matmul_add(dst, activated, w, delta, shape);
     }
 
     fn lora(
@@ -185,7 +292,19 @@ impl<D: Driver> Ops for CudaDevice<D> {
     }
 
     fn store_kv(&self, layer: &mut KvLayer<D>, k: &Buffer<D>, v: &Buffer<D>, step: &StepBuffers<Self>) {
-        layer.store(&self.gpu, k, v, step);
+        self.store_step(layer, [k, v], &Step::of(step, Queries::Tokens));
+    }
+
+    fn rope_store_kv(
+        &self,
+        layer: &mut KvLayer<D>,
+        [k, v]: [&mut Buffer<D>; 2],
+        angles: &Buffer<D>,
+        shape: RopeShape,
+        step: &StepBuffers<Self>,
+    ) {
+        let turned = Turn::Keys { angles, shape };
+        layer.store(&self.gpu, k, v, &Step::of(step, Queries::Tokens), turned);
     }
 
     fn attention(
@@ -197,8 +316,7 @@ impl<D: Driver> Ops for CudaDevice<D> {
         queries: Queries,
         shape: &AttentionShape,
     ) {
-        let Some(parts) = self.parts.get() else { unreachable!("parts are made with the first layer") };
-        attention::attention(&self.gpu, parts, [dst, q], layer, step, queries, shape);
+        self.attend_step([dst, q], layer, &Step::of(step, queries), shape);
     }
 
     fn silu_mul(&self, dst: &mut Buffer<D>, gate: &Buffer<D>, up: &Buffer<D>, len: usize) {
@@ -207,6 +325,14 @@ impl<D: Driver> Ops for CudaDevice<D> {
 
     fn add(&self, dst: &mut Buffer<D>, src: &Buffer<D>, len: usize) {
         self.plain.add(&self.gpu, dst, src, len);
+    }
+
+    fn drawing(&self) -> Drawing {
+        Drawing::OnDevice { max_vocab: draw::MAX_VOCAB }
+    }
+
+    fn draw(&self, logits: &mut Buffer<D>, draws: &mut DrawBuffers<Self>) {
+        self.drawer.draw(&self.gpu, logits, draws);
     }
 }
 

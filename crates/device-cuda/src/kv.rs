@@ -3,12 +3,13 @@
 //! Key decision: a block's keys and values of all heads are one stretch, so a block is copied as a whole.
 
 use bytemuck::{Pod, Zeroable};
-use garrison_device::{BLOCK_SIZE, DeviceError, KvDtype, KvShape, StepBuffers};
+use garrison_device::{BLOCK_SIZE, DeviceError, KvDtype, KvShape, RopeShape};
 
-use crate::CudaDevice;
 use crate::attention::Kernels;
+use crate::device::Step;
 use crate::driver::{Address, Driver, Grid};
 use crate::gpu::{Buffer, Gpu, count};
+use crate::ops::turn;
 
 /// Keys and values of one layer.
 pub struct KvLayer<D: Driver> {
@@ -39,6 +40,18 @@ struct StoreKvArgs {
     k: Address,
     v: Address,
     slots: Address,
+    angles: Address,
+    /// 0 where keys are stored as they are.
+    pairs: u32,
+    stride: u32,
+    apart: u32,
+    unused: u32,
+}
+
+/// Whether keys are turned before they are stored.
+pub(crate) enum Turn<'a, D: Driver> {
+    None,
+    Keys { angles: &'a Buffer<D>, shape: RopeShape },
 }
 
 /// Values that share a scale, where there are scales.
@@ -102,15 +115,29 @@ impl<D: Driver> KvLayer<D> {
         gpu: &Gpu<D>,
         k: &Buffer<D>,
         v: &Buffer<D>,
-        step: &StepBuffers<CudaDevice<D>>,
+        step: &Step<'_, D>,
+        turned: Turn<'_, D>,
     ) {
         let (tokens, KvShape { n_kv_heads, head_dim, .. }) = (step.shape.tokens, self.shape);
         let len = tokens * n_kv_heads * head_dim;
+        let (angles, pairs, stride, apart) = match turned {
+            // Nobody looks at them.
+            Turn::None => (k.first(len), 0, 0, 0),
+            Turn::Keys { angles, shape } => {
+                let (pairs, stride, apart) = turn(&shape);
+                (angles.first(tokens * shape.rope_dim), pairs, stride, apart)
+            }
+        };
         let args = StoreKvArgs {
             layer: self.args,
             k: k.first(len),
             v: v.first(len),
             slots: step.slots.first(tokens),
+            angles,
+            pairs,
+            stride,
+            apart,
+            unused: 0,
         };
         gpu.enqueue(self.store, Grid { blocks: [count(tokens), count(n_kv_heads), 2], threads: 32 }, &args);
     }

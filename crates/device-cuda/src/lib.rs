@@ -10,21 +10,30 @@
 //! - A launch that fails is remembered, and whoever next reads or waits is told.
 
 mod attention;
+mod collective;
 mod device;
+mod draw;
 mod driver;
 mod gpu;
 mod kv;
 mod lora;
 mod matmul;
 mod ops;
+mod probe;
+mod sharded;
 mod weight;
 
+pub use collective::{Collective, HostRing};
 pub use device::CudaDevice;
 pub use driver::cuda::{Cuda, NoGpu};
 #[cfg(feature = "emulator")]
-pub use driver::emulator::{Build, Emulator, Order};
+pub use driver::emulator::{Build, Emulator, Mishap, Order};
+pub use driver::nccl::{Nccl, NoNccl};
+pub use driver::profiled::{KernelTime, Profiled};
 pub use driver::{Address, Driver, Grid};
 pub use gpu::Buffer;
 pub use kv::KvLayer;
 pub use lora::LoraSlots;
+pub use probe::{Effort, Limits};
+pub use sharded::{Sharded, ShardedBuffer, ShardedWeight};
 pub use weight::Weight;

@@ -1,14 +1,18 @@
 //! Products: which kernel computes them, and the 8-bit activations that quantized weights meet.
+//!
+//! Key decision: whoever makes activations may quantize them at once ([`Source`]). So a norm and the products of what it
+//! gives, or `silu` and the product after it, need one kernel less, and give the bits that they would give one by one.
 
 use bytemuck::{Pod, Zeroable};
 use garrison_device::DeviceError;
 
 use crate::driver::{Address, Driver, Grid};
 use crate::gpu::{Buffer, Gpu, blocks, count};
-use crate::weight::{Content, Quantized, RUN, Weight, WeightArgs};
+use crate::ops::RmsNormArgs;
+use crate::weight::{Content, Quantized, UNIT, Weight, WeightArgs};
 
 /// Rows that are computed at a time: what the scratch holds.
-const MAX_ROWS: usize = 512;
+const MAX_ROWS: usize = 1024;
 
 /// Activations, quantized, for weights whose scales are for 32 and for 256 values. Whatever a recorded step
 /// uses stays where it is: a larger one is made for a larger weight, before any step that needs it is
@@ -20,25 +24,50 @@ pub(crate) struct Scratch<D: Driver> {
     outgrown: Vec<Activations<D>>,
 }
 
-/// Room for [`MAX_ROWS`] rows of `k` values.
+/// Room for [`MAX_ROWS`] rows of so many units of 256 values.
 struct Activations<D: Driver> {
-    k: usize,
-    /// `[MAX_ROWS, k]` bytes.
+    units: usize,
+    /// `[MAX_ROWS, units, 256]` bytes.
     q: D::Memory,
-    /// `[MAX_ROWS, k / span]` f32.
+    /// `[MAX_ROWS, units, 256 / span]` f32.
     d: D::Memory,
-    /// `[MAX_ROWS, k / 16]` i16.
+    /// `[MAX_ROWS, units, 32]` bytes.
     sums: D::Memory,
 }
 
-/// The twins of the structs in `kernels/quantize.cu`, `matmul.cuh` and `matmul_float.cu`.
+/// The twins of the structs in `kernels/quantize.cuh`, `quantize.cu`, `rms_norm.cu`, `matmul.cuh` and
+/// `matmul_float.cu`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct QuantizedArgs {
+    to: ActivationArgs,
+    units: u32,
+    len: u32,
+}
+
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct QuantizeArgs {
     x: Address,
-    to: ActivationArgs,
-    k: u32,
-    unused: u32,
+    to: QuantizedArgs,
+    k: u64,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct QuantizeSiluArgs {
+    gate: Address,
+    up: Address,
+    values: Address,
+    to: QuantizedArgs,
+    k: u64,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct NormQuantizeArgs {
+    norm: RmsNormArgs,
+    to: [QuantizedArgs; 2],
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -51,13 +80,26 @@ struct ActivationArgs {
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct MatmulArgs {
+struct MatmulJob {
     dst: Address,
-    x: ActivationArgs,
     w: WeightArgs,
-    rows: u32,
+    first_block: u32,
     unused: u32,
 }
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct MatmulArgs {
+    x: ActivationArgs,
+    jobs: [MatmulJob; MAX_JOBS],
+    count: u32,
+    rows: u32,
+    add: u32,
+    unused: u32,
+}
+
+/// Weights of a launch.
+const MAX_JOBS: usize = 3;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -68,7 +110,7 @@ struct MatmulFloatArgs {
     n: u32,
     k: u32,
     rows: u32,
-    unused: u32,
+    add: u32,
 }
 
 impl<D: Driver> Default for Scratch<D> {
@@ -78,91 +120,200 @@ impl<D: Driver> Default for Scratch<D> {
 }
 
 fn form(span: usize) -> usize {
-    usize::from(span == 256)
+    usize::from(span == UNIT)
 }
 
 impl<D: Driver> Scratch<D> {
     /// Makes room for products with `weight`.
     pub(crate) fn reserve(&mut self, gpu: &Gpu<D>, weight: &Weight<D>) -> Result<(), DeviceError> {
-        let Content::Quantized(Quantized { span, .. }) = &weight.content else { return Ok(()) };
-        let (k, slot) = (weight.k, &mut self.current[form(*span)]);
-        if slot.as_ref().is_some_and(|room| room.k >= k) {
+        let Content::Quantized(Quantized { span, args, .. }) = &weight.content else { return Ok(()) };
+        let (units, slot) = (args.units(), &mut self.current[form(*span)]);
+        if slot.as_ref().is_some_and(|room| room.units >= units) {
             return Ok(());
         }
-        let alloc = |bytes: usize| gpu.driver.alloc("quantized activations", bytes);
+        let alloc = |bytes: usize| gpu.driver.alloc("quantized activations", MAX_ROWS * units * bytes);
         let room = Activations {
-            k,
-            q: alloc(MAX_ROWS * k)?,
-            d: alloc(MAX_ROWS * k / span * size_of::<f32>())?,
-            sums: alloc(MAX_ROWS * k / 16 * size_of::<i16>())?,
+            units,
+            q: alloc(UNIT)?,
+            d: alloc(UNIT / span * size_of::<f32>())?,
+            sums: alloc(UNIT / 16 * 2)?,
         };
         self.outgrown.extend(slot.replace(room));
         Ok(())
     }
 
-    fn args(&self, span: usize, k: usize) -> ActivationArgs {
-        let room = self.current[form(span)].as_ref().filter(|room| room.k >= k);
+    fn args(&self, form: usize, k: usize) -> QuantizedArgs {
+        let units = k.div_ceil(UNIT);
+        let room = self.current[form].as_ref().filter(|room| room.units >= units);
         let Some(room) = room else { unreachable!("a weight that was loaded has room for its activations") };
-        ActivationArgs { q: D::address(&room.q), d: D::address(&room.d), sums: D::address(&room.sums) }
+        let to =
+            ActivationArgs { q: D::address(&room.q), d: D::address(&room.d), sums: D::address(&room.sums) };
+        QuantizedArgs { to, units: count(units), len: if form == 1 { 256 } else { 32 } }
     }
 }
 
-/// The kernels that quantize, by span.
-pub(crate) struct Quantizers<D: Driver>([D::Function; 2]);
+/// The kernels that quantize.
+pub(crate) struct Quantizers<D: Driver> {
+    plain: D::Function,
+    silu: D::Function,
+    norm: D::Function,
+}
 
 impl<D: Driver> Quantizers<D> {
     pub(crate) fn new(driver: &D) -> Result<Self, DeviceError> {
-        Ok(Quantizers([driver.function("quantize_32")?, driver.function("quantize_256")?]))
+        let kernel = |name: &str| driver.function(name);
+        Ok(Quantizers {
+            plain: kernel("quantize")?,
+            silu: kernel("quantize_silu")?,
+            norm: kernel("norm_quantize")?,
+        })
     }
 }
 
-/// `dst = x w` for each job, `x` being quantized once for each kind of weight.
-pub(crate) fn matmul_group<D: Driver>(
-    gpu: &Gpu<D>,
-    quantizers: &Quantizers<D>,
-    scratch: &Scratch<D>,
-    jobs: &mut [(&mut Buffer<D>, &Weight<D>)],
-    x: &Buffer<D>,
-    rows: usize,
-) {
-    let Some(k) = jobs.first().map(|(_, w)| w.k) else { return };
-    let x = x.first(rows * k);
-    for first in (0..rows).step_by(MAX_ROWS) {
-        let rows = MAX_ROWS.min(rows - first);
-        let x = x.offset(first * k * size_of::<f32>());
-        let mut quantized = [false; 2];
-        for (dst, w) in jobs.iter_mut() {
-            assert_eq!(w.k, k, "weights of a group have the same inputs");
-            let dst = dst.first((first + rows) * w.n).offset(first * w.n * size_of::<f32>());
-            match &w.content {
-                Content::Floats { values, one, eight, .. } => {
-                    let (function, tile) = if rows == 1 { (*one, 1) } else { (*eight, 8) };
-                    let [n, k, of] = [w.n, k, rows].map(count);
-                    let args = MatmulFloatArgs { dst, x, w: D::address(values), n, k, rows: of, unused: 0 };
-                    let grid = Grid { blocks: [blocks(w.n, 4), blocks(rows, tile), 1], threads: 128 };
-                    gpu.enqueue(function, grid, &args);
-                }
-                Content::Quantized(w) => {
-                    let to = scratch.args(w.span, k);
-                    let done = &mut quantized[form(w.span)];
-                    if !std::mem::replace(done, true) {
-                        let args = QuantizeArgs { x, to, k: count(k), unused: 0 };
-                        let grid = Grid { blocks: [blocks(k, 4 * 8 * RUN), count(rows), 1], threads: 128 };
-                        gpu.enqueue(quantizers.0[form(w.span)], grid, &args);
+/// Where activations come from.
+pub(crate) enum Source<'a, D: Driver> {
+    /// They are there.
+    Values(&'a Buffer<D>),
+    /// `values` is the norm of `x`, and yet to be computed; `w` is the norm's weight.
+    Norm { values: &'a Buffer<D>, x: &'a Buffer<D>, w: &'a Weight<D>, eps: f32 },
+    /// `values` is `silu(gate) * up`, and yet to be computed.
+    Silu { values: &'a Buffer<D>, gate: &'a Buffer<D>, up: &'a Buffer<D> },
+}
+
+/// What becomes of products.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Into {
+    Place,
+    /// They are added to what is there.
+    Sum,
+}
+
+/// What products are enqueued with.
+pub(crate) struct Products<'a, D: Driver> {
+    pub(crate) gpu: &'a Gpu<D>,
+    pub(crate) quantizers: &'a Quantizers<D>,
+    pub(crate) scratch: &'a Scratch<D>,
+}
+
+impl<D: Driver> Products<'_, D> {
+    /// `dst = x w` for each job, or `dst += x w`, `x` being quantized once for each kind of weight. All jobs have at
+    /// least one quantized weight, or `source` is there already.
+    pub(crate) fn group(
+        &self,
+        jobs: &[(&Buffer<D>, &Weight<D>)],
+        source: &Source<'_, D>,
+        rows: usize,
+        into: Into,
+    ) {
+        let Some(k) = jobs.first().map(|(_, w)| w.k) else { return };
+        assert!(jobs.iter().all(|(_, w)| w.k == k), "weights of a group have the same inputs");
+        let mut wanted = [false; 2];
+        for (_, w) in jobs {
+            if let Content::Quantized(w) = &w.content {
+                wanted[form(w.span)] = true;
+            }
+        }
+        for first in (0..rows).step_by(MAX_ROWS) {
+            let rows = MAX_ROWS.min(rows - first);
+            let x = self.prepare(source, wanted, k, (first, rows));
+            let at = |dst: &Buffer<D>, n: usize| {
+                dst.first((first + rows) * n).offset(first * n * size_of::<f32>())
+            };
+            let mut quantized: Vec<(Address, &Quantized<D>)> = Vec::new();
+            for (dst, w) in jobs {
+                match &w.content {
+                    Content::Floats { values, one, eight, .. } => {
+                        let (function, tile) = if rows == 1 { (*one, 1) } else { (*eight, 8) };
+                        let [n, k, of] = [w.n, k, rows].map(count);
+                        let (dst, add) = (at(dst, w.n), u32::from(into == Into::Sum));
+                        let args = MatmulFloatArgs { dst, x, w: D::address(values), n, k, rows: of, add };
+                        let grid = Grid { blocks: [blocks(w.n, 4), blocks(rows, tile), 1], threads: 128 };
+                        self.gpu.enqueue(function, grid, &args);
                     }
-                    product(gpu, w, dst, to, rows);
+                    Content::Quantized(of) => quantized.push((at(dst, w.n), of)),
                 }
+            }
+            // Weights of a type together: there are fewer launches, and more for each to do at once.
+            quantized.sort_by_key(|(_, w)| w.ty);
+            for jobs in
+                quantized.chunk_by(|(_, a), (_, b)| a.ty == b.ty).flat_map(|jobs| jobs.chunks(MAX_JOBS))
+            {
+                let x = self.scratch.args(form(jobs[0].1.span), k).to;
+                product(self.gpu, jobs, x, rows, into);
+            }
+        }
+    }
+
+    /// Computes rows `first ..` of activations, if they are not there, and quantizes them as is wanted; where they are.
+    fn prepare(
+        &self,
+        source: &Source<'_, D>,
+        wanted: [bool; 2],
+        k: usize,
+        (first, rows): (usize, usize),
+    ) -> Address {
+        let at = |buffer: &Buffer<D>| buffer.first((first + rows) * k).offset(first * k * size_of::<f32>());
+        let forms = (0..2).filter(|&form| wanted[form]).map(|form| self.scratch.args(form, k));
+        let grid = |units: u32| Grid { blocks: [blocks(units as usize, 4), count(rows), 1], threads: 128 };
+        let quantize = |x: Address, forms: &mut dyn Iterator<Item = QuantizedArgs>| {
+            for to in forms {
+                self.gpu.enqueue(self.quantizers.plain, grid(to.units), &QuantizeArgs { x, to, k: k as u64 });
+            }
+        };
+        match *source {
+            Source::Values(values) => {
+                quantize(at(values), &mut forms.into_iter());
+                at(values)
+            }
+            Source::Norm { values, x, w, eps } => {
+                let (w, dim) = w.vector();
+                let norm = RmsNormArgs { dst: at(values), x: at(x), w, dim: count(dim), eps };
+                let mut to = [QuantizedArgs::zeroed(); 2];
+                to.iter_mut().zip(forms).for_each(|(to, form)| *to = form);
+                let grid = Grid { blocks: [count(rows), 1, 1], threads: 256 };
+                self.gpu.enqueue(self.quantizers.norm, grid, &NormQuantizeArgs { norm, to });
+                at(values)
+            }
+            Source::Silu { values, gate, up } => {
+                let mut forms = forms;
+                if let Some(to) = forms.next() {
+                    let [gate, up, values] = [gate, up, values].map(at);
+                    let args = QuantizeSiluArgs { gate, up, values, to, k: k as u64 };
+                    self.gpu.enqueue(self.quantizers.silu, grid(to.units), &args);
+                }
+                quantize(at(values), &mut forms);
+                at(values)
             }
         }
     }
 }
 
-fn product<D: Driver>(gpu: &Gpu<D>, w: &Quantized<D>, dst: Address, x: ActivationArgs, rows: usize) {
-    let args = MatmulArgs { dst, x, w: w.args, rows: count(rows), unused: 0 };
-    let n = w.args.rows();
-    if let Some(function) = w.few.get(rows - 1) {
-        return gpu.enqueue(*function, Grid { blocks: [blocks(n, 4), 1, 1], threads: 128 }, &args);
+/// Products with weights of one type.
+fn product<D: Driver>(
+    gpu: &Gpu<D>,
+    jobs: &[(Address, &Quantized<D>)],
+    x: ActivationArgs,
+    rows: usize,
+    into: Into,
+) {
+    let w = jobs[0].1;
+    let mut few = [(8, 16), (16, 32), (32, 32), (64, 32)].into_iter().zip(w.few);
+    let (function, block_rows, cols) = match (w.vectors.get(rows - 1), few.find(|f| rows <= f.0.0)) {
+        (Some(&function), _) => (function, 4, 1),
+        (None, Some(((_, block_rows), function))) => (function, block_rows, 1),
+        (None, None) => (w.many, w.block_rows, blocks(rows, 64)),
+    };
+    let mut args = MatmulArgs { x, count: count(jobs.len()), rows: count(rows), ..MatmulArgs::zeroed() };
+    args.add = u32::from(into == Into::Sum);
+    let mut all = 0;
+    for (job, &(dst, w)) in args.jobs.iter_mut().zip(jobs) {
+        *job = MatmulJob { dst, w: w.args, first_block: all, unused: 0 };
+        all += blocks(w.args.rows(), block_rows);
     }
-    let (function, tile) = if rows <= 8 { (w.tiles[0], 8) } else { (w.tiles[1], 32) };
-    gpu.enqueue(function, Grid { blocks: [blocks(rows, tile), blocks(n, 64), 1], threads: 128 }, &args);
+    let grid = if rows > 64 {
+        Grid { blocks: [cols, all, 1], threads: count(w.block_rows * 2) }
+    } else {
+        Grid { blocks: [all, 1, 1], threads: 128 }
+    };
+    gpu.enqueue(function, grid, &args);
 }

@@ -5,7 +5,7 @@ use garrison_device::{DeviceError, RopePairing, RopeShape};
 
 use crate::driver::{Address, Driver, Grid};
 use crate::gpu::{Buffer, Gpu, blocks, count};
-use crate::weight::{Content, RUN, Weight, WeightArgs};
+use crate::weight::{Content, Weight, WeightArgs};
 
 /// The kernels that every model needs.
 pub(crate) struct Plain<D: Driver> {
@@ -24,6 +24,7 @@ struct EmbedArgs {
     dst: Address,
     tokens: Address,
     table: WeightArgs,
+    k: u64,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -46,12 +47,12 @@ struct GatherArgs {
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct RmsNormArgs {
-    dst: Address,
-    x: Address,
-    w: Address,
-    dim: u32,
-    eps: f32,
+pub(crate) struct RmsNormArgs {
+    pub(crate) dst: Address,
+    pub(crate) x: Address,
+    pub(crate) w: Address,
+    pub(crate) dim: u32,
+    pub(crate) eps: f32,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -192,20 +193,16 @@ impl<D: Driver> Plain<D> {
         shape: RopeShape,
         rows: usize,
     ) {
-        let RopeShape { n_heads, head_dim, rope_dim, pairing } = shape;
-        let pairs = rope_dim / 2;
-        let (stride, apart) = match pairing {
-            RopePairing::Adjacent => (2, 1),
-            RopePairing::Halves => (1, pairs),
-        };
+        let RopeShape { n_heads, head_dim, rope_dim, .. } = shape;
+        let (pairs, stride, apart) = turn(&shape);
         let args = RopeArgs {
             x: x.first(rows * n_heads * head_dim),
             angles: angles.first(rows * rope_dim),
             n_heads: count(n_heads),
             head_dim: count(head_dim),
-            pairs: count(pairs),
+            pairs,
             stride,
-            apart: count(apart),
+            apart,
             unused: 0,
         };
         gpu.enqueue(self.rope, rows_of_128(rows), &args);
@@ -225,6 +222,15 @@ impl<D: Driver> Plain<D> {
     }
 }
 
+/// Pairs of a head that turn; how far it is from pair to pair, and from the first of a pair to the second.
+pub(crate) fn turn(shape: &RopeShape) -> (u32, u32, u32) {
+    let pairs = count(shape.rope_dim / 2);
+    match shape.pairing {
+        RopePairing::Adjacent => (pairs, 2, 1),
+        RopePairing::Halves => (pairs, 1, pairs),
+    }
+}
+
 /// `dst[i, :] = table[tokens[i], :]`.
 pub(crate) fn embed<D: Driver>(
     gpu: &Gpu<D>,
@@ -240,8 +246,8 @@ pub(crate) fn embed<D: Driver>(
             gpu.enqueue(*embed, rows_of_128(rows), &args);
         }
         Content::Quantized(w) => {
-            debug_assert!(table.k.is_multiple_of(RUN), "{} is made of whole runs", table.ty);
-            gpu.enqueue(w.embed, rows_of_128(rows), &EmbedArgs { dst, tokens, table: w.args });
+            let args = EmbedArgs { dst, tokens, table: w.args, k: table.k as u64 };
+            gpu.enqueue(w.embed, rows_of_128(rows), &args);
         }
     }
 }

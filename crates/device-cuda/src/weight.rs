@@ -11,8 +11,13 @@ use garrison_types::quant::{Parts, dequantize_row};
 use crate::driver::{Address, Driver};
 use crate::gpu::{Gpu, count};
 
-/// Values of a run.
-pub(crate) const RUN: usize = 32;
+/// Values of a run, and of a unit: a row that ends within one is filled up with zeros.
+const RUN: usize = 32;
+pub(crate) const UNIT: usize = 256;
+/// Runs whose bits lie together, by lanes.
+const GROUP_RUNS: usize = 4;
+/// Bytes of a unit's integer scales, where there are any.
+const SCALE_BYTES: usize = 16;
 /// Bytes of a file that are packed at a time.
 const BAND_BYTES: usize = 16 << 20;
 
@@ -20,7 +25,6 @@ const BAND_BYTES: usize = 16 << 20;
 pub struct Weight<D: Driver> {
     pub(crate) n: usize,
     pub(crate) k: usize,
-    pub(crate) ty: TensorType,
     pub(crate) content: Content<D>,
     /// `[k]` f32 where the weight is a vector (`n` is 1).
     vector: Option<D::Memory>,
@@ -38,13 +42,18 @@ pub(crate) struct Quantized<D: Driver> {
     #[allow(dead_code)] // held, not read
     planes: [D::Memory; 4],
     pub(crate) args: WeightArgs,
+    pub(crate) ty: TensorType,
     /// Values that share a scale, 32 or 256: what activations are quantized by, too.
     pub(crate) span: usize,
     pub(crate) embed: D::Function,
     /// For one to four rows.
+    pub(crate) vectors: [D::Function; 4],
+    /// For up to 8, 16, 32 and 64 rows.
     pub(crate) few: [D::Function; 4],
-    /// Tiles of 8 and of 32 rows.
-    pub(crate) tiles: [D::Function; 2],
+    /// For more.
+    pub(crate) many: D::Function,
+    /// Rows of the weight that a block of `many` has.
+    pub(crate) block_rows: usize,
 }
 
 /// The twin of `WeightArgs` in `kernels/formats.cuh`.
@@ -53,18 +62,18 @@ pub(crate) struct Quantized<D: Driver> {
 pub(crate) struct WeightArgs {
     planes: [Address; 4],
     n: u32,
-    runs: u32,
+    units: u32,
 }
 
-/// What the integer scales of a run become.
+/// What the integer scales of a unit become.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scales {
     None,
-    /// One for all 32.
+    /// One for each run.
     Run,
-    /// One for each 16.
+    /// One for each 16 values.
     Halves,
-    /// A scale and a minimum for all 32.
+    /// A scale for each run, then a minimum for each.
     Pair,
     /// For each 16 both in one byte.
     Nibbles,
@@ -102,57 +111,59 @@ impl Layout {
         Layout { bits, high, scales, halves, span }
     }
 
-    /// Bytes that a span takes in each plane.
-    fn span_bytes(self) -> [usize; 4] {
-        let scales = match self.scales {
-            Scales::None => 0,
-            Scales::Run => 1,
-            Scales::Halves | Scales::Pair | Scales::Nibbles => 2,
-        };
-        let runs = self.span / RUN;
-        [4 * self.bits * runs, 4 * self.high * runs, scales * runs, 2 * self.halves]
+    /// Bytes that a unit takes in each plane.
+    fn unit_bytes(self) -> [usize; 4] {
+        let scales = if self.scales == Scales::None { 0 } else { SCALE_BYTES };
+        [self.bits * UNIT / 8, self.high * UNIT / 8, scales, UNIT / self.span * 2 * self.halves]
     }
 
-    /// Writes a block's share of each plane.
-    fn pack(self, parts: &Parts, planes: [&mut [u8]; 4]) {
+    /// Rows of the weight for a block of the kernel for many rows, as `Shape` in `kernels/matmul.cu` has it.
+    fn block_rows(self) -> usize {
+        if self.bits == 8 || (self.span != UNIT && self.halves == 2) { 64 } else { 128 }
+    }
+
+    /// Writes a block's share of each plane: `run` is its first run in a unit, whose share of the planes is given and
+    /// holds zeros where nothing was written yet.
+    fn pack(self, parts: &Parts, run: usize, planes: [&mut [u8]; 4]) {
         let [codes, high, scales, d] = planes;
-        let words = parts.codes.words();
-        for run in 0..self.span / RUN {
-            let quads = &words[8 * run..][..8];
-            pack_field(quads, 0, self.bits, &mut codes[4 * self.bits * run..][..4 * self.bits]);
-            let high = &mut high[4 * self.high * run..][..4 * self.high];
-            pack_field(quads, self.bits, self.high, high);
-            let (s, m) = (&parts.scales, &parts.mins);
-            match self.scales {
-                Scales::None => {}
-                Scales::Run => scales[run] = s[run],
-                Scales::Halves => scales[2 * run..][..2].copy_from_slice(&s[2 * run..][..2]),
-                Scales::Pair => scales[2 * run..][..2].copy_from_slice(&[s[run], m[run]]),
-                Scales::Nibbles => {
-                    for i in 2 * run..2 * run + 2 {
-                        scales[i] = s[i] | m[i] << 4;
-                    }
-                }
-            }
+        for (i, quads) in parts.codes.words()[..self.span / 4].chunks_exact(RUN / 4).enumerate() {
+            pack_run(quads, 0, self.bits, run + i, codes);
+            pack_run(quads, self.bits, self.high, run + i, high);
         }
-        for (d, half) in d.chunks_exact_mut(2).zip([parts.d, parts.min]) {
+        let (s, m) = (&parts.scales, &parts.mins);
+        match self.scales {
+            Scales::None => {}
+            Scales::Run => scales[..8].copy_from_slice(&s[..8]),
+            Scales::Halves => scales.copy_from_slice(s),
+            Scales::Pair => {
+                scales[..8].copy_from_slice(&s[..8]);
+                scales[8..].copy_from_slice(&m[..8]);
+            }
+            Scales::Nibbles => (0..16).for_each(|i| scales[i] = s[i] | m[i] << 4),
+        }
+        let at = run * RUN / self.span * 2 * self.halves;
+        for (d, half) in d[at..].chunks_exact_mut(2).take(self.halves).zip([parts.d, parts.min]) {
             d.copy_from_slice(&half);
         }
     }
 }
 
-/// Packs `bits` bits of each code of eight quads, from bit `from` on, into `bits` words. Word `w` of nibbles
-/// has quads `w` and `w + 4`; of other fields, neighbours.
-fn pack_field(quads: &[u32], from: usize, bits: usize, out: &mut [u8]) {
-    let per_word = 8 / bits.max(1);
+/// Packs `bits` bits of each code of a run's eight quads, from bit `from` on, into a unit's plane. Of four runs, the
+/// quads that one lane of four has are neighbours: `t` and `t + 4` of each. Of 8 bits, four words lie beside another's.
+fn pack_run(quads: &[u32], from: usize, bits: usize, run: usize, plane: &mut [u8]) {
+    if bits == 0 {
+        return;
+    }
+    let per_word = 8 / bits;
     let mask = 0x0101_0101 * ((1u32 << bits) - 1);
-    for (w, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-        let mut word = 0;
-        for i in 0..per_word {
-            let quad = if bits == 4 { w + 4 * i } else { per_word * w + i };
-            word |= (quads[quad] >> from & mask) << (bits * i);
-        }
-        *out = word.to_le_bytes();
+    let words = plane.as_chunks_mut::<4>().0;
+    let group = &mut words[run / GROUP_RUNS * 4 * bits..][..4 * bits];
+    for (q, quad) in quads.iter().enumerate() {
+        let (t, i) = (q % 4, 2 * (run % GROUP_RUNS) + q / 4);
+        let word = i / per_word;
+        let at = if bits == 8 { word / 4 * 16 + t * 4 + word % 4 } else { t * bits + word };
+        let field = (quad >> from & mask) << (bits * (i % per_word));
+        group[at] = (u32::from_le_bytes(group[at]) | field).to_le_bytes();
     }
 }
 
@@ -165,7 +176,7 @@ impl<D: Driver> Weight<D> {
             let reason = format!("{} bytes are not {n} rows of {k} values of {ty}", data.len());
             return Err(DeviceError::Weight { tensor: name.into(), reason });
         };
-        if [n, k, n.saturating_mul(k.div_ceil(RUN))].into_iter().any(|x| x > u32::MAX as usize) {
+        if [n, k, n.saturating_mul(k.div_ceil(UNIT))].into_iter().any(|x| x > u32::MAX as usize) {
             let reason = format!("[{n}, {k}] is more than the GPU's kernels can count");
             return Err(DeviceError::Weight { tensor: name.into(), reason });
         }
@@ -183,7 +194,12 @@ impl<D: Driver> Weight<D> {
             }
         };
         let vector = if n == 1 { Some(vector(gpu, view)?) } else { None };
-        Ok(Weight { n, k, ty, content, vector })
+        Ok(Weight { n, k, content, vector })
+    }
+
+    /// Whether it meets quantized activations.
+    pub(crate) fn is_quantized(&self) -> bool {
+        matches!(self.content, Content::Quantized(_))
     }
 
     /// The values of a weight that is a vector, and how many.
@@ -204,26 +220,34 @@ fn vector<D: Driver>(gpu: &Gpu<D>, view: &WeightView<'_>) -> Result<D::Memory, D
 impl<D: Driver> Quantized<D> {
     fn load(gpu: &Gpu<D>, view: &WeightView<'_>, row_bytes: usize) -> Result<Self, DeviceError> {
         let WeightView { name, n, k, ty, data } = *view;
-        let layout = Layout::of(ty);
-        let row = layout.span_bytes().map(|bytes| bytes * (k / layout.span));
+        let (layout, units) = (Layout::of(ty), k.div_ceil(UNIT));
+        let row = layout.unit_bytes().map(|bytes| bytes * units);
         let plane = |i: usize| gpu.driver.alloc(name, (n * row[i]).max(1));
         let planes = [plane(0)?, plane(1)?, plane(2)?, plane(3)?];
         let band = (BAND_BYTES / row_bytes).max(1);
         let mut packed = row.map(|bytes| vec![0u8; band.min(n) * bytes]);
         for (i, rows) in data.chunks(band * row_bytes).enumerate() {
             let count = rows.len() / row_bytes;
+            packed.iter_mut().for_each(|packed| packed.fill(0));
             let mut parts = packed.each_mut().map(Vec::as_mut_slice);
             pack_rows(ty, rows, row_bytes, &row, &mut parts);
             for (plane, (packed, bytes)) in planes.iter().zip(packed.iter().zip(row)) {
                 gpu.driver.write(plane, i * band * bytes, &packed[..count * bytes])?;
             }
         }
-        let args =
-            WeightArgs { planes: planes.each_ref().map(D::address), n: count(n), runs: count(k / RUN) };
+        let args = WeightArgs { planes: planes.each_ref().map(D::address), n: count(n), units: count(units) };
         let kernel = |op: &str| gpu.driver.function(&format!("{op}_{ty}"));
-        let few = [kernel("matvec_1")?, kernel("matvec_2")?, kernel("matvec_3")?, kernel("matvec_4")?];
-        let tiles = [kernel("matmul_8")?, kernel("matmul_32")?];
-        Ok(Quantized { planes, args, span: layout.span, embed: kernel("embed")?, few, tiles })
+        Ok(Quantized {
+            planes,
+            args,
+            ty,
+            span: layout.span,
+            embed: kernel("embed")?,
+            vectors: [kernel("matvec_1")?, kernel("matvec_2")?, kernel("matvec_3")?, kernel("matvec_4")?],
+            few: [kernel("matmul_8")?, kernel("matmul_16")?, kernel("matmul_32")?, kernel("matmul_64")?],
+            many: kernel("matmul")?,
+            block_rows: layout.block_rows(),
+        })
     }
 }
 
@@ -240,27 +264,36 @@ fn pack_rows(ty: TensorType, rows: &[u8], row_bytes: usize, row: &[usize; 4], pl
                 let (mine, others) = std::mem::take(own).split_at_mut(rows.len() / row_bytes * bytes);
                 (*own, *rest) = (mine, others);
             }
-            let pack = move || pack_blocks(ty, rows, own);
+            let mut pack = move || {
+                for (i, data) in rows.chunks_exact(row_bytes).enumerate() {
+                    let [codes, high, scales, d] = &mut own;
+                    let share = |plane: usize| i * row[plane]..(i + 1) * row[plane];
+                    let planes =
+                        [&mut codes[share(0)], &mut high[share(1)], &mut scales[share(2)], &mut d[share(3)]];
+                    pack_row(ty, data, planes);
+                }
+            };
             // The last share is this thread's own.
             if rows.len() < share * row_bytes || threads == 1 { pack() } else { drop(scope.spawn(pack)) }
         }
     });
 }
 
-fn pack_blocks(ty: TensorType, rows: &[u8], planes: [&mut [u8]; 4]) {
+fn pack_row(ty: TensorType, data: &[u8], planes: [&mut [u8]; 4]) {
     let layout = Layout::of(ty);
-    let [codes, high, scales, d] = layout.span_bytes();
+    let [codes, high, scales, d] = layout.unit_bytes();
     let [to_codes, to_high, to_scales, to_d] = planes;
     let mut parts = Parts::default();
-    for (b, block) in rows.chunks_exact(ty.block_bytes()).enumerate() {
+    for (b, block) in data.chunks_exact(ty.block_bytes()).enumerate() {
         parts.read(ty, block);
+        let (unit, value) = (b * layout.span / UNIT, b * layout.span % UNIT);
         let planes = [
-            &mut to_codes[b * codes..][..codes],
-            &mut to_high[b * high..][..high],
-            &mut to_scales[b * scales..][..scales],
-            &mut to_d[b * d..][..d],
+            &mut to_codes[unit * codes..][..codes],
+            &mut to_high[unit * high..][..high],
+            &mut to_scales[unit * scales..][..scales],
+            &mut to_d[unit * d..][..d],
         ];
-        layout.pack(&parts, planes);
+        layout.pack(&parts, value / RUN, planes);
     }
 }
 
@@ -268,5 +301,10 @@ impl WeightArgs {
     /// `n`.
     pub(crate) fn rows(&self) -> usize {
         self.n as usize
+    }
+
+    /// Units of a row.
+    pub(crate) fn units(&self) -> usize {
+        self.units as usize
     }
 }

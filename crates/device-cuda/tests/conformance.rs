@@ -5,7 +5,7 @@ mod suite;
 
 use garrison_device::{Capture, Device, Ops, WeightView};
 use garrison_device_cuda::{Build, CudaDevice, Emulator, Order};
-use garrison_testkit::conformance::{check_batch_invariance, check_same_bits};
+use garrison_testkit::conformance::{check_batch_invariance, check_fused, check_same_bits};
 use garrison_testkit::{Random, blocks};
 use garrison_types::TensorType;
 use garrison_types::quant::dequantize_row;
@@ -32,6 +32,11 @@ fn recordings_run_again() {
 #[test]
 fn rows_do_not_depend_on_their_company() {
     check_batch_invariance(&emulated(Order::Forward));
+}
+
+#[test]
+fn fused_ops_give_the_bits_of_their_parts() {
+    check_fused(&emulated(Order::Forward));
 }
 
 #[test]

@@ -74,6 +74,16 @@ fn mistakes_are_named_with_kernel_block_and_thread() {
     says(7, &["wrote before an allocation of 256 bytes"]);
     says(8, &["more shared memory"]);
     says(9, &["block (1, 0, 0)", "thread 32 waits", "for lanes 00000100"]);
+    says(12, &["thread 0 ended without waiting for the copy of line"]);
+    says(13, &["thread 0 copies from or to what is no multiple of 16"]);
+    says(14, &["thread 9 copies to where a copy is under way"]);
+}
+
+#[test]
+fn a_copy_is_there_when_it_was_waited_for_and_not_before() {
+    assert_eq!(commit(15, 64), Ok(4 + 5 + 6 + 7), "four numbers that others wrote");
+    // Four times what is no number, added.
+    assert_eq!(commit(11, 64), Ok(u32::MAX.wrapping_mul(4)));
 }
 
 #[test]

@@ -4,7 +4,8 @@
 mod suite;
 
 use garrison_device_cuda::{Cuda, CudaDevice};
-use garrison_testkit::conformance::check_batch_invariance;
+use garrison_testkit::conformance::{check_batch_invariance, check_fused};
+use garrison_testkit::models;
 
 fn on_gpu(check: fn(&CudaDevice<Cuda>)) {
     match Cuda::open(0) {
@@ -31,4 +32,19 @@ fn recordings_run_again() {
 #[test]
 fn rows_do_not_depend_on_their_company() {
     on_gpu(check_batch_invariance);
+}
+
+#[test]
+fn fused_ops_give_the_bits_of_their_parts() {
+    on_gpu(check_fused);
+}
+
+#[test]
+fn recorded_steps_are_eager_ones_to_the_bit() {
+    on_gpu(models::check_recorded_steps);
+}
+
+#[test]
+fn models_compute_nearly_what_the_cpu_does() {
+    on_gpu(models::check_families);
 }

@@ -1,145 +1,43 @@
-//! Whole models on the emulator: recorded steps are the eager ones to the bit, and every family computes nearly
-//! what it does on the CPU.
+//! Whole models on the emulator.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-
-use garrison_device::{Batch, Capture, KvDtype, SampleRow, StepBuffers, StepLimits, Want};
-use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
-use garrison_device_cuda::{Build, CudaDevice, Emulator, Order};
-use garrison_gguf::Source;
+use garrison_device::{Cut, Device, KvDtype, KvShape, WeightView};
+use garrison_device_cuda::{Build, CudaDevice, Emulator, HostRing, Order, Sharded};
 use garrison_gguf::quantize::Mix;
-use garrison_model::{AdapterBank, KvCache, Model, Workspace};
-use garrison_testkit::{Family, Random, TinyModel, tiny_gguf};
-use garrison_types::Sampling;
+use garrison_testkit::models;
+use garrison_types::TensorType;
 
 fn emulated() -> CudaDevice<Emulator> {
     CudaDevice::new(Emulator::new(Build::Fast, Order::Forward).unwrap()).unwrap()
 }
 
-fn cpu() -> CpuDevice {
-    CpuDevice::new(CpuOptions { threads: NonZeroUsize::MIN, isa: Isa::Scalar }).unwrap()
-}
-
-fn source(family: Family, mix: Mix) -> Source {
-    Source::parse(tiny_gguf(&TinyModel { family, mix, ..TinyModel::default() })).unwrap()
-}
-
-const VOCAB: usize = 512;
-const LIMITS: StepLimits = StepLimits { tokens: 32, seqs: 4, rows: 4, blocks: 16 };
-
-/// A model with room for two short sequences.
-struct Small<B: Capture> {
-    device: B,
-    model: Model<B>,
-    step: StepBuffers<B>,
-    workspace: Workspace<B>,
-    kv: KvCache<B>,
-}
-
-impl<B: Capture> Small<B> {
-    fn new(device: B, source: &Source, dtype: KvDtype) -> Small<B> {
-        let model = Model::load(source, &device, |_| {}).unwrap();
-        let step = StepBuffers::new(&device, LIMITS).unwrap();
-        let workspace = Workspace::new(&device, model.spec(), LIMITS).unwrap();
-        let kv = KvCache::new(&device, model.spec(), 8, dtype).unwrap();
-        Small { device, model, step, workspace, kv }
-    }
-
-    fn forward(&mut self) {
-        let Small { device, model, step, workspace, kv } = self;
-        model.forward(device, step, &AdapterBank::none(), workspace, kv).unwrap();
-    }
-
-    fn logits(&self) -> Vec<f32> {
-        let mut logits = vec![0.0; self.step.shape.rows * VOCAB];
-        self.device.read(&self.workspace.logits, 0, &mut logits).unwrap();
-        logits
-    }
-
-    /// Runs a batch op by op.
-    fn eagerly(&mut self, batch: &Batch) -> Vec<f32> {
-        self.step.write(&self.device, batch).unwrap();
-        self.forward();
-        self.logits()
-    }
-
-    /// Records a step of the same shape on another batch, and replays it.
-    fn recorded(&mut self, other: &Batch, batch: &Batch) -> Vec<f32> {
-        self.step.write(&self.device, other).unwrap();
-        let Small { device, model, step, workspace, kv } = self;
-        let forward = || model.forward(device, step, &AdapterBank::none(), workspace, kv);
-        let graph = device.capture(forward).unwrap();
-        self.step.write(&self.device, batch).unwrap();
-        self.device.replay(&graph).unwrap();
-        self.logits()
-    }
-}
-
-/// A batch of these `(tokens, kv_len, block table)`, of which the last tokens' logits are wanted.
-fn batch(parts: &[(&[u32], u32, &[u32])]) -> Batch {
-    let mut batch = Batch::default();
-    for (tokens, kv_len, table) in parts {
-        let first = batch.push_sequence(tokens, *kv_len, table, 0);
-        batch.samples.push(SampleRow {
-            row: first + tokens.len() as u32 - 1,
-            want: Want::Sample,
-            sampling: Arc::new(Sampling::greedy()),
-            position: *kv_len,
-            seen: Arc::default(),
-            banned: Arc::default(),
-            mask: None,
-            logprobs: None,
-        });
-    }
-    batch
-}
-
-/// A prompt for each of two sequences, then a token more of each.
-fn steps() -> [Batch; 2] {
-    let mut random = Random::new(5);
-    let tokens: Vec<u32> = (0..30).map(|_| random.below(VOCAB) as u32).collect();
-    let (long, short): (&[u32], &[u32]) = (&[5, 2], &[3]);
-    [
-        batch(&[(&tokens[..20], 20, long), (&tokens[20..28], 8, short)]),
-        batch(&[(&tokens[28..29], 21, long), (&tokens[29..], 9, short)]),
-    ]
-}
-
 #[test]
 fn a_recorded_step_is_the_eager_one_to_the_bit() {
-    let [prompts, decodes] = steps();
-    for (family, dtype) in [(Family::Llama32, KvDtype::F16), (Family::Qwen3, KvDtype::Q8_0)] {
-        let source = source(family, Mix::Q4_K_M);
-        let mut eager = Small::new(emulated(), &source, dtype);
-        let mut graph = Small::new(emulated(), &source, dtype);
-        assert_eq!(eager.eagerly(&prompts), graph.eagerly(&prompts));
-        // Of the same shape, into the null block.
-        let padding = batch(&[(&[0], 1, &[0]), (&[0], 1, &[0])]);
-        let (eager, graph) = (eager.eagerly(&decodes), graph.recorded(&padding, &decodes));
-        assert!(eager.iter().all(|x| x.is_finite()));
-        assert_eq!(eager, graph, "{family:?}");
-    }
+    models::check_recorded_steps(&emulated());
 }
 
 #[test]
 fn every_family_and_mix_computes_nearly_what_the_cpu_does() {
-    let mixes = [Mix::Q4_K_M, Mix::Q8_0, Mix::F16, Mix::Q6_K, Mix::Q5_1];
-    for (family, mix) in Family::ALL.into_iter().zip(mixes) {
-        let source = source(family, mix);
-        let mut gpu = Small::new(emulated(), &source, KvDtype::F16);
-        let mut cpu = Small::new(cpu(), &source, KvDtype::F16);
-        for batch in steps() {
-            let (got, expected) = (gpu.eagerly(&batch), cpu.eagerly(&batch));
-            let square = |x: f32| f64::from(x) * f64::from(x);
-            let error: f64 = got.iter().zip(&expected).map(|(g, e)| square(g - e)).sum();
-            let error = error / expected.iter().map(|&e| square(e)).sum::<f64>();
-            println!("{family:?} {mix:?}: normalized squared error {error:e}");
-            // What differs is the order of additions. A last bit can move a key of 16 bits, or an activation
-            // of 8, by a whole step, and from there on the two round apart: they differ by what that costs.
-            let bound = if mix == Mix::F16 { 1e-8 } else { 2e-3 };
-            assert!(error < bound, "{family:?} {mix:?}: {error:e}");
-        }
-    }
+    models::check_families(&emulated());
+}
+
+#[test]
+fn two_devices_compute_nearly_what_one_does() {
+    let pair = Sharded::new(vec![emulated(), emulated()], HostRing::default()).unwrap();
+    // Heads are too few for halves of blocks of 256.
+    models::check_mixes(&pair, [Mix::Q8_0, Mix::F16, Mix::Q5_1, Mix::Q8_0, Mix::F16]);
+}
+
+#[test]
+fn what_cannot_be_divided_is_named() {
+    let three = Sharded::new(vec![emulated(), emulated(), emulated()], HostRing::default()).unwrap();
+    let view = |n: usize, k: usize, data| WeightView { name: "w", n, k, ty: TensorType::Q4_K, data };
+    let data = vec![0; TensorType::Q4_K.row_bytes(1024).unwrap() * 4];
+    let refused = |cut| three.load_cut_weight(&view(4, 1024, &data), cut).err().unwrap().to_string();
+    assert!(refused(Cut::Outputs).contains("tensor w: its outputs cannot be divided among 3 GPUs"));
+    assert!(refused(Cut::Inputs).contains("its inputs, in whole blocks of Q4_K, cannot be divided"));
+    let shape = KvShape { n_blocks: 1, n_kv_heads: 2, head_dim: 8, dtype: KvDtype::F16 };
+    let error = three.alloc_kv(&shape).err().unwrap().to_string();
+    assert!(error.contains("the number of KV heads, 2, cannot be divided among 3 GPUs"), "{error}");
+    assert!(Sharded::<Emulator, _>::new(Vec::new(), HostRing::default()).is_err());
 }

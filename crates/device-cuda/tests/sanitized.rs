@@ -13,7 +13,7 @@ use garrison_gguf::Source;
 use garrison_gguf::quantize::Mix;
 use garrison_model::{AdapterBank, KvCache, Model, Workspace};
 use garrison_testkit::conformance::{
-    check_attention_against_f64, check_lora_against_f64, check_matmul_against_f64,
+    check_attention_against_f64, check_fused, check_lora_against_f64, check_matmul_against_f64,
 };
 use garrison_testkit::{Family, TinyModel, tiny_gguf};
 
@@ -49,6 +49,7 @@ fn the_kernels_do_nothing_that_sanitizers_forbid() {
     }
     let device = CudaDevice::new(emulator()).unwrap();
     check_matmul_against_f64(&device);
+    check_fused(&device);
     check_attention_against_f64(&device);
     check_lora_against_f64(&device);
     for (family, mix) in [(Family::Qwen2, Mix::Q4_K_M), (Family::Qwen3, Mix::F16)] {
@@ -78,14 +79,18 @@ fn step(device: &CudaDevice<Emulator>, gguf: &[u8]) {
 fn what_they_forbid_is_found() {
     match env::var(INSIDE).as_deref() {
         Err(_) => {
-            let (passed, said) = again("what_they_forbid_is_found", "mistake");
-            assert!(!passed && said.contains("use-after-poison"), "{said}");
-            assert!(said.contains("mistakes.cu"), "{said}");
+            // A write beyond memory, and a read of what is being copied.
+            for what in ["mistake", "copy"] {
+                let (passed, said) = again("what_they_forbid_is_found", what);
+                assert!(!passed && said.contains("use-after-poison"), "{what}: {said}");
+                assert!(said.contains("mistakes.cu"), "{what}: {said}");
+            }
         }
-        Ok(_) => {
+        Ok(what) => {
             let emulator = emulator();
             let memory = emulator.alloc("a test", 4 * 64).unwrap();
-            let args = [Emulator::address(&memory).0, 6].map(u64::to_le_bytes).concat();
+            let number = if what == "copy" { 11 } else { 6 };
+            let args = [Emulator::address(&memory).0, number].map(u64::to_le_bytes).concat();
             let function = emulator.function("mistake").unwrap();
             let grid = Grid { blocks: [1, 1, 1], threads: 64 };
             // SAFETY: these are its arguments; the sanitizer ends the process before it writes.

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod draw;
 mod error;
 mod kv;
 mod lora;
@@ -22,9 +23,12 @@ mod ops;
 mod step;
 
 pub use batch::{Batch, SampleRow, Sampled, TokenCounts, TokenLogprobs, Want};
+pub use draw::{Draw, DrawBuffers, Drawing, NO_TOKEN};
 pub use error::DeviceError;
 pub use kv::{BLOCK_SIZE, KvDtype, KvShape, NULL_BLOCK};
 pub use lora::{LoraShape, LoraView};
 pub use mask::{Mask, MaskMaker};
-pub use ops::{AttentionShape, Capture, Device, Element, Ops, RopePairing, RopeShape, WeightView};
+pub use ops::{
+    AttentionShape, Capture, Cut, Device, Element, Ops, ProductShape, RopePairing, RopeShape, WeightView,
+};
 pub use step::{Adapters, Bucket, Queries, StepBuffers, StepLimits, StepShape};

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 
 use garrison_types::TensorType;
 
-use crate::{Bucket, DeviceError, KvShape, LoraShape, LoraView, Queries, StepBuffers};
+use crate::{Bucket, DeviceError, DrawBuffers, Drawing, KvShape, LoraShape, LoraView, Queries, StepBuffers};
 
 /// A host type that a buffer can be written from and read to.
 pub trait Element: bytemuck::Pod + Debug {}
@@ -28,6 +28,17 @@ pub struct WeightView<'a> {
     pub ty: TensorType,
     /// `n` rows of `ty.row_bytes(k)` bytes.
     pub data: &'a [u8],
+}
+
+/// How a weight may be cut where several devices share a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Not at all.
+    Whole,
+    /// Each has some of the outputs, or of a bias's values.
+    Outputs,
+    /// Each has some of the inputs, and what they compute is added.
+    Inputs,
 }
 
 /// Memory and weights of one device.
@@ -102,6 +113,15 @@ pub trait Device: Sized + Send + Sync + 'static {
     /// If memory is short or the device cannot use the weight.
     fn load_weight(&self, view: &WeightView<'_>) -> Result<Self::Weight, DeviceError>;
 
+    /// [`Device::load_weight`], which a device that is several may cut.
+    ///
+    /// # Errors
+    /// As that, or if it cannot be cut.
+    fn load_cut_weight(&self, view: &WeightView<'_>, cut: Cut) -> Result<Self::Weight, DeviceError> {
+        let _ = cut;
+        self.load_weight(view)
+    }
+
     /// Overwrites the first `data.len()` elements.
     ///
     /// # Errors
@@ -141,6 +161,17 @@ pub struct RopeShape {
     pub rope_dim: usize,
     /// Which of them turn together.
     pub pairing: RopePairing,
+}
+
+/// How large a product is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProductShape {
+    /// Rows of activations.
+    pub rows: usize,
+    /// Outputs.
+    pub n: usize,
+    /// Inputs.
+    pub k: usize,
 }
 
 /// What the attention op needs to know besides the step.
@@ -185,6 +216,48 @@ pub trait Ops: Device {
         }
     }
 
+    /// [`Ops::rms_norm`] into `normed`, then [`Ops::matmul_group`] of that, with the bits of both.
+    fn norm_matmul_group(
+        &self,
+        jobs: &mut [(&mut Self::Buffer, &Self::Weight)],
+        normed: &mut Self::Buffer,
+        x: &Self::Buffer,
+        norm: &Self::Weight,
+        eps: f32,
+        rows: usize,
+    ) {
+        self.rms_norm(normed, x, norm, rows, eps);
+        self.matmul_group(jobs, normed, rows);
+    }
+
+    /// `dst[i, o] += sum_j x[i, j] * w[o, j]`, with the bits of [`Ops::matmul`] and [`Ops::add`]. `delta` is `[rows,
+    /// n]`, and holds anything afterwards.
+    fn matmul_add(
+        &self,
+        dst: &mut Self::Buffer,
+        x: &Self::Buffer,
+        w: &Self::Weight,
+        delta: &mut Self::Buffer,
+        shape: ProductShape,
+    ) {
+        self.matmul(delta, x, w, shape.rows);
+        self.add(dst, delta, shape.rows * shape.n);
+    }
+
+    /// [`Ops::silu_mul`] of gate and up into `activated`, then [`Ops::matmul_add`] of that, with the bits of both.
+    fn silu_mul_matmul_add(
+        &self,
+        dst: &mut Self::Buffer,
+        activated: &mut Self::Buffer,
+        [gate, up]: [&Self::Buffer; 2],
+        w: &Self::Weight,
+        delta: &mut Self::Buffer,
+        shape: ProductShape,
+    ) {
+        self.silu_mul(activated, gate, up, shape.rows * shape.k);
+        self.matmul_add(dst, activated, w, delta, shape);
+    }
+
     /// `dst[i, :] += scale_s * B_s A_s x[i, :]` with `s = adapters[i]`, for `rows` rows: `x` is `[rows,
     /// k]`, `dst` is `[rows, n]`. Slot 0 and empty slots add nothing; a slot that does not exist is a
     /// bug and asserts where the device can look.
@@ -225,6 +298,19 @@ pub trait Ops: Device {
         step: &StepBuffers<Self>,
     );
 
+    /// [`Ops::rope`] of the step's keys, then [`Ops::store_kv`], with the bits of both. `k` may be left unturned.
+    fn rope_store_kv(
+        &self,
+        layer: &mut Self::KvLayer,
+        [k, v]: [&mut Self::Buffer; 2],
+        angles: &Self::Buffer,
+        shape: RopeShape,
+        step: &StepBuffers<Self>,
+    ) {
+        self.rope(k, angles, shape, step.shape.tokens);
+        self.store_kv(layer, k, v, step);
+    }
+
     /// Causal attention of each token over its own sequence's cached keys and values:
     /// `dst[t, h, :] = sum_p softmax_p(scale * q[t, h] . k[p]) v[p]`, `p` up to the token's
     /// position and inside the window; `q` and `dst` are `[tokens, n_heads, head_dim]` of the tokens
@@ -244,6 +330,21 @@ pub trait Ops: Device {
 
     /// `dst[i] += src[i]` for `len` values.
     fn add(&self, dst: &mut Self::Buffer, src: &Self::Buffer, len: usize);
+
+    /// Where tokens are drawn: on the host, unless the device has [`Ops::draw`].
+    fn drawing(&self) -> Drawing {
+        Drawing::OnHost
+    }
+
+    /// Draws a token for each of `draws`, into `draws.tokens`, from rows of `[.., vocab]` logits, which it overwrites:
+    /// NaN counts as minus infinity and infinity as the largest number, biases are added, seen tokens penalized, banned
+    /// ones and those outside of the mask are impossible. Then it is the largest logit, or a draw with temperature,
+    /// top-k, top-p and min-p, in this order (see [`garrison_types::Sampling`]); the lower id first among equals.
+    /// [`NO_TOKEN`](crate::NO_TOKEN) where none is possible.
+    fn draw(&self, logits: &mut Self::Buffer, draws: &mut DrawBuffers<Self>) {
+        let _ = (logits, draws);
+        unreachable!("{} draws on the host", self.name());
+    }
 }
 
 /// Recording a step once and replaying it, where the device can (CUDA graphs).

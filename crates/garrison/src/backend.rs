@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use garrison_device::Capture;
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa, Nodes, confinement};
-use garrison_device_cuda::{Cuda, CudaDevice, NoGpu};
+use garrison_device_cuda::{Collective, Cuda, CudaDevice, HostRing, Nccl, NoGpu, Sharded};
 
 use crate::config::{DeviceChoice, EngineSettings, PinThreads};
 use crate::error::Fault;
@@ -19,19 +19,33 @@ const GPU_RESERVE: u64 = 256 << 20;
 /// The backends, opened.
 pub(crate) enum Backend {
     Cpu(Arc<CpuDevice>),
-    Cuda(Arc<CudaDevice<Cuda>>),
+    /// And its number.
+    Cuda(Arc<CudaDevice<Cuda>>, usize),
+    /// Several as one.
+    Gpus(Arc<Gpus>),
 }
+
+/// GPUs that share a model.
+pub(crate) type Gpus = Sharded<Cuda, Box<dyn Collective<Cuda>>>;
 
 /// A device that knows how much of its memory keys and values may take.
 pub(crate) trait Budget: Capture {
     /// Bytes for the KV cache if nobody says how many, `workspace` being needed for other things.
     fn kv_budget(&self, workspace: u64) -> u64;
+
+    /// Bytes that the device has for everything, where it tells and nothing else will be given up for them.
+    fn room(&self) -> Option<u64>;
 }
 
 impl Budget for CpuDevice {
     /// A quarter of what is free: memory is for others, too.
     fn kv_budget(&self, _workspace: u64) -> u64 {
         memory::available().map_or(BLIND_KV_BYTES, |free| free / 4)
+    }
+
+    /// Whatever is short is swapped out, or comes from the file again.
+    fn room(&self) -> Option<u64> {
+        None
     }
 }
 
@@ -40,10 +54,25 @@ impl Budget for CudaDevice<Cuda> {
     fn kv_budget(&self, workspace: u64) -> u64 {
         self.available().map_or(0, |free| rest(free as u64, workspace))
     }
+
+    fn room(&self) -> Option<u64> {
+        self.available().ok().map(|free| free as u64)
+    }
+}
+
+impl Budget for Gpus {
+    /// Whatever is left. Activations are on each.
+    fn kv_budget(&self, workspace: u64) -> u64 {
+        self.available().map_or(0, |free| rest(free as u64, workspace * self.ranks() as u64))
+    }
+
+    fn room(&self) -> Option<u64> {
+        self.available().ok().map(|free| free as u64)
+    }
 }
 
 /// What keys and values may take of `free` bytes.
-fn rest(free: u64, workspace: u64) -> u64 {
+pub(crate) fn rest(free: u64, workspace: u64) -> u64 {
     (free - free / 10).saturating_sub(GPU_RESERVE).saturating_sub(workspace)
 }
 
@@ -58,6 +87,8 @@ impl Backend {
             DeviceChoice::Cuda(ordinal) => {
                 Backend::cuda(ordinal).map_err(|e| Fault::usage(format!("device cuda:{ordinal}: {e}")))
             }
+            DeviceChoice::CudaRange(first, last) => Backend::gpus(first, last)
+                .map_err(|e| Fault::usage(format!("device cuda:{first}-{last}: {e}"))),
             DeviceChoice::Auto => match Backend::cuda(0) {
                 Ok(backend) => Ok(backend),
                 Err(why @ (NoGpu::NoKernels | NoGpu::NoDriver)) => {
@@ -73,13 +104,38 @@ impl Backend {
         }
     }
 
-    fn cuda(ordinal: usize) -> Result<Backend, NoGpu> {
+    /// The GPU of that number.
+    ///
+    /// # Errors
+    /// If it is not there, or cannot be used.
+    pub(crate) fn cuda(ordinal: usize) -> Result<Backend, NoGpu> {
         let device = CudaDevice::new(Cuda::open(ordinal)?).map_err(|e| NoGpu::Failed(e.to_string()))?;
         tracing::warn!("the CUDA backend has been tested in emulation only; --device cpu does without it");
-        Ok(Backend::Cuda(Arc::new(device)))
+        Ok(Backend::Cuda(Arc::new(device), ordinal))
     }
 
-    fn cpu(settings: &EngineSettings) -> Result<Backend, Fault> {
+    /// The GPUs of these numbers, as one.
+    fn gpus(first: usize, last: usize) -> Result<Backend, NoGpu> {
+        let failed = |e: garrison_device::DeviceError| NoGpu::Failed(e.to_string());
+        let ordinals: Vec<usize> = (first..=last).collect();
+        let open = |&ordinal: &usize| CudaDevice::new(Cuda::open(ordinal)?).map_err(failed);
+        let ranks = ordinals.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let collective: Box<dyn Collective<Cuda>> = match Nccl::open(&ordinals) {
+            Ok(nccl) => Box::new(nccl),
+            Err(why) => {
+                tracing::warn!(%why);
+                Box::new(HostRing::default())
+            }
+        };
+        tracing::warn!("several GPUs have been tested in emulation only; --device cpu does without them");
+        Ok(Backend::Gpus(Arc::new(Sharded::new(ranks, collective).map_err(failed)?)))
+    }
+
+    /// The processor.
+    ///
+    /// # Errors
+    /// If its threads cannot be started.
+    pub(crate) fn cpu(settings: &EngineSettings) -> Result<Backend, Fault> {
         let (isa, threads) = (Isa::detect(), threads(settings.threads));
         tracing::info!(?isa, threads, "computing on the CPU");
         if !settings.batch_invariant {

@@ -67,6 +67,7 @@ pub(crate) struct EngineSettings {
     pub(crate) adapter_hub: bool,
     /// Whether a request's tokens are the same in any company, for backends where that costs something.
     pub(crate) batch_invariant: bool,
+    pub(crate) on_device_loss: OnDeviceLoss,
 }
 
 /// Where to compute.
@@ -78,6 +79,30 @@ pub(crate) enum DeviceChoice {
     Cpu,
     /// The GPU of that number.
     Cuda(usize),
+    /// The GPUs of these numbers, first and last, as one.
+    CudaRange(usize, usize),
+}
+
+/// What happens when a GPU fails while it serves; what ran on it is lost in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnDeviceLoss {
+    /// It is started again, and the model loaded, for the next request.
+    #[default]
+    Restart,
+    /// The same, but the CPU takes over when that does not help.
+    Cpu,
+}
+
+impl FromStr for OnDeviceLoss {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        match text {
+            "restart" => Ok(OnDeviceLoss::Restart),
+            "cpu" => Ok(OnDeviceLoss::Cpu),
+            _ => Err(Fault::usage(format!("on_device_loss is \"{text}\"; it can be restart or cpu"))),
+        }
+    }
 }
 
 /// Whether the CPU backend's threads are bound to NUMA nodes, where there are several.
@@ -126,6 +151,19 @@ impl DraftEntry {
     }
 }
 
+impl DeviceChoice {
+    /// `2`, or `0-3`.
+    fn numbered(text: &str) -> Option<DeviceChoice> {
+        match text.split_once('-') {
+            None => text.parse().ok().map(DeviceChoice::Cuda),
+            Some((first, last)) => {
+                let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+                (first < last).then_some(DeviceChoice::CudaRange(first, last))
+            }
+        }
+    }
+}
+
 impl FromStr for DeviceChoice {
     type Err = Fault;
 
@@ -134,9 +172,11 @@ impl FromStr for DeviceChoice {
             "auto" => Ok(DeviceChoice::Auto),
             "cpu" => Ok(DeviceChoice::Cpu),
             "cuda" => Ok(DeviceChoice::Cuda(0)),
-            _ => text.strip_prefix("cuda:").and_then(|n| n.parse().ok()).map(DeviceChoice::Cuda).ok_or_else(
-                || Fault::usage(format!("device \"{text}\" is not known; known: auto, cpu, cuda, cuda:N")),
-            ),
+            _ => text.strip_prefix("cuda:").and_then(DeviceChoice::numbered).ok_or_else(|| {
+                Fault::usage(format!(
+                    "device \"{text}\" is not known; known: auto, cpu, cuda, cuda:N, cuda:N-M"
+                ))
+            }),
         }
     }
 }
@@ -200,6 +240,7 @@ struct EngineSection {
     adapter_dirs: Option<Vec<PathBuf>>,
     adapter_hub: Option<bool>,
     batch_invariant: Option<bool>,
+    on_device_loss: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -299,6 +340,7 @@ impl EngineSettings {
             adapter_dirs: file.adapter_dirs.clone().unwrap_or_default(),
             adapter_hub: file.adapter_hub.unwrap_or(false),
             batch_invariant: file.batch_invariant.unwrap_or(true),
+            on_device_loss: file.on_device_loss.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
             max_stall: match file.max_stall_ms.unwrap_or(250) {
                 0 => None,
                 ms => Some(Duration::from_millis(ms.into())),
@@ -508,6 +550,7 @@ mod tests {
             ("[engine]\nhost_cache_dir = \"/tmp\"\n", "say how much"),
             ("[engine]\ndevice = \"tpu\"\n", "tpu"),
             ("[engine]\ndevice = \"cuda:x\"\n", "cuda:x"),
+            ("[engine]\ndevice = \"cuda:3-3\"\n", "cuda:N-M"),
             ("[engine]\npin_threads = \"yes\"\n", "auto, on, off"),
             ("[engine]\npin_threads = true\n", "line 2"),
             ("[engine]\nmax_seqs = 100000\n", "max_seqs"),
@@ -519,6 +562,7 @@ mod tests {
             ("[[model]]\nsource = \"garrison-tiny\"\nquantize = \"Q9\"\n", "Q9"),
             ("[[model]]\nsource = \"garrison-tiny\"\nadapters = { a = \"hf:a/b:../c\" }\n", "hf:a/b:../c"),
             ("[engine]\nbatch_invariant = 1\n", "line 2"),
+            ("[engine]\non_device_loss = \"pray\"\n", "restart or cpu"),
             ("[[model]]\nsource = \"garrison-tiny\"\ndraft = \"no-such\"\n", "no-such"),
             ("= 3", "line 1"),
         ] {

@@ -40,7 +40,7 @@ pub(crate) enum Command {
 /// Where a model is computed, and with what. Shared by every command that runs one.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct EngineFlags {
-    /// Where to compute: auto, cpu, cuda, cuda:N.
+    /// Where to compute: auto, cpu, cuda, cuda:N, cuda:N-M.
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
     /// Threads of the CPU backend [default: what the machine or container allows].

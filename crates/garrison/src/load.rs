@@ -6,16 +6,19 @@ use std::time::Instant;
 
 use garrison_device::{BLOCK_SIZE, Ops, StepLimits};
 use garrison_device_cpu::available_threads;
-use garrison_engine::{DraftModel, Engine, EngineConfig, HostCache, HostCacheError, LocalExecutor};
+use garrison_engine::{
+    DraftModel, Engine, EngineConfig, Execute, HostCache, HostCacheError, LocalExecutor, Restarting,
+};
 use garrison_gguf::quantize::Mix;
 use garrison_model::{KvCache, Model, ModelSpec, ModelSummary, Workspace};
 use garrison_tokenizer::Tokenizer;
 use garrison_types::VocabularyModel;
 
-use crate::backend::{Backend, Budget};
+use crate::backend::{Backend, Budget, rest};
 use crate::config::{EngineSettings, ModelEntry};
 use crate::error::Fault;
 use crate::memory;
+use crate::restart::Reload;
 use crate::source::ModelRef;
 
 /// A model that answers.
@@ -41,15 +44,26 @@ pub(crate) fn threads(wanted: Option<NonZeroUsize>) -> NonZeroUsize {
 /// If one of them cannot be read, is not supported, or does not fit; the sentence names it.
 pub(crate) fn load(entry: &ModelEntry, settings: &EngineSettings) -> Result<Loaded, Fault> {
     match Backend::open(settings)? {
-        Backend::Cpu(device) => load_on(&device, entry, settings),
-        Backend::Cuda(device) => load_on(&device, entry, settings),
+        Backend::Cpu(device) => load_on(&device, entry, settings, OnLoss::Fails),
+        Backend::Cuda(device, ordinal) => load_on(&device, entry, settings, OnLoss::Restarts { ordinal }),
+        Backend::Gpus(device) => load_on(&device, entry, settings, OnLoss::Fails),
     }
+}
+
+/// What a device does when it is lost.
+#[derive(Clone, Copy)]
+enum OnLoss {
+    /// It is not lost while the process lives, or nothing is done about it.
+    Fails,
+    /// The GPU of that number is opened again.
+    Restarts { ordinal: usize },
 }
 
 fn load_on<B: Budget>(
     device: &Arc<B>,
     entry: &ModelEntry,
     settings: &EngineSettings,
+    on_loss: OnLoss,
 ) -> Result<Loaded, Fault> {
     let started = Instant::now();
     let name = &entry.name;
@@ -77,7 +91,16 @@ fn load_on<B: Budget>(
     let (tokenizer, spec) = (Arc::new(target.tokenizer), target.model.spec().clone());
     let executor = execute(target.model, config.adapter_slots)?;
     let host = host_cache(name, executor.block_bytes(), settings).map_err(|e| refuse(&e))?;
-    let executor = Box::new(executor.with_host_cache(host));
+    let executor: Box<dyn Execute> = Box::new(executor.with_host_cache(host));
+    let executor: Box<dyn Execute> = match on_loss {
+        OnLoss::Fails => executor,
+        OnLoss::Restarts { ordinal } => {
+            let (name, model, quantize) = (name.clone(), entry.model.clone(), entry.quantize);
+            let config = EngineConfig { vocab: spec.vocab, ..config };
+            let reload = Reload { name, model, quantize, config, settings: settings.clone() };
+            Box::new(Restarting::new(executor, reload.maker(ordinal)))
+        }
+    };
     let engine = match draft {
         Some(draft) => {
             let (vocab, context) = (draft.model.spec().vocab, draft.model.spec().context_length);
@@ -93,6 +116,8 @@ fn load_on<B: Budget>(
         device = device.name(),
         context = config.sequence_limit(),
         kv_blocks = config.n_blocks - 1,
+        activations_mib = workspace >> 20,
+        free_mib = device.room().map(|room| room >> 20),
         seconds = started.elapsed().as_secs_f64(),
         "loaded"
     );
@@ -100,7 +125,10 @@ fn load_on<B: Budget>(
 }
 
 /// Room for what is evicted from the KV cache. Where memory is short the model serves without.
-fn host_cache(
+///
+/// # Errors
+/// If the folder cannot be used.
+pub(crate) fn host_cache(
     name: &str,
     block_bytes: usize,
     settings: &EngineSettings,
@@ -122,14 +150,23 @@ fn host_cache(
 }
 
 /// A model in memory.
-struct Parts<B: Ops> {
-    model: Model<B>,
+pub(crate) struct Parts<B: Ops> {
+    pub(crate) model: Model<B>,
     tokenizer: Tokenizer,
     chat_template: Option<String>,
 }
 
-impl<B: Ops> Parts<B> {
-    fn load(name: &str, model: &ModelRef, quantize: Option<Mix>, device: &B) -> Result<Self, Fault> {
+impl<B: Budget> Parts<B> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not supported, or the device has no room for it.
+    pub(crate) fn load(
+        name: &str,
+        model: &ModelRef,
+        quantize: Option<Mix>,
+        device: &B,
+    ) -> Result<Self, Fault> {
         let refuse = |e: &dyn std::fmt::Display| Fault::usage(format!("model {name}: {e}"));
         let opened = model.open()?;
         let source = match quantize {
@@ -138,6 +175,9 @@ impl<B: Ops> Parts<B> {
         };
         let summary = ModelSummary::read(&source).map_err(|e| refuse(&e))?;
         tracing::info!(model = name, "loading: {summary}");
+        if let Some(room) = device.room() {
+            check_room(summary.bytes, room, &device.name()).map_err(|e| refuse(&e))?;
+        }
 
         let vocabulary = source.vocabulary().map_err(|e| refuse(&e))?;
         if matches!(vocabulary.model, VocabularyModel::Bpe { .. })
@@ -168,6 +208,22 @@ impl<B: Ops> Parts<B> {
         }
         Ok(Parts { model, tokenizer, chat_template: vocabulary.chat_template })
     }
+}
+
+/// Whether a device with `room` bytes has some left beside `weights`, before they are read in vain.
+fn check_room(weights: u64, room: u64, device: &str) -> Result<(), String> {
+    let left = rest(room, 0);
+    if weights <= left {
+        return Ok(());
+    }
+    let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+    Err(format!(
+        "its weights take {:.1} GiB, and of the {:.1} GiB that {device} has free {:.1} are for them, as activations, \
+         recorded steps and the KV cache need some, too; take a smaller model or quantization (--quantize), or --device cpu",
+        gib(weights),
+        gib(room),
+        gib(left)
+    ))
 }
 
 /// Tokens that one of two tokenizers may have beyond the other: some files pad the vocabulary.
@@ -280,6 +336,14 @@ fn plan_kv(need: KvNeed, budget: u64) -> Result<KvPlan, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_that_is_too_large_is_refused_before_it_is_read() {
+        assert_eq!(check_room(40 << 30, 80 << 30, "cuda:0"), Ok(()));
+        let said = check_room(42 << 30, 24 << 30, "cuda:0").unwrap_err();
+        assert!(said.contains("take 42.0 GiB") && said.contains("24.0 GiB that cuda:0 has free"), "{said}");
+        assert!(said.contains("--quantize"), "{said}");
+    }
 
     fn need(wanted_context: Option<usize>) -> KvNeed {
         KvNeed { bytes_per_block: 1000, trained_context: 1024, wanted_context, max_seqs: 4 }

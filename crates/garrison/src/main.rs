@@ -16,6 +16,7 @@ mod manifests;
 mod memory;
 mod models;
 mod output;
+mod restart;
 mod serve;
 mod source;
 

@@ -36,7 +36,7 @@ impl<D: Device> Model<D> {
             let (n, k) = dims.rows();
             let tensor = source.read_tensor(name)?;
             let view = WeightView { name, n, k, ty: tensor.ty, data: &tensor.data };
-            let weight = device.load_weight(&view)?;
+            let weight = device.load_cut_weight(&view, names::cut(name))?;
             loaded += tensor.data.len() as u64;
             drop(tensor);
             source.release(name);

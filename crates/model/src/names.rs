@@ -1,6 +1,8 @@
 //! What GGUF calls the tensors of a transformer. Safetensors folders are presented under the same
 //! names.
 
+use garrison_device::Cut;
+
 pub(crate) const EMBEDDING: &str = "token_embd.weight";
 pub(crate) const OUTPUT_NORM: &str = "output_norm.weight";
 pub(crate) const OUTPUT: &str = "output.weight";
@@ -29,6 +31,18 @@ pub(crate) fn is_of_transformer(name: &str) -> bool {
     let is_table = name.ends_with(".attn_rot_embd.weight") || name.ends_with(".rope_freqs.weight");
     let parts = ["blk.", "output", "token_", "position_", "rope_factors"];
     !is_table && parts.iter().any(|part| name.starts_with(part))
+}
+
+/// How devices that share a model cut a tensor: attention by heads, the feed-forward block by what is inside of it.
+pub(crate) fn cut(name: &str) -> Cut {
+    let is = |suffixes: &[&str]| suffixes.iter().any(|suffix| name.ends_with(suffix));
+    if is(&[Q, K, V, Q_BIAS, K_BIAS, V_BIAS, GATE, UP]) {
+        Cut::Outputs
+    } else if is(&[ATTENTION_OUTPUT, DOWN]) {
+        Cut::Inputs
+    } else {
+        Cut::Whole
+    }
 }
 
 /// The name of layer `i`'s tensor.

@@ -262,7 +262,11 @@ impl From<&Failure> for ApiError {
     fn from(failure: &Failure) -> ApiError {
         match failure {
             Failure::Adapter(_) => ApiError::internal(failure.to_string()).code("adapter_failed"),
-            Failure::Device(_) => ApiError::internal(failure.to_string()).code("device_failed"),
+            // The same may work as soon as the device does again.
+            Failure::Device(_) => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", failure.to_string())
+                    .code("device_failed")
+            }
             Failure::ShuttingDown => ApiError::draining(),
             // The client's grammar, so not the server's error: the same again would fail again.
             Failure::Grammar(_) => ApiError::bad_request(failure.to_string()).code("grammar_failed"),

@@ -1,6 +1,5 @@
-//! What several crates' tests share: the conformance suite that every backend has to pass, and
-//! small random models and adapters, and a server
-//! whose every byte and moment is known.
+//! What several crates' tests share: the conformance suite that every backend has to pass, checks of whole
+//! models on any device, small random models and adapters, and a server whose every byte and moment is known.
 //!
 //! Nothing here is part of the product. A check that fails panics with what differed, where and
 //! by how much, as a test should.
@@ -10,6 +9,7 @@
 mod adapter;
 pub mod conformance;
 pub mod fake_server;
+pub mod models;
 mod random;
 mod tiny;
 

@@ -4,8 +4,8 @@
 //! - One stream, on which everything happens in order, and no events between launches: cudarc's tracking is
 //!   switched off before anything is allocated, since what it remembers from before a recording would make
 //!   the recording wait for ever.
-//! - What is written goes through pinned memory, so a caller's bytes are free at once and nobody waits but
-//!   for the pinned memory to come round.
+//! - What is written goes through pinned memory, so a caller's bytes are free at once. It has two halves: one is
+//!   filled while the other is copied from, so that loading a model packs, stages and copies at the same time.
 
 use std::ffi::{CString, c_void};
 use std::ptr::null_mut;
@@ -25,8 +25,8 @@ const FATBINS: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/fatbins.r
 const CUDA_VERSION: i32 = 13_000;
 /// Compute capability 8.0, Ampere.
 const OLDEST: (i32, i32) = (8, 0);
-/// Pinned memory that writes go through.
-const STAGING: usize = 8 << 20;
+/// Each half of the pinned memory that writes go through.
+const HALF: usize = 8 << 20;
 
 /// Why there is no GPU to compute on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,10 +87,16 @@ unsafe impl Send for Inner {}
 // SAFETY: as above; the driver locks what it must.
 unsafe impl Sync for Inner {}
 
-/// Pinned memory, used from the front; when it is used up, whatever was copied from it must be done.
+/// Pinned memory. A half is used from the front; when it is used up, the other is, as soon as whatever was copied from
+/// that is done.
 struct Staging {
+    /// `2 * HALF` bytes.
     memory: *mut u8,
+    /// Which half is being filled, and how much of it is.
+    half: usize,
     used: usize,
+    /// When each half was last copied from.
+    copied: [sys::CUevent; 2],
 }
 
 // SAFETY: it is plain memory, used under a lock.
@@ -142,23 +148,14 @@ impl Cuda {
         let mut version = 0;
         // SAFETY: it writes one number.
         unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(failed)?;
-        if version < CUDA_VERSION {
-            return Err(NoGpu::OldDriver(version / 1000, version % 1000 / 10));
-        }
-        let count = result::device::get_count().map_err(failed)?;
-        if ordinal >= usize::try_from(count).unwrap_or(0) {
-            return Err(NoGpu::NoDevice { wanted: ordinal, count });
-        }
+        check_driver(version, result::device::get_count().map_err(failed)?, ordinal)?;
         let device = result::device::get(ordinal as i32).map_err(failed)?;
         use sys::CUdevice_attribute as Of;
         // SAFETY: the device was given by the driver.
         let attribute = |of: Of| unsafe { result::device::get_attribute(device, of) }.map_err(failed);
         let major = attribute(Of::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
         let minor = attribute(Of::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-        if (major, minor) < OLDEST {
-            let name = result::device::get_name(device).map_err(failed)?;
-            return Err(NoGpu::OldGpu { name, major, minor });
-        }
+        check_gpu(|| result::device::get_name(device).map_err(failed), (major, minor))?;
         let processors = attribute(Of::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
         let context = CudaContext::new(ordinal).map_err(failed)?;
         // SAFETY: nothing was allocated through the context, and nothing will be: there is nothing to track.
@@ -171,9 +168,16 @@ impl Cuda {
             inner.modules.push(load(image).map_err(failed)?);
         }
         // SAFETY: given back by `drop`.
-        let memory = unsafe { result::malloc_host(STAGING, 0) }.map_err(failed)?.cast();
-        let staging = Mutex::new(Staging { memory, used: 0 });
+        let memory = unsafe { result::malloc_host(2 * HALF, 0) }.map_err(failed)?.cast();
+        let event = || result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map_err(failed);
+        let staging = Mutex::new(Staging { memory, half: 0, used: 0, copied: [event()?, event()?] });
         Ok(Cuda { inner: Arc::new(inner), staging, recording: AtomicBool::new(false) })
+    }
+
+    /// The stream on which everything happens, with the context current on this thread.
+    pub(crate) fn stream(&self) -> Result<sys::CUstream, DeviceError> {
+        self.not_recording("sum over GPUs")?;
+        Ok(self.inner.stream)
     }
 
     /// Only launches can be recorded.
@@ -184,10 +188,44 @@ impl Cuda {
         self.inner.bind()
     }
 
+    /// Goes on with the other half, once nothing is copied from it any more.
+    fn turn(&self, staging: &mut Staging) -> Result<(), DeviceError> {
+        // SAFETY: the events live as long as `self`, the stream as long as `inner`. One that was never recorded is no
+        // wait.
+        let turned = unsafe {
+            let done = staging.copied[staging.half];
+            result::event::record(done, self.inner.stream).and_then(|()| {
+                staging.half = 1 - staging.half;
+                result::event::synchronize(staging.copied[staging.half])
+            })
+        };
+        staging.used = 0;
+        self.inner.check(turned)
+    }
+
     fn wait(&self) -> Result<(), DeviceError> {
         // SAFETY: the stream lives as long as `inner`.
         self.inner.check(unsafe { result::stream::synchronize(self.inner.stream) })
     }
+}
+
+/// Whether the driver is new enough, and there is such a GPU.
+fn check_driver(version: i32, count: i32, ordinal: usize) -> Result<(), NoGpu> {
+    if version < CUDA_VERSION {
+        return Err(NoGpu::OldDriver(version / 1000, version % 1000 / 10));
+    }
+    if ordinal >= usize::try_from(count).unwrap_or(0) {
+        return Err(NoGpu::NoDevice { wanted: ordinal, count });
+    }
+    Ok(())
+}
+
+/// Whether a GPU of this compute capability has what the kernels need.
+fn check_gpu(name: impl FnOnce() -> Result<String, NoGpu>, (major, minor): (i32, i32)) -> Result<(), NoGpu> {
+    if (major, minor) < OLDEST {
+        return Err(NoGpu::OldGpu { name: name()?, major, minor });
+    }
+    Ok(())
 }
 
 /// Loads a module from an image, which the driver wants aligned.
@@ -274,22 +312,21 @@ impl Driver for Cuda {
         self.not_recording("copy")?;
         let mut at = to.range(offset, bytes.len());
         let mut staging = lock(&self.staging);
-        for part in bytes.chunks(STAGING) {
-            if staging.used + part.len() > STAGING {
-                self.wait()?;
-                staging.used = 0;
+        for part in bytes.chunks(HALF) {
+            if staging.used + part.len() > HALF {
+                self.turn(&mut staging)?;
             }
             // SAFETY: there is room for the part beyond `used`, and nobody else writes there; what was copied
             // from there before is done.
             let staged = unsafe {
-                let staged = staging.memory.add(staging.used);
+                let staged = staging.memory.add(staging.half * HALF + staging.used);
                 std::ptr::copy_nonoverlapping(part.as_ptr(), staged, part.len());
                 std::slice::from_raw_parts(staged, part.len())
             };
             // SAFETY: the range is the memory's, and `staged` stays as it is until it was waited for.
             self.inner.check(unsafe { result::memcpy_htod_async(at, staged, self.inner.stream) })?;
             // Parts begin at lines of the cache.
-            staging.used = (staging.used + part.len()).next_multiple_of(64).min(STAGING);
+            staging.used = (staging.used + part.len()).next_multiple_of(64).min(HALF);
             at += part.len() as u64;
         }
         Ok(())
@@ -393,10 +430,14 @@ impl Drop for Cuda {
     fn drop(&mut self) {
         let _ = self.inner.bind();
         let _ = self.wait();
-        // SAFETY: nothing is under way any more.
-        let _ = unsafe {
-            result::free_host(std::mem::replace(&mut lock(&self.staging).memory, null_mut()).cast())
-        };
+        let mut staging = lock(&self.staging);
+        // SAFETY: nothing is under way any more, and nobody uses them after this.
+        unsafe {
+            let _ = result::free_host(std::mem::replace(&mut staging.memory, null_mut()).cast());
+            for event in staging.copied {
+                let _ = result::event::destroy(event);
+            }
+        }
     }
 }
 
@@ -430,9 +471,13 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        assert!(NoGpu::OldDriver(12, 4).to_string().contains("CUDA 12.4"));
-        let old = NoGpu::OldGpu { name: "Tesla T4".into(), major: 7, minor: 5 };
-        assert!(old.to_string().starts_with("Tesla T4 has compute capability 7.5; 8.0"));
-        assert!(NoGpu::NoDevice { wanted: 3, count: 1 }.to_string().contains("no cuda:3"));
+        let said = |result: Result<(), NoGpu>| result.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(said(check_driver(12_040, 1, 0)).contains("CUDA 12.4; 13.0 is needed, which is driver 580"));
+        assert!(said(check_driver(13_000, 1, 3)).contains("no cuda:3; this machine has 1"));
+        assert!(said(check_driver(13_010, 0, 0)).contains("no cuda:0"));
+        assert_eq!(check_driver(13_000, 2, 1), Ok(()));
+        let gpu = |capability| check_gpu(|| Ok("Tesla T4".into()), capability);
+        assert!(said(gpu((7, 5))).starts_with("Tesla T4 has compute capability 7.5; 8.0"));
+        assert_eq!((gpu((8, 0)), gpu((12, 0))), (Ok(()), Ok(())));
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_void};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use garrison_device::DeviceError;
@@ -41,6 +42,17 @@ pub enum Order {
     Backward = 1,
 }
 
+/// What goes wrong with an emulated GPU, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mishap {
+    /// Nothing.
+    None,
+    /// It is lost at this launch, counted from 0, and everything fails from then on.
+    LostAt(usize),
+    /// This request for memory, counted from 0, is refused.
+    NoMemoryAt(usize),
+}
+
 /// A GPU that is none.
 pub struct Emulator {
     library: Library,
@@ -50,6 +62,10 @@ pub struct Emulator {
     allocations: Arc<Mutex<Allocations>>,
     /// What is being recorded.
     recording: Mutex<Option<Vec<Recorded>>>,
+    memory: usize,
+    mishap: Mishap,
+    launches: AtomicUsize,
+    requests: AtomicUsize,
 }
 
 /// Where each begins, and how long it is; guards not included.
@@ -118,7 +134,38 @@ impl Emulator {
             order,
             allocations: Arc::default(),
             recording: Mutex::new(None),
+            memory: MEMORY,
+            mishap: Mishap::None,
+            launches: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
         })
+    }
+
+    /// The same with this much memory.
+    pub fn with_memory(self, memory: usize) -> Emulator {
+        Emulator { memory, ..self }
+    }
+
+    /// The same, but this goes wrong.
+    pub fn with_mishap(self, mishap: Mishap) -> Emulator {
+        Emulator { mishap, ..self }
+    }
+
+    /// Requests for memory so far.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Launches so far.
+    pub fn launches(&self) -> usize {
+        self.launches.load(Ordering::Relaxed)
+    }
+
+    fn check_lost(&self) -> Result<(), DeviceError> {
+        match self.mishap {
+            Mishap::LostAt(at) if self.launches() > at => Err(fail("the GPU is lost".into())),
+            _ => Ok(()),
+        }
     }
 
     /// What the kernels convert with, for tests: a half to f32 and back.
@@ -132,6 +179,8 @@ impl Emulator {
     }
 
     fn run(&self, function: Function, grid: Grid, args: &[u8]) -> Result<(), DeviceError> {
+        self.launches.fetch_add(1, Ordering::Relaxed);
+        self.check_lost()?;
         let mut error = [0 as c_char; 512];
         // SAFETY: the function is the library's, the error as long as it says; the arguments are the
         // caller's promise, and a wrong number of them is an error.
@@ -177,6 +226,7 @@ impl Emulator {
 
     /// Nothing but launches can be recorded.
     fn not_recording(&self, what: &str) -> Result<(), DeviceError> {
+        self.check_lost()?;
         match *lock(&self.recording) {
             Some(_) => Err(fail(format!("a {what} cannot be recorded"))),
             None => Ok(()),
@@ -203,15 +253,16 @@ impl Driver for Emulator {
 
     fn available(&self) -> Result<usize, DeviceError> {
         let taken: usize = lock(&self.allocations).values().sum();
-        Ok(MEMORY.saturating_sub(taken))
+        Ok(self.memory.saturating_sub(taken))
     }
 
     fn alloc(&self, what: &str, bytes: usize) -> Result<Memory, DeviceError> {
-        let free = self.available()?;
+        let (free, number) = (self.available()?, self.requests.fetch_add(1, Ordering::Relaxed));
         let mut allocations = lock(&self.allocations);
         let mut all = Vec::new();
         let lines = bytes.div_ceil(size_of::<Line>()) + 2 * GUARD / size_of::<Line>();
-        if bytes > free || all.try_reserve_exact(lines).is_err() {
+        let refused = self.mishap == Mishap::NoMemoryAt(number);
+        if refused || bytes > free || all.try_reserve_exact(lines).is_err() {
             return Err(DeviceError::OutOfMemory { device: self.name(), what: what.into(), bytes });
         }
         all.resize(lines, Line { bytes: [POISON; 256] });

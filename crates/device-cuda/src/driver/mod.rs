@@ -6,6 +6,8 @@
 pub(crate) mod cuda;
 #[cfg(feature = "emulator")]
 pub(crate) mod emulator;
+pub(crate) mod nccl;
+pub(crate) mod profiled;
 
 use bytemuck::{Pod, Zeroable};
 use garrison_device::DeviceError;

@@ -14,6 +14,7 @@ use garrison_device::{
 };
 use garrison_model::{Adapter, AdapterBank, KvCache, Model, Workspace};
 
+use super::device_draws::{DeviceDraws, Drawn};
 use super::graph::{Graphs, pad};
 use super::{CopyError, Execute, HostCache, StepOutput, await_mask, threads};
 use crate::EngineConfig;
@@ -28,6 +29,7 @@ pub struct LocalExecutor<B: Capture> {
     graphs: Graphs<B::Graph>,
     /// A padded copy of the batch, for recorded steps.
     padded: Batch,
+    on_device: DeviceDraws<B>,
     /// At least one.
     drawers: Vec<Drawer>,
     host: HostCache,
@@ -66,19 +68,20 @@ impl Drawer {
     }
 }
 
-/// Draws from each row, on as many threads as have enough to do; says how long the one that waited
-/// longest for masks did.
+/// Draws from rows `from ..` of the step's logits, on as many threads as have enough to do; says how long the
+/// one that waited longest for masks did.
 fn draw_all<B: Capture>(
     drawers: &mut [Drawer],
     device: &B,
     logits: &B::Buffer,
+    from: usize,
     rows: &[SampleRow],
 ) -> Result<(Vec<Sampled>, Duration), DeviceError> {
     let nothing = (Vec::new(), Duration::ZERO);
     let Some(own) = drawers.first() else { return Ok(nothing) };
     let threads = (rows.len() * own.logits.len() / WORTH_SHARING).clamp(1, drawers.len());
     let share = rows.len().div_ceil(threads).max(1);
-    let shares = rows.chunks(share).enumerate().map(|(i, rows)| (i * share, rows));
+    let shares = rows.chunks(share).enumerate().map(|(i, rows)| (from + i * share, rows));
     let drawn = threads::share(drawers, shares, Builder::new, |drawer, (at, rows)| {
         drawer.draw(device, logits, at, rows)
     });
@@ -87,6 +90,32 @@ fn draw_all<B: Capture>(
         let (drawn, for_masks) = drawn?;
         samples.extend(drawn);
         waited = waited.max(for_masks);
+    }
+    Ok((samples, waited))
+}
+
+/// Draws on the host what the device did not.
+fn draw_rest<B: Capture>(
+    drawers: &mut [Drawer],
+    device: &B,
+    logits: &B::Buffer,
+    rows: &[SampleRow],
+    drawn: Drawn,
+) -> Result<(Vec<Sampled>, Duration), DeviceError> {
+    let Drawn { tokens, mut waited } = drawn;
+    if tokens.is_empty() {
+        return draw_all(drawers, device, logits, 0, rows);
+    }
+    let mut samples = Vec::with_capacity(rows.len());
+    for run in tokens.chunk_by(|a, b| a.is_some() == b.is_some()) {
+        let from = samples.len();
+        if run[0].is_some() {
+            samples.extend(run.iter().flatten().cloned());
+            continue;
+        }
+        let (own, for_masks) = draw_all(drawers, device, logits, from, &rows[from..from + run.len()])?;
+        samples.extend(own);
+        waited += for_masks;
     }
     Ok((samples, waited))
 }
@@ -123,14 +152,20 @@ impl<B: Capture> LocalExecutor<B> {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_DRAWERS));
         let drawer = || Drawer { logits: vec![0.0; model.spec().vocab], sampler: Sampler::default() };
         let drawers = (0..threads).map(|_| drawer()).collect();
+        let on_device = DeviceDraws::new(&*device, limits.rows, model.spec().vocab)?;
         let padded = Batch::default();
         let host = HostCache::none();
-        Ok(LocalExecutor { device, model, memory, adapters, graphs, padded, drawers, host })
+        Ok(LocalExecutor { device, model, memory, adapters, graphs, padded, on_device, drawers, host })
     }
 
     /// Keeps blocks that are evicted in `host`, which was made for blocks of this executor.
     pub fn with_host_cache(self, host: HostCache) -> LocalExecutor<B> {
         LocalExecutor { host, ..self }
+    }
+
+    /// What computes.
+    pub fn device(&self) -> &Arc<B> {
+        &self.device
     }
 
     /// The model.
@@ -204,8 +239,9 @@ impl<B: Capture> Execute for LocalExecutor<B> {
                 self.model.forward(&self.device, step, &self.adapters, workspace, kv)?;
             }
         }
+        let drawn = self.on_device.draw(&*self.device, &mut workspace.logits, &batch.samples)?;
         let (samples, waited) =
-            draw_all(&mut self.drawers, &*self.device, &workspace.logits, &batch.samples)?;
+            draw_rest(&mut self.drawers, &*self.device, &workspace.logits, &batch.samples, drawn)?;
         if samples.is_empty() {
             // No row was read, so nothing has waited for the step or noticed its failure yet.
             self.device.synchronize()?;

@@ -1,9 +1,11 @@
 //! What runs a batch. The engine stops being generic here.
 
 mod check;
+mod device_draws;
 mod graph;
 mod host_cache;
 mod local;
+mod restarting;
 mod scripted;
 mod threads;
 
@@ -15,6 +17,7 @@ use garrison_model::Adapter;
 pub(crate) use host_cache::TRIAL_SLOT;
 pub use host_cache::{CopyError, HostCache, HostCacheError};
 pub use local::LocalExecutor;
+pub use restarting::{MakeExecutor, Restarting};
 pub use scripted::{ScriptControl, ScriptedExecutor};
 
 /// Runs steps: a model on a device, or a script in tests.

@@ -52,13 +52,20 @@ impl Sampler {
         let token = if sampling.is_greedy() {
             numeric::argmax(logits)
         } else {
-            let u = rng::uniform(sampling.seed, row.position, Purpose::Token);
-            self.selection.draw(logits, sampling, u)
+            self.selection.draw(logits, sampling, uniform_of(row))
         };
-        // With every logit at minus infinity any choice is as good; a ban still holds if it can.
-        let free =
-            |t: &u32| !row.banned.contains(t) && row.mask.as_ref().is_none_or(|m| mask::allows(m.bits(), *t));
-        let fallback = || (0..logits.len() as u32).find(free).unwrap_or(0);
-        token.unwrap_or_else(fallback)
+        token.unwrap_or_else(|| any_token(row, logits.len()))
     }
+}
+
+/// What the row's token is drawn with, in `[0, 1)`.
+pub(crate) fn uniform_of(row: &SampleRow) -> f64 {
+    rng::uniform(row.sampling.seed, row.position, Purpose::Token)
+}
+
+/// With every logit at minus infinity any choice is as good; a ban still holds if it can.
+pub(crate) fn any_token(row: &SampleRow, vocab: usize) -> u32 {
+    let free =
+        |t: &u32| !row.banned.contains(t) && row.mask.as_ref().is_none_or(|m| mask::allows(m.bits(), *t));
+    (0..vocab as u32).find(free).unwrap_or(0)
 }

@@ -2,7 +2,7 @@
 //! the step, [`project`] brings what was read back into the residual stream. In the last layer
 //! nobody asks for more of most tokens than their keys and values: [`attend_wanted`] leaves it at that.
 
-use garrison_device::{AttentionShape, Ops, Queries, RopeShape, StepBuffers};
+use garrison_device::{AttentionShape, Ops, ProductShape, Queries, RopeShape, StepBuffers};
 
 use crate::lora::Rows;
 use crate::workspace::Scratch;
@@ -60,10 +60,9 @@ pub(crate) fn attend<B: Ops>(
     let block = Block { device, spec, layer };
     let Workspace { angles, hidden, attended, scratch, .. } = ws;
     let Scratch { normed, q, k, v, .. } = scratch;
-    device.rms_norm(normed, hidden, &layer.norm, rows.count, spec.norm_eps);
-    device.matmul_group(&mut [(q, &layer.q), (k, &layer.k), (v, &layer.v)], normed, rows.count);
-    block.finish_keys_and_values(rows, scratch, angles);
-    device.store_kv(kv, &scratch.k, &scratch.v, step);
+    let jobs = &mut [(q, &layer.q), (k, &layer.k), (v, &layer.v)];
+    device.norm_matmul_group(jobs, normed, hidden, &layer.norm, spec.norm_eps, rows.count);
+    block.store_keys_and_values(rows, scratch, angles, step, kv);
     block.finish_queries(rows, scratch, angles);
     device.attention(attended, &scratch.q, kv, step, Queries::Tokens, &block.shape());
 }
@@ -82,18 +81,17 @@ pub(crate) fn attend_wanted<B: Ops>(
     let block = Block { device, spec, layer };
     let Workspace { angles, hidden, attended, wanted_hidden, wanted_angles, scratch, .. } = ws;
     let Scratch { normed, k, v, .. } = scratch;
-    device.rms_norm(normed, hidden, &layer.norm, rows.count, spec.norm_eps);
-    device.matmul_group(&mut [(k, &layer.k), (v, &layer.v)], normed, rows.count);
-    block.finish_keys_and_values(rows, scratch, angles);
-    device.store_kv(kv, &scratch.k, &scratch.v, step);
+    let jobs = &mut [(k, &layer.k), (v, &layer.v)];
+    device.norm_matmul_group(jobs, normed, hidden, &layer.norm, spec.norm_eps, rows.count);
+    block.store_keys_and_values(rows, scratch, angles, step, kv);
     if wanted.count == 0 {
         return;
     }
     device.gather(wanted_hidden, hidden, &step.rows, wanted.count, spec.hidden);
     device.gather(wanted_angles, angles, &step.rows, wanted.count, spec.rope.dim);
     let Scratch { normed, q, .. } = scratch;
-    device.rms_norm(normed, wanted_hidden, &layer.norm, wanted.count, spec.norm_eps);
-    device.matmul(q, normed, &layer.q, wanted.count);
+    let jobs = &mut [(q, &layer.q)];
+    device.norm_matmul_group(jobs, normed, wanted_hidden, &layer.norm, spec.norm_eps, wanted.count);
     block.finish_queries(wanted, scratch, wanted_angles);
     device.attention(attended, &scratch.q, kv, step, Queries::Wanted, &block.shape());
 }
@@ -107,7 +105,14 @@ struct Block<'a, B: Ops> {
 
 impl<B: Ops> Block<'_, B> {
     /// From products to what the cache keeps.
-    fn finish_keys_and_values(&self, rows: &Rows<'_, B>, scratch: &mut Scratch<B>, angles: &B::Buffer) {
+    fn store_keys_and_values(
+        &self,
+        rows: &Rows<'_, B>,
+        scratch: &mut Scratch<B>,
+        angles: &B::Buffer,
+        step: &StepBuffers<B>,
+        kv: &mut B::KvLayer,
+    ) {
         let Block { device, spec, layer } = *self;
         let Scratch { normed, k, v, .. } = scratch;
         rows.adapt(device, Target::K, k, normed);
@@ -119,7 +124,8 @@ impl<B: Ops> Block<'_, B> {
         if let QkNormWeights::PerHead { k: norm, .. } = &layer.qk_norm {
             device.rms_norm_in_place(k, norm, rows.count * spec.n_kv_heads, spec.norm_eps);
         }
-        device.rope(k, angles, rope_shape(&spec.rope, spec.n_kv_heads, spec.head_dim), rows.count);
+        let shape = rope_shape(&spec.rope, spec.n_kv_heads, spec.head_dim);
+        device.rope_store_kv(kv, [k, v], angles, shape, step);
     }
 
     /// From a product to queries.
@@ -158,9 +164,14 @@ pub(crate) fn project<B: Ops>(
     scratch: &mut Scratch<B>,
     hidden: &mut B::Buffer,
 ) {
-    device.matmul(&mut scratch.delta, attended, &layer.output, rows.count);
-    rows.adapt(device, Target::Output, &mut scratch.delta, attended);
-    device.add(hidden, &scratch.delta, rows.count * spec.hidden);
+    let delta = &mut scratch.delta;
+    if rows.are_plain() {
+        let shape = ProductShape { rows: rows.count, n: spec.hidden, k: spec.q_width() };
+        return device.matmul_add(hidden, attended, &layer.output, delta, shape);
+    }
+    device.matmul(delta, attended, &layer.output, rows.count);
+    rows.adapt(device, Target::Output, delta, attended);
+    device.add(hidden, delta, rows.count * spec.hidden);
 }
 
 fn rope_shape(rope: &Rope, n_heads: usize, head_dim: usize) -> RopeShape {

@@ -1,6 +1,6 @@
 //! The gated feed-forward block, SwiGLU (Shazeer 2020).
 
-use garrison_device::Ops;
+use garrison_device::{Ops, ProductShape};
 
 use crate::lora::Rows;
 use crate::workspace::Scratch;
@@ -29,8 +29,12 @@ pub(crate) fn feed_forward<B: Ops>(
 ) {
     let count = rows.count;
     let Scratch { normed, delta, gate, up, activated, .. } = scratch;
-    device.rms_norm(normed, hidden, &layer.norm, count, spec.norm_eps);
-    device.matmul_group(&mut [(gate, &layer.gate), (up, &layer.up)], normed, count);
+    let jobs = &mut [(&mut *gate, &layer.gate), (&mut *up, &layer.up)];
+    device.norm_matmul_group(jobs, normed, hidden, &layer.norm, spec.norm_eps, count);
+    if rows.are_plain() {
+        let shape = ProductShape { rows: count, n: spec.hidden, k: spec.ffn_hidden };
+        return device.silu_mul_matmul_add(hidden, activated, [gate, up], &layer.down, delta, shape);
+    }
     rows.adapt(device, Target::Gate, gate, normed);
     rows.adapt(device, Target::Up, up, normed);
     device.silu_mul(activated, gate, up, count * spec.ffn_hidden);

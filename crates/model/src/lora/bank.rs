@@ -122,6 +122,11 @@ fn layer_slots<'a, D: Device>(
 }
 
 impl<B: Ops> Rows<'_, B> {
+    /// Whether no adapter can add anything: then what follows a product may be done in one with it.
+    pub(crate) fn are_plain(&self) -> bool {
+        self.slots.is_none()
+    }
+
     /// Adds to `dst`, the product of `target`'s weight and `x`, what the rows' adapters add.
     pub(crate) fn adapt(&self, device: &B, target: Target, dst: &mut B::Buffer, x: &B::Buffer) {
         if let Some(slots) = self.slots {

@@ -260,10 +260,10 @@ fn headers_are_bounded() {
 }
 
 #[test]
-fn a_failure_of_the_device_is_a_500_or_an_error_event() {
+fn a_failure_of_the_device_is_a_503_or_an_error_event() {
     let world = World::new();
     world.control.fail_next(1);
-    let error = post(&world, TEXT, &json!({"prompt": "Q>"})).error(500);
+    let error = post(&world, TEXT, &json!({"prompt": "Q>"})).error(503);
     assert_eq!((&error["type"], &error["code"]), (&json!("server_error"), &json!("device_failed")));
 
     world.control.hold();

@@ -9,6 +9,7 @@
 //! writes beyond its rows is found out.
 
 mod attention;
+mod fused;
 mod invariance;
 mod lora;
 mod matmul;
@@ -16,6 +17,7 @@ mod rope;
 mod rows;
 
 pub use attention::{check_attention_against_f64, check_block_copies};
+pub use fused::check_fused;
 use garrison_device::{Device, Ops, WeightView};
 use garrison_device_cpu::CpuDevice;
 use garrison_types::TensorType;
@@ -93,6 +95,61 @@ pub fn check_all<B: Ops>(candidate: &B, reference: &CpuDevice, bounds: &Bounds) 
         }
     }
     visit_all(&mut Compare { candidate, reference, bounds });
+}
+
+/// As [`check_all`], case by case: each tells `take` its number, its name, and what was wrong if anything was, and the
+/// next one goes on. For machines that are there for minutes. Runs every `every`th case from number `from` on;
+/// `begin` is told before each, since a case can end the process.
+pub fn report_each<B: Ops>(
+    candidate: &B,
+    reference: &CpuDevice,
+    bounds: &Bounds,
+    (from, every): (usize, usize),
+    mut begin: impl FnMut(usize, &str),
+    mut take: impl FnMut(usize, &str, Result<(), String>),
+) {
+    struct Each<F> {
+        number: usize,
+        run: F,
+    }
+    impl<F: FnMut(usize, &str, &dyn Fn())> Each<F> {
+        fn next(&mut self, name: &str, check: &dyn Fn()) {
+            (self.run)(self.number, name, check);
+            self.number += 1;
+        }
+    }
+    struct Compare<'a, B, F> {
+        candidate: &'a B,
+        reference: &'a CpuDevice,
+        bounds: &'a Bounds,
+        each: Each<F>,
+    }
+    impl<B: Ops, F: FnMut(usize, &str, &dyn Fn())> Visitor for Compare<'_, B, F> {
+        fn visit(&mut self, case: impl Case) {
+            let (candidate, reference, bounds) = (self.candidate, self.reference, self.bounds);
+            let name = case.name();
+            self.each.next(&name, &|| {
+                let (got, expected) = (case.run(candidate), case.run(reference));
+                case.compare(&got, &expected, bounds, &name);
+            });
+        }
+    }
+    let run = |number: usize, name: &str, check: &dyn Fn()| {
+        if number < from || !(number - from).is_multiple_of(every.max(1)) {
+            return;
+        }
+        begin(number, name);
+        // What a case leaves behind is its own buffers; the next makes its own.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check));
+        take(number, name, outcome.map_err(|panic| message(&*panic)));
+    };
+    visit_all(&mut Compare { candidate, reference, bounds, each: Each { number: 0, run } });
+}
+
+/// What a panic said.
+pub fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
 }
 
 /// Checks that two devices agree to the bit on everything, as one kind of device with different

@@ -1,0 +1,181 @@
+//! A driver that tells how long each kernel takes.
+//!
+//! Key decision: while it is asked, a launch is repeated many times at once and the whole is timed. So a
+//! kernel's own time is told, without the driver's time to launch it, and without tools that a machine may lack.
+//! What a step computes meanwhile is wrong; how long it takes is not. A recorded step is taken apart for that.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use garrison_device::DeviceError;
+
+use super::{Address, Driver, Grid};
+use crate::gpu::lock;
+
+/// Another driver, whose launches are timed on demand.
+pub struct Profiled<D: Driver> {
+    driver: D,
+    /// Of the kernels that were asked for.
+    names: Mutex<Vec<String>>,
+    timing: Mutex<Option<Timing>>,
+    /// What is being recorded.
+    recording: Mutex<Option<Vec<Launch<D::Function>>>>,
+}
+
+/// A recorded step, and the launches in it.
+pub struct Graph<D: Driver> {
+    inner: D::Graph,
+    launches: Vec<Launch<D::Function>>,
+}
+
+struct Launch<F> {
+    function: Function<F>,
+    grid: Grid,
+    args: Vec<u8>,
+}
+
+/// What is known so far.
+struct Timing {
+    repetitions: usize,
+    /// By kernel.
+    times: BTreeMap<usize, (usize, f64)>,
+}
+
+/// Time of all launches of a kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelTime {
+    /// The kernel.
+    pub name: String,
+    /// How often it was launched.
+    pub launches: usize,
+    /// What all launches took.
+    pub seconds: f64,
+}
+
+/// A kernel of the driver below, and its name's number.
+#[derive(Clone, Copy)]
+pub struct Function<F> {
+    inner: F,
+    name: usize,
+}
+
+impl<D: Driver> Profiled<D> {
+    /// Over `driver`.
+    pub fn new(driver: D) -> Self {
+        Profiled { driver, names: Mutex::default(), timing: Mutex::new(None), recording: Mutex::new(None) }
+    }
+
+    /// What each kernel that `work` launches takes, the longest first: each launch is repeated so often. Results of
+    /// `work` are not to be used.
+    ///
+    /// # Errors
+    /// If `work` fails.
+    pub fn profile(
+        &self,
+        repetitions: usize,
+        work: impl FnOnce() -> Result<(), DeviceError>,
+    ) -> Result<Vec<KernelTime>, DeviceError> {
+        *lock(&self.timing) = Some(Timing { repetitions: repetitions.max(1), times: BTreeMap::new() });
+        let worked = work();
+        let timing = lock(&self.timing).take();
+        worked?;
+        let names = lock(&self.names);
+        let times = timing.into_iter().flat_map(|timing| timing.times);
+        let time = |(kernel, (launches, seconds)): (usize, (usize, f64))| KernelTime {
+            name: names[kernel].clone(),
+            launches,
+            seconds,
+        };
+        let mut times: Vec<KernelTime> = times.map(time).collect();
+        times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        Ok(times)
+    }
+}
+
+impl<D: Driver> Driver for Profiled<D> {
+    type Memory = D::Memory;
+    type Function = Function<D::Function>;
+    type Graph = Graph<D>;
+
+    fn name(&self) -> String {
+        self.driver.name()
+    }
+
+    fn processors(&self) -> usize {
+        self.driver.processors()
+    }
+
+    fn available(&self) -> Result<usize, DeviceError> {
+        self.driver.available()
+    }
+
+    fn alloc(&self, what: &str, bytes: usize) -> Result<D::Memory, DeviceError> {
+        self.driver.alloc(what, bytes)
+    }
+
+    fn address(memory: &D::Memory) -> Address {
+        D::address(memory)
+    }
+
+    fn function(&self, name: &str) -> Result<Self::Function, DeviceError> {
+        let inner = self.driver.function(name)?;
+        let mut names = lock(&self.names);
+        let at = names.iter().position(|known| known == name).unwrap_or_else(|| {
+            names.push(name.to_owned());
+            names.len() - 1
+        });
+        Ok(Function { inner, name: at })
+    }
+
+    fn write(&self, to: &D::Memory, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.driver.write(to, offset, bytes)
+    }
+
+    fn zero(&self, to: &D::Memory) -> Result<(), DeviceError> {
+        self.driver.zero(to)
+    }
+
+    fn read(&self, from: &D::Memory, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.driver.read(from, offset, bytes)
+    }
+
+    unsafe fn launch(&self, function: Self::Function, grid: Grid, args: &[u8]) -> Result<(), DeviceError> {
+        if let Some(recorded) = &mut *lock(&self.recording) {
+            recorded.push(Launch { function, grid, args: args.to_vec() });
+        }
+        // SAFETY: the caller's promise, which holds for repetitions, too: nothing is freed in between.
+        let launch = || unsafe { self.driver.launch(function.inner, grid, args) };
+        let mut timing = lock(&self.timing);
+        let Some(timing) = &mut *timing else { return launch() };
+        self.driver.synchronize()?;
+        let begun = Instant::now();
+        (0..timing.repetitions).try_for_each(|_| launch())?;
+        self.driver.synchronize()?;
+        let (launches, seconds) = timing.times.entry(function.name).or_default();
+        *launches += 1;
+        *seconds += begun.elapsed().as_secs_f64() / timing.repetitions as f64;
+        Ok(())
+    }
+
+    fn synchronize(&self) -> Result<(), DeviceError> {
+        self.driver.synchronize()
+    }
+
+    fn capture(&self, enqueue: &mut dyn FnMut() -> Result<(), DeviceError>) -> Result<Graph<D>, DeviceError> {
+        *lock(&self.recording) = Some(Vec::new());
+        let inner = self.driver.capture(enqueue);
+        let launches = lock(&self.recording).take().unwrap_or_default();
+        inner.map(|inner| Graph { inner, launches })
+    }
+
+    unsafe fn replay(&self, graph: &Graph<D>) -> Result<(), DeviceError> {
+        if lock(&self.timing).is_none() {
+            // SAFETY: the caller's promise.
+            return unsafe { self.driver.replay(&graph.inner) };
+        }
+        // SAFETY: the caller's promise: these launches are what the recording has.
+        let launch = |one: &Launch<D::Function>| unsafe { self.launch(one.function, one.grid, &one.args) };
+        graph.launches.iter().try_for_each(launch)
+    }
+}

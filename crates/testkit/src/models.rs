@@ -1,0 +1,151 @@
+//! Whole models on a device: recorded steps are the eager ones to the bit, and every family computes nearly what it
+//! does on the CPU.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use garrison_device::{Batch, Capture, KvDtype, SampleRow, StepBuffers, StepLimits, Want};
+use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
+use garrison_gguf::Source;
+use garrison_gguf::quantize::Mix;
+use garrison_model::{AdapterBank, KvCache, Model, Workspace};
+use garrison_types::Sampling;
+
+use crate::{Family, Random, TinyModel, tiny_gguf};
+
+fn source(family: Family, mix: Mix) -> Source {
+    Source::parse(tiny_gguf(&TinyModel { family, mix, ..TinyModel::default() })).unwrap()
+}
+
+const VOCAB: usize = 512;
+const LIMITS: StepLimits = StepLimits { tokens: 32, seqs: 4, rows: 4, blocks: 16 };
+
+/// A model with room for two short sequences.
+struct Small<'a, B: Capture> {
+    device: &'a B,
+    model: Model<B>,
+    step: StepBuffers<B>,
+    workspace: Workspace<B>,
+    kv: KvCache<B>,
+}
+
+impl<'a, B: Capture> Small<'a, B> {
+    fn new(device: &'a B, source: &Source, dtype: KvDtype) -> Small<'a, B> {
+        let model = Model::load(source, device, |_| {}).unwrap();
+        let step = StepBuffers::new(device, LIMITS).unwrap();
+        let workspace = Workspace::new(device, model.spec(), LIMITS).unwrap();
+        let kv = KvCache::new(device, model.spec(), 8, dtype).unwrap();
+        Small { device, model, step, workspace, kv }
+    }
+
+    fn forward(&mut self) {
+        let Small { device, model, step, workspace, kv } = self;
+        model.forward(device, step, &AdapterBank::none(), workspace, kv).unwrap();
+    }
+
+    fn logits(&self) -> Vec<f32> {
+        let mut logits = vec![0.0; self.step.shape.rows * VOCAB];
+        self.device.read(&self.workspace.logits, 0, &mut logits).unwrap();
+        logits
+    }
+
+    /// Runs a batch op by op.
+    fn eagerly(&mut self, batch: &Batch) -> Vec<f32> {
+        self.step.write(self.device, batch).unwrap();
+        self.forward();
+        self.logits()
+    }
+
+    /// Records a step of the same shape on another batch, and replays it.
+    fn recorded(&mut self, other: &Batch, batch: &Batch) -> Vec<f32> {
+        self.step.write(self.device, other).unwrap();
+        let Small { device, model, step, workspace, kv } = self;
+        let forward = || model.forward(device, step, &AdapterBank::none(), workspace, kv);
+        let graph = device.capture(forward).unwrap();
+        self.step.write(self.device, batch).unwrap();
+        self.device.replay(&graph).unwrap();
+        self.logits()
+    }
+}
+
+/// A batch of these `(tokens, kv_len, block table)`, of which the last tokens' logits are wanted.
+fn batch(parts: &[(&[u32], u32, &[u32])]) -> Batch {
+    let mut batch = Batch::default();
+    for (tokens, kv_len, table) in parts {
+        let first = batch.push_sequence(tokens, *kv_len, table, 0);
+        batch.samples.push(SampleRow {
+            row: first + tokens.len() as u32 - 1,
+            want: Want::Sample,
+            sampling: Arc::new(Sampling::greedy()),
+            position: *kv_len,
+            seen: Arc::default(),
+            banned: Arc::default(),
+            mask: None,
+            logprobs: None,
+        });
+    }
+    batch
+}
+
+/// A prompt for each of two sequences, then a token more of each.
+fn steps() -> [Batch; 2] {
+    let mut random = Random::new(5);
+    let tokens: Vec<u32> = (0..30).map(|_| random.below(VOCAB) as u32).collect();
+    let (long, short): (&[u32], &[u32]) = (&[5, 2], &[3]);
+    [
+        batch(&[(&tokens[..20], 20, long), (&tokens[20..28], 8, short)]),
+        batch(&[(&tokens[28..29], 21, long), (&tokens[29..], 9, short)]),
+    ]
+}
+
+/// Checks that recorded steps give the bits of eager ones.
+///
+/// # Panics
+/// If they do not.
+pub fn check_recorded_steps<B: Capture>(device: &B) {
+    let [prompts, decodes] = steps();
+    for (family, dtype) in [(Family::Llama32, KvDtype::F16), (Family::Qwen3, KvDtype::Q8_0)] {
+        let source = source(family, Mix::Q4_K_M);
+        let mut eager = Small::new(device, &source, dtype);
+        let mut graph = Small::new(device, &source, dtype);
+        assert_eq!(eager.eagerly(&prompts), graph.eagerly(&prompts));
+        // Of the same shape, into the null block.
+        let padding = batch(&[(&[0], 1, &[0]), (&[0], 1, &[0])]);
+        let (eager, graph) = (eager.eagerly(&decodes), graph.recorded(&padding, &decodes));
+        assert!(eager.iter().all(|x| x.is_finite()));
+        assert_eq!(eager, graph, "{family:?}");
+    }
+}
+
+/// Checks that a model of each family, each in another mix, computes nearly what the scalar CPU does.
+///
+/// # Panics
+/// If one does not.
+pub fn check_families<B: Capture>(device: &B) {
+    check_mixes(device, [Mix::Q4_K_M, Mix::Q8_0, Mix::F16, Mix::Q6_K, Mix::Q5_1]);
+}
+
+/// The same with these mixes, one for each family.
+///
+/// # Panics
+/// If one does not.
+pub fn check_mixes<B: Capture>(device: &B, mixes: [Mix; Family::ALL.len()]) {
+    let scalar = CpuDevice::new(CpuOptions { threads: NonZeroUsize::MIN, isa: Isa::Scalar }).unwrap();
+    for (family, mix) in Family::ALL.into_iter().zip(mixes) {
+        let source = source(family, mix);
+        let mut candidate = Small::new(device, &source, KvDtype::F16);
+        let mut cpu = Small::new(&scalar, &source, KvDtype::F16);
+        for batch in steps() {
+            let (got, expected) = (candidate.eagerly(&batch), cpu.eagerly(&batch));
+            let square = |x: f32| f64::from(x) * f64::from(x);
+            let error: f64 = got.iter().zip(&expected).map(|(g, e)| square(g - e)).sum();
+            let error = error / expected.iter().map(|&e| square(e)).sum::<f64>();
+            println!("{family:?} {mix:?}: normalized squared error {error:e}");
+            assert!(got.iter().all(|x| x.is_finite()), "{family:?} {mix:?}");
+            // What differs is the order of additions. A last bit can move a key of 16 bits, or an activation
+            // of 8, by a whole step, and from there on the two round apart: they differ by what that costs.
+            let bound = if mix == Mix::F16 { 1e-8 } else { 2e-3 };
+            assert!(error < bound, "{family:?} {mix:?}: {error:e}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What `scripts/gpu-check` runs: one stage on a GPU, or on what stands in for one.
+//!
+//!     gpu_check conformance|graphs|engine|limits|speed --on cuda:0|emulator --out FOLDER [--size small|full]
+//!               [--from N] [--preset NAME --models FOLDER]
+//!     gpu_check report --out FOLDER
+//!
+//! Machines with a GPU are there for minutes. So every finding is a line of `FOLDER/STAGE.jsonl` as soon as it is made,
+//! each is looked for on its own, and a stage whose device is lost says at which of them, so that it can be taken up
+//! behind it. Exits 0 if all is well, 1 if something is wrong, 3 if the device is lost.
+#![forbid(unsafe_code)]
+
+mod checks;
+mod journal;
+mod report;
+mod speed;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use garrison_device_cuda::{Build, Cuda, CudaDevice, Driver, Emulator, Order, Profiled};
+
+use journal::Journal;
+
+type Fallible<T> = Result<T, Box<dyn Error>>;
+
+/// How a stage ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Well,
+    Wrong,
+    Lost,
+}
+
+/// How much is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Size {
+    /// What an emulator can do in seconds.
+    Small,
+    Full,
+}
+
+struct Options {
+    stage: String,
+    on: String,
+    out: PathBuf,
+    size: Size,
+    /// The first check that is run.
+    from: usize,
+    /// Whose shape the model has.
+    preset: String,
+    /// Where models are written.
+    models: PathBuf,
+}
+
+fn options() -> Fallible<Options> {
+    let mut args = std::env::args().skip(1);
+    let stage = args.next().ok_or("which stage? conformance, graphs, engine, limits, speed or report")?;
+    let mut options = Options {
+        stage,
+        on: "cuda:0".into(),
+        out: ".".into(),
+        size: Size::Full,
+        from: 0,
+        preset: "llama-3.1-8b".into(),
+        models: std::env::temp_dir(),
+    };
+    while let Some(flag) = args.next() {
+        let value = args.next().ok_or_else(|| format!("{flag} wants a value"))?;
+        match flag.as_str() {
+            "--on" => options.on = value,
+            "--out" => options.out = value.into(),
+            "--from" => options.from = value.parse()?,
+            "--preset" => options.preset = value,
+            "--models" => options.models = value.into(),
+            "--size" if value == "small" => options.size = Size::Small,
+            "--size" if value == "full" => options.size = Size::Full,
+            _ => return Err(format!("{flag} {value} is not known").into()),
+        }
+    }
+    Ok(options)
+}
+
+fn main() -> ExitCode {
+    match options().and_then(|options| run(&options)) {
+        Ok(Outcome::Well) => ExitCode::SUCCESS,
+        Ok(Outcome::Wrong) => ExitCode::FAILURE,
+        Ok(Outcome::Lost) => ExitCode::from(3),
+        Err(error) => {
+            eprintln!("gpu_check: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(options: &Options) -> Fallible<Outcome> {
+    if options.stage == "report" {
+        return report::write(&options.out);
+    }
+    match options.on.strip_prefix("cuda:") {
+        Some(ordinal) => stage(Cuda::open(ordinal.parse()?)?, options),
+        None if options.on == "emulator" => stage(Emulator::new(Build::Fast, Order::Forward)?, options),
+        None => Err(format!("--on {} is neither cuda:N nor emulator", options.on).into()),
+    }
+}
+
+fn stage<D: Driver>(driver: D, options: &Options) -> Fallible<Outcome> {
+    let device = Arc::new(CudaDevice::new(Profiled::new(driver))?);
+    let mut journal = Journal::open(&options.out, &options.stage)?;
+    match options.stage.as_str() {
+        "conformance" => checks::conformance(&device, options, &mut journal),
+        "graphs" => checks::graphs(&device, options, &mut journal),
+        "engine" => checks::engine(&device, options, &mut journal),
+        "limits" => speed::limits(&device, options, &mut journal),
+        "speed" => speed::speed(&device, options, &mut journal),
+        other => Err(format!("{other} is no stage").into()),
+    }
+}
