@@ -90,6 +90,7 @@ fn server_config(settings: &ServerSettings) -> Result<ServerConfig, Fault> {
     Ok(ServerConfig {
         api_keys,
         cors_origins: settings.cors_origins.clone(),
+        gateway: std::sync::Arc::default(),
         limits,
         times: Times { request: settings.request_timeout, ..Times::default() },
     })

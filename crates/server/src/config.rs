@@ -1,6 +1,9 @@
 //! What the server is told when it starts. Every bound it keeps is stated here.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use garrison_gateway::Gateway;
 
 use crate::auth::ApiKeys;
 
@@ -12,6 +15,8 @@ pub struct ServerConfig {
     /// Browser origins that may use it, like `https://chat.example.org`; `*` is any. None: a page
     /// of another origin is refused.
     pub cors_origins: Vec<String>,
+    /// Judges what is asked and answered.
+    pub gateway: Arc<Gateway>,
     /// Bounds of what clients can use up.
     pub limits: Limits,
     /// Times after which the server stops waiting.
