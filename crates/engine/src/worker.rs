@@ -259,6 +259,7 @@ impl Worker {
         match finish.reason {
             FinishReason::Stop { .. } => counters.finished_stop.fetch_add(1, Relaxed),
             FinishReason::Length => counters.finished_length.fetch_add(1, Relaxed),
+            FinishReason::Filtered => 0, // said of answers, and never by a sequence
         };
         let (old, new) = (self.shared.run_ms.load(Relaxed), sequence.running_time().as_millis() as u64);
         let average = if old == 0 { new } else { (old * 7 + new) / 8 };

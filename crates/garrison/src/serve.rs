@@ -98,6 +98,7 @@ fn server_config(settings: &ServerSettings) -> Result<ServerConfig, Fault> {
         cors_origins: settings.cors_origins.clone(),
         host_names: settings.host_names.clone(),
         share_prefixes: settings.share_prefixes,
+        gateway: std::sync::Arc::default(),
         limits,
         times: Times { request: settings.request_timeout, ..Times::default() },
     })

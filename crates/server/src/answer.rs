@@ -40,9 +40,11 @@ pub(crate) trait Format: Send + 'static {
 
 /// Turns a generation into frames.
 pub(crate) fn produce(generation: Generation, format: impl Format, delivery: Delivery) -> Production {
+    let stamp = generation.stamp();
     match delivery {
         Delivery::Whole => Production {
             shape: Shape::Whole,
+            stamp,
             frames: Box::pin(stream::once(async move {
                 match collect(generation, format).await {
                     Ok(json) => Frame::Data(json.into()),
@@ -54,7 +56,7 @@ pub(crate) fn produce(generation: Generation, format: impl Format, delivery: Del
             let events = Events { generation, format, usage, ready: VecDeque::new(), ended: false };
             let frames =
                 stream::unfold(events, |mut events| async move { Some((events.next().await?, events)) });
-            Production { shape: Shape::Events, frames: Box::pin(frames) }
+            Production { shape: Shape::Events, stamp, frames: Box::pin(frames) }
         }
     }
 }
@@ -133,15 +135,16 @@ pub(crate) async fn handle(
     let heartbeat = app.config.times.heartbeat;
     let Some(resume) = resume else {
         let production = work(&app, passed.record, received, prepare).await?;
-        return Ok(respond(production.shape, number(production.frames), heartbeat).await);
+        let Production { shape, stamp, frames } = production;
+        return Ok(respond(shape, stamp, number(frames), heartbeat).await);
     };
     let digest = digest(route, &received.bytes);
     let recording = match resume.after {
         Some(_) => app.replays.find(passed.caller, &resume.key, digest)?,
         None => record(&app, &passed, &resume.key, digest, received, prepare).await?,
     };
-    let (shape, frames) = recording.read(resume.after.unwrap_or(0)).await?;
-    Ok(respond(shape, frames, heartbeat).await)
+    let (shape, stamp, frames) = recording.read(resume.after.unwrap_or(0)).await?;
+    Ok(respond(shape, stamp, frames, heartbeat).await)
 }
 
 /// The recording of a request: the one that exists, or a new one.

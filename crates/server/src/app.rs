@@ -20,7 +20,7 @@ use crate::metrics::{HttpMetrics, ModelMetrics};
 use crate::model::ServedModel;
 use crate::record::Record;
 use crate::replay::Replays;
-use crate::{adapters, chat, completions, gate, info, tokenize};
+use crate::{adapters, chat, completions, gate, info, moderations, tokenize};
 
 /// Everything requests share.
 pub(crate) struct App {
@@ -75,9 +75,10 @@ impl Chosen<'_> {
 pub(crate) const OPEN_ROUTES: [&str; 3] = ["/health", "/ready", "/version"];
 
 /// Every path served, as logs and metrics name them.
-pub(crate) const ROUTES: [&str; 13] = [
+pub(crate) const ROUTES: [&str; 14] = [
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/moderations",
     "/v1/models",
     "/v1/models/{id}",
     "/v1/load_lora_adapter",
@@ -159,6 +160,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
+        .route("/v1/moderations", post(moderations::create))
         .route("/v1/models", get(info::models))
         // Names of models may have slashes, as on Hugging Face.
         .route("/v1/models/{*id}", get(info::model))

@@ -29,7 +29,11 @@ fn read(endpoint: Endpoint, body: &[u8], model: &ServedModel) -> Result<(), ApiE
     let value = parse(body)?;
     let fields = Fields::root(&value)?;
     let params = match endpoint {
-        Endpoint::Chat => chat::read(&fields, model)?.0.params,
+        Endpoint::Chat => {
+            let (request, input) = chat::read(&fields, model)?;
+            chat::prompt::encode(&input, model)?;
+            request.params
+        }
         Endpoint::Completions => CompletionRequest::read(&fields, model, Limits::default().sequences)?.params,
     };
     params.structure.map_or(Ok(()), |structure| structure.compile(&model.engine).map(drop))

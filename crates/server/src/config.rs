@@ -1,6 +1,9 @@
 //! What the server is told when it starts. Every bound it keeps is stated here.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use garrison_gateway::Gateway;
 
 use crate::auth::ApiKeys;
 
@@ -17,6 +20,8 @@ pub struct ServerConfig {
     pub host_names: Vec<String>,
     /// Whether a request finds what requests with other keys left in the prefix cache.
     pub share_prefixes: SharePrefixes,
+    /// Judges what is asked and answered.
+    pub gateway: Arc<Gateway>,
     /// Bounds of what clients can use up.
     pub limits: Limits,
     /// Times after which the server stops waiting.

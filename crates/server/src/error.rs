@@ -9,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 use garrison_engine::{Failure, SubmitError};
 use serde::Serialize;
 
+use crate::screen::Stamp;
+
 /// What a client is told when a request fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ApiError {
@@ -18,6 +20,16 @@ pub(crate) struct ApiError {
     param: Option<String>,
     code: Option<&'static str>,
     retry_after_s: Option<u32>,
+    /// There if the request was judged.
+    judgement: Option<Box<Judgement>>,
+}
+
+/// What a judged request is told besides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Judgement {
+    /// What was found in what was blocked.
+    reasons: Vec<String>,
+    stamp: Stamp,
 }
 
 /// The wire form.
@@ -33,14 +45,32 @@ struct Object<'a> {
     kind: &'a str,
     param: Option<&'a str>,
     code: Option<&'a str>,
+    /// Garrison's own: why something was blocked, in codes.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    reasons: &'a [String],
 }
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { status, message: message.into(), kind, param: None, code: None, retry_after_s: None }
+        ApiError {
+            status,
+            message: message.into(),
+            kind,
+            param: None,
+            code: None,
+            retry_after_s: None,
+            judgement: None,
+        }
     }
 
-    fn code(mut self, code: &'static str) -> ApiError {
+    /// Of a request that was judged, with why it was blocked.
+    pub(crate) fn judged(mut self, stamp: Stamp, reasons: Vec<String>) -> ApiError {
+        self.judgement = Some(Box::new(Judgement { reasons, stamp }));
+        self
+    }
+
+    /// With a code for programs.
+    pub(crate) fn code(mut self, code: &'static str) -> ApiError {
         self.code = Some(code);
         self
     }
@@ -175,6 +205,11 @@ impl ApiError {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
     }
 
+    /// 503: something that every request needs does not work now.
+    pub(crate) fn unavailable(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
+    }
+
     /// 503: the server finishes what is running and takes no more.
     pub(crate) fn draining() -> ApiError {
         ApiError::new(
@@ -200,6 +235,7 @@ impl ApiError {
                 kind: self.kind,
                 param: self.param.as_deref(),
                 code: self.code,
+                reasons: self.judgement.as_ref().map_or(&[][..], |judgement| &judgement.reasons[..]),
             },
         };
         // Strings and nulls always serialize; the fallback keeps this total without a panic.
@@ -216,6 +252,9 @@ impl IntoResponse for ApiError {
         let mut response = Response::new(Body::from(self.to_json()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
+        if let Some(judgement) = &self.judgement {
+            judgement.stamp.mark(headers);
+        }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -20,6 +20,7 @@ use crate::attempts::{Attempts, Verdict};
 use crate::error::ApiError;
 use crate::metrics::ModelMetrics;
 use crate::record::Record;
+use crate::screen::{Screen, Stamp, Verdicts};
 use crate::structured::Rules;
 
 /// Tokens that one piece holds at most, so that a client that was away gets events of sane size.
@@ -75,6 +76,8 @@ pub(crate) struct Totals {
     pub(crate) timings: Timings,
     /// There if the answer follows a schema.
     pub(crate) structured_output: Option<StructuredOutput>,
+    /// There if the request was judged.
+    pub(crate) guard: Option<Verdicts>,
 }
 
 /// How a schema was enforced.
@@ -119,6 +122,8 @@ pub(crate) struct Generation {
     meter: Meter,
     /// There if complete answers are checked before anything of them is shown.
     attempts: Option<Attempts>,
+    /// There if the request was judged.
+    screen: Option<Screen>,
 }
 
 impl Generation {
@@ -126,7 +131,16 @@ impl Generation {
         let choices = streams.len();
         let pending = streams.into_iter().enumerate().map(|(choice, stream)| next(choice, stream)).collect();
         let totals = Totals::default();
-        Generation { pending, choices, choices_per_prompt, finished: 0, totals, meter, attempts: None }
+        Generation {
+            pending,
+            choices,
+            choices_per_prompt,
+            finished: 0,
+            totals,
+            meter,
+            attempts: None,
+            screen: None,
+        }
     }
 
     /// The same of answers that follow schemas.
@@ -141,6 +155,17 @@ impl Generation {
         self
     }
 
+    /// The same of a request that was judged, whose answers are, too.
+    pub(crate) fn screened(mut self, screen: Option<Screen>) -> Generation {
+        self.screen = screen;
+        self
+    }
+
+    /// How the request was judged.
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.screen.as_ref().map_or(Stamp::Unjudged, Screen::stamp)
+    }
+
     /// How many choices there are.
     pub(crate) fn choices(&self) -> usize {
         self.choices
@@ -150,23 +175,40 @@ impl Generation {
     pub(crate) async fn next(&mut self) -> Option<Result<(usize, Piece), ApiError>> {
         loop {
             let (choice, stream, event) = self.pending.next().await?;
+            if self.screen.as_ref().is_some_and(|screen| screen.has_ended(choice)) {
+                continue; // and its sequence stops
+            }
             let gained = match self.gather(choice, stream, event) {
                 Ok(piece) => self.judge(choice, piece).await,
                 Err(error) => Err(error),
             };
             match gained {
                 Ok(None) => {}
-                Ok(Some(piece)) => {
-                    self.note_end(choice, &piece);
-                    return Some(Ok((choice, piece)));
-                }
-                Err(error) => {
-                    // One lost sequence is a lost answer; the others stop.
-                    self.pending.clear();
-                    return Some(Err(error));
-                }
+                Ok(Some(piece)) => match self.screen(choice, piece).await {
+                    Ok(piece) => return Some(Ok((choice, piece))),
+                    Err(error) => return Some(Err(self.lose(error))),
+                },
+                Err(error) => return Some(Err(self.lose(error))),
             }
         }
+    }
+
+    /// One lost sequence is a lost answer; the others stop.
+    fn lose(&mut self, error: ApiError) -> ApiError {
+        self.pending.clear();
+        error
+    }
+
+    /// What may be shown of what can be.
+    async fn screen(&mut self, choice: usize, mut piece: Piece) -> Result<Piece, ApiError> {
+        if let Some(screen) = &mut self.screen {
+            piece = screen.take(choice, piece, &self.meter.record)?;
+        }
+        self.note_end(choice, &piece);
+        if let Some(screen) = self.screen.as_mut().filter(|_| self.finished == self.choices) {
+            self.totals.guard = Some(screen.close().await?);
+        }
+        Ok(piece)
     }
 
     /// Takes what is there of a stream, and waits for the rest of it.

@@ -3,7 +3,8 @@
 //! The only crate that knows HTTP and OpenAI's JSON. A request passes [`gate`] (id, origin, key,
 //! draining), its body is taken in by [`body`], read field by field by [`fields`] and [`params`]
 //! into valid types, rendered and tokenized on a blocking thread, and launched as one or more
-//! sequences. What they emit comes back through [`generation`] as pieces, is written as JSON by
+//! sequences. Before that the [gateway](garrison_gateway) judges what is asked, and what is answered on its
+//! way back ([`screen`]). What sequences emit comes back through [`generation`] as pieces, is written as JSON by
 //! the endpoint's `Format`, and leaves as one object or as server-sent events ([`sse`]), through a
 //! recording ([`replay`]) if the client sent an `Idempotency-Key`.
 //!
@@ -28,6 +29,7 @@ mod error;
 
 mod fields;
 mod params;
+mod screen;
 mod structured;
 
 mod adapters;
@@ -35,6 +37,7 @@ mod chat;
 mod check;
 mod completions;
 mod info;
+mod moderations;
 mod tokenize;
 
 mod answer;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use garrison_engine::Stats;
+use garrison_gateway::{self as gateway, Counts};
 
 /// Upper bounds in seconds, as vLLM's dashboards expect them.
 const TTFT_BOUNDS: [f64; 18] =
@@ -208,7 +209,7 @@ const COUNTS: [Count; 2] = [
 ];
 
 /// The whole page: what each model's engine counted, its latencies, and the answers.
-pub(crate) fn render(models: &[(&str, Stats, &ModelMetrics)], http: &HttpMetrics) -> String {
+pub(crate) fn render(models: &[(&str, Stats, &ModelMetrics)], http: &HttpMetrics, guard: &Counts) -> String {
     let mut out = String::with_capacity(16 << 10);
     let labels: Vec<String> =
         models.iter().map(|(name, _, _)| format!("model_name=\"{}\"", escape(name))).collect();
@@ -237,6 +238,7 @@ pub(crate) fn render(models: &[(&str, Stats, &ModelMetrics)], http: &HttpMetrics
             histogram(metrics).write(&mut out, name, label);
         }
     }
+    guarded(&mut out, guard);
     head(&mut out, "garrison:http_requests_total", "counter", "Answers, by route and status.");
     let answers = http.answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     for ((route, status), count) in answers.iter() {
@@ -248,6 +250,34 @@ pub(crate) fn render(models: &[(&str, Stats, &ModelMetrics)], http: &HttpMetrics
         );
     }
     out
+}
+
+/// What was judged, and what was found: codes, never content.
+fn guarded(out: &mut String, counts: &Counts) {
+    let tables: [(&str, &str, &str, Vec<gateway::Count>); 2] = [
+        (
+            "garrison:guard_judged_total",
+            "verdict",
+            "Requests and their answers, by what became of them.",
+            counts.judged(),
+        ),
+        (
+            "garrison:guard_findings_total",
+            "reason",
+            "Requests and their answers in which something was found.",
+            counts.found(),
+        ),
+    ];
+    for (name, label, help, counts) in tables {
+        head(out, name, "counter", help);
+        for gateway::Count { side, of, count } in counts {
+            line(out, name, &format!("side=\"{side}\",{label}=\"{}\"", escape(&of)), count);
+        }
+    }
+    head(out, "garrison:guard_seconds_total", "counter", "Time that judging took.");
+    for (side, spent) in counts.spent() {
+        line(out, "garrison:guard_seconds_total", &format!("side=\"{side}\""), spent.as_secs_f64());
+    }
 }
 
 #[cfg(test)]
@@ -263,7 +293,7 @@ mod tests {
         let stats = Stats { running: 3, kv_blocks_used: 1, kv_blocks_total: 4, ..Stats::default() };
         let http = HttpMetrics::default();
         http.count("/v1/models", 200);
-        let page = render(&[("a\"b", stats, &metrics)], &http);
+        let page = render(&[("a\"b", stats, &metrics)], &http, &Counts::default());
         for wanted in [
             "# TYPE garrison:inter_token_latency_seconds histogram\n",
             "garrison:inter_token_latency_seconds_bucket{model_name=\"a\\\"b\",le=\"0.001\"} 2\n",

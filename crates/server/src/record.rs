@@ -75,6 +75,11 @@ impl Record {
         let _ = self.ttft.set(self.elapsed());
     }
 
+    /// When the first token was there, after the request's arrival.
+    pub(crate) fn ttft(&self) -> Option<Duration> {
+        self.ttft.get().copied()
+    }
+
     /// Writes the request's one line. `ending` says how the answer ended.
     pub(crate) fn log(&self, route: &str, status: u16, ending: &str) {
         tracing::info!(

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::auth::Caller;
 use crate::config::{Limits, Times};
 use crate::error::ApiError;
+use crate::screen::Stamp;
 use crate::sse::{Frame, Frames, NumberedFrames, Production, Shape};
 
 /// Bytes of an `Idempotency-Key` at most.
@@ -67,7 +68,7 @@ enum Phase {
     /// The request was refused; so is everyone who attached to it.
     Refused(ApiError),
     /// Frames come or came.
-    Running(Shape),
+    Running(Shape, Stamp),
 }
 
 /// What a key led to.
@@ -223,7 +224,7 @@ impl Starting {
     pub(crate) fn start(mut self, production: Production) -> Arc<Recording> {
         self.settled = true;
         let recording = Arc::clone(&self.recording);
-        recording.state.send_modify(|state| state.phase = Phase::Running(production.shape));
+        recording.state.send_modify(|state| state.phase = Phase::Running(production.shape, production.stamp));
         let replays = Arc::clone(&self.replays);
         tokio::spawn(replays.run(self.key.clone(), Arc::clone(&recording), production.frames));
         recording
@@ -303,15 +304,18 @@ impl Recording {
     ///
     /// # Errors
     /// The request's own refusal; 404 if the frames are gone; 400 if there never was such a frame.
-    pub(crate) async fn read(self: Arc<Self>, after: u64) -> Result<(Shape, NumberedFrames), ApiError> {
+    pub(crate) async fn read(
+        self: Arc<Self>,
+        after: u64,
+    ) -> Result<(Shape, Stamp, NumberedFrames), ApiError> {
         let reader = Reader::new(self, after);
         let mut changes = reader.recording.state.subscribe();
         let state = changes
             .wait_for(|state| !matches!(state.phase, Phase::Preparing))
             .await
             .map_err(|_| ApiError::internal("the recording is gone"))?;
-        let shape = match &state.phase {
-            Phase::Running(shape) => *shape,
+        let (shape, stamp) = match &state.phase {
+            Phase::Running(shape, stamp) => (*shape, *stamp),
             Phase::Refused(error) => return Err(error.clone()),
             Phase::Preparing => return Err(ApiError::internal("the recording did not start")),
         };
@@ -331,7 +335,7 @@ impl Recording {
             let ended = matches!(frame.1, Frame::Done | Frame::Failed(_));
             Some((frame, (!ended).then_some((reader, changes))))
         });
-        Ok((shape, Box::pin(frames)))
+        Ok((shape, stamp, Box::pin(frames)))
     }
 }
 

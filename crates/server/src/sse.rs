@@ -13,6 +13,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::time::timeout;
 
 use crate::error::ApiError;
+use crate::screen::Stamp;
 
 /// One thing a generation says.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +44,7 @@ pub(crate) enum Shape {
 /// An answer under way.
 pub(crate) struct Production {
     pub(crate) shape: Shape,
+    pub(crate) stamp: Stamp,
     pub(crate) frames: Frames,
 }
 
@@ -52,7 +54,18 @@ pub(crate) fn number(frames: Frames) -> NumberedFrames {
 }
 
 /// The response that delivers these frames.
-pub(crate) async fn respond(shape: Shape, mut frames: NumberedFrames, heartbeat: Duration) -> Response {
+pub(crate) async fn respond(
+    shape: Shape,
+    stamp: Stamp,
+    frames: NumberedFrames,
+    heartbeat: Duration,
+) -> Response {
+    let mut response = body(shape, frames, heartbeat).await;
+    stamp.mark(response.headers_mut());
+    response
+}
+
+async fn body(shape: Shape, mut frames: NumberedFrames, heartbeat: Duration) -> Response {
     match shape {
         Shape::Events => events(frames, heartbeat),
         Shape::Whole => match frames.next().await {
@@ -104,7 +117,7 @@ mod tests {
 
     async fn text(frames: Vec<Frame>) -> String {
         let frames = number(Box::pin(stream::iter(frames)));
-        let response = respond(Shape::Events, frames, Duration::from_secs(1)).await;
+        let response = respond(Shape::Events, Stamp::Unjudged, frames, Duration::from_secs(1)).await;
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         String::from_utf8(bytes.to_vec()).unwrap()
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use garrison_engine::{Enforced, Finish, ScoredToken, TokenScores};
+use garrison_gateway::Report;
 use garrison_tokenizer::Tokenizer;
 use garrison_types::{FinishReason, Timings, Usage};
 use serde::Serialize;
@@ -11,6 +12,7 @@ use serde::ser::SerializeMap;
 use serde_json::Value;
 
 use crate::generation::{StructuredOutput, Totals};
+use crate::screen::Verdicts;
 
 /// Told apart from every other build by name and version: results may differ between them.
 pub(crate) const FINGERPRINT: &str = concat!("garrison-", env!("CARGO_PKG_VERSION"));
@@ -76,6 +78,9 @@ pub(crate) struct Envelope<'a, C> {
     /// Garrison's own: beside `timings` of an answer that follows a schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     structured_output: Option<StructuredOutputJson<'a>>,
+    /// Garrison's own: beside `timings` of an exchange that was judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guard: Option<GuardJson<'a>>,
     /// vLLM's, where the endpoint has them beside the choices.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     extra: Option<Extra>,
@@ -96,6 +101,28 @@ impl<'a> From<&'a StructuredOutput> for StructuredOutputJson<'a> {
     fn from(output: &'a StructuredOutput) -> Self {
         let Enforced { grammar, validated } = &output.enforced;
         StructuredOutputJson { grammar, validated, attempts: output.attempts }
+    }
+}
+
+/// How both sides of an exchange were judged.
+#[derive(Serialize)]
+struct GuardJson<'a> {
+    request: SideJson<'a>,
+    answer: SideJson<'a>,
+}
+
+#[derive(Serialize)]
+struct SideJson<'a> {
+    /// `pass`, `flag`, `redact`, `not_judged` or `block`.
+    verdict: &'static str,
+    /// Codes, never content.
+    found: &'a [String],
+}
+
+impl<'a> From<&'a Verdicts> for GuardJson<'a> {
+    fn from(verdicts: &'a Verdicts) -> Self {
+        let side = |report: &'a Report| SideJson { verdict: report.verdict(), found: &report.found };
+        GuardJson { request: side(&verdicts.request), answer: side(&verdicts.answer) }
     }
 }
 
@@ -153,6 +180,7 @@ impl Common {
             usage,
             timings: closing.map(|totals| totals.timings),
             structured_output: closing.and_then(|totals| totals.structured_output.as_ref()).map(Into::into),
+            guard: closing.and_then(|totals| totals.guard.as_ref()).map(Into::into),
             extra,
         };
         to_json(&envelope)

@@ -12,6 +12,8 @@ pub enum FinishReason {
     },
     /// `max_tokens` or the context was reached.
     Length,
+    /// What came next must not be shown. No engine says so; whoever judges answers does.
+    Filtered,
 }
 
 impl FinishReason {
@@ -20,6 +22,7 @@ impl FinishReason {
         match self {
             FinishReason::Stop { .. } => "stop",
             FinishReason::Length => "length",
+            FinishReason::Filtered => "content_filter",
         }
     }
 }

@@ -34,7 +34,7 @@ impl Syntax {
     }
 
     /// What comes before a call.
-    fn marker(self) -> &'static str {
+    pub(super) fn marker(self) -> &'static str {
         match self {
             Syntax::Hermes => "<tool_call>",
             Syntax::Mistral => "[TOOL_CALLS]",

@@ -19,6 +19,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use garrison_tokenizer::ChatInput;
 
 use crate::answer::{handle, produce};
 use crate::app::{App, Shared};
@@ -28,6 +29,7 @@ use crate::gate::Passed;
 use crate::launch::Launch;
 use crate::model::ServedModel;
 use crate::record::Record;
+use crate::screen::{self, Asked};
 use crate::sse::Production;
 use parse::ChatRequest;
 use respond::ChatFormat;
@@ -48,8 +50,16 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
     let chosen = app.model(fields.string("model")?)?;
     let entry = chosen.entry;
     record.set_model(chosen.name());
-    let (request, prompt) = read(&fields, &entry.model)?;
-    let prompts = [prompt];
+    let (request, mut input) = read(&fields, &entry.model)?;
+    let gateway = &app.config.gateway;
+    screen::check_tokens(gateway, &request.params, request.logprobs)?;
+    let n = request.params.n as usize;
+    let asked = Asked { body, model: chosen.name(), form: request.form(), choices: n };
+    let mut screen = screen::conversation(gateway, &mut input, &asked)?;
+    let prompts = [prompt::encode(&input, &entry.model)?];
+    if let Some(screen) = &mut screen {
+        screen.set_prompts(&prompts, n);
+    }
     let launch = Launch {
         entry,
         adapter: chosen.adapter(),
@@ -63,15 +73,15 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
         cache_salt: app.cache_salt(record, &request.params.cache_salt),
         deadline: app.deadline(record),
     };
-    let generation = launch.start(app.config.limits.sequences)?;
+    let generation = launch.start(app.config.limits.sequences)?.screened(screen);
     let delivery = request.params.delivery;
     let [prompt] = prompts;
     Ok(produce(generation, ChatFormat::new(request, prompt, chosen.name(), &entry.model), delivery))
 }
 
-/// What a body asks for, and its prompt's tokens.
-pub(crate) fn read(fields: &Fields<'_>, model: &ServedModel) -> Result<(ChatRequest, Vec<u32>), ApiError> {
+/// What a body asks for, and its conversation.
+pub(crate) fn read(fields: &Fields<'_>, model: &ServedModel) -> Result<(ChatRequest, ChatInput), ApiError> {
     let request = ChatRequest::read(fields, model)?;
-    let prompt = prompt::tokens(fields, request.tools.shown(), model)?;
-    Ok((request, prompt))
+    let input = prompt::input(fields, request.tools.shown(), model)?;
+    Ok((request, input))
 }

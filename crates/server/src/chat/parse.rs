@@ -1,6 +1,7 @@
 //! A chat request's parameters, from JSON to valid types. Its conversation is [`super::prompt`]'s.
 
 use garrison_engine::SpecialTokens;
+use garrison_gateway::Form;
 
 use super::tools::Tools;
 use crate::error::ApiError;
@@ -40,6 +41,11 @@ impl ChatRequest {
             return Err(ApiError::bad_field("max_tokens", "max_tokens must be at least 1"));
         }
         Ok(ChatRequest { params, logprobs: logprobs(fields)?, tools })
+    }
+
+    /// What its answers are.
+    pub(super) fn form(&self) -> Form {
+        if self.params.structure.is_some() { Form::Document } else { self.tools.form() }
     }
 }
 

@@ -17,12 +17,16 @@ pub(crate) fn tokens(
     tools: Option<Value>,
     model: &ServedModel,
 ) -> Result<Vec<u32>, ApiError> {
+    encode(&input(fields, tools, model)?, model)
+}
+
+/// The prompt that a conversation makes.
+pub(crate) fn encode(input: &ChatInput, model: &ServedModel) -> Result<Vec<u32>, ApiError> {
     let Some(template) = &model.template else {
         let message = format!("the model {} has no chat template; use /v1/completions", model.name);
         return Err(ApiError::bad_field("messages", message));
     };
-    let input = input(fields, tools, model)?;
-    model.tokenizer.encode_chat(template, &input).map_err(|error| {
+    model.tokenizer.encode_chat(template, input).map_err(|error| {
         ApiError::bad_field(
             "messages",
             format!("the model's chat template refused this conversation: {error}"),
@@ -30,7 +34,12 @@ pub(crate) fn tokens(
     })
 }
 
-fn input(fields: &Fields<'_>, tools: Option<Value>, model: &ServedModel) -> Result<ChatInput, ApiError> {
+/// The conversation that `messages`, `tools` and the template's arguments are.
+pub(crate) fn input(
+    fields: &Fields<'_>,
+    tools: Option<Value>,
+    model: &ServedModel,
+) -> Result<ChatInput, ApiError> {
     Ok(ChatInput {
         tools,
         add_generation_prompt: fields.optional_flag("add_generation_prompt")?.unwrap_or(true),

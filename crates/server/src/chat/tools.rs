@@ -1,5 +1,6 @@
 //! The tools of a request: shown to the model, and called or not.
 
+use garrison_gateway::Form;
 use serde_json::Value;
 
 use super::calls::{CallReader, Syntax};
@@ -76,6 +77,15 @@ impl Tools {
         }
         self.shown()?;
         Some(CallReader::new(self.syntax?, names()))
+    }
+
+    /// What answers are in which tools may be called.
+    pub(super) fn form(&self) -> Form {
+        match self.syntax.filter(|_| self.shown().is_some()) {
+            None => Form::Text,
+            Some(Syntax::Llama) => Form::CallsOrObject(Syntax::Llama.marker()),
+            Some(syntax) => Form::Calls(syntax.marker()),
+        }
     }
 
     /// What must be called, if something must.

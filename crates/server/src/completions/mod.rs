@@ -14,6 +14,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use garrison_gateway::Form;
 
 use crate::answer::{handle, produce};
 use crate::app::{App, Shared};
@@ -21,7 +22,9 @@ use crate::error::ApiError;
 use crate::fields::{Fields, parse};
 use crate::gate::Passed;
 use crate::launch::Launch;
+use crate::model::ServedModel;
 use crate::record::Record;
+use crate::screen::{self, Asked, Screen};
 use crate::sse::Production;
 pub(crate) use parse::CompletionRequest;
 use respond::CompletionFormat;
@@ -45,7 +48,8 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
     let chosen = app.model(fields.string("model")?)?;
     let entry = chosen.entry;
     record.set_model(chosen.name());
-    let request = CompletionRequest::read(&fields, &entry.model, app.config.limits.sequences)?;
+    let mut request = CompletionRequest::read(&fields, &entry.model, app.config.limits.sequences)?;
+    let screen = judge(app, &mut request, chosen.name(), &entry.model, body)?;
     let launch = Launch {
         entry,
         adapter: chosen.adapter(),
@@ -59,7 +63,29 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
         cache_salt: app.cache_salt(record, &request.params.cache_salt),
         deadline: app.deadline(record),
     };
-    let generation = launch.start(app.config.limits.sequences)?;
+    let generation = launch.start(app.config.limits.sequences)?.screened(screen);
     let delivery = request.params.delivery;
     Ok(produce(generation, CompletionFormat::new(request, chosen.name(), &entry.model), delivery))
+}
+
+/// Has the prompts judged, and goes on with what became of them.
+fn judge(
+    app: &App,
+    request: &mut CompletionRequest,
+    name: &str,
+    model: &ServedModel,
+    body: &[u8],
+) -> Result<Option<Screen>, ApiError> {
+    let gateway = &app.config.gateway;
+    screen::check_tokens(gateway, &request.params, request.logprobs)?;
+    let n = request.params.n as usize;
+    let form = if request.params.structure.is_some() { Form::Document } else { Form::Text };
+    let asked = Asked { body, model: name, form, choices: request.prompts.tokens.len() * n };
+    let judged = screen::prompts(gateway, || request.prompts.as_texts(&model.tokenizer), &asked)?;
+    let Some((mut screen, changed)) = judged else { return Ok(None) };
+    if let Some(texts) = changed {
+        request.prompts.replace(&texts, &model.tokenizer)?;
+    }
+    screen.set_prompts(&request.prompts.tokens, n);
+    Ok(Some(screen))
 }

@@ -31,6 +31,39 @@ pub(super) struct Prompts {
     pub(super) tokens: Vec<Vec<u32>>,
     /// `[prompts]` as `echo` shows them; empty without it.
     pub(super) texts: Vec<String>,
+    given: Source,
+}
+
+/// How prompts were given.
+enum Source {
+    /// `[prompts]` texts, and how they became tokens.
+    Texts(Vec<String>, AddSpecial),
+    Tokens,
+}
+
+impl Prompts {
+    /// What the prompts say.
+    pub(super) fn as_texts(&self, tokenizer: &Tokenizer) -> Vec<String> {
+        match &self.given {
+            Source::Texts(texts, _) => texts.clone(),
+            Source::Tokens => self.tokens.iter().map(|ids| tokenizer.decode(ids, SkipSpecial::No)).collect(),
+        }
+    }
+
+    /// Goes on with other texts. What `echo` shows stays.
+    pub(super) fn replace(&mut self, texts: &[String], tokenizer: &Tokenizer) -> Result<(), ApiError> {
+        match &self.given {
+            Source::Tokens => {
+                let message = "prompt holds personal data, and token ids cannot be changed; send it as text";
+                Err(ApiError::bad_field("prompt", message).code("content_filter"))
+            }
+            Source::Texts(_, add) => {
+                let encode = |text: &String| tokenizer.encode_prompt(text, *add, ParseSpecial::Spelled);
+                self.tokens = texts.iter().map(encode).collect();
+                Ok(())
+            }
+        }
+    }
 }
 
 impl CompletionRequest {
@@ -66,7 +99,7 @@ impl CompletionRequest {
             _ => AddSpecial::AsVocabulary,
         };
         let reader = PromptReader { tokenizer: &model.tokenizer, vocab: model.vocab(), add };
-        let prompts = reader.read(fields, most_prompts)?.with_texts(echo, &params, &model.tokenizer);
+        let prompts = reader.read(fields, most_prompts)?.with_texts(echo, &params, &model.tokenizer, add);
         Ok(CompletionRequest { params, prompts, echo, logprobs })
     }
 
@@ -147,19 +180,22 @@ impl PromptReader<'_> {
 }
 
 impl Given {
-    fn with_texts(self, echo: Echo, params: &Params, tokenizer: &Tokenizer) -> Prompts {
+    fn with_texts(self, echo: Echo, params: &Params, tokenizer: &Tokenizer, add: AddSpecial) -> Prompts {
         let skip = match params.special_tokens {
             SpecialTokens::Skip => SkipSpecial::Yes,
             SpecialTokens::Show => SkipSpecial::No,
         };
         match (self, echo) {
-            (Given::Texts(_, tokens) | Given::Tokens(tokens), Echo::Nothing) => {
-                Prompts { tokens, texts: Vec::new() }
+            (Given::Texts(given, tokens), echo) => {
+                let texts = if echo == Echo::Prompt { given.clone() } else { Vec::new() };
+                Prompts { tokens, texts, given: Source::Texts(given, add) }
             }
-            (Given::Texts(texts, tokens), Echo::Prompt) => Prompts { tokens, texts },
+            (Given::Tokens(tokens), Echo::Nothing) => {
+                Prompts { tokens, texts: Vec::new(), given: Source::Tokens }
+            }
             (Given::Tokens(tokens), Echo::Prompt) => {
                 let texts = tokens.iter().map(|ids| tokenizer.decode(ids, skip)).collect();
-                Prompts { tokens, texts }
+                Prompts { tokens, texts, given: Source::Tokens }
             }
         }
     }

@@ -35,6 +35,20 @@ const TEMPLATE: &str = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.conte
 {% if messages[0].content == 'refuse me' %}{{ raise_exception('this conversation is not for me') }}{% endif %}\
 {% if add_generation_prompt %}<|start|>assistant>{% endif %}";
 
+/// The tokens of `<|start|>` and `<|end|>`.
+const START: u32 = 3 + 256;
+const END: u32 = START + 1;
+
+/// Says what stands between the last "say:" of the conversation and the end of that turn.
+fn echo(tokens: &[u32]) -> u32 {
+    let begin = tokens.iter().rposition(|token| *token == START).map_or(0, |at| at + 1 + "assistant>".len());
+    let marker = "say:".bytes().map(byte).collect::<Vec<_>>();
+    let prompt = &tokens[..begin.min(tokens.len())];
+    let at = prompt.windows(4).rposition(|window| window == marker).map_or(prompt.len(), |at| at + 4);
+    let wanted = prompt[at..].iter().take_while(|token| **token != END);
+    tokens.len().checked_sub(begin).and_then(|said| wanted.copied().nth(said)).unwrap_or(EOS)
+}
+
 fn vocabulary() -> Vocabulary {
     let mut tokens = vec!["<unk>".to_owned(), "<s>".into(), "</s>".into()];
     let mut kinds = vec![TokenKind::Unknown, TokenKind::Control, TokenKind::Control];
@@ -144,14 +158,30 @@ impl World {
         World::of(config, engine, ScriptedExecutor::hashing(&engine))
     }
 
+    /// A model that says what it is told to, by a template that knows tools as Hermes does.
+    pub(crate) fn echoing(config: ServerConfig) -> World {
+        let engine = EngineConfig { context: 4096, n_blocks: 1025, ..engine_config() };
+        let executor = ScriptedExecutor::following(&engine, echo);
+        World::templated(config, engine, executor, &format!("{TEMPLATE}{{# <tool_call> #}}"))
+    }
+
     fn of(config: ServerConfig, engine: EngineConfig, executor: ScriptedExecutor) -> World {
+        World::templated(config, engine, executor, TEMPLATE)
+    }
+
+    fn templated(
+        config: ServerConfig,
+        engine: EngineConfig,
+        executor: ScriptedExecutor,
+        template: &str,
+    ) -> World {
         let tokenizer = Arc::new(Tokenizer::new(&vocabulary()).unwrap());
         let control = executor.control();
         let model = ServedModel {
             name: "tiny".into(),
             engine: Engine::start(Box::new(executor), Arc::clone(&tokenizer), engine).unwrap(),
             tokenizer,
-            template: Some(ChatTemplate::new(TEMPLATE).unwrap()),
+            template: Some(ChatTemplate::new(template).unwrap()),
             created: 1_700_000_000,
             adapters: adapters(),
             sampling: Sampling::default(),

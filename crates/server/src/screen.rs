@@ -1,0 +1,348 @@
+//! Between the edge and the gateway: which texts of a request are judged as what, and what a client is told
+//! of it.
+//!
+//! Everything that a client can make the model read is shown to the gateway: every message's text, thinking, name
+//! and calls, what tools are said to be, and the arguments for the template.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use garrison_engine::Finish;
+use garrison_gateway::{
+    Answers, Flow, Form, Gateway, Judged, NotJudged, Origin, Refusal, Report, Request, Text,
+};
+use garrison_tokenizer::ChatInput;
+use garrison_types::{FinishReason, Timings, Usage};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::error::ApiError;
+use crate::generation::Piece;
+use crate::params::Params;
+use crate::record::Record;
+
+/// Whether a request was judged, as its response's headers say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stamp {
+    /// It was not.
+    #[default]
+    Unjudged,
+    /// It was, and answered here; with the receipt's number, if there is one.
+    Judged(Option<u64>),
+}
+
+impl Stamp {
+    /// Puts it into a response's headers.
+    pub(crate) fn mark(self, headers: &mut HeaderMap) {
+        let Stamp::Judged(receipt) = self else { return };
+        headers.insert(HeaderName::from_static("x-garrison-privacy"), HeaderValue::from_static("local"));
+        if let Some(receipt) = receipt {
+            headers.insert(HeaderName::from_static("x-garrison-receipt"), HeaderValue::from(receipt));
+        }
+    }
+}
+
+/// How an exchange was judged, as its last chunk and its body say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdicts {
+    pub(crate) request: Report,
+    pub(crate) answer: Report,
+}
+
+/// Judges the answers to one request.
+pub(crate) struct Screen {
+    request: Report,
+    stamp: Stamp,
+    answers: Answers,
+    /// Whether answers have to pass at all.
+    judges: bool,
+    /// `[choices]`.
+    choices: Vec<Choice>,
+}
+
+/// What is known of a choice, to tell what it took if it is ended here.
+#[derive(Clone, Copy, Default)]
+struct Choice {
+    prompt_tokens: u32,
+    completion_tokens: u32,
+    ended: bool,
+}
+
+/// What is asked, as far as the gateway needs to know.
+pub(crate) struct Asked<'a> {
+    pub(crate) body: &'a [u8],
+    /// The model's name.
+    pub(crate) model: &'a str,
+    pub(crate) form: Form,
+    /// Answers that there will be.
+    pub(crate) choices: usize,
+}
+
+/// Judges a conversation, and changes it if that is the policy.
+pub(crate) fn conversation(
+    gateway: &Gateway,
+    input: &mut ChatInput,
+    asked: &Asked<'_>,
+) -> Result<Option<Screen>, ApiError> {
+    if !gateway.judges() {
+        return Ok(None);
+    }
+    let mut texts = Vec::new();
+    each_text(input, &mut |origin, place, text| texts.push(Text { origin, place, text: text.clone() }))?;
+    let Some((screen, changed)) = judge(gateway, texts, asked)? else { return Ok(None) };
+    if let Some(texts) = changed {
+        let mut texts = texts.into_iter();
+        each_text(input, &mut |_, _, text| *text = texts.next().unwrap_or_default())?;
+    }
+    Ok(Some(screen))
+}
+
+/// Judges the prompts of a completion. Prompts that were changed come back.
+pub(crate) fn prompts(
+    gateway: &Gateway,
+    prompts: impl FnOnce() -> Vec<String>,
+    asked: &Asked<'_>,
+) -> Result<Option<(Screen, Option<Vec<String>>)>, ApiError> {
+    if !gateway.judges() {
+        return Ok(None);
+    }
+    let prompts = prompts();
+    let place = |i| if prompts.len() == 1 { "prompt".to_owned() } else { format!("prompt[{i}]") };
+    let places: Vec<String> = (0..prompts.len()).map(place).collect();
+    let texts = prompts.into_iter().zip(places);
+    let texts = texts.map(|(text, place)| Text { origin: Origin::User, place, text }).collect();
+    judge(gateway, texts, asked)
+}
+
+fn judge(
+    gateway: &Gateway,
+    texts: Vec<Text>,
+    asked: &Asked<'_>,
+) -> Result<Option<(Screen, Option<Vec<String>>)>, ApiError> {
+    let request = Request {
+        texts,
+        digest: Sha256::digest(asked.body).into(),
+        tier: format!("local/{}", asked.model),
+        form: asked.form,
+        choices: asked.choices,
+    };
+    let judged = gateway.judge(request).map_err(|refusal| refused(&refusal))?;
+    Ok(judged.map(|judged| {
+        let Judged { texts, report, receipt, answers } = judged;
+        let screen = Screen {
+            request: report,
+            stamp: Stamp::Judged(receipt),
+            judges: answers.judge(),
+            answers,
+            choices: vec![Choice::default(); asked.choices],
+        };
+        (screen, texts.local().clone())
+    }))
+}
+
+/// Refuses what would tell what the model wrote where answers are not shown as they are written.
+pub(crate) fn check_tokens(
+    gateway: &Gateway,
+    params: &Params,
+    logprobs: Option<u32>,
+) -> Result<(), ApiError> {
+    if !gateway.hides() {
+        return Ok(());
+    }
+    let asked = [
+        ("logprobs", logprobs.is_some()),
+        ("return_token_ids", params.return_token_ids),
+        ("prompt_logprobs", params.prompt_logprobs.is_some()),
+    ];
+    match asked.iter().find(|(_, asked)| *asked) {
+        None => Ok(()),
+        Some((param, _)) => {
+            let message = format!(
+                "{param} is not given on this server: its guard redacts texts, and the tokens would tell what was redacted"
+            );
+            Err(ApiError::unsupported(*param, message))
+        }
+    }
+}
+
+/// Shows every text of a conversation that a client can write, and takes back what becomes of it. Documents are
+/// shown as their JSON text, after the sentences in them.
+fn each_text(
+    input: &mut ChatInput,
+    each: &mut dyn FnMut(Origin, String, &mut String),
+) -> Result<(), ApiError> {
+    for (i, message) in input.messages.iter_mut().enumerate() {
+        let origin = match message.role.as_str() {
+            "system" => Origin::System,
+            "tool" => Origin::Tool,
+            _ => Origin::User,
+        };
+        let place = |field: &str| format!("messages[{i}].{field}");
+        if let Some(text) = &mut message.content {
+            each(origin, place("content"), text);
+        }
+        let further = [
+            ("reasoning_content", &mut message.reasoning),
+            ("name", &mut message.name),
+            ("tool_call_id", &mut message.tool_call_id),
+        ];
+        for (field, text) in further {
+            if let Some(text) = text {
+                each(Origin::User, place(field), text);
+            }
+        }
+        if let Some(calls) = &mut message.tool_calls {
+            each_document(calls, Origin::User, place("tool_calls"), each)?;
+        }
+    }
+    if let Some(tools) = &mut input.tools {
+        each_document(tools, Origin::Tool, "tools".into(), each)?;
+    }
+    if !input.kwargs.is_empty() {
+        let mut kwargs = Value::Object(std::mem::take(&mut input.kwargs));
+        each_document(&mut kwargs, Origin::User, "chat_template_kwargs".into(), each)?;
+        if let Value::Object(map) = kwargs {
+            input.kwargs = map;
+        }
+    }
+    Ok(())
+}
+
+fn each_document(
+    value: &mut Value,
+    origin: Origin,
+    place: String,
+    each: &mut dyn FnMut(Origin, String, &mut String),
+) -> Result<(), ApiError> {
+    // Sentences are judged as such; what is around them would hide them. They are changed with the whole.
+    let mut sentences = Vec::new();
+    each_sentence(value, &mut |text| sentences.push(text.to_owned()));
+    for mut sentence in sentences {
+        each(origin, place.clone(), &mut sentence);
+    }
+    let before = value.to_string();
+    let mut text = before.clone();
+    each(origin, place.clone(), &mut text);
+    if text != before {
+        // A number has no room for a name.
+        *value = serde_json::from_str(&text).map_err(|_| {
+            let message = format!("{place} holds personal data where no name can stand for it");
+            ApiError::bad_field(place, message).code("content_filter")
+        })?;
+    }
+    Ok(())
+}
+
+/// Every key and text of a document that has more than one word.
+fn each_sentence(value: &Value, each: &mut dyn FnMut(&str)) {
+    let is_sentence = |text: &str| text.contains(char::is_whitespace);
+    match value {
+        Value::String(text) if is_sentence(text) => each(text),
+        Value::Array(items) => items.iter().for_each(|item| each_sentence(item, each)),
+        Value::Object(map) => {
+            map.keys().filter(|key| is_sentence(key)).for_each(|key| each(key));
+            map.values().for_each(|item| each_sentence(item, each));
+        }
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn refused(refusal: &Refusal) -> ApiError {
+    match refusal {
+        Refusal::Blocked { place, found, receipt } => {
+            let message = format!("{place} is blocked by this server's policy: {}", found.join(", "));
+            let error = ApiError::bad_field(place.clone(), message).code("content_filter");
+            error.judged(Stamp::Judged(*receipt), found.clone())
+        }
+        Refusal::NotJudged(fault) => not_judged(fault),
+    }
+}
+
+fn not_judged(fault: &NotJudged) -> ApiError {
+    let message = format!(
+        "this request could not be judged, and its policy lets nothing pass that was not: {}",
+        fault.fault
+    );
+    ApiError::unavailable(message).code("not_judged").judged(Stamp::Judged(fault.receipt), Vec::new())
+}
+
+impl Screen {
+    /// What the response's headers say.
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// Notes the prompts' lengths; choice `i` answers prompt `i / n`.
+    pub(crate) fn set_prompts(&mut self, prompts: &[Vec<u32>], n: usize) {
+        for (i, choice) in self.choices.iter_mut().enumerate() {
+            let prompt = prompts.get(i / n.max(1)).map_or(0, Vec::len);
+            choice.prompt_tokens = u32::try_from(prompt).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// Whether a choice was ended here, so that nothing of it counts any more.
+    pub(crate) fn has_ended(&self, choice: usize) -> bool {
+        self.choices[choice].ended
+    }
+
+    /// What can be shown of a piece.
+    pub(crate) fn take(
+        &mut self,
+        index: usize,
+        mut piece: Piece,
+        record: &Record,
+    ) -> Result<Piece, ApiError> {
+        if !self.judges {
+            return Ok(piece);
+        }
+        let choice = &mut self.choices[index];
+        choice.completion_tokens += u32::try_from(piece.tokens.len()).unwrap_or(u32::MAX);
+        let judge = |answers: &mut Answers| {
+            let (mut text, mut flow) = answers.push(index, &piece.text)?;
+            if flow == Flow::GoesOn && piece.finish.is_some() {
+                let (rest, end) = answers.finish(index)?;
+                text.push_str(&rest);
+                flow = end;
+            }
+            Ok((text, flow))
+        };
+        let (text, flow) = judge(&mut self.answers).map_err(|fault: NotJudged| not_judged(&fault))?;
+        piece.text = text;
+        if flow == Flow::Ends {
+            choice.ended = true;
+            piece.finish = Some(match piece.finish.take() {
+                Some(finish) => Finish { reason: FinishReason::Filtered, ..finish },
+                None => choice.finish(record),
+            });
+        }
+        Ok(piece)
+    }
+
+    /// All choices have ended: how they were judged.
+    pub(crate) async fn close(&mut self) -> Result<Verdicts, ApiError> {
+        self.answers.close().await.map_err(|fault| not_judged(&fault))?;
+        Ok(Verdicts { request: self.request.clone(), answer: self.answers.report() })
+    }
+}
+
+impl Choice {
+    /// The end of a choice whose sequence is stopped and says nothing more of itself: how much of its prompt was
+    /// cached is not known.
+    fn finish(&self, record: &Record) -> Finish {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let ttft = record.ttft().unwrap_or_default();
+        let timings = Timings {
+            prompt_tokens: self.prompt_tokens,
+            generated_tokens: self.completion_tokens,
+            ttft_ms: ms(ttft),
+            generation_ms: ms(record.elapsed().saturating_sub(ttft)),
+            ..Timings::default()
+        };
+        let usage = Usage {
+            prompt_tokens: self.prompt_tokens,
+            cached_tokens: 0,
+            completion_tokens: self.completion_tokens,
+        };
+        Finish { reason: FinishReason::Filtered, text: String::new(), usage, timings }
+    }
+}
