@@ -3,7 +3,8 @@
 //! Key decision: nothing sorts the vocabulary, and nothing collects it either. Each restriction finds
 //! its border, the worst token that it keeps, by partial selection among the few that it could be,
 //! and then gives every token beyond it the weight 0. The draw walks the weights in the order of the
-//! ids, so equal inputs give the same token whatever the selection did inside.
+//! ids, so equal inputs give the same token whatever the selection did inside. Where a few tokens at most can
+//! be left, only those are weighed at all.
 //!
 //! The order of tokens is total: the larger logit first, the lower id first among equals.
 
@@ -36,9 +37,11 @@ pub(super) struct Selection {
     sums: Vec<f64>,
     /// Room for partial selection.
     candidates: Vec<Candidate>,
-    /// Room for bounds.
-    maxima: Vec<f32>,
+    bound: Bound,
 }
+
+/// The most tokens that `top_k` leaves for a draw to sort them.
+const FEW: usize = 256;
 
 /// Temperatures below this are as good as greedy and would overflow.
 const MIN_TEMPERATURE: f32 = 1e-5;
@@ -46,13 +49,17 @@ const MIN_TEMPERATURE: f32 = 1e-5;
 impl Selection {
     /// Draws from `[vocab]` comparable logits with `u` in `[0, 1)`; `None` if all are minus infinity.
     pub(super) fn draw(&mut self, logits: &[f32], sampling: &Sampling, u: f64) -> Option<u32> {
+        let k = sampling.top_k as usize;
+        if (1..=FEW).contains(&k) && k < logits.len() {
+            self.keep_few(logits, sampling, k);
+            return self.draw_of_few(u);
+        }
         let max = numeric::max(logits);
         if max == f32::NEG_INFINITY {
             return None;
         }
         let scale = 1.0 / sampling.temperature.max(MIN_TEMPERATURE);
         numeric::exp_scaled(&mut self.weights, logits, max, scale);
-        let k = sampling.top_k as usize;
         if k > 0 && k < logits.len() {
             self.keep_top_k(logits, k);
         }
@@ -65,6 +72,44 @@ impl Selection {
             }
         }
         Some(self.draw_by_weight(u))
+    }
+
+    /// Leaves the `k` best and of them what the other restrictions keep, weighed and in the order of the ids.
+    fn keep_few(&mut self, logits: &[f32], sampling: &Sampling, k: usize) {
+        let Selection { candidates, bound, .. } = self;
+        bound.best_of(logits, k, candidates);
+        let scale = 1.0 / sampling.temperature.max(MIN_TEMPERATURE);
+        let max = candidates.first().map_or(f32::NEG_INFINITY, |best| best.logit);
+        for c in candidates.iter_mut() {
+            c.weight = if c.logit > f32::NEG_INFINITY { numeric::exp((c.logit - max) * scale) } else { 0.0 };
+        }
+        // The best come first, so each restriction cuts off the end.
+        candidates.truncate(candidates.partition_point(|c| c.weight > 0.0));
+        if sampling.top_p < 1.0 {
+            let weights = candidates.iter().map(|c| f64::from(c.weight));
+            let target = f64::from(sampling.top_p) * weights.clone().sum::<f64>();
+            let mut reached = 0.0;
+            let within = weights.take_while(|weight| {
+                let short = reached < target;
+                reached += weight;
+                short
+            });
+            let kept = within.count();
+            candidates.truncate(kept);
+        }
+        candidates.truncate(candidates.partition_point(|c| c.weight >= sampling.min_p));
+        candidates.sort_unstable_by_key(|c| c.id);
+    }
+
+    /// Draws from what [`Selection::keep_few`] left.
+    fn draw_of_few(&self, u: f64) -> Option<u32> {
+        let mut left = u * self.candidates.iter().map(|c| f64::from(c.weight)).sum::<f64>();
+        let hit = self.candidates.iter().find(|c| {
+            left -= f64::from(c.weight);
+            left < 0.0
+        });
+        // Rounding left nothing to fall into: the last one.
+        hit.or(self.candidates.last()).map(|c| c.id)
     }
 
     /// Walks blocks, then the block that `u` falls into.
@@ -90,7 +135,7 @@ impl Selection {
     }
 
     fn keep_top_k(&mut self, logits: &[f32], k: usize) {
-        let bound = kth_bound(&mut self.maxima, logits, k);
+        let bound = self.bound.of(logits, k);
         self.collect(logits, |logit, weight| weight > 0.0 && logit >= bound);
         if self.candidates.len() > k {
             let last = *self.candidates.select_nth_unstable_by(k - 1, Candidate::order).1;
@@ -157,15 +202,62 @@ impl Selection {
     }
 }
 
-/// A logit that at least `k` logits reach: the `k`-th largest of the maxima of small blocks.
-fn kth_bound(maxima: &mut Vec<f32>, logits: &[f32], k: usize) -> f32 {
-    const SMALL: usize = 64;
-    if k > logits.len() / SMALL {
-        return f32::NEG_INFINITY;
+/// Finds a logit that at least `k` logits reach, and few more than that: the `k`-th largest of the maxima of
+/// small blocks.
+#[derive(Debug, Default)]
+struct Bound {
+    /// `[blocks]`, in the order of the logits; none if the blocks would be too small to save anything.
+    maxima: Vec<f32>,
+    /// Logits in a block.
+    block: usize,
+    /// Room to select among the maxima.
+    order: Vec<f32>,
+}
+
+impl Bound {
+    /// Logits in a block at most, and at least.
+    const LARGEST: usize = 64;
+    const SMALLEST: usize = 8;
+
+    /// The bound of `[vocab]` comparable logits; minus infinity if it is not worth looking for.
+    fn of(&mut self, logits: &[f32], k: usize) -> f32 {
+        self.maxima.clear();
+        // With twice as many blocks as are wanted, few of the best share one.
+        self.block = (logits.len() / (2 * k)).min(Bound::LARGEST);
+        if self.block < Bound::SMALLEST {
+            return f32::NEG_INFINITY;
+        }
+        self.maxima.extend(logits.chunks(self.block).map(numeric::max));
+        self.order.clone_from(&self.maxima);
+        *self.order.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
     }
-    maxima.clear();
-    maxima.extend(logits.chunks(SMALL).map(numeric::max));
-    *maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
+
+    /// The `k` best of `[vocab]` comparable logits over `out`, best first, not weighed.
+    fn best_of(&mut self, logits: &[f32], k: usize, out: &mut Vec<Candidate>) {
+        out.clear();
+        let k = k.min(logits.len());
+        if k == 0 {
+            return;
+        }
+        let bound = self.of(logits, k);
+        let mut take = |first: usize, logits: &[f32]| {
+            let reach = logits.iter().enumerate().filter(|&(_, &logit)| logit >= bound);
+            out.extend(reach.map(|(i, &logit)| Candidate { id: (first + i) as u32, logit, weight: 0.0 }));
+        };
+        if self.maxima.is_empty() {
+            take(0, logits);
+        }
+        for (i, (&most, block)) in self.maxima.iter().zip(logits.chunks(self.block.max(1))).enumerate() {
+            if most >= bound {
+                take(i * self.block, block);
+            }
+        }
+        if out.len() > k {
+            out.select_nth_unstable_by(k - 1, Candidate::order);
+            out.truncate(k);
+        }
+        out.sort_unstable_by(Candidate::order);
+    }
 }
 
 /// The worst of the fewest best candidates that weigh `target` together; all of them if they never
@@ -197,20 +289,9 @@ fn last_within(candidates: &mut [Candidate], target: f64) -> Option<Candidate> {
 
 /// The `k` best of `[vocab]` comparable logits, best first.
 pub(super) fn best(logits: &[f32], k: usize) -> Vec<(u32, f32)> {
-    let k = k.min(logits.len());
-    if k == 0 {
-        return Vec::new();
-    }
-    let bound = kth_bound(&mut Vec::new(), logits, k);
-    let mut kept: Vec<(u32, f32)> =
-        logits.iter().enumerate().filter(|&(_, &x)| x >= bound).map(|(i, &x)| (i as u32, x)).collect();
-    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    if kept.len() > k {
-        kept.select_nth_unstable_by(k - 1, order);
-        kept.truncate(k);
-    }
-    kept.sort_unstable_by(order);
-    kept
+    let mut kept = Vec::new();
+    Bound::default().best_of(logits, k, &mut kept);
+    kept.into_iter().map(|c| (c.id, c.logit)).collect()
 }
 
 #[cfg(test)]
@@ -255,7 +336,10 @@ mod tests {
         let mut selection = Selection::default();
         let drawn = selection.draw(logits, s, 0.999_999).unwrap();
         let weights = selection.weights.iter().enumerate();
-        let ids: Vec<u32> = weights.filter(|(_, w)| **w > 0.0).map(|(id, _)| id as u32).collect();
+        let ids: Vec<u32> = match selection.weights.is_empty() {
+            true => selection.candidates.iter().map(|c| c.id).collect(),
+            false => weights.filter(|(_, w)| **w > 0.0).map(|(id, _)| id as u32).collect(),
+        };
         assert!(ids.contains(&drawn));
         ids
     }
@@ -317,8 +401,38 @@ mod tests {
     }
 
     #[test]
+    fn a_draw_from_few_is_that_of_the_walk_over_all() {
+        let logits = noise(1280, 5);
+        for (top_k, top_p, min_p) in [(1, 1.0, 0.0), (40, 0.95, 0.0), (256, 0.5, 0.01), (200, 1.0, 0.2)] {
+            let sampling = Sampling { top_k, top_p, min_p, ..Sampling::default() };
+            let mut few = Selection::default();
+            for i in 0..500 {
+                let u = f64::from(i) / 500.0;
+                let drawn = few.draw(&logits, &sampling, u);
+                // What is drawn is the token of the kept ones that `u` falls into, in the order of the ids.
+                let kept = reference(&logits, &sampling);
+                let weight = |id: &u32| f64::from(numeric::exp(logits[*id as usize] - numeric::max(&logits)));
+                let mut left = u * kept.iter().map(weight).sum::<f64>();
+                let wanted = kept.iter().copied().find(|id| {
+                    left -= weight(id);
+                    left < 0.0
+                });
+                assert_eq!(drawn, wanted, "{sampling:?} at {u}");
+            }
+        }
+        assert_eq!(
+            Selection::default().draw(
+                &[f32::NEG_INFINITY; 80],
+                &Sampling { top_k: 3, ..Sampling::default() },
+                0.5
+            ),
+            None
+        );
+    }
+
+    #[test]
     fn the_best_are_those_of_a_full_sort() {
-        for n in [1, 63, 64, 1000, 20_000] {
+        for n in [1, 63, 64, 1000, 1280, 20_000] {
             let logits = noise(n, 7);
             let mut sorted: Vec<(u32, f32)> =
                 logits.iter().enumerate().map(|(i, &x)| (i as u32, x)).collect();

@@ -40,6 +40,11 @@ impl StepCost {
         self.seconds[..tokens].iter_mut().for_each(|seconds| *seconds = seconds.min(least));
     }
 
+    /// Seconds of a step of `tokens` tokens, if such were run.
+    pub(crate) fn measured(&self, tokens: usize) -> Option<f64> {
+        self.seconds.get(tokens).copied().filter(|seconds| *seconds > 0.0)
+    }
+
     /// Seconds of a step of `tokens` tokens: measured, or on a line through what was measured
     /// nearest. `None` if nothing was.
     pub(crate) fn of(&self, tokens: usize) -> Option<f64> {

@@ -5,7 +5,8 @@
 //! from the measured cost of steps of each size, those of the draft model included. So with few
 //! sequences on a device that waits for memory it guesses far ahead, and where a larger step costs
 //! what it brings, or guesses go wrong, it stops by itself. What a step with guesses brought is held
-//! against what was expected of it, and the next expectations are trusted as far as that was right.
+//! against what was expected of it, and the next expectations are trusted as far as that was right, compared with
+//! those of steps without: whatever else runs on the machine makes both late.
 //! Now and then it checks a guess although it does not pay, or more of them than seem best, to learn
 //! whether that has changed; that may cost a hundredth of the time.
 
@@ -42,6 +43,8 @@ const USUAL_GAIN: f64 = 3.0;
 const ANSWER: f64 = 64.0;
 /// How much a step counts for whether expectations are to be trusted, and an answer for their length.
 const LATELY: f64 = 0.1;
+/// How fast is forgotten, while steps have guesses, what disturbed those without.
+const FORGOTTEN: f64 = 0.01;
 
 /// Decides, and learns from what came of it.
 #[derive(Debug)]
@@ -59,6 +62,8 @@ pub(crate) struct Planner {
     answer: f64,
     /// Tokens per second of steps with guesses, relative to what was expected of them.
     trust: f64,
+    /// The same of steps without, of which all is expected that is not somebody else's doing.
+    calm: f64,
     /// The step being run, if it has guesses.
     step: Option<Expected>,
     /// The tokens and seconds of the step being run, if it only decodes.
@@ -144,6 +149,7 @@ impl Planner {
             model_acceptance: 0.7,
             answer: ANSWER,
             trust: 1.0,
+            calm: 1.0,
             step: None,
             ran: None,
             since: 0,
@@ -245,6 +251,7 @@ impl Planner {
     fn worth(&self, Plain { decodes: n, mut masks }: Plain, guesses: &[Guess]) -> usize {
         let Some(plain) = self.cost.of(n) else { return 0 };
         let mut best = (n as f64 / (plain + masks) * MARGIN, 0);
+        let trust = (self.trust / self.calm).min(1.0);
         let mut expected = n as f64;
         let mut drafting = Drafting::default();
         for (i, guess) in guesses.iter().enumerate() {
@@ -255,7 +262,7 @@ impl Planner {
                 + masks
                 + drafting.seconds(self, plain)
                 + drafting.later * self.read_cost(plain);
-            let rate = expected / seconds * self.trust;
+            let rate = expected / seconds * trust;
             if rate > best.0 {
                 best = (rate, i + 1);
             }
@@ -287,6 +294,7 @@ impl Planner {
         self.observe_wait(masks.alone);
         self.mask_cost.end_step(masks.made);
         if let Some((tokens, seconds)) = self.ran.take() {
+            self.note_calm(tokens, seconds + own);
             self.cost.observe(tokens, seconds + own);
         }
         if let Some(step) = &mut self.step {
@@ -296,6 +304,15 @@ impl Planner {
             let right = tokens as f64 / step.seconds / step.tokens_per_second;
             // One hiccup says little.
             self.trust += (right.clamp(0.1, 1.2) - self.trust) * LATELY;
+        }
+    }
+
+    /// Holds a step without guesses against what it usually takes.
+    fn note_calm(&mut self, tokens: usize, seconds: f64) {
+        if self.step.is_some() {
+            self.calm += (1.0 - self.calm) * FORGOTTEN;
+        } else if let Some(expected) = self.cost.measured(tokens) {
+            self.calm += ((expected / seconds).clamp(0.1, 1.0) - self.calm) * LATELY;
         }
     }
 

@@ -106,6 +106,23 @@ fn expectations_that_are_not_met_are_not_trusted() {
 }
 
 #[test]
+fn what_makes_all_steps_late_is_no_argument_against_guesses() {
+    // A guess brings a third more. Every other step takes four times as long, whatever is in it.
+    let mut planner = planner(1.0, 0.6, LOOKUP);
+    let guessed: usize = (0..600)
+        .map(|i| {
+            let guesses = planned(&mut planner, 1, 9, 1);
+            let late = if i % 2 == 0 { 1.0 } else { 4.0 };
+            planner.observe(1 + guesses, (1.0 + 0.6 * (1 + guesses) as f64) * late);
+            let right = if i % 10 == 0 { 0 } else { guesses };
+            planner.settle(1 + right, MaskTimes::default(), 0.0);
+            usize::from(i >= 200 && guesses > 0)
+        })
+        .sum();
+    assert!(guessed > 300, "{guessed} of 400 steps had guesses");
+}
+
+#[test]
 fn what_the_masks_of_guesses_cost_counts() {
     // Steps that wait for this part of what their masks take, a tenth of a step each.
     let wanted = |waited: f64, right: usize, wrong: usize| {
