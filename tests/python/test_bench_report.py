@@ -73,3 +73,12 @@ def test_a_screenshot_shows_lines_of_every_colour(page):
         assert colours.get(colour, 0) > 200, f"{colour}: {colours.get(colour, 0)} pixels"
     white = colours[(255, 255, 255)] / (WIDTH * HEIGHT)
     assert 0.5 < white < 0.99, "neither blank nor black"
+
+
+def test_a_dark_screen_gets_a_dark_page(page):
+    shot = page.with_name("dark.png")
+    browse(page, f"--screenshot={shot}", "--blink-settings=preferredColorScheme=0")
+    colours = dict((colour, n) for n, colour in Image.open(shot).convert("RGB").getcolors(1 << 24))
+    assert colours[(0x16, 0x18, 0x1C)] / (WIDTH * HEIGHT) > 0.5
+    for colour in [(0x4A, 0xA8, 0xE0), (0xF0, 0x80, 0x3C), (0x2F, 0xC7, 0x9B)]:
+        assert colours.get(colour, 0) > 200, f"{colour}: {colours.get(colour, 0)} pixels"

@@ -14,6 +14,17 @@ pub struct Limits {
     pub f32_ops_per_second: f64,
 }
 
+impl Limits {
+    /// The better of two measurements, one by one: whatever else ran meanwhile only ever made them worse.
+    pub(super) fn or_better(self, other: Limits) -> Limits {
+        Limits {
+            read_bytes_per_second: self.read_bytes_per_second.max(other.read_bytes_per_second),
+            int8_ops_per_second: self.int8_ops_per_second.max(other.int8_ops_per_second),
+            f32_ops_per_second: self.f32_ops_per_second.max(other.f32_ops_per_second),
+        }
+    }
+}
+
 /// What some work needs at least.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Need {
@@ -156,6 +167,16 @@ mod tests {
         // A window of four.
         let need = work(vec![4]).step(&[(1, 9)], 1);
         assert_eq!((need.f32_ops, need.bytes), (4.0 * 32.0, 34.0 + 5.0 * 16.0));
+    }
+
+    #[test]
+    fn the_better_of_two_measurements_counts() {
+        let of = |read, int8, f32| Limits {
+            read_bytes_per_second: read,
+            int8_ops_per_second: int8,
+            f32_ops_per_second: f32,
+        };
+        assert_eq!(of(10.0, 5.0, 1.0).or_better(of(8.0, 7.0, 1.0)), of(10.0, 7.0, 1.0));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::plan::{Load, Phases, Plan, Schedule};
 use super::pulse::Pulse;
 use super::socket::Clock;
 use super::target::{Endpoint, Target};
-use super::urgent::come_first;
+use super::urgent::{come_first, was_late};
 use crate::dataset::{Conversation, Dataset, Models};
 use crate::random::Random;
 use crate::record::{Phase, Record};
@@ -324,6 +324,7 @@ fn open_loop(
         if !sleep_until(run, moment) {
             return;
         }
+        was_late(Duration::from_nanos(run.clock.now().saturating_sub(moment)));
         match Arc::clone(&room).try_acquire_owned() {
             Ok(permit) => {
                 let (run, records) = (Arc::clone(run), records.clone());

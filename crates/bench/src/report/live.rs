@@ -111,9 +111,9 @@ impl<W: Write> Live<W> {
         let up = if self.drawn > 0 { format!("\x1b[{}A", self.drawn) } else { String::new() };
         // A terminal wraps a line that fills it, at some time or other.
         let columns = (self.columns)() - 1;
-        let cut = |line: &String| line.chars().take(columns).chain(['\n']).collect::<String>();
+        let cut = |line: &String| format!("\x1b[2K{}\n", line.chars().take(columns).collect::<String>());
         let text: String = lines.iter().map(cut).collect();
-        self.say(&format!("{up}\r\x1b[J{text}"));
+        self.say(&format!("{up}\r{text}"));
         self.drawn = lines.len();
     }
 }
@@ -155,8 +155,9 @@ impl<W: Write> Audience for Live<W> {
 
     fn ends(&mut self, _: &Run) {
         if self.canvas == Canvas::Terminal && self.drawn > 0 {
-            let up = format!("\x1b[{}A\r\x1b[J", self.drawn);
-            self.say(&up);
+            // Line by line: some terminals keep what is cleared at once among the lines above.
+            let (lines, none) = (self.drawn, "\x1b[2K\n".repeat(self.drawn));
+            self.say(&format!("\x1b[{lines}A\r{none}\x1b[{lines}A"));
             self.drawn = 0;
         }
     }
@@ -194,14 +195,14 @@ mod tests {
         assert!(text.contains("2 clients [████████████"), "{text}");
         assert!(text.contains("100.0 tokens/s") && text.contains("ITL 10.00 ms"), "{text}");
         assert!(text.contains("▁█ tokens/s") || text.contains("██ tokens/s"), "{text}");
-        assert!(text.contains("\x1b[4A") && text.ends_with("\x1b[4A\r\x1b[J"), "{text:?}");
+        assert!(text.contains("\x1b[4A") && text.ends_with("\x1b[2K\n\x1b[4A"), "{text:?}");
     }
 
     /// Each line is one, however narrow the terminal is: else more lines would be there than are drawn over.
     #[test]
     fn a_narrow_terminal_gets_the_beginnings_of_lines() {
         let text = drawn(Canvas::Terminal, || 20, &[0.0, 0.5, 1.0]);
-        let lines = || text.split(['\n', '\r']).map(|line| line.trim_start_matches("\x1b[J"));
+        let lines = || text.split(['\n', '\r']).map(|line| line.trim_start_matches("\x1b[2K"));
         assert!(lines().all(|line| line.starts_with('\x1b') || line.chars().count() <= 19), "{text:?}");
         assert!(lines().any(|line| line == "http://h:1 · 2 clie"), "{text:?}");
     }

@@ -39,7 +39,7 @@ const LIGHT: &str =
 const DARK: &str = "--paper:#16181c;--ink:#e8e8e8;--dim:#a8a8a8;--rule:#33373e;--bad:#ff8a80;";
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1320px;margin:2em auto;padding:0 1em;\
     color:var(--ink);background:var(--paper)}h1{font-size:1.4em}h3{margin:2em 0 .5em}.note strong{color:var(--bad)}\
-    p{margin:.4em 0}.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr));gap:1.5em}\
+    p{margin:.4em 0}.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr));gap:1.5em;margin-bottom:1.5em}\
     figure{margin:0}figcaption{font-weight:600}.plot{width:100%;height:auto;display:block}\
     .plot text{font-size:12px;fill:var(--dim)}.plot polyline{fill:none;stroke-width:2}\
     .grid{stroke:var(--rule);stroke-width:1}.legend{font-size:13px}.legend span{margin-right:1.2em;white-space:nowrap}\
@@ -118,7 +118,7 @@ fn distributions(document: &Document) -> Vec<Plot> {
         kept.map(|(i, v)| (v, (i + 1) as f64 / n as f64 * 100.0)).collect()
     };
     let plot = |name: &str, points: &dyn Fn(&Run) -> Vec<(f64, f64)>| Plot {
-        title: format!("{name}: how many waited at most so long"),
+        title: format!("{name}: % within so long"),
         x: ("ms".to_owned(), Scale::Log),
         y: ("%".to_owned(), Scale::Linear),
         curves: document
@@ -154,14 +154,19 @@ fn gaps(run: &Run) -> Vec<(f64, f64)> {
 fn times(document: &Document) -> Vec<Plot> {
     let plot = |name: &str, unit: &str, value: fn(&crate::Second) -> Option<f64>| {
         let curve = |run: &Run| {
-            let step = run.series.len().div_ceil(MOST_POINTS).max(1);
+            // The last second is not a whole one, and would look like a fall.
+            let whole = match &run.series[..] {
+                [whole @ .., _] if whole.len() > 1 => whole,
+                all => all,
+            };
+            let step = whole.len().div_ceil(MOST_POINTS).max(1);
             // Of several seconds that fall on one point, the mean.
             let mean = |(i, part): (usize, &[crate::Second])| {
                 let values: Vec<f64> = part.iter().filter_map(value).collect();
                 let mean = values.iter().sum::<f64>() / values.len() as f64;
                 (!values.is_empty()).then_some(((i * step) as f64, mean))
             };
-            let points = run.series.chunks(step).enumerate().filter_map(mean).collect();
+            let points = whole.chunks(step).enumerate().filter_map(mean).collect();
             let (name, look) = looks(document, run);
             Curve { name, points, mark: Mark::Line, look }
         };

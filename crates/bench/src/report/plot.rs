@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use super::number;
 
-/// Size of a plot, and of the margins that hold its axes.
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 300.0;
+/// Size of a plot, and of the margins that hold its axes. About as large as three beside each other are shown, so that
+/// text is as large as it says.
+const WIDTH: f64 = 460.0;
+const HEIGHT: f64 = 250.0;
 const LEFT: f64 = 64.0;
 const BOTTOM: f64 = 44.0;
 const TOP: f64 = 12.0;

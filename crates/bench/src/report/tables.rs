@@ -10,6 +10,9 @@ use crate::search::{self, Found, Sureness};
 /// Send times later than this are worth a warning: the harness, or its machine, was too slow.
 const LATE_MS: f64 = 5.0;
 
+/// More of the prompts from a cache changes what is measured: a run that is repeated meets what the first one left.
+const CACHED: f64 = 0.1;
+
 /// The whole document.
 pub fn markdown(document: &Document) -> String {
     let mut out = String::new();
@@ -23,6 +26,16 @@ pub fn markdown(document: &Document) -> String {
     }
     for run in &document.runs {
         let _ = details(document, run, &mut out);
+    }
+    // The same of all runs, nearly always.
+    let mut unknown: Vec<&str> = Vec::new();
+    for why in document.runs.iter().flat_map(|run| &run.energy_unknown) {
+        if !unknown.contains(&why.as_str()) {
+            unknown.push(why);
+        }
+    }
+    if !unknown.is_empty() {
+        let _ = writeln!(out, "\nEnergy is not known {}.", unknown.join("; "));
     }
     out
 }
@@ -284,6 +297,14 @@ fn troubles(run: &Run, out: &mut String) -> std::fmt::Result {
             number(unread)
         )?;
     }
+    if let Some(share) = s.cached_share.filter(|share| *share > CACHED) {
+        writeln!(
+            out,
+            "- {:.1}% of the prompts' tokens came from the server's cache: where that is not what is measured, another \
+             --seed asks what it has not seen",
+            share * 100.0
+        )?;
+    }
     if let Some(late) = s.harness_late_ms.filter(|d| d.p99.value > LATE_MS) {
         writeln!(
             out,
@@ -353,9 +374,6 @@ fn rates(document: &Document, run: &Run, out: &mut String) -> std::fmt::Result {
     }
     if let Some(cores) = run.harness_cores {
         writeln!(out, "| cores that the harness took | {cores:.2} | |")?;
-    }
-    if !run.energy_unknown.is_empty() {
-        writeln!(out, "\nEnergy is not known {}.", run.energy_unknown.join("; "))?;
     }
     Ok(())
 }

@@ -38,12 +38,7 @@ pub(super) fn run(flags: &EngineFlags) -> Result<(), Fault> {
         repetitions: flags.repetitions.get(),
         step_tokens: flags.max_batch_tokens.get(),
     };
-    let measured = device.limits();
-    let limits = Limits {
-        read_bytes_per_second: measured.read_bytes_per_second,
-        int8_ops_per_second: measured.int8_ops_per_second,
-        f32_ops_per_second: measured.f32_ops_per_second,
-    };
+    let limits = limits_of(&device);
     let spec = &summary.spec;
     let (n_kv_heads, head_dim) = (spec.n_kv_heads, spec.head_dim);
     let block = device.kv_block_bytes(&KvShape { n_blocks: 1, n_kv_heads, head_dim, dtype: flags.kv_dtype });
@@ -82,9 +77,20 @@ pub(super) fn run(flags: &EngineFlags) -> Result<(), Fault> {
         let _ = keep(&document);
     };
     run.rows(&work, &limits, take).map_err(|e| Fault::failed(e.to_string()))?;
+    document.hold_against(limits_of(&device));
     document.completeness = Completeness::Complete;
     keep(&document)?;
     super::show(&document.markdown())
+}
+
+/// What the machine can do right now.
+fn limits_of(device: &CpuDevice) -> Limits {
+    let measured = device.limits();
+    Limits {
+        read_bytes_per_second: measured.read_bytes_per_second,
+        int8_ops_per_second: measured.int8_ops_per_second,
+        f32_ops_per_second: measured.f32_ops_per_second,
+    }
 }
 
 /// The most memory that this process had; 0 where the system does not tell.
