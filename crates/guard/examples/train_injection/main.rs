@@ -29,16 +29,18 @@ const KINDS: [&str; CLASSES - 1] =
     ["override", "persona", "extraction", "forgery", "hijack", "exfiltration", "smuggling"];
 /// How many texts of each line.
 const EACH: usize = 16;
+/// Of innocent lines more, as they are what alarms are made of.
+const EACH_INNOCENT: usize = 28;
 
 fn recipe() -> Recipe {
     Recipe {
         epochs: 6,
         rate: 3e-3,
-        decay: 0.02,
-        no_word: 25,
+        decay: 0.15,
+        no_word: 55,
         no_meaning: 7,
         nothing: 6,
-        no_filter: 30,
+        no_filter: 50,
         seed: 1,
     }
 }
@@ -47,15 +49,15 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(set: &str, most: usize) -> Result<[Vec<Line>; 2], Failure> {
+fn read(set: &str, most: [usize; 2]) -> Result<[Vec<Line>; 2], Failure> {
     let file = |set: &str, name: &str| fs::read_to_string(folder().join("corpus").join(set).join(name));
     let words = Words::read(&file("train", "words.txt")?);
-    let lines = |name| Ok::<_, Failure>(corpus::read(&file(set, name)?, &words, most));
-    Ok([lines("innocent.txt")?, lines("attacks.txt")?])
+    let lines = |name, most| Ok::<_, Failure>(corpus::read(&file(set, name)?, &words, most));
+    Ok([lines("innocent.txt", most[0])?, lines("attacks.txt", most[1])?])
 }
 
 fn main() -> Result<(), Failure> {
-    let [innocent, attacks] = read("train", EACH)?;
+    let [innocent, attacks] = read("train", [EACH_INNOCENT, EACH])?;
     println!("{} innocent texts, {} attacks", innocent.len(), attacks.len());
     let all: Vec<&str> = innocent.iter().chain(&attacks).map(|l| l.text.as_str()).collect();
     fs::write(folder().join("src/normalize/letters.bin"), pairs(&all))?;
@@ -166,7 +168,7 @@ fn examples(innocent: &[Line], attacks: &[Line]) -> Vec<Example> {
 
 /// How many texts of the development set are above each threshold, and the worst of them.
 fn report(net: &Net) -> Result<(), Failure> {
-    let [mut innocent, mut attacks] = read("dev", EACH)?.map(|lines| -> Vec<(f32, String)> {
+    let [mut innocent, mut attacks] = read("dev", [EACH; 2])?.map(|lines| -> Vec<(f32, String)> {
         lines.into_iter().map(|l| (odds(net, &l.text), l.text)).collect()
     });
     for scored in [&mut innocent, &mut attacks] {
