@@ -36,11 +36,11 @@ fn recipe() -> Recipe {
     Recipe {
         epochs: 6,
         rate: 3e-3,
-        decay: 0.15,
-        no_word: 55,
-        no_meaning: 7,
+        decay: 0.05,
+        no_word: 80,
+        no_meaning: 3,
         nothing: 6,
-        no_filter: 50,
+        no_filter: 30,
         seed: 1,
     }
 }

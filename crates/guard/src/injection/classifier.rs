@@ -56,7 +56,7 @@ impl Scores {
 }
 
 /// What is above this is an attack. Chosen by `corpus/dev`.
-const THRESHOLD: f32 = 2.0;
+const THRESHOLD: f32 = 4.0;
 
 /// An attack: where, which kind, and how sure.
 pub(super) struct Hit {
