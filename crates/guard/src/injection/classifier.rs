@@ -55,8 +55,9 @@ impl Scores {
     }
 }
 
-/// What is above this is an attack. Chosen by `corpus/dev`.
-const THRESHOLD: f32 = 4.0;
+/// What is above this is an attack. Chosen by lines that were left out: of those it blocks 1.2% of the innocent and
+/// 57% of the attacks.
+const THRESHOLD: f32 = 8.0;
 
 /// An attack: where, which kind, and how sure.
 pub(super) struct Hit {
