@@ -5,7 +5,7 @@
 //!
 //! The texts in `corpus/heldout` were written and committed before those in `corpus/train` were extended and before
 //! the network was made, in whole situations rather than from a grammar; no threshold or weight was chosen by
-//! them, and a test holds that they are no copies. Choices are made by `corpus/dev`, which judged an earlier
+//! them, and a test holds that they are no copies. `corpus/dev` judged an earlier
 //! version.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
@@ -72,10 +72,10 @@ fn share(lines: &[Line], encode: fn(&str) -> String) -> f64 {
 
 /// What holds today, so that nothing makes it worse unseen. The bars are at most 0.5% of look-alikes and at
 /// least 95% of attacks, plain and in each encoding; the classifier does not meet them yet.
-const MOST_INNOCENT: f64 = 100.0;
-const FEWEST_PLAIN: f64 = 0.0;
+const MOST_INNOCENT: f64 = 9.6;
+const FEWEST_PLAIN: f64 = 40.0;
 /// In percent of the plain attacks that are caught.
-const FEWEST_ENCODED: f64 = 0.0;
+const FEWEST_ENCODED: f64 = 80.0;
 
 #[test]
 fn attacks_are_told_from_look_alikes() {
