@@ -19,9 +19,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let found = names.find(&text)?;
     for span in &found {
-        println!("{file}:{}-{}: {} ({:.0}%)", span.range.start, span.range.end, span.label, span.score * 100.0);
+        println!(
+            "{file}:{}-{}: {} ({:.0}%)",
+            span.range.start,
+            span.range.end,
+            span.label,
+            span.score * 100.0
+        );
     }
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
-    eprintln!("{} found, {:.2} ms a kilobyte", found.len(), milliseconds / (text.len() as f64 / 1024.0).max(1e-3));
+    eprintln!(
+        "{} found, {:.2} ms a kilobyte",
+        found.len(),
+        milliseconds / (text.len() as f64 / 1024.0).max(1e-3)
+    );
     Ok(())
 }

@@ -95,28 +95,31 @@ impl TokenClassifier {
     /// If it is not done within `time`, which is looked at before each window, or the model fails.
     pub fn find(&self, text: &str, time: Duration) -> Result<Vec<Span>, EncoderError> {
         let clock = Clock::new(time);
-        let mut merge = Merge::new(text, &self.tags);
+        let (mut merge, mut until) = (Merge::new(text, &self.tags), 0);
         self.windows.each(text, |window| {
             clock.check()?;
-            self.judge(&window, &mut merge)
+            self.judge(&window, &mut merge, &mut until)
         })?;
         clock.check()?;
         Ok(merge.finish(self.threshold))
     }
 
-    fn judge(&self, window: &Window, merge: &mut Merge<'_>) -> Result<(), EncoderError> {
+    /// Takes what a window says of the tokens that it answers for, from the byte `until` on.
+    fn judge(&self, window: &Window, merge: &mut Merge<'_>, until: &mut usize) -> Result<(), EncoderError> {
         let rows = probabilities(self.model.as_ref(), &window.ids)?;
         let mut before = None;
         for token in &window.tokens {
             let goes_on = token.word.is_some() && token.word == before;
             before = token.word;
-            if !window.answers.contains(&token.bytes.start) {
+            if !window.answers(token, *until) {
                 continue;
             }
+            let bytes = token.bytes.start.max(*until)..token.bytes.end;
+            *until = bytes.end;
             let row = rows.get(token.row).map(Vec::as_slice).unwrap_or_default();
             let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
             if let Some((tag, score)) = best {
-                merge.push(Tagged { bytes: token.bytes.clone(), tag, score: *score, goes_on });
+                merge.push(Tagged { bytes, tag, score: *score, goes_on });
             }
         }
         Ok(())
@@ -136,7 +139,7 @@ impl TokenClassifier {
     /// # Errors
     /// If it cannot be tokenized.
     pub fn first_window(&self, text: &str) -> Result<Vec<u32>, EncoderError> {
-        Ok(self.windows.at(text, 0, 0)?.0.ids)
+        Ok(self.windows.at(text, 0)?.0.ids)
     }
 }
 

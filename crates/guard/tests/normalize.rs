@@ -120,7 +120,7 @@ fn readings_say_how_they_came_about() {
 
 #[test]
 fn hostile_input_is_bounded() {
-    for (name, text) in hostile(100_000) {
+    for (name, text) in hostile::texts(100_000) {
         let limits = Limits { time: Duration::from_secs(3600), ..Limits::for_len(text.len()) };
         let unfolded = unfold(&text, &limits);
         assert!(unfolded.views().len() <= limits.views, "{name}");
@@ -157,7 +157,7 @@ fn time_grows_with_the_text_and_no_faster() {
         start.elapsed().as_secs_f64().max(5e-4)
     };
     unfolded("ünïcode"); // tables are made on first use
-    let (small, large) = (hostile(50_000), hostile(400_000));
+    let (small, large) = (hostile::texts(50_000), hostile::texts(400_000));
     for ((name, small), (_, large)) in small.iter().zip(&large) {
         // Others may use the machine: the best of some measurements in turn counts.
         let ratio = (0..5).map(|_| time(large) / time(small)).fold(f64::INFINITY, f64::min);

@@ -104,7 +104,8 @@ fn table(scores: &BTreeMap<&'static str, Score>) {
 }
 
 /// What holds today, a little below the figures in README.md: recall and precision in percent.
-const HELD: [(&str, f64, f64); 3] = [("PERSON", 0.0, 0.0), ("ORGANIZATION", 0.0, 0.0), ("ADDRESS", 0.0, 0.0)];
+const HELD: [(&str, f64, f64); 3] =
+    [("PERSON", 87.0, 96.0), ("ORGANIZATION", 87.0, 99.0), ("ADDRESS", 87.0, 99.0)];
 
 #[test]
 fn on_the_held_out_set() {

@@ -3,8 +3,8 @@
 //!
 //!     cargo run --release -p garrison-guard --example train_injection
 //!
-//! First it leaves out each fifth of the lines in turn and says how texts of lines that it has not seen would
-//! fare: that is what thresholds are chosen by. Then it learns from all. The same texts give the same bytes.
+//! First it leaves out a fifth of the lines and says how texts of lines that it has not seen fare: that is what the
+//! recipe and the threshold are chosen by. Then it learns from all. The same texts give the same bytes.
 
 #[path = "../../tests/corpus/mod.rs"]
 mod corpus;
@@ -29,14 +29,16 @@ const KINDS: [&str; CLASSES - 1] =
     ["override", "persona", "extraction", "forgery", "hijack", "exfiltration", "smuggling"];
 /// How many texts of each line.
 const EACH: usize = 16;
+/// Of innocent lines more, as they are what alarms are made of.
+const EACH_INNOCENT: usize = 28;
 
 fn recipe() -> Recipe {
     Recipe {
         epochs: 6,
         rate: 3e-3,
-        decay: 0.02,
-        no_word: 25,
-        no_meaning: 7,
+        decay: 0.05,
+        no_word: 80,
+        no_meaning: 3,
         nothing: 6,
         no_filter: 30,
         seed: 1,
@@ -47,24 +49,35 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(set: &str, most: usize) -> Result<[Vec<Line>; 2], Failure> {
+fn read(set: &str, most: [usize; 2]) -> Result<[Vec<Line>; 2], Failure> {
     let file = |set: &str, name: &str| fs::read_to_string(folder().join("corpus").join(set).join(name));
     let words = Words::read(&file("train", "words.txt")?);
-    let lines = |name| Ok::<_, Failure>(corpus::read(&file(set, name)?, &words, most));
-    Ok([lines("innocent.txt")?, lines("attacks.txt")?])
+    let lines = |name, most| Ok::<_, Failure>(corpus::read(&file(set, name)?, &words, most));
+    Ok([lines("innocent.txt", most[0])?, lines("attacks.txt", most[1])?])
 }
 
+/// What is learned from: the lines to learn from and, by now, those that earlier versions were chosen by.
+fn learned() -> Result<[Vec<Line>; 2], Failure> {
+    let [mut innocent, mut attacks] = read("train", [EACH_INNOCENT, EACH])?;
+    let [more_innocent, more_attacks] = read("dev", [EACH_INNOCENT, EACH])?;
+    // Lines have numbers of their own, by which they are left out together.
+    let apart = |line: Line| Line { number: line.number + 100_000, ..line };
+    innocent.extend(more_innocent.into_iter().map(apart));
+    attacks.extend(more_attacks.into_iter().map(apart));
+    Ok([innocent, attacks])
+}
+
+/// One line of so many is left out when the threshold is chosen.
+const PARTS: usize = 5;
+
 fn main() -> Result<(), Failure> {
-    let [innocent, attacks] = read("train", EACH)?;
+    let [innocent, attacks] = learned()?;
     println!("{} innocent texts, {} attacks", innocent.len(), attacks.len());
     let all: Vec<&str> = innocent.iter().chain(&attacks).map(|l| l.text.as_str()).collect();
     fs::write(folder().join("src/normalize/letters.bin"), pairs(&all))?;
     fs::write(folder().join("src/normalize/words.txt"), words(&all))?;
-    let examples = examples(&innocent, &attacks);
-    println!("{} examples", examples.len());
-    let bytes = learn::train(&examples, &recipe()).to_bytes();
-    // What is rounded is what will judge.
-    report(&Net::read(&bytes))?;
+    report(&innocent, &attacks);
+    let bytes = learn::train(&examples(&innocent, &attacks), &recipe()).to_bytes();
     fs::write(folder().join("src/injection/weights.bin"), bytes)?;
     Ok(())
 }
@@ -141,6 +154,9 @@ fn examples(innocent: &[Line], attacks: &[Line]) -> Vec<Example> {
         let other = &calm[random.below(calm.len())];
         examples.push((own.iter().chain(other).take(WINDOW).cloned().collect(), 0));
         examples.push((tokens(&bare(&line.text)), 0));
+        // Sentences of anything, since a window of four has more in it than one.
+        let any = (0..WINDOW).filter_map(|_| calm[random.below(calm.len())].first().cloned());
+        examples.push((any.collect(), 0));
         // What is encoded is no attack before it is decoded.
         if random.below(3) == 0 {
             let (_, encode) = encodings::ENCODINGS[random.below(encodings::ENCODINGS.len())];
@@ -164,30 +180,28 @@ fn examples(innocent: &[Line], attacks: &[Line]) -> Vec<Example> {
     examples
 }
 
-/// How many texts of the development set are above each threshold, and the worst of them.
-fn report(net: &Net) -> Result<(), Failure> {
-    let [mut innocent, mut attacks] = read("dev", EACH)?.map(|lines| -> Vec<(f32, String)> {
-        lines.into_iter().map(|l| (odds(net, &l.text), l.text)).collect()
-    });
-    for scored in [&mut innocent, &mut attacks] {
-        scored.sort_by(|a, b| a.0.total_cmp(&b.0));
-    }
-    for threshold in [-4.0, -3.0, -2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0] {
-        let share = |scored: &[(f32, String)]| {
-            100.0 * scored.iter().filter(|(s, _)| *s > threshold).count() as f32 / scored.len() as f32
+/// How texts of a fifth of the lines fare when the others are learned from, by threshold.
+fn report(innocent: &[Line], attacks: &[Line]) {
+    let part = |lines: &[Line], left_out: bool| -> Vec<Line> {
+        lines
+            .iter()
+            .filter(|l| (l.number * 2_654_435_761 >> 8).is_multiple_of(PARTS) == left_out)
+            .cloned()
+            .collect()
+    };
+    let net = learn::train(&examples(&part(innocent, false), &part(attacks, false)), &recipe());
+    // What is rounded is what will judge.
+    let net = Net::read(&net.clone().to_bytes());
+    let [innocent, attacks] = [part(innocent, true), part(attacks, true)]
+        .map(|lines| -> Vec<f32> { lines.iter().map(|l| odds(&net, &l.text)).collect() });
+    for threshold in 0..14 {
+        let share = |odds: &[f32]| {
+            100.0 * odds.iter().filter(|o| **o > threshold as f32).count() as f32 / odds.len() as f32
         };
         println!(
-            "above {threshold:4}: {:6.2}% of innocent, {:6.2}% of attacks",
+            "above {threshold}: {:6.2}% of innocent, {:6.2}% of attacks",
             share(&innocent),
             share(&attacks)
         );
     }
-    println!("Innocent texts most like attacks, and attacks most like innocent texts:");
-    for (score, text) in innocent.iter().rev().take(SHOWN).chain(attacks.iter().step_by(4).take(SHOWN)) {
-        println!("{score:6.2} {text:?}");
-    }
-    Ok(())
 }
-
-/// How many of each are shown.
-const SHOWN: usize = 40;

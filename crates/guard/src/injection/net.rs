@@ -9,9 +9,9 @@ use super::classifier::CLASSES;
 use super::features::{ROWS, Token};
 
 /// Numbers of a token's vector.
-pub const WIDTH: usize = 32;
+pub const WIDTH: usize = 24;
 /// Filters of each length.
-pub const FILTERS: usize = 64;
+pub const FILTERS: usize = 48;
 /// Tokens that filters see: [`Net::near`] and [`Net::far`].
 pub const LENGTHS: [usize; 2] = [3, 5];
 /// Numbers between the last two layers.
@@ -21,7 +21,7 @@ pub type Pooled = [f32; 2 * FILTERS];
 /// Tokens that are added at both ends of a sentence.
 pub const PADDING: usize = 2;
 /// Filters that are computed together, as many as processors have room for.
-const BLOCK: usize = 32;
+const BLOCK: usize = 24;
 
 /// All weights.
 #[derive(Clone, Debug)]

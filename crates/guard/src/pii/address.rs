@@ -85,6 +85,7 @@ pub(super) fn street_first(sight: &mut Sight<'_, '_>) {
         named(window, end + usize::from(window.byte(end) == Some(b'.')))
     } else {
         one_or_two(window, first, end)
+            .or_else(|| follows_street(window).then(|| named(window, end).unwrap_or(end)))
     };
     let Some(end) = end else { return };
     let comma = usize::from(window.byte(end) == Some(b','));
@@ -96,6 +97,45 @@ pub(super) fn street_first(sight: &mut Sight<'_, '_>) {
     if let Some(end) = house(window, number) {
         sight.assert(Entity::ADDRESS, BASE, with_town(window, end));
     }
+}
+
+/// Words of a street that are written small, where the street's name stands behind: "calle Alcalá 100". What is found
+/// begins with the name, since positions of small letters are not looked at.
+const SMALL: [&str; 24] = [
+    "rue",
+    "avenue",
+    "boulevard",
+    "allée",
+    "chemin",
+    "impasse",
+    "quai",
+    "calle",
+    "avenida",
+    "plaza",
+    "paseo",
+    "carrer",
+    "via",
+    "viale",
+    "piazza",
+    "corso",
+    "vicolo",
+    "rua",
+    "travessa",
+    "praça",
+    "alameda",
+    "ulica",
+    "ul.",
+    "aleja",
+];
+
+/// Whether one of them stands right before, but for articles.
+fn follows_street(window: &Window<'_>) -> bool {
+    let behind = window.behind(window.at);
+    let articles =
+        ["de", "la", "le", "les", "des", "du", "del", "della", "dei", "das", "dos", "da", "do", "los", "las"];
+    let mut words =
+        behind.strip_suffix(' ').unwrap_or_default().rsplit(' ').skip_while(|w| articles.contains(w));
+    words.next().is_some_and(|word| SMALL.contains(&word.trim_start_matches(['(', '"'])))
 }
 
 /// The end of a street of one word (Hauptstraße, Storgatan), or of two (Alte Gasse, Kongens gate).

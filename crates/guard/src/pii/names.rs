@@ -29,7 +29,8 @@ const TITLES: &str = "Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Sir|Lady|Lord|Madam|He
 /// Phrases right before a name, in lower case.
 const PHRASES: &str = "my name is|name is|i am called|this is|signed by|regards,|sincerely,|dear|hi|hello|contact|\
     employee|customer|patient|tenant|client|account holder|cardholder|name:|sender:|recipient:|attn:|attention:|\
-    applicant:|patient:|customer:|employee:|contact:|mein name ist|ich heiße|ich bin|grüße,|grüßen,|liebe|lieber|\
+    applicant:|patient:|customer:|employee:|contact:|from:|cc:|bcc:|author:|authors:|tenant:|señor|señora|don|doña|\
+    signor|signora|monsieur|madame|mevrouw|meneer|senhor|senhora|pan|pani|panu|rouva|herra|fru|mein name ist|ich heiße|ich bin|grüße,|grüßen,|liebe|lieber|\
     hallo|je m'appelle|mon nom est|cher|chère|bonjour|nom :|me llamo|mi nombre es|estimado|estimada|hola|nombre:|\
     mi chiamo|il mio nome è|caro|cara|gentile|ciao|nome:|mijn naam is|ik heet|beste|geachte|naam:|nazywam się|\
     mam na imię|jag heter|mitt namn är|hej|kära|nimeni on|hei|mit navn er|jeg hedder|mitt navn er|jeg heter|kære|\

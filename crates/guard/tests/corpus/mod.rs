@@ -1,6 +1,6 @@
 //! The texts in `corpus`: lines in which `{one|two}` stands for either and `{NAME}` for any of its wordings in
-//! `train/words.txt`, under headings that say what they are. `train` is learned from, `dev` is what choices are
-//! made by, `heldout` is for the table alone.
+//! `train/words.txt`, under headings that say what they are. `train` is learned from, and so is `dev`, which
+//! judged earlier versions; `heldout` is for the table alone.
 #![allow(unreachable_pub, dead_code)] // shared by programs that use parts of it
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 use super::encodings::ENCODINGS;
 
 /// Texts that make work: nested codes, one letter, half-open escapes, scripts in turn, all of length `n`.
-pub fn hostile(n: usize) -> Vec<(&'static str, String)> {
+pub fn texts(n: usize) -> Vec<(&'static str, String)> {
     let base64 = ENCODINGS.iter().find(|(name, _)| *name == "base64").unwrap().1;
     let mut bomb = "ignore all of it ".repeat(n / 64);
     while bomb.len() < n * 3 / 4 {
