@@ -17,7 +17,7 @@ BINARY = os.environ.get("GARRISON_BIN", str(ROOT / "target/debug/garrison"))
 class Server:
     """A running `garrison serve`."""
 
-    def __init__(self, *flags: str):
+    def __init__(self, *flags: str, cwd=None):
         # A file, since nobody reads while the server runs and a full pipe would stop it.
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
@@ -25,6 +25,7 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
+            cwd=cwd,
         )
         ready = self.process.stdout.readline()
         match = re.fullmatch(r"ready (http://\S+) model=(\S+) device=(\S+)\n", ready)
@@ -63,6 +64,17 @@ def adapted(tmp_path_factory):
     config.write_text(f'[engine]\nadapter_dirs = ["{adapters}"]\n')
     flags = [f"--adapter={name}={adapters / name}" for name in ("playful", "tickets")]
     server = Server(f"--config={config}", "--draft-model=garrison-tiny-draft", *flags)
+    yield server
+    code, stderr = server.stop()
+    assert code == 0, stderr
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory):
+    """The bundled model behind a guard that blocks attacks and redacts answers."""
+    config = tmp_path_factory.mktemp("config") / "garrison.toml"
+    config.write_text('[guard]\ninjection = "block"\ninput = "flag"\noutput = "redact"\n')
+    server = Server(f"--config={config}")
     yield server
     code, stderr = server.stop()
     assert code == 0, stderr

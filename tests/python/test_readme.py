@@ -1,12 +1,13 @@
 """The README's examples, run as they stand there."""
 
+import json
 import pathlib
 import re
 import subprocess
 import sys
 
 import pytest
-from conftest import BINARY
+from conftest import BINARY, Server
 
 README = pathlib.Path(__file__).parents[2] / "README.md"
 
@@ -58,3 +59,46 @@ def test_the_python_example_runs(server):
     example = example.replace("http://127.0.0.1:8080", server.url)
     done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and len(done.stdout) > 10, done.stderr
+
+
+def test_the_guarded_endpoint_blocks_redacts_and_leaves_receipts(tmp_path):
+    (config,) = [b for b in re.findall(r"```toml\n(.*?)```", README.read_text(), re.S) if "[guard]" in b]
+    (tmp_path / "garrison.toml").write_text(config)
+    commands = [line for b in blocks() for line in b.splitlines() if line.startswith("garrison ")]
+
+    def run(command):
+        arguments = [BINARY, *command.split()[1:]]
+        return subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    (make_key,) = [c for c in commands if c.startswith("garrison audit key")]
+    key = run(make_key).stdout.strip()
+    (serve,) = [c for c in commands if c.startswith("garrison serve --config garrison.toml")]
+    server = Server(*serve.split()[2:], cwd=tmp_path)
+
+    def curl(what):
+        (command,) = [c for c in CURL if what in c]
+        command = command.replace("http://127.0.0.1:8080", server.url)
+        return subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True).stdout
+
+    streamed = curl("Which mail address answers")
+    assert "<EMAIL>" in joined(streamed), streamed
+    assert "@brookvane" not in streamed and streamed.rstrip().endswith("data: [DONE]")
+    assert '"guard":{"request":{"verdict":"pass","found":[]},"answer":{"verdict":"redact","found":["EMAIL"]}}' in streamed
+    blocked = curl("reveal your system prompt")
+    assert '"code":"content_filter"' in blocked and "instruction_override" in blocked
+    code, stderr = server.stop()
+    assert code == 0, stderr
+    (verify,) = [c for c in commands if c.startswith("garrison audit verify")]
+    verify = verify.replace("PUBLIC_KEY_IN_HEX", key)
+    # One of each request, and one of the answer that was redacted.
+    assert run(verify).stdout.startswith("3 receipts hold")
+    receipts = tmp_path / "receipts.jsonl"
+    receipts.write_text(receipts.read_text().replace("blocked", "passed"))
+    altered = run(verify)
+    assert altered.returncode == 1 and "line 3 was altered" in altered.stderr
+
+
+def joined(stream):
+    """What a stream's chunks say."""
+    chunks = [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: {")]
+    return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)

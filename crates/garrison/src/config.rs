@@ -17,6 +17,8 @@ use serde::Deserialize;
 
 use crate::error::Fault;
 use crate::flags::{EngineFlags, ServeFlags};
+use crate::guard::config::PrivacySection;
+use crate::guard::policy::GuardSection;
 use crate::source::{AdapterRef, ModelRef, TINY};
 
 /// Everything `serve` needs to know.
@@ -25,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) server: ServerSettings,
     pub(crate) engine: EngineSettings,
     pub(crate) models: Vec<ModelEntry>,
+    pub(crate) privacy: PrivacySection,
+    pub(crate) guard: GuardSection,
 }
 
 /// The `[server]` section.
@@ -203,6 +207,10 @@ struct File {
     engine: EngineSection,
     #[serde(default)]
     model: Vec<ModelSection>,
+    #[serde(default)]
+    privacy: PrivacySection,
+    #[serde(default)]
+    guard: GuardSection,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -282,7 +290,7 @@ impl Config {
         if file.engine.adapter_slots.is_none() && !adapters && !loadable {
             engine.adapter_slots = 0;
         }
-        Ok(Config { server, engine, models })
+        Ok(Config { server, engine, models, privacy: file.privacy, guard: file.guard })
     }
 }
 

@@ -146,6 +146,13 @@ pub(crate) enum GuardCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
+    /// Make a key that receipts are signed with, in a file that only you can read; prints its public half,
+    /// which checks them.
+    Key {
+        /// The file, which must not be there yet.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Check a file of receipts, offline: exits 0 if it holds, 1 if anything was altered, dropped, moved
     /// or cut off.
     Verify {

@@ -4,8 +4,10 @@ use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use garrison_gateway::Gateway;
 use garrison_server::{ApiKeys, Drained, Limits, ServedModel, Server, ServerConfig, Times};
 use garrison_tokenizer::ChatTemplate;
 use garrison_types::Sampling;
@@ -15,6 +17,7 @@ use crate::adapters;
 use crate::config::{Config, EngineSettings, ModelEntry, ServerSettings};
 use crate::error::Fault;
 use crate::flags::ServeFlags;
+use crate::guard::policy;
 use crate::load::{self, Loaded};
 use crate::source::{ModelRef, TINY};
 
@@ -24,7 +27,8 @@ use crate::source::{ModelRef, TINY};
 /// If the configuration, a model or the address cannot be used.
 pub(crate) fn run(flags: &ServeFlags) -> Result<(), Fault> {
     let config = Config::resolve(flags)?;
-    let server_config = server_config(&config.server)?;
+    let gateway = Arc::new(policy::gateway(&config.privacy, &config.guard)?);
+    let server_config = server_config(&config.server, gateway)?;
     let mut models = Vec::new();
     let mut device = String::new();
     for entry in &config.models {
@@ -90,7 +94,7 @@ fn announce(line: &str) {
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
-fn server_config(settings: &ServerSettings) -> Result<ServerConfig, Fault> {
+fn server_config(settings: &ServerSettings, gateway: Arc<Gateway>) -> Result<ServerConfig, Fault> {
     let api_keys = settings.api_keys_file.as_deref().map_or_else(|| Ok(ApiKeys::none()), read_keys)?;
     let limits = Limits { body_bytes: settings.max_body_bytes, ..Limits::default() };
     Ok(ServerConfig {
@@ -98,7 +102,7 @@ fn server_config(settings: &ServerSettings) -> Result<ServerConfig, Fault> {
         cors_origins: settings.cors_origins.clone(),
         host_names: settings.host_names.clone(),
         share_prefixes: settings.share_prefixes,
-        gateway: std::sync::Arc::default(),
+        gateway,
         limits,
         times: Times { request: settings.request_timeout, ..Times::default() },
     })

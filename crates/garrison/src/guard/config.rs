@@ -1,6 +1,8 @@
 //! The `[privacy]` section of garrison.toml: what is looked for.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
 
 use garrison_guard::{Custom, Entity, Pattern, ScanConfig};
 use serde::Deserialize;
@@ -22,6 +24,12 @@ pub(crate) struct PrivacySection {
     /// Entities of the owner's own.
     #[serde(default)]
     custom: Vec<CustomSection>,
+    /// The file that `serve` writes receipts to.
+    pub(super) receipts: Option<PathBuf>,
+    /// The file with the key that they are signed with.
+    pub(super) receipts_key: Option<PathBuf>,
+    /// Receipts after which a file is closed and a new one begun.
+    pub(super) receipts_per_file: Option<NonZeroU64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -46,17 +54,22 @@ impl PrivacySection {
         Ok(file.privacy)
     }
 
+    /// An entity by its name, the owner's own included.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn entity(&self, name: &str) -> Result<Entity, Fault> {
+        let own =
+            self.custom.iter().position(|custom| custom.name == name).and_then(|i| u16::try_from(i).ok());
+        own.map(Entity::Custom).or_else(|| Entity::named(name)).ok_or_else(|| no_entity(name))
+    }
+
     /// What the scanner is told.
     ///
     /// # Errors
     /// If a name is not known, or an entity of the owner's says not what it looks like.
     pub(crate) fn resolve(&self) -> Result<ScanConfig, Fault> {
-        let entity = |name: &String| {
-            Entity::named(name).ok_or_else(|| {
-                let known: Vec<&str> = Entity::BUILT_IN.iter().map(|(name, _)| *name).collect();
-                Fault::usage(format!("[privacy]: \"{name}\" is no entity; there are {}", known.join(", ")))
-            })
-        };
+        let entity = |name: &String| Entity::named(name).ok_or_else(|| no_entity(name));
         let entities = self.entities.iter().flatten().map(entity).collect::<Result<Vec<_>, Fault>>()?;
         if self.entities.is_some() && entities.is_empty() {
             return Err(Fault::usage("[privacy]: entities is empty; leave it out to look for everything"));
@@ -69,6 +82,11 @@ impl PrivacySection {
             customs: self.custom.iter().map(CustomSection::resolve).collect::<Result<Vec<_>, Fault>>()?,
         })
     }
+}
+
+fn no_entity(name: &str) -> Fault {
+    let known: Vec<&str> = Entity::BUILT_IN.iter().map(|(name, _)| *name).collect();
+    Fault::usage(format!("[privacy]: \"{name}\" is no entity; there are {}", known.join(", ")))
 }
 
 impl CustomSection {

@@ -1,13 +1,17 @@
 //! `garrison guard` and `garrison audit`: the guard at the command line.
 
 pub(crate) mod config;
+pub(crate) mod policy;
 mod readings;
 mod scan;
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::ExitCode;
 
-use garrison_guard::{PublicKey, Scanner, VerifyError, verify};
+use garrison_guard::{PublicKey, Scanner, SigningKey, VerifyError, verify};
 
 use crate::error::Fault;
 use crate::flags::{AuditCommand, GuardCommand};
@@ -41,8 +45,25 @@ pub(crate) fn run(command: &GuardCommand) -> Result<ExitCode, Fault> {
 /// # Errors
 /// If the receipts do not hold.
 pub(crate) fn audit(command: &AuditCommand) -> Result<(), Fault> {
-    let AuditCommand::Verify { file, key } = command;
-    let parsed = key.as_ref().map(|key| {
+    match command {
+        AuditCommand::Key { file } => make_key(file),
+        AuditCommand::Verify { file, key } => verify_receipts(file, key.as_deref()),
+    }
+}
+
+/// Makes a key that only its owner can read, and tells its public half. A file that is there already stays.
+fn make_key(file: &Path) -> Result<(), Fault> {
+    let secret = SigningKey::generate().map_err(|e| Fault::failed(format!("no random bytes: {e}")))?;
+    let key = SigningKey::parse(&secret).ok_or_else(|| Fault::failed("the key cannot be read back"))?;
+    let refuse = |e: std::io::Error| Fault::usage(format!("{} cannot be written: {e}", file.display()));
+    let mut written =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(refuse)?;
+    written.write_all(format!("{secret}\n").as_bytes()).and_then(|()| written.sync_all()).map_err(refuse)?;
+    show(&format!("{}\n", key.public().to_hex()))
+}
+
+fn verify_receipts(file: &Path, key: Option<&str>) -> Result<(), Fault> {
+    let parsed = key.map(|key| {
         PublicKey::parse(key)
             .ok_or_else(|| Fault::usage("--key must be a public key of 64 hexadecimal digits"))
     });

@@ -1,0 +1,321 @@
+//! The `[guard]` section of garrison.toml, and with `[privacy]` the gateway that `serve` judges with.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use garrison_gateway::{
+    AnswerPolicy, Audit, Budget, Gateway, InAnswers, InRequests, Operator, Operators, Policy, RequestPolicy,
+    Rule, Settings, Topic,
+};
+use garrison_guard::injection::Policies;
+use garrison_guard::{LogConfig, ReceiptLog, SigningKey};
+use serde::Deserialize;
+
+use super::config::PrivacySection;
+use crate::error::Fault;
+
+/// The section, as it is written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GuardSection {
+    /// Attacks in what clients write.
+    injection: Option<PolicyWord>,
+    /// Attacks in what tools give back and say of themselves; as `injection` unless given.
+    tool_injection: Option<PolicyWord>,
+    /// Attacks in system prompts.
+    system_injection: Option<PolicyWord>,
+    /// Personal data and secrets in requests.
+    input: Option<InputWord>,
+    /// Personal data and secrets in answers.
+    output: Option<OutputWord>,
+    /// What becomes of what is found in answers: by entity, and `default` for all others.
+    #[serde(default)]
+    operators: BTreeMap<String, OperatorWord>,
+    /// The file with the key of `hash`.
+    hash_key: Option<PathBuf>,
+    /// The system prompt's own words in answers.
+    system_prompt: Option<PolicyWord>,
+    /// Whether system prompts get a mark that is known again.
+    canary: Option<bool>,
+    /// Topics and rules; `block` unless given.
+    rules: Option<PolicyWord>,
+    #[serde(default)]
+    topic: Vec<TopicSection>,
+    #[serde(default)]
+    rule: Vec<RuleSection>,
+    /// The time that judging may take, and for each kilobyte.
+    timeout_ms: Option<u32>,
+    timeout_ms_per_kb: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PolicyWord {
+    Off,
+    Flag,
+    Block,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum InputWord {
+    Off,
+    Flag,
+    Pseudonyms,
+    Block,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OutputWord {
+    Off,
+    Flag,
+    Redact,
+    Block,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OperatorWord {
+    Replace,
+    Mask,
+    Hash,
+    Drop,
+    Pseudonym,
+    Block,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TopicSection {
+    name: String,
+    words: Vec<String>,
+    /// Different words that make a text one about the topic.
+    least: Option<usize>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleSection {
+    name: String,
+    regex: String,
+}
+
+impl PolicyWord {
+    fn policy(word: Option<PolicyWord>) -> Policy {
+        match word {
+            None | Some(PolicyWord::Off) => Policy::Off,
+            Some(PolicyWord::Flag) => Policy::Flag,
+            Some(PolicyWord::Block) => Policy::Block,
+        }
+    }
+}
+
+impl From<OperatorWord> for Operator {
+    fn from(word: OperatorWord) -> Operator {
+        match word {
+            OperatorWord::Replace => Operator::Replace,
+            OperatorWord::Mask => Operator::Mask,
+            OperatorWord::Hash => Operator::Hash,
+            OperatorWord::Drop => Operator::Drop,
+            OperatorWord::Pseudonym => Operator::Pseudonym,
+            OperatorWord::Block => Operator::Stop,
+        }
+    }
+}
+
+/// What `serve` judges with.
+///
+/// # Errors
+/// If the sections contradict themselves, or a file cannot be used.
+pub(crate) fn gateway(privacy: &PrivacySection, guard: &GuardSection) -> Result<Gateway, Fault> {
+    let mut settings = guard.settings(privacy)?;
+    if let Some(path) = &privacy.receipts {
+        if !settings.judge() {
+            return Err(Fault::usage(
+                "[privacy]: receipts is set, but [guard] has nothing judged that they could tell of",
+            ));
+        }
+        settings.audit = Some(audit(path, privacy)?);
+    } else if privacy.receipts_key.is_some() || privacy.receipts_per_file.is_some() {
+        return Err(Fault::usage(
+            "[privacy]: receipts_key and receipts_per_file need receipts, the file they are for",
+        ));
+    }
+    Gateway::new(settings).map_err(|e| Fault::usage(e.to_string()))
+}
+
+fn audit(path: &Path, privacy: &PrivacySection) -> Result<Audit, Fault> {
+    let Some(key) = &privacy.receipts_key else {
+        let message = "[privacy]: receipts needs receipts_key, a file that `garrison audit key FILE` makes";
+        return Err(Fault::usage(message));
+    };
+    let key = SigningKey::from_seed(secret(key)?);
+    let mut config = LogConfig::new(path.to_owned());
+    if let Some(lines) = privacy.receipts_per_file {
+        config.max_lines = lines.get();
+    }
+    let log = ReceiptLog::open(config, key).map_err(|e| Fault::usage(format!("receipts: {e}")))?;
+    Audit::new(log).map_err(|e| Fault::failed(format!("receipts: {e}")))
+}
+
+/// The 32 bytes that a key file holds as hexadecimal digits.
+fn secret(path: &Path) -> Result<[u8; 32], Fault> {
+    let refuse = |e: &dyn std::fmt::Display| Fault::usage(format!("key file {}: {e}", path.display()));
+    let text = fs::read_to_string(path).map_err(|e| refuse(&e))?;
+    let mode = fs::metadata(path).map_err(|e| refuse(&e))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!("key file {} can be read by others; chmod 600 it", path.display());
+    }
+    garrison_guard::secret_from_hex(&text).ok_or_else(|| {
+        refuse(&"it must hold 64 hexadecimal digits, as `garrison audit key FILE` writes them")
+    })
+}
+
+impl GuardSection {
+    fn settings(&self, privacy: &PrivacySection) -> Result<Settings, Fault> {
+        let user = PolicyWord::policy(self.injection);
+        let tool = self.tool_injection.map_or(user, |word| PolicyWord::policy(Some(word)));
+        let private = match self.input {
+            None | Some(InputWord::Off) => InRequests::Off,
+            Some(InputWord::Flag) => InRequests::Flag,
+            Some(InputWord::Pseudonyms) => InRequests::Pseudonyms,
+            Some(InputWord::Block) => InRequests::Block,
+        };
+        let ruled = !self.topic.is_empty() || !self.rule.is_empty();
+        let answers = AnswerPolicy {
+            private: self.output(privacy, private)?,
+            system_prompt: PolicyWord::policy(self.system_prompt),
+            canary: self.canary.unwrap_or(false),
+            rules: PolicyWord::policy(self.rules.or(ruled.then_some(PolicyWord::Block))),
+        };
+        if answers.canary && answers.system_prompt == Policy::Off {
+            return Err(Fault::usage("[guard]: canary needs system_prompt = \"flag\" or \"block\""));
+        }
+        let topic = |topic: &TopicSection| Topic {
+            name: topic.name.clone(),
+            words: topic.words.clone(),
+            least: topic.least.unwrap_or(2),
+        };
+        let rule = |rule: &RuleSection| Rule { name: rule.name.clone(), pattern: rule.regex.clone() };
+        let defaults = Settings::default();
+        let ms = |ms: Option<u32>, default| ms.map_or(default, |ms| Duration::from_millis(ms.into()));
+        Ok(Settings {
+            scan: privacy.resolve()?,
+            requests: RequestPolicy {
+                injection: Policies { user, retrieved: tool, tool },
+                system: PolicyWord::policy(self.system_injection),
+                private,
+            },
+            answers,
+            topics: self.topic.iter().map(topic).collect(),
+            rules: self.rule.iter().map(rule).collect(),
+            budget: Budget {
+                start: ms(self.timeout_ms, defaults.budget.start),
+                per_kilobyte: ms(self.timeout_ms_per_kb, defaults.budget.per_kilobyte),
+            },
+            ..defaults
+        })
+    }
+
+    fn output(&self, privacy: &PrivacySection, input: InRequests) -> Result<InAnswers, Fault> {
+        let redacts = matches!(self.output, Some(OutputWord::Redact));
+        if !redacts && (!self.operators.is_empty() || self.hash_key.is_some()) {
+            return Err(Fault::usage("[guard]: operators and hash_key need output = \"redact\""));
+        }
+        Ok(match self.output {
+            None | Some(OutputWord::Off) => InAnswers::Off,
+            Some(OutputWord::Flag) => InAnswers::Flag,
+            Some(OutputWord::Block) => InAnswers::Block,
+            Some(OutputWord::Redact) => InAnswers::Redact(self.operators(privacy, input)?),
+        })
+    }
+
+    fn operators(&self, privacy: &PrivacySection, input: InRequests) -> Result<Operators, Fault> {
+        let uses = |word| self.operators.values().any(|operator| *operator == word);
+        if uses(OperatorWord::Pseudonym) && input == InRequests::Pseudonyms {
+            let message = "[guard]: the operator pseudonym does not go with input = \"pseudonyms\": its names would \
+                           be taken for those that lead back";
+            return Err(Fault::usage(message));
+        }
+        let mut operators = Operators::all(Operator::Replace);
+        for (name, word) in &self.operators {
+            match name.as_str() {
+                "default" => operators.default = (*word).into(),
+                name => operators.by_entity.push((privacy.entity(name)?, (*word).into())),
+            }
+        }
+        match (&self.hash_key, uses(OperatorWord::Hash)) {
+            (Some(path), _) => operators.key = secret(path)?,
+            (None, false) => {}
+            (None, true) => {
+                let message = "[guard]: the operator hash needs hash_key, a file that `garrison audit key FILE` makes: \
+                               without it, values could be tried";
+                return Err(Fault::usage(message));
+            }
+        }
+        Ok(operators)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(default)]
+        privacy: PrivacySection,
+        #[serde(default)]
+        guard: GuardSection,
+    }
+
+    fn resolve(text: &str) -> Result<Gateway, String> {
+        let file: File = toml::from_str(text).map_err(|e| e.message().to_owned())?;
+        gateway(&file.privacy, &file.guard).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn nothing_is_judged_unless_it_says_so() {
+        assert!(!resolve("").unwrap().judges());
+        assert!(
+            !resolve("[privacy]\nentities = [\"EMAIL\"]\n[guard]\ninjection = \"off\"\n").unwrap().judges()
+        );
+        let flagged = resolve("[guard]\ninjection = \"flag\"\n").unwrap();
+        assert!(flagged.judges() && !flagged.hides());
+        let redacted = "[guard]\noutput = \"redact\"\noperators = { default = \"mask\", EMAIL = \"drop\", X = \"block\" }\n\
+                        [[privacy.custom]]\nname = \"X\"\nwords = [\"heron\"]\n";
+        assert!(resolve(redacted).unwrap().hides());
+        let ruled = "[[guard.rule]]\nname = \"a\"\nregex = \"b\"\n[[guard.topic]]\nname = \"t\"\nwords = [\"c\", \"d\"]\n";
+        assert!(resolve(ruled).unwrap().hides());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, wanted) in [
+            ("[guard]\ninjections = \"flag\"\n", "injections"),
+            ("[guard]\ninjection = \"warn\"\n", "warn"),
+            ("[guard]\noutput = \"pseudonyms\"\n", "pseudonyms"),
+            ("[guard]\noutput = \"redact\"\noperators = { E-MAIL = \"mask\" }\n", "E-MAIL"),
+            ("[guard]\noutput = \"redact\"\noperators = { EMAIL = \"hash\" }\n", "hash_key"),
+            ("[guard]\noutput = \"redact\"\nhash_key = \"/no/key\"\n", "/no/key"),
+            ("[guard]\noperators = { EMAIL = \"mask\" }\n", "output = \"redact\""),
+            (
+                "[guard]\ninput = \"pseudonyms\"\noutput = \"redact\"\noperators = { default = \"pseudonym\" }\n",
+                "lead back",
+            ),
+            ("[guard]\ncanary = true\n", "system_prompt"),
+            ("[[guard.rule]]\nname = \"a\"\nregex = \"(\"\n", "rule \"a\""),
+            ("[[guard.topic]]\nname = \"a\"\nwords = [\"b\"]\n", "topic \"a\""),
+            ("[privacy]\nreceipts = \"r\"\n", "nothing judged"),
+            ("[privacy]\nreceipts = \"r\"\n[guard]\ninjection = \"flag\"\n", "receipts_key"),
+            ("[privacy]\nreceipts_key = \"k\"\n", "need receipts"),
+        ] {
+            let said = resolve(text).unwrap_err();
+            assert!(said.contains(wanted), "{text:?}: {said}");
+        }
+    }
+}
