@@ -37,12 +37,11 @@ pub struct TokenClassifier {
     threshold: f32,
 }
 
+/// A model, its windows and its labels.
+pub(crate) type Loaded = (Box<dyn Classify>, Windows, Vec<String>);
+
 /// A model, its windows and its labels, checked against each other.
-pub(crate) fn load(
-    folder: &Path,
-    settings: &Settings,
-    head: Head,
-) -> Result<(Box<dyn Classify>, Windows, Vec<String>), EncoderError> {
+pub(crate) fn load(folder: &Path, settings: &Settings, head: Head) -> Result<Loaded, EncoderError> {
     let config = Config::read(folder)?;
     let labels = config.labels(folder)?;
     let length = settings.window.min(config.max_position_embeddings);

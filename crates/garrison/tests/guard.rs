@@ -87,8 +87,9 @@ fn what_is_encoded_is_found_at_its_place_and_taken_out() {
 fn base64(bytes: &[u8]) -> String {
     let alphabet: Vec<char> = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(['+', '/']).collect();
     let group = |group: &[u8]| {
-        let bits = group.iter().fold(0, |bits, b| bits << 8 | usize::from(*b)) << (8 * (3 - group.len()));
-        (0..4).map(move |i| if i > group.len() { None } else { Some(bits >> (18 - 6 * i) & 63) })
+        let bytes = group.len();
+        let bits = group.iter().fold(0, |bits, b| (bits << 8) | usize::from(*b)) << (8 * (3 - bytes));
+        (0..4).map(move |i| if i > bytes { None } else { Some((bits >> (18 - 6 * i)) & 63) })
     };
     bytes.chunks(3).flat_map(group).map(|value| value.map_or('=', |value| alphabet[value])).collect()
 }

@@ -283,7 +283,10 @@ impl Detector for Fake {
     }
 }
 
-const FAULTS: [fn() -> Result<Vec<String>, DetectorError>; 3] = [
+/// What a detector does.
+type Detect = fn() -> Result<Vec<String>, DetectorError>;
+
+const FAULTS: [Detect; 3] = [
     || Err(DetectorError("no model".into())),
     || panic!("oh"),
     || {

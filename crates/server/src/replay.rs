@@ -409,8 +409,9 @@ mod tests {
                 0 => Frame::Data("{}".into()),
                 _ => panic!("a bug"),
             });
-            let production = Production { shape: Shape::Events, frames: Box::pin(frames) };
-            let (_, read) = starting.start(production).read(0).await.unwrap();
+            let production =
+                Production { shape: Shape::Events, stamp: Stamp::Unjudged, frames: Box::pin(frames) };
+            let (_, _, read) = starting.start(production).read(0).await.unwrap();
             let frames = timeout(Duration::from_secs(5), read.collect::<Vec<_>>()).await.unwrap();
             assert_eq!(frames[0].1, Frame::Data("{}".into()));
             assert!(matches!(frames[1], (2, Frame::Failed(_))) && frames.len() == 2);

@@ -97,12 +97,15 @@ pub(crate) fn conversation(
     Ok(Some(screen))
 }
 
+/// What judges the answer, and the texts where they were changed.
+pub(crate) type Screened = (Screen, Option<Vec<String>>);
+
 /// Judges the prompts of a completion. Prompts that were changed come back.
 pub(crate) fn prompts(
     gateway: &Gateway,
     prompts: impl FnOnce() -> Vec<String>,
     asked: &Asked<'_>,
-) -> Result<Option<(Screen, Option<Vec<String>>)>, ApiError> {
+) -> Result<Option<Screened>, ApiError> {
     if !gateway.judges() {
         return Ok(None);
     }
@@ -114,11 +117,7 @@ pub(crate) fn prompts(
     judge(gateway, texts, asked)
 }
 
-fn judge(
-    gateway: &Gateway,
-    texts: Vec<Text>,
-    asked: &Asked<'_>,
-) -> Result<Option<(Screen, Option<Vec<String>>)>, ApiError> {
+fn judge(gateway: &Gateway, texts: Vec<Text>, asked: &Asked<'_>) -> Result<Option<Screened>, ApiError> {
     let request = Request {
         texts,
         digest: Sha256::digest(asked.body).into(),

@@ -247,7 +247,7 @@ impl Adam {
                     .iter()
                     .map(|row| usize::from(*row) * WIDTH..(usize::from(*row) + 1) * WIDTH)
                     .collect(),
-                _ => vec![0..weights.len()],
+                _ => std::iter::once(0..weights.len()).collect(),
             };
             for range in ranges {
                 let both = weights[range.clone()].iter_mut().zip(&mut gradients[range.clone()]);

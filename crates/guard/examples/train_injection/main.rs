@@ -185,7 +185,7 @@ fn report(innocent: &[Line], attacks: &[Line]) {
     let part = |lines: &[Line], left_out: bool| -> Vec<Line> {
         lines
             .iter()
-            .filter(|l| (l.number * 2_654_435_761 >> 8).is_multiple_of(PARTS) == left_out)
+            .filter(|l| ((l.number * 2_654_435_761) >> 8).is_multiple_of(PARTS) == left_out)
             .cloned()
             .collect()
     };

@@ -362,7 +362,10 @@ impl Detector for Fake {
 }
 
 /// Each fails, in its way, at what holds a `#`.
-const FAULTS: [fn(&str) -> Result<Vec<String>, DetectorError>; 3] = [
+/// What a detector does with a text.
+type Detect = fn(&str) -> Result<Vec<String>, DetectorError>;
+
+const FAULTS: [Detect; 3] = [
     |text| if text.contains('#') { Err(DetectorError("no".into())) } else { Ok(vec![]) },
     |text| if text.contains('#') { panic!("oh") } else { Ok(vec![]) },
     |text| {

@@ -73,7 +73,7 @@ pub(crate) fn conformance<D: Driver>(
     }
     let mut outcome = if wrong == 0 { Outcome::Well } else { Outcome::Wrong };
     if options.size == Size::Full {
-        let checks: [(&str, fn(&CudaDevice<D>)); 6] = [
+        let checks: [(&str, Check<CudaDevice<D>>); 6] = [
             ("fused ops are their parts", conformance::check_fused),
             ("products are those of f64", conformance::check_matmul_against_f64),
             ("attention is that of f64", conformance::check_attention_against_f64),
@@ -87,13 +87,16 @@ pub(crate) fn conformance<D: Driver>(
     Ok(outcome)
 }
 
+/// What panics if something is wrong with a device.
+type Check<D> = fn(&D);
+
 /// Recorded steps are eager ones to the bit, and models compute what the CPU does.
 pub(crate) fn graphs<D: Driver>(
     device: &Arc<CudaDevice<D>>,
     options: &Options,
     journal: &mut Journal,
 ) -> Fallible<Outcome> {
-    let mut checks: Vec<(&str, fn(&Arc<CudaDevice<D>>))> =
+    let mut checks: Vec<(&str, Check<Arc<CudaDevice<D>>>)> =
         vec![("recorded steps are eager ones", |device| models::check_recorded_steps(&**device))];
     if options.size == Size::Full {
         checks.push(("models compute what the CPU does", |device| models::check_families(&**device)));
@@ -107,12 +110,12 @@ pub(crate) fn engine<D: Driver>(
     options: &Options,
     journal: &mut Journal,
 ) -> Fallible<Outcome> {
-    let drawn: fn(&Arc<CudaDevice<D>>) = if options.size == Size::Full {
+    let drawn: Check<Arc<CudaDevice<D>>> = if options.size == Size::Full {
         |device| draws::check(device, 200)
     } else {
         |device| draws::check(device, 1)
     };
-    let checks: [(&str, fn(&Arc<CudaDevice<D>>)); 2] =
+    let checks: [(&str, Check<Arc<CudaDevice<D>>>); 2] =
         [("equal tokens in any company", equal_tokens::check), ("draws are the host's", drawn)];
     all(device, Outcome::Well, journal, checks)
 }
