@@ -5,9 +5,9 @@
 //! the frequent words. So the recall is that of the lists and phrases; the README tells what was measured.
 //! Companies are told by their legal form.
 //!
-//! Most of `data/first_names.txt` and `data/surnames.txt` comes from Faker 40.54 (MIT licence): its names of 60
-//! countries without those that are words of English, German, French, Spanish, Italian or Dutch, or well-known
-//! places.
+//! Most of `data/first_names.txt` and `data/surnames.txt` comes from Faker 40.63 (MIT, see `data/LICENSE-faker`): its
+//! names of 60 countries without those that are words of English, German, French, Spanish, Italian or Dutch, or
+//! well-known places.
 
 use std::sync::LazyLock;
 
