@@ -144,27 +144,3 @@ fn the_preempted_go_on_from_what_is_left_in_the_cache() {
     let computed = |rig: &Rig| rig.engine.stats().batch_tokens;
     assert!(computed(&cached) < computed(&plain), "{} and {}", computed(&cached), computed(&plain));
 }
-
-#[test]
-fn what_will_never_be_found_is_not_waited_for() {
-    let mut rig = Rig::hashing(EngineConfig { n_blocks: 37, max_batch_tokens: 256, ..config() });
-    let shared = prompt(160, 7);
-    rig.answer(request(shared.clone(), 1));
-    // A prompt that is scored is computed whole, and its blocks are not cached beside their like.
-    let scored = [shared.clone(), prompt(240, 8)].concat();
-    let scored = rig.submit(Request { prompt_logprobs: Some(0), ..request(scored, 1) });
-    while rig.engine.stats().prompt_tokens < 160 + 192 {
-        rig.step();
-    }
-    // Then their like is evicted.
-    let other = rig.submit(request(prompt(150, 9), 1));
-    rig.step();
-    drop(other);
-    rig.step();
-    let mut again = rig.submit(request(shared, 1));
-    rig.step();
-    assert_eq!(rig.engine.stats().running, 2, "it reads beside the one that is scored");
-    drop(scored);
-    rig.run();
-    assert_eq!(Answer::read(&mut again).tokens().len(), 1);
-}

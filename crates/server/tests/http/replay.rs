@@ -103,7 +103,7 @@ fn a_refused_request_frees_its_key() {
 fn a_failure_is_not_replayed() {
     let world = World::new();
     world.control.fail_next(1);
-    repeat(&world, "k", None, &body("Q>", false)).error(500);
+    repeat(&world, "k", None, &body("Q>", false)).error(503);
     crate::client::wait_until(Duration::from_secs(20), || {
         repeat(&world, "k", None, &body("Q>", false)).status == 200
     })
