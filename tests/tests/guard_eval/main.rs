@@ -61,7 +61,8 @@ const BELOW: [(&str, f64, f64); 32] = [
     ("PL_PESEL", 0.9790, 1.0000),
     ("PT_NIF", 0.9740, 1.0000),
     ("UK_NHS", 0.9800, 1.0000),
-    ("URL_CREDENTIALS", 0.1730, 0.2038),
+    // Found since it was judged, but to the host only, where the value goes on to its path.
+    ("URL_CREDENTIALS", 0.1730, 0.1730),
     ("US_ABA", 0.9550, 1.0000),
     ("US_ITIN", 0.9690, 1.0000),
     ("US_NPI", 0.9550, 1.0000),
