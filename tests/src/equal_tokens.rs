@@ -67,8 +67,11 @@ fn requests(source: &Source, engine: &Engine) -> Vec<Request> {
         .collect()
 }
 
-/// Everything but the times, and what was cached.
-fn events(mut stream: Stream) -> Vec<Event> {
+/// A stream's events: everything but the times, and what was cached.
+///
+/// # Panics
+/// If the stream does not end with the end of an answer.
+pub fn events(mut stream: Stream) -> Vec<Event> {
     let mut events: Vec<Event> = std::iter::from_fn(|| stream.recv()).collect();
     match events.last_mut() {
         Some(Event::Finished(finish)) => {

@@ -17,6 +17,7 @@ use garrison_engine::{
 };
 use garrison_gguf::Source;
 use garrison_model::{Model, ModelSummary};
+use garrison_tests::equal_tokens::events;
 use garrison_tokenizer::{AddSpecial, ParseSpecial, Tokenizer};
 use garrison_types::{Sampling, StopConditions};
 
@@ -169,19 +170,6 @@ impl Bench {
             })
             .collect()
     }
-}
-
-/// Everything but the times, and what was cached.
-fn events(mut stream: Stream) -> Vec<Event> {
-    let mut events: Vec<Event> = std::iter::from_fn(|| stream.recv()).collect();
-    match events.last_mut() {
-        Some(Event::Finished(finish)) => {
-            finish.timings = Default::default();
-            finish.usage.cached_tokens = 0;
-        }
-        other => panic!("a stream ended with {other:?}"),
-    }
-    events
 }
 
 #[test]
