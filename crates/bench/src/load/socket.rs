@@ -293,18 +293,24 @@ mod tests {
 
     use super::*;
 
+    /// Both ends of a connection; what comes to the first is stamped for `arrival`.
+    #[cfg(target_os = "linux")]
+    async fn connected(arrival: &Arrival) -> (StampedStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = StampedStream::new(tcp, arrival.clone()).unwrap();
+        (stream, listener.accept().await.unwrap().0)
+    }
+
     /// The reader is 50 ms late; the time is still that of the arrival.
     #[tokio::test]
     #[cfg(target_os = "linux")]
     async fn the_time_is_that_of_the_packet_and_not_of_the_read() {
         let _stamping = Stamping::begin();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         std::thread::sleep(Duration::from_millis(200));
         let clock = Clock::start();
         let arrival = Arrival::new(clock);
-        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut stream = StampedStream::new(tcp, arrival.clone()).unwrap();
-        let (mut peer, _) = listener.accept().await.unwrap();
+        let (mut stream, mut peer) = connected(&arrival).await;
         let mut buf = [0; 16];
         for _ in 0..3 {
             let before = clock.now();
@@ -329,13 +335,10 @@ mod tests {
     #[cfg(target_os = "linux")]
     async fn packets_that_waited_together_are_read_one_by_one() {
         let _stamping = Stamping::begin();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         std::thread::sleep(Duration::from_millis(200));
         let clock = Clock::start();
         let arrival = Arrival::new(clock);
-        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut stream = StampedStream::new(tcp, arrival.clone()).unwrap();
-        let (mut peer, _) = listener.accept().await.unwrap();
+        let (mut stream, mut peer) = connected(&arrival).await;
         peer.set_nodelay(true).unwrap();
         let mut buf = [0; 4096];
         let mut one_by_one = 0;
