@@ -142,6 +142,11 @@ impl Client {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether fewer connections than so many are idle or being opened.
+    pub(crate) fn wants(&self, wanted: usize) -> bool {
+        self.idle().len() + self.opening.load(Ordering::Relaxed) < wanted
+    }
+
     /// Opens one more connection, unless as many as `wanted` are idle or being opened. What fails here fails again
     /// where the connection is needed, and is told there.
     pub(crate) async fn make_ready(&self, wanted: usize) {

@@ -1,5 +1,6 @@
 //! Load on a server, and a record of each request.
 
+mod ahead;
 mod attempt;
 mod client;
 mod event;

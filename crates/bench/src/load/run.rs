@@ -1,6 +1,7 @@
 //! Runs a plan: whoever waits for the clock is a thread, whoever waits for an answer a task.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use garrison_tokenizer::Tokenizer;
@@ -10,6 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::ahead::{AHEAD, Ahead};
 use super::attempt::{Answered, Job, Shared, attempt, not_sent};
 use super::client::Client;
 use super::files;
@@ -32,9 +34,6 @@ const TICK: Duration = Duration::from_millis(200);
 /// After so many turns of tasks a worker looks for new tasks, and for connections that are ready.
 const NEW_TASKS_EVERY: u32 = 8;
 const NEW_EVENTS_EVERY: u32 = 16;
-
-/// So long before a request of an open loop is due, there is a connection for it.
-const AHEAD: Duration = Duration::from_millis(50);
 
 /// What is sent where.
 #[derive(Clone)]
@@ -112,7 +111,7 @@ pub enum RunError {
 
 /// Everything tasks share.
 struct Run {
-    client: Client,
+    client: Arc<Client>,
     clock: Clock,
     workload: Workload,
     plan: Plan,
@@ -236,7 +235,7 @@ pub fn run(
     files::make_room(most);
     let clock = Clock::start();
     let run = Arc::new(Run {
-        client: Client::new(workload.target.clone(), clock),
+        client: Arc::new(Client::new(workload.target.clone(), clock)),
         clock,
         workload: workload.clone(),
         plan: plan.clone(),
@@ -311,7 +310,14 @@ fn open_loop(
     let room = Arc::new(Semaphore::new(run.plan.limits.in_flight.min(Semaphore::MAX_PERMITS)));
     let begin = run.clock.now() + AHEAD.as_nanos() as u64;
     let moments = schedule.map(move |at| begin + at);
-    runtime.spawn(connect_ahead(Arc::clone(run), moments.clone()));
+    let sent = Arc::new(AtomicUsize::new(0));
+    let ahead = Ahead {
+        client: Arc::clone(&run.client),
+        clock: run.clock,
+        most: run.plan.limits.in_flight,
+        sent: Arc::clone(&sent),
+    };
+    runtime.spawn(ahead.connect(moments.clone(), run.stop.subscribe()));
     for moment in moments {
         // Cool-down goes on until everything measured has ended, which the clock alone does not tell.
         if *run.stop.borrow() {
@@ -324,6 +330,7 @@ fn open_loop(
         if !sleep_until(run, moment) {
             return;
         }
+        sent.fetch_add(1, Ordering::Relaxed);
         was_late(Duration::from_nanos(run.clock.now().saturating_sub(moment)));
         match Arc::clone(&room).try_acquire_owned() {
             Ok(permit) => {
@@ -338,28 +345,6 @@ fn open_loop(
                 lose(run, demand, moment, records);
             }
         }
-    }
-}
-
-/// Opens connections a little before the requests are due that will need one. How long that takes is the network's
-/// and no part of an answer; what takes longer than [`AHEAD`] is one, as somebody waits for it.
-async fn connect_ahead(run: Arc<Run>, moments: impl Iterator<Item = u64> + Clone) {
-    let mut stop = run.stop.subscribe();
-    let mut past = moments.clone().peekable();
-    let mut begun = 0;
-    for (before, moment) in moments.enumerate() {
-        let ready = run.clock.at(moment).checked_sub(AHEAD).unwrap_or_else(Instant::now);
-        tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
-            () = tokio::time::sleep_until(ready.into()) => {}
-        }
-        let now = run.clock.now();
-        while past.next_if(|moment| *moment <= now).is_some() {
-            begun += 1;
-        }
-        let to_come = (before + 1).saturating_sub(begun).min(run.plan.limits.in_flight);
-        let run = Arc::clone(&run);
-        tokio::spawn(async move { run.client.make_ready(to_come).await });
     }
 }
 
