@@ -20,7 +20,7 @@ use super::plan::{Load, Phases, Plan, Schedule};
 use super::pulse::Pulse;
 use super::socket::Clock;
 use super::target::{Endpoint, Target};
-use super::urgent::{come_first, was_late};
+use super::urgent::{come_first, look_around};
 use crate::dataset::{Conversation, Dataset, Models};
 use crate::random::Random;
 use crate::record::{Phase, Record};
@@ -331,7 +331,7 @@ fn open_loop(
             return;
         }
         sent.fetch_add(1, Ordering::Relaxed);
-        was_late(Duration::from_nanos(run.clock.now().saturating_sub(moment)));
+        look_around(Instant::now());
         match Arc::clone(&room).try_acquire_owned() {
             Ok(permit) => {
                 let (run, records) = (Arc::clone(run), records.clone());

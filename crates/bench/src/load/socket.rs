@@ -23,7 +23,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, socko
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::urgent::was_late;
+use super::urgent::look_around;
 
 /// A packet cannot have waited longer than this for its reader; a clock was set meanwhile.
 const MAX_AGE: Duration = Duration::from_secs(60);
@@ -99,7 +99,7 @@ impl Arrival {
     fn note(&self, stamp: Option<SystemTime>) {
         let (now, wall) = self.both_clocks();
         let age = stamp.and_then(|stamp| wall.duration_since(stamp).ok()).filter(|age| *age < MAX_AGE);
-        was_late(age.unwrap_or_default());
+        look_around(self.clock.at(now));
         let unread = age.unwrap_or_default().as_nanos() as u64;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let at = last.at.max(now.saturating_sub(unread));
