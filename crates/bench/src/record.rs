@@ -97,6 +97,8 @@ pub enum Oddity {
     Short,
     /// More tokens than were asked for, or so the server says.
     Long,
+    /// The server closed a kept connection instead of answering there, so the request was sent once more.
+    SentAgain,
 }
 
 impl Oddity {
@@ -112,6 +114,7 @@ impl Oddity {
             Oddity::NoDone => "no [DONE] at the end",
             Oddity::NoFinishReason => "no finish reason",
             Oddity::Long => "more tokens than asked for",
+            Oddity::SentAgain => "sent again, as the server had closed a connection that it seemed to keep",
             Oddity::Short => "fewer tokens than demanded",
         }
     }

@@ -192,6 +192,7 @@ async fn follow(shared: &Shared<'_>, body: &Bytes, fold: &mut Fold, due: Instant
         }
         Err(e) => return Failure(Outcome::BrokeOff, e.to_string()),
     };
+    fold.sent(answer.sent);
     if answer.status != 200 || !answer.content_type.starts_with("text/event-stream") {
         return tokio::select! {
             refusal = refused(answer) => refusal,

@@ -8,7 +8,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -65,6 +65,14 @@ struct Link {
     arrival: Arrival,
     /// The driver has ended and must not be polled again.
     over: bool,
+    history: History,
+}
+
+/// Whether anything was asked on a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum History {
+    New,
+    Kept,
 }
 
 impl Link {
@@ -108,6 +116,8 @@ pub(crate) struct Client {
     idle: Mutex<Vec<Link>>,
     /// Connections that are being opened before they are needed.
     opening: AtomicUsize,
+    /// The server closes connections after an answer, whatever it says of keeping them.
+    closes: AtomicBool,
     /// Where the server's name leads. Names do not move within a run, and to ask each time would be in every figure.
     addresses: OnceCell<Vec<SocketAddr>>,
     _stamping: Stamping,
@@ -128,6 +138,7 @@ impl Client {
             tls,
             idle: Mutex::default(),
             opening: AtomicUsize::new(0),
+            closes: AtomicBool::new(false),
             addresses: OnceCell::new(),
             _stamping: Stamping::begin(),
         }
@@ -158,26 +169,34 @@ impl Client {
         }
     }
 
-    /// Sends and gives the answer's head. A kept connection that is found dead before anything
-    /// is written is replaced once.
+    /// Sends and gives the answer's head. A kept connection that the server closes before it says anything is replaced
+    /// once, and none is kept from then on: llama.cpp's server says `Keep-Alive` and closes after each stream, so that
+    /// the next request passes its farewell on the way. It cannot have answered there; that the request was sent again
+    /// is told with the answer, in case it was at work on it.
     ///
     /// # Errors
     /// If there is no connection, or it breaks before the head is here.
     pub(crate) async fn send(&self, path: &str, body: &Bytes) -> Result<Answer<'_>, ClientError> {
         let kept = self.idle().pop();
+        let mut sent = Sent::Once;
         if let Some(mut link) = kept
             && link.is_alive().await
         {
             match self.ask(&mut link, path, body).await? {
-                Ok(response) => return Ok(Answer::new(self, link, response)),
-                // Nothing of it was written. Otherwise the server may be at work on it, and would get it twice.
+                Ok(response) => return Ok(Answer::new(self, link, response, sent)),
+                // Nothing of it was written.
                 Err(e) if e.is_canceled() => {}
+                Err(e) if link.history == History::Kept && was_closed(&e) => {
+                    sent = Sent::Again;
+                    self.closes.store(true, Ordering::Relaxed);
+                    self.idle().retain(|link| link.history == History::New);
+                }
                 Err(e) => return Err(ClientError::Broke(e)),
             }
         }
         let mut link = self.connect().await?;
         let response = self.ask(&mut link, path, body).await?.map_err(ClientError::Broke)?;
-        Ok(Answer::new(self, link, response))
+        Ok(Answer::new(self, link, response, sent))
     }
 
     async fn ask(
@@ -220,7 +239,7 @@ impl Client {
         };
         let handshake = http1::Builder::new().handshake(TokioIo::new(io)).await;
         let (sender, driver) = handshake.map_err(ClientError::Broke)?;
-        Ok(Link { sender, driver, arrival, over: false })
+        Ok(Link { sender, driver, arrival, over: false, history: History::New })
     }
 }
 
@@ -259,6 +278,23 @@ fn refused_handshake(e: io::Error) -> ClientError {
     }
 }
 
+/// Whether the other side has closed the connection before it said anything.
+fn was_closed(e: &hyper::Error) -> bool {
+    let reset = || {
+        let cause = std::error::Error::source(e).and_then(|e| e.downcast_ref::<io::Error>());
+        cause.is_some_and(|e| matches!(e.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe))
+    };
+    e.is_incomplete_message() || reset()
+}
+
+/// How often a request was sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub(crate) enum Sent {
+    Once,
+    Again,
+}
+
 /// A response under way. Its connection is kept if the body is read to its end.
 pub(crate) struct Answer<'a> {
     client: &'a Client,
@@ -268,13 +304,16 @@ pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
     /// The content type; empty if not told.
     pub(crate) content_type: String,
+    /// How often it was asked for.
+    pub(crate) sent: Sent,
 }
 
 impl<'a> Answer<'a> {
-    fn new(client: &'a Client, link: Link, response: Response<Incoming>) -> Answer<'a> {
+    fn new(client: &'a Client, link: Link, response: Response<Incoming>, sent: Sent) -> Answer<'a> {
         let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
-        Answer { client, status: response.status().as_u16(), content_type, link, body: response.into_body() }
+        let status = response.status().as_u16();
+        Answer { client, status, content_type, link, body: response.into_body(), sent }
     }
 
     /// The next part of the body and when it arrived, or `None` at the end.
@@ -305,7 +344,8 @@ impl<'a> Answer<'a> {
 
     /// Gives the connection back, after the end of the body.
     pub(crate) async fn keep(mut self) {
-        if self.link.is_alive().await {
+        if !self.client.closes.load(Ordering::Relaxed) && self.link.is_alive().await {
+            self.link.history = History::Kept;
             self.client.idle().push(self.link);
         }
     }

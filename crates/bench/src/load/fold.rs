@@ -9,6 +9,7 @@
 
 use garrison_tokenizer::Tokenizer;
 
+use super::client::Sent;
 use super::event::{Chunk, Timings, Usage};
 use super::socket::Moment;
 use crate::record::{CountedBy, Oddity, Outcome, Phase, Record};
@@ -72,6 +73,7 @@ pub(crate) struct Fold {
     empty: u32,
     /// The longest that any of it lay unread.
     unread: u64,
+    sent: Sent,
 }
 
 /// What an event brought.
@@ -111,7 +113,13 @@ impl Fold {
             done: None,
             empty: 0,
             unread: 0,
+            sent: Sent::Once,
         }
+    }
+
+    /// How often the request was sent.
+    pub(crate) fn sent(&mut self, times: Sent) {
+        self.sent = times;
     }
 
     pub(crate) fn began(&self) -> bool {
@@ -367,6 +375,7 @@ impl Fold {
                 Oddity::Short,
             ),
             (record.output_tokens > self.demand.max_tokens, Oddity::Long),
+            (self.sent == Sent::Again, Oddity::SentAgain),
         ];
         found.into_iter().filter(|(is, _)| *is).map(|(_, oddity)| oddity).collect()
     }

@@ -11,7 +11,7 @@ use garrison_bench::{Oddity, Outcome};
 use garrison_testkit::fake_server::{Ending, Script, done, event, finish, token, usage};
 use serde_json::json;
 
-use crate::world::{Deaf, asks, measure, ms, plan, server, workload};
+use crate::world::{Deaf, asks, measure, measure_at, ms, plan, server, workload};
 
 /// Every second answer is healthy, the others are `broken`; the figures are of the healthy ones alone.
 fn outcome_of(broken: Script) -> (Outcome, String) {
@@ -153,20 +153,38 @@ fn by_hand(answer: fn(usize, &mut TcpStream) -> bool) -> (String, Arc<AtomicUsiz
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
 
-/// The server may be at work on what was written, so it is not written again.
-#[test]
-fn a_request_that_was_written_is_not_sent_twice() {
-    let (url, seen) = by_hand(|i, tcp| {
-        let body = [token("a"), finish("stop"), usage(7, 1), done()].concat();
-        let head = format!("Content-Length: {}\r\n\r\n", body.len());
-        i == 0 && tcp.write_all(&[HEAD, head.as_bytes(), &body].concat()).is_ok()
-    });
+/// An answer of one token after the head.
+fn say_one(tcp: &mut TcpStream) -> bool {
+    let body = [token("a"), finish("stop"), usage(7, 1), done()].concat();
+    let head = format!("Content-Length: {}\r\n\r\n", body.len());
+    tcp.write_all(&[HEAD, head.as_bytes(), &body].concat()).is_ok()
+}
+
+/// Outcomes of so many requests, one after the other, and which of them were sent again.
+fn ask_by_hand(url: &str, requests: usize) -> Vec<(Outcome, bool)> {
     let mut workload = workload(&server(|_, _| Script::refusal(500, "")));
-    workload.target = Target::new(&url, "").unwrap();
-    let plan = plan(Load::Closed { concurrency: 1 }, 2);
-    let finished = run(&workload, &plan, &mut asks(1), &mut Deaf, &mut Interrupt::listen().unwrap()).unwrap();
-    let outcomes: Vec<Outcome> = finished.records.iter().map(|r| r.outcome).collect();
-    assert_eq!((outcomes, seen.load(Ordering::SeqCst)), (vec![Outcome::Done, Outcome::BrokeOff], 2));
+    workload.target = Target::new(url, "").unwrap();
+    let (finished, _) = measure_at(&workload, &plan(Load::Closed { concurrency: 1 }, requests), 1);
+    let again = |oddities: &[Oddity]| oddities.contains(&Oddity::SentAgain);
+    finished.records.iter().map(|record| (record.outcome, again(&record.oddities))).collect()
+}
+
+/// As llama.cpp's server does: it keeps a connection, or so it says, and closes it after a stream. A request that is on
+/// its way then is sent once more, and later ones have connections of their own.
+#[test]
+fn a_kept_connection_that_the_server_closes_fails_no_request() {
+    let (url, seen) = by_hand(|i, tcp| i != 1 && say_one(tcp));
+    let mut wanted = vec![(Outcome::Done, false); 6];
+    wanted[1].1 = true;
+    assert_eq!((ask_by_hand(&url, 6), seen.load(Ordering::SeqCst)), (wanted, 7));
+}
+
+/// The server may be at work on what was written, so on a new connection it is not written again, and never twice.
+#[test]
+fn a_request_that_was_written_is_not_sent_on_and_on() {
+    let (url, seen) = by_hand(|i, tcp| i == 0 && say_one(tcp));
+    let wanted = [Outcome::Done, Outcome::BrokeOff, Outcome::BrokeOff].map(|outcome| (outcome, false));
+    assert_eq!((ask_by_hand(&url, 3), seen.load(Ordering::SeqCst)), (wanted.to_vec(), 4));
 }
 
 /// Bytes without tokens, faster than they can be read, end a request long before the server stops.
