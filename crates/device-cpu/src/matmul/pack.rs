@@ -71,29 +71,37 @@ fn write_block(l: &Layout, p: &Parts, r: usize, out: &mut [u8]) {
     write_scales(l, p, r, out);
     let words = &p.codes.words()[..l.len / 4];
     if let Some(at) = l.whole {
-        write_plane::<1>(words, 0, 0xff, &mut out[at..], r);
+        write_plane::<1>(words, (0, 0xff), l.group(), &mut out[at..], r);
     }
     if let Some(at) = l.nibbles {
-        write_plane::<2>(words, 0, 0x0f, &mut out[at..], r);
+        write_plane::<2>(words, (0, 0x0f), l.group(), &mut out[at..], r);
     }
     if let Some(at) = l.twos {
-        write_plane::<4>(words, l.twos_shift(), 0x03, &mut out[at..], r);
+        write_plane::<4>(words, (l.twos_shift(), 0x03), l.group(), &mut out[at..], r);
     }
     if let Some(at) = l.ones {
-        write_plane::<8>(words, l.ones_shift(), 0x01, &mut out[at..], r);
+        write_plane::<8>(words, (l.ones_shift(), 0x01), l.group(), &mut out[at..], r);
     }
 }
 
-/// Writes the plane of which `N` quads share a vector: the field `mask << shift` of each code.
-fn write_plane<const N: usize>(words: &[u32], shift: u32, mask: u8, plane: &mut [u8], r: usize) {
+/// Writes the plane of which `N` quads share a vector: the field `mask << shift` of each code. The 8 quads of 32 values
+/// are `group` bytes from the next 8.
+fn write_plane<const N: usize>(
+    words: &[u32],
+    (shift, mask): (u32, u8),
+    group: usize,
+    plane: &mut [u8],
+    r: usize,
+) {
     let mask = u32::from_ne_bytes([mask; 4]);
-    let vectors = plane.chunks_exact_mut(QUAD);
-    for (quads, vector) in words.chunks_exact(N).zip(vectors) {
-        let mut word = 0;
-        for (i, &quad) in quads.iter().enumerate() {
-            word |= (quad >> shift & mask) << (i * 8 / N);
+    for (g, words) in words.chunks_exact(8).enumerate() {
+        for (v, quads) in words.chunks_exact(N).enumerate() {
+            let mut word = 0;
+            for (i, &quad) in quads.iter().enumerate() {
+                word |= (quad >> shift & mask) << (i * 8 / N);
+            }
+            plane[group * g + QUAD * v + 4 * r..][..4].copy_from_slice(&word.to_ne_bytes());
         }
-        vector[4 * r..][..4].copy_from_slice(&word.to_ne_bytes());
     }
 }
 

@@ -101,11 +101,11 @@ fn six(packed: &[u8], i: usize) -> i32 {
 
 /// Code `i` of row `r`.
 fn code(l: &Layout, block: &[u8], r: usize, i: usize) -> u8 {
-    let (quad, byte) = (i / 4, 4 * r + i % 4);
+    let (group, quad, byte) = (l.group() * (i / 32), i / 4 % 8, 4 * r + i % 4);
     let field = |plane: Option<usize>, per_vector: usize, shift: u32| {
         plane.map_or(0, |at| {
             let bits = 8 / per_vector;
-            let v = block[at + QUAD * (quad / per_vector) + byte] >> (bits * (quad % per_vector));
+            let v = block[at + group + QUAD * (quad / per_vector) + byte] >> (bits * (quad % per_vector));
             (v & (0xff >> (8 - bits))) << shift
         })
     };

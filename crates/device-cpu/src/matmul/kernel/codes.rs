@@ -41,12 +41,12 @@ pub(super) unsafe fn two_quads<S: Simd, Q: Quant>(rows: S::Rows, g: usize, j: us
 pub(super) unsafe fn two_codes<S: Simd, Q: Quant>(rows: S::Rows, g: usize, j: usize) -> (S::Bytes, S::Bytes) {
     let l = &Q::LAYOUT;
     if let Some(at) = l.whole {
-        let at = at + QUAD * (8 * g + 2 * j);
+        let at = at + l.group() * g + QUAD * 2 * j;
         return (S::load(rows, at), S::load(rows, at + QUAD));
     }
     let mut quads = None;
     if let Some(at) = l.nibbles {
-        let v = S::load(rows, at + QUAD * (4 * g + j));
+        let v = S::load(rows, at + l.group() * g + QUAD * j);
         let (a, b) = (S::field(v, 0, 0, 15), S::field(v, 4, 0, 15));
         if matches!(l.meaning, Meaning::Codebook) {
             return (S::look_up(&IQ4_CODEBOOK, a), S::look_up(&IQ4_CODEBOOK, b));
@@ -54,12 +54,12 @@ pub(super) unsafe fn two_codes<S: Simd, Q: Quant>(rows: S::Rows, g: usize, j: us
         quads = Some((a, b));
     }
     if let Some(at) = l.twos {
-        let v = S::load(rows, at + QUAD * (2 * g + j / 2));
+        let v = S::load(rows, at + l.group() * g + QUAD * (j / 2));
         let (from, to) = (4 * (j % 2) as u32, l.twos_shift());
         quads = Some(merge::<S>(quads, S::field(v, from, to, 3), S::field(v, from + 2, to, 3)));
     }
     if let Some(at) = l.ones {
-        let v = S::load(rows, at + QUAD * g);
+        let v = S::load(rows, at + l.group() * g);
         let (from, to) = (2 * j as u32, l.ones_shift());
         quads = Some(merge::<S>(quads, S::field(v, from, to, 1), S::field(v, from + 1, to, 1)));
     }
