@@ -5,6 +5,7 @@
 //! itself, and a KV cache of many gigabytes would be resident before its first token.
 
 use bytemuck::Zeroable;
+use memmap2::MmapMut;
 
 /// Bytes of a cache line, and of the widest vector.
 pub(crate) const LINE: usize = 64;
@@ -31,6 +32,46 @@ impl<T: Zeroable> Lines<T> {
 
     pub(crate) fn get_mut(&mut self) -> &mut [T] {
         &mut self.memory[self.start..self.start + self.len]
+    }
+}
+
+/// What is at least this large gets pages of its own, huge ones where the system has them.
+const MAPPED_BYTES: usize = 4 << 20;
+
+/// Bytes that are read from one end to the other, as packed weights are in each decode step. Walking page tables for
+/// pages of 4 KiB costs a fifth of the bandwidth, so large ones ask for huge pages.
+pub(crate) enum Pages {
+    /// The allocator's.
+    Small(Lines<u8>),
+    /// Of their own.
+    Mapped(MmapMut),
+}
+
+impl Pages {
+    /// Zeros, or `None` if memory is short.
+    pub(crate) fn zeroed(bytes: usize) -> Option<Pages> {
+        if bytes < MAPPED_BYTES {
+            return Lines::zeroed(bytes).map(Pages::Small);
+        }
+        let pages = MmapMut::map_anon(bytes).ok()?;
+        // Where the system refuses, small pages do.
+        #[cfg(target_os = "linux")]
+        let _ = pages.advise(memmap2::Advice::HugePage);
+        Some(Pages::Mapped(pages))
+    }
+
+    pub(crate) fn get(&self) -> &[u8] {
+        match self {
+            Pages::Small(lines) => lines.get(),
+            Pages::Mapped(pages) => pages,
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut [u8] {
+        match self {
+            Pages::Small(lines) => lines.get_mut(),
+            Pages::Mapped(pages) => pages,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use crate::Isa;
+use crate::memory::Pages;
 use crate::pool::Pool;
 use crate::simd::Level;
 
@@ -26,7 +27,7 @@ pub struct Limits {
 const READ_BYTES: usize = 256 << 20;
 
 /// Repetitions, of which the best counts: others only ever slow it down.
-const REPETITIONS: usize = 5;
+const REPETITIONS: usize = 10;
 
 /// Rounds of a loop over registers: some milliseconds.
 const ROUNDS: usize = 2_000_000;
@@ -36,24 +37,36 @@ const SUMS: usize = 12;
 
 pub(crate) fn limits(pool: &Pool, level: Level) -> Limits {
     let threads = pool.threads();
-    let mut data = vec![0u64; READ_BYTES / 8];
-    let share = data.len().div_ceil(threads);
-    // Written first by who reads it, since that decides on which node it lies.
-    pool.for_parts(&mut data, share, &|_, part| part.fill(1));
-    let read = best(|| {
-        pool.run(threads, &|i| {
-            let part = data.chunks(share).nth(i).unwrap_or_default();
-            black_box(part.iter().fold(0u64, |sum, &x| sum ^ x));
-        });
-    });
     let of = |(ops, work): (f64, &(dyn Fn() + Sync))| {
         ops * (threads * ROUNDS * SUMS) as f64 / best(|| pool.run(threads, &|_| work()))
     };
     Limits {
-        read_bytes_per_second: READ_BYTES as f64 / read,
+        read_bytes_per_second: read(pool),
         int8_ops_per_second: of(int8(level)),
         f32_ops_per_second: of(float(level)),
     }
+}
+
+/// Bytes a second from memory like that of weights: in pages of the same size, and no two lines alike, which a
+/// processor or its host could keep as one. 0 if there is no room for them.
+fn read(pool: &Pool) -> f64 {
+    let Some(mut pages) = Pages::zeroed(READ_BYTES) else { return 0.0 };
+    let data: &mut [u64] = bytemuck::cast_slice_mut(pages.get_mut());
+    let share = data.len().div_ceil(pool.threads());
+    // Written first by who reads it, since that decides on which node it lies.
+    pool.for_parts(data, share, &|i, part| {
+        for (j, x) in part.iter_mut().enumerate() {
+            *x = ((share * i + j) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    });
+    let data: &[u64] = bytemuck::cast_slice(pages.get());
+    let seconds = best(|| {
+        pool.run(pool.threads(), &|i| {
+            let part = data.chunks(share).nth(i).unwrap_or_default();
+            black_box(part.iter().fold(0u64, |sum, &x| sum ^ x));
+        });
+    });
+    READ_BYTES as f64 / seconds
 }
 
 /// Seconds of the fastest repetition.

@@ -7,10 +7,9 @@ use std::ops::Range;
 
 use garrison_device::{DeviceError, WeightView};
 use garrison_types::TensorType;
-use memmap2::MmapMut;
 
 use crate::matmul::{self, PANEL};
-use crate::memory::Lines;
+use crate::memory::Pages;
 use crate::pool::Disjoint;
 use crate::{Isa, Pool};
 
@@ -24,45 +23,7 @@ pub(crate) struct Weight {
     ty: TensorType,
     panel_bytes: usize,
     /// `[n_panels, panel_bytes]`
-    panels: Panels,
-}
-
-/// Weights at least this large get pages of their own, huge ones where the system has them.
-const MAPPED_BYTES: usize = 4 << 20;
-
-/// Memory that packed weights lie in. A decode step reads all of it once, and walking page tables
-/// for pages of 4 KiB costs a fifth of the bandwidth, so large weights ask for huge pages.
-enum Panels {
-    Heap(Lines<u8>),
-    Pages(MmapMut),
-}
-
-impl Panels {
-    /// Zeros, or `None` if memory is short.
-    fn zeroed(bytes: usize) -> Option<Panels> {
-        if bytes < MAPPED_BYTES {
-            return Lines::zeroed(bytes).map(Panels::Heap);
-        }
-        let pages = MmapMut::map_anon(bytes).ok()?;
-        // Where the system refuses, small pages do.
-        #[cfg(target_os = "linux")]
-        let _ = pages.advise(memmap2::Advice::HugePage);
-        Some(Panels::Pages(pages))
-    }
-
-    fn get(&self) -> &[u8] {
-        match self {
-            Panels::Heap(lines) => lines.get(),
-            Panels::Pages(pages) => pages,
-        }
-    }
-
-    fn get_mut(&mut self) -> &mut [u8] {
-        match self {
-            Panels::Heap(lines) => lines.get_mut(),
-            Panels::Pages(pages) => pages,
-        }
-    }
+    panels: Pages,
 }
 
 impl Weight {
@@ -81,7 +42,7 @@ impl Weight {
         let n_panels = n.div_ceil(PANEL);
         let panel_bytes = matmul::panel_bytes(ty, k);
         let bytes = panel_bytes.saturating_mul(n_panels);
-        let mut panels = Panels::zeroed(bytes).ok_or_else(|| DeviceError::OutOfMemory {
+        let mut panels = Pages::zeroed(bytes).ok_or_else(|| DeviceError::OutOfMemory {
             device: "cpu".into(),
             what: format!("tensor {name}"),
             bytes,
