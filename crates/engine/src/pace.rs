@@ -2,7 +2,7 @@
 //!
 //! A fixed chunk is a different stall on every machine: 512 tokens are milliseconds on a large GPU
 //! and seconds on a small processor. So while streams run, a step reads as many prompt tokens as
-//! bring it to the time allowed, on a line `a + b n` through the recent steps that read prompts.
+//! bring it to the time allowed, from what a token took in recent steps that read prompts.
 
 use std::time::Duration;
 
@@ -39,13 +39,18 @@ impl Pace {
         Some(self.slope().unwrap_or(mean_t / mean_n))
     }
 
-    /// Where the line reaches `seconds`.
+    /// Tokens of a step that takes `seconds`.
     fn tokens_in(&self, seconds: f64) -> f64 {
         let Some((mean_n, mean_t)) = self.means() else { return f64::INFINITY };
-        // Steps of one size say nothing about others: then all of their time is the tokens'. The
-        // next size is between the two and closer to the time allowed.
-        let proportional = seconds * mean_n / mean_t.max(f64::MIN_POSITIVE);
-        self.slope().map_or(proportional, |slope| mean_n + (seconds - mean_t) / slope)
+        // A step of more tokens costs less for each of them, or as much. So taking all of the time for theirs is safe
+        // where there is room, and comes to the time allowed in a few steps; a line through steps of nearly one size,
+        // or through small ones that wait for memory, promises far too much there.
+        let each = mean_t.max(f64::MIN_POSITIVE) / mean_n;
+        let proportional = seconds / each;
+        // Where steps took too long, what they share has to be taken for granted.
+        let line =
+            self.slope().map_or(proportional, |slope| mean_n + (seconds - mean_t) / slope.max(each / 2.0));
+        proportional.min(line)
     }
 
     /// The weighted means of tokens and seconds.
@@ -86,6 +91,27 @@ mod tests {
             tokens = (pace.prompt_tokens(4).min(508)) + 4;
         }
         tokens
+    }
+
+    /// Small steps wait for memory and say nothing of what a token costs in larger ones.
+    #[test]
+    fn no_step_is_far_beyond_the_time_allowed() {
+        let seconds = |n: usize| 0.025 + (0.0033 * n as f64).max(0.06);
+        let mut pace = Pace::new(Some(Duration::from_millis(250)));
+        for n in [4, 6, 5, 18, 16] {
+            pace.observe(n, seconds(n));
+        }
+        let mut longest = 0.0;
+        for round in 0..200 {
+            let tokens = pace.prompt_tokens(4).min(508) + 4;
+            // A machine with others on it.
+            let noise = 1.0 + 0.08 * f64::from(round * 7919 % 13 - 6) / 6.0;
+            longest = seconds(tokens).max(longest);
+            pace.observe(tokens, noise * seconds(tokens));
+        }
+        assert!((0.24..0.28).contains(&longest), "{longest}");
+        let last = seconds(pace.prompt_tokens(4) + 4);
+        assert!((0.22..0.28).contains(&last), "{last}");
     }
 
     #[test]
