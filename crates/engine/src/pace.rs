@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Fewer are never worth a step: the weights are read for them all the same.
 const LEAST_TOKENS: usize = 32;
+/// What is aimed at, of the time allowed: machines are not the same from one step to the next.
+const AIM: f64 = 0.9;
 /// How much the past counts with each new step.
 const MEMORY: f64 = 0.85;
 
@@ -29,7 +31,7 @@ impl Pace {
     pub(crate) fn prompt_tokens(&self, others: usize) -> usize {
         let Some(allowed) = self.allowed else { return usize::MAX };
         // Before anything is known, as many as there may be.
-        let all = self.tokens_in(allowed.as_secs_f64()) as usize;
+        let all = self.tokens_in(AIM * allowed.as_secs_f64()) as usize;
         all.saturating_sub(others).max(LEAST_TOKENS)
     }
 
@@ -109,14 +111,14 @@ mod tests {
             longest = seconds(tokens).max(longest);
             pace.observe(tokens, noise * seconds(tokens));
         }
-        assert!((0.24..0.28).contains(&longest), "{longest}");
+        assert!((0.21..0.25).contains(&longest), "{longest}");
         let last = seconds(pace.prompt_tokens(4) + 4);
-        assert!((0.22..0.28).contains(&last), "{last}");
+        assert!((0.2..0.25).contains(&last), "{last}");
     }
 
     #[test]
     fn steps_come_to_the_time_allowed() {
-        assert!((41..=43).contains(&settles_at(0.04, 0.005)), "{}", settles_at(0.04, 0.005));
+        assert!((36..=38).contains(&settles_at(0.04, 0.005)), "{}", settles_at(0.04, 0.005));
         assert_eq!(settles_at(0.002, 0.00002), 512, "a fast device is not held back");
         assert_eq!(settles_at(1.0, 0.1), LEAST_TOKENS + 4, "a slow one still moves on");
         let mut unlimited = Pace::new(None);
