@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use garrison_gateway::{
-    Clearance, LastResort, Micros, Need, Needs, Place, Prefer, Price, Provider, ProviderConfig, Quality,
-    Route, Routes, Spend, Target, Task, Tier, TierPolicy,
+    Clearance, LastResort, Micros, Need, Needs, Place, Prefer, Price, Provider, ProviderConfig, ProviderKind,
+    Quality, Route, Routes, Spend, Target, Task, Tier, TierPolicy,
 };
 use serde::Deserialize;
 
@@ -201,15 +201,11 @@ fn amount(key: &str, usd: Option<f64>) -> Result<Option<Micros>, Fault> {
 impl ProviderSection {
     fn resolve(&self, variable: &dyn Fn(&str) -> Option<String>) -> Result<ProviderConfig, Fault> {
         let fault = |what: String| Fault::usage(format!("[[provider]] \"{}\": {what}", self.name));
-        match self.kind.as_str() {
-            "openai" => {}
-            "anthropic" => {
-                return Err(fault(
-                    "kind \"anthropic\" is not there yet; \"openai\" is any OpenAI-compatible server".into(),
-                ));
-            }
-            other => return Err(fault(format!("kind \"{other}\" is not known; known: openai"))),
-        }
+        let kind = match self.kind.as_str() {
+            "openai" => ProviderKind::OpenAi,
+            "anthropic" => ProviderKind::Anthropic,
+            other => return Err(fault(format!("kind \"{other}\" is not known; known: openai, anthropic"))),
+        };
         let api_key = match &self.api_key_env {
             None => None,
             Some(name) => match variable(name).filter(|key| !key.trim().is_empty()) {
@@ -234,6 +230,7 @@ impl ProviderSection {
         }
         Ok(ProviderConfig {
             name: self.name.clone(),
+            kind,
             base_url: self.base_url.clone(),
             api_key,
             ca_pem,
@@ -443,7 +440,6 @@ mod tests {
         let provider = |from: &str, to: &str| PROVIDER.replace(from, to);
         for (text, wanted) in [
             (provider("\"SET\"", "\"NOT_SET\""), "\"up\": api_key_env names NOT_SET"),
-            (provider("\"openai\"", "\"anthropic\""), "not there yet"),
             (provider("\"openai\"", "\"open\""), "kind \"open\""),
             (provider("3.0", "-3.0"), "price of \"org/m\""),
             (provider("base_url", "url"), "url"),

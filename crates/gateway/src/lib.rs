@@ -57,7 +57,7 @@ pub use garrison_route::{
 pub use judge::{Fault, NotJudged};
 pub use moderation::Moderation;
 pub use policy::{AnswerPolicy, InAnswers, InRequests, RequestPolicy, Settings};
-pub use providers::{Failure, Provider, ProviderConfig, ProviderError, RemoteRequest, Reply};
+pub use providers::{Failure, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply};
 pub use remote::Remote;
 pub use request::{Judged, Origin, Refusal, Report, Request, Text};
 

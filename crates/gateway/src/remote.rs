@@ -211,7 +211,13 @@ impl Remote {
             return Some(Ok(event));
         }
         let since = Instant::now();
-        self.read(since + self.stall, Failure::Stalled(self.stall)).await.transpose()
+        let read = self.read(since + self.stall, Failure::Stalled(self.stall)).await;
+        if let Err(failure) = &read {
+            let mut trace = self.settling.trace.lock();
+            trace.outcome = Some(failure.to_string());
+            trace.note("broke", Some(&self.tier), Some(failure.to_string()));
+        }
+        read.transpose()
     }
 
     /// Reads until there is something to show.
@@ -261,13 +267,6 @@ impl Remote {
             Err(_) => late,
         };
         self.settling.fail(&failure);
-        {
-            let mut trace = self.settling.trace.lock();
-            if self.settling.progress.shows {
-                trace.outcome = Some(failure.to_string());
-                trace.note("broke", Some(&self.tier), Some(failure.to_string()));
-            }
-        }
         Err(failure)
     }
 }

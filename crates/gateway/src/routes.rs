@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use garrison_guard::{Clearance, Cleared, Taint, Tainted};
 use garrison_route::{
-    Breaker, BreakerConfig, Considered, Features, Need, Needs, Plan, Policy, Price, Privacy, RetryBudget,
-    Skipped, Step, Task, Ticket, TierState, plan,
+    Admission, Breaker, BreakerConfig, Considered, Features, Need, Needs, Plan, Policy, Price, Privacy,
+    RetryBudget, Skipped, Step, Task, Ticket, TierState, plan,
 };
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::providers::openai;
@@ -78,6 +79,8 @@ pub struct Routes {
     traces: Traces,
     health: Mutex<BTreeMap<String, Health>>,
     retries: Mutex<RetryBudget>,
+    /// Bounds what is judged at one time: more would be more than the guard takes, and so held.
+    judging: Arc<Semaphore>,
     begun: Instant,
 }
 
@@ -159,7 +162,7 @@ pub enum Exhausted {
     RequestCap,
     /// All tiers want fewer requests.
     #[error("every provider of this route is asked too often")]
-    RateLimited(Option<Duration>),
+    RateLimited(Duration),
     /// The time is over.
     #[error("the time for this request was over before a tier had answered")]
     Deadline,
@@ -184,6 +187,7 @@ impl Routes {
             traces: Traces::default(),
             health: Mutex::default(),
             retries: Mutex::new(RetryBudget::default()),
+            judging: Arc::new(Semaphore::new(MOST_JUDGING)),
             begun: Instant::now(),
         }
     }
@@ -278,6 +282,11 @@ impl Routes {
     }
 }
 
+/// Tokens that a provider puts around a conversation, at most; and around one with tools, which it explains.
+const UNSEEN: u64 = 64;
+const UNSEEN_WITH_TOOLS: u64 = 1024;
+/// Requests that are judged at one time.
+const MOST_JUDGING: usize = 8;
 /// How long a tier is left alone that answers 429 and does not say for how long.
 const DEFAULT_REST: Duration = Duration::from_secs(5);
 
@@ -300,9 +309,10 @@ impl Journey {
     fn make_plan(&mut self, privacy: Privacy) {
         let bytes = self.ask.chat.iter().filter(|(name, _)| openai::SENT.contains(&name.as_str()));
         let bytes: u64 = bytes.map(|(_, value)| value.to_string().len() as u64).sum();
+        let unseen = if self.ask.needs.has(Need::Tools) { UNSEEN_WITH_TOOLS } else { UNSEEN };
         let features = Features {
             prompt_tokens: bytes / 4,
-            most_prompt_tokens: bytes,
+            most_prompt_tokens: bytes + unseen,
             output_tokens: self.ask.output_tokens,
             choices: self.ask.choices as u64,
             task: self.ask.task,
@@ -388,10 +398,10 @@ impl Journey {
             return Err(Failure::Deadline);
         }
         if self.asked > 0 && !lock(&routes.retries).spend() {
-            return Err(Failure::Breaker);
+            return Err(Failure::Attempts);
         }
-        let body = openai::body(&self.ask.chat, model, step.output_tokens);
-        let cleared = self.clear(RemoteRequest::new(provider.name(), body.into()), tier).await?;
+        let request = provider.request(&self.ask.chat, model, step.output_tokens)?;
+        let cleared = self.clear(request, tier).await?;
         let origin = Origin {
             tier: tier.to_owned(),
             provider: provider.name().to_owned(),
@@ -453,8 +463,16 @@ impl Journey {
     async fn clear(&self, request: RemoteRequest, tier: &str) -> Result<Cleared<RemoteRequest>, Failure> {
         let Some(clearance) = self.routes.clearance.clone() else { return Err(Failure::NotCleared) };
         let (taint, whom) = (self.ask.taint, tier.to_owned());
-        let judging =
-            tokio::task::spawn_blocking(move || clearance.judge(Tainted::new(request, taint), &whom));
+        let places = Arc::clone(&self.routes.judging);
+        let judging = async move {
+            let place = places.acquire_owned().await;
+            tokio::task::spawn_blocking(move || {
+                // Held until it is judged, also if nobody waits for that any more.
+                let _place = place;
+                clearance.judge(Tainted::new(request, taint), &whom)
+            })
+            .await
+        };
         let why = match timeout_at(self.deadline, judging).await {
             Ok(Ok(Ok(cleared))) => {
                 let mut trace = self.trace.lock();
@@ -475,27 +493,29 @@ impl Journey {
         if Instant::now() >= self.deadline {
             return Exhausted::Deadline;
         }
-        let mut rested = None;
-        let mut all_rest = !self.failures.is_empty() || !self.plan.decisions.is_empty();
+        let mut rests = Vec::new();
+        let mut other = false;
         for failure in &self.failures {
             match failure {
                 Failure::Budget => return Exhausted::Budget,
-                Failure::RateLimited(time) => rested = rested.max(*time),
-                _ => all_rest = false,
+                Failure::RateLimited(time) => rests.push(time.unwrap_or(DEFAULT_REST)),
+                _ => other = true,
             }
         }
         for decision in &self.plan.decisions {
-            if let Considered::Skipped(why) = decision.considered {
-                match why {
-                    Skipped::Budget => return Exhausted::Budget,
-                    Skipped::RequestCap => return Exhausted::RequestCap,
-                    Skipped::Breaker { .. } | Skipped::NotCleared => {}
-                    _ => all_rest = false,
+            let Considered::Skipped(why) = decision.considered else { continue };
+            match why {
+                Skipped::Budget => return Exhausted::Budget,
+                Skipped::RequestCap => return Exhausted::RequestCap,
+                Skipped::Breaker { breaker: Admission::Resting { retry_in_ms } } => {
+                    rests.push(Duration::from_millis(retry_in_ms));
                 }
+                _ => other = true,
             }
         }
-        if all_rest && self.failures.iter().any(|failure| matches!(failure, Failure::RateLimited(_))) {
-            return Exhausted::RateLimited(rested);
+        // The first that comes back decides when it is worth asking again.
+        if let (false, Some(wait)) = (other, rests.into_iter().min()) {
+            return Exhausted::RateLimited(wait);
         }
         let reasons: Vec<String> = self.failures.iter().map(Failure::to_string).collect();
         Exhausted::Failed(if reasons.is_empty() { "none of them will do".into() } else { reasons.join("; ") })

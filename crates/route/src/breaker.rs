@@ -46,6 +46,11 @@ pub enum Admission {
         /// When that may change.
         retry_in_ms: u64,
     },
+    /// Not yet: it asked to be left alone.
+    Resting {
+        /// Until when.
+        retry_in_ms: u64,
+    },
     /// No: somebody is seeing whether it works again.
     Probing,
 }
@@ -72,11 +77,20 @@ enum State {
     Open {
         until: Duration,
         wait: Duration,
+        why: Why,
     },
     HalfOpen {
         since: Duration,
         wait: Duration,
     },
+}
+
+/// Why a breaker is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Failed,
+    /// The tier wants it.
+    Asked,
 }
 
 /// One tier's breaker. Times are since any fixed moment.
@@ -97,8 +111,12 @@ impl Breaker {
         match self.state {
             State::Closed { .. } => Admission::Closed,
             State::Open { until, .. } if now >= until => Admission::Probe,
-            State::Open { until, .. } => {
-                Admission::Open { retry_in_ms: u64::try_from((until - now).as_millis()).unwrap_or(u64::MAX) }
+            State::Open { until, why, .. } => {
+                let retry_in_ms = u64::try_from((until - now).as_millis()).unwrap_or(u64::MAX);
+                match why {
+                    Why::Failed => Admission::Open { retry_in_ms },
+                    Why::Asked => Admission::Resting { retry_in_ms },
+                }
             }
             State::HalfOpen { since, .. } if now >= since + self.config.probe_time => Admission::Probe,
             State::HalfOpen { .. } => Admission::Probing,
@@ -116,18 +134,24 @@ impl Breaker {
                 self.state = State::HalfOpen { since: now, wait };
                 Some(Ticket { probe: true })
             }
-            Admission::Open { .. } | Admission::Probing => None,
+            Admission::Open { .. } | Admission::Resting { .. } | Admission::Probing => None,
         }
     }
 
     /// It answered.
-    pub fn succeed(&mut self, _: Ticket) {
-        self.state = State::Closed { failures: 0 };
+    pub fn succeed(&mut self, ticket: Ticket) {
+        match self.state {
+            State::Closed { .. } => self.state = State::Closed { failures: 0 },
+            State::HalfOpen { .. } if ticket.probe => self.state = State::Closed { failures: 0 },
+            // Asked before it opened: it says nothing about now, and nothing against a rest that is wanted.
+            State::HalfOpen { .. } | State::Open { .. } => {}
+        }
     }
 
     /// It did not answer as it should. `random` is any number, for the jitter.
     pub fn fail(&mut self, ticket: Ticket, now: Duration, random: u64) {
-        let open = |wait: Duration| State::Open { until: now + full_jitter(wait, random), wait };
+        let open =
+            |wait: Duration| State::Open { until: now + full_jitter(wait, random), wait, why: Why::Failed };
         self.state = match self.state {
             State::Closed { failures } if failures + 1 < self.config.failures => {
                 State::Closed { failures: failures + 1 }
@@ -147,13 +171,13 @@ impl Breaker {
             State::Open { wait, .. } | State::HalfOpen { wait, .. } => wait,
             State::Closed { .. } => self.config.wait,
         };
-        self.state = State::Open { until, wait };
+        self.state = State::Open { until, wait, why: Why::Asked };
     }
 
     /// Whoever asked has gone, so nothing is known of the tier. A probe that this was can be made again at once.
     pub fn abandon(&mut self, ticket: Ticket, now: Duration) {
         if let (true, State::HalfOpen { wait, .. }) = (ticket.probe, self.state) {
-            self.state = State::Open { until: now, wait };
+            self.state = State::Open { until: now, wait, why: Why::Failed };
         }
     }
 }
@@ -229,8 +253,11 @@ mod tests {
     #[test]
     fn a_rest_that_was_asked_for_is_kept_and_bounded() {
         let mut breaker = Breaker::new(BreakerConfig::default());
+        let early = breaker.begin(s(0)).unwrap();
         breaker.rest(s(0), s(7));
-        assert_eq!(breaker.admission(s(6)), Admission::Open { retry_in_ms: 1000 });
+        assert_eq!(breaker.admission(s(6)), Admission::Resting { retry_in_ms: 1000 });
+        breaker.succeed(early);
+        assert!(!breaker.admission(s(6)).admits(), "what was asked before ends no rest");
         breaker.rest(s(0), s(3));
         assert!(!breaker.admission(s(6)).admits(), "a shorter one takes nothing away");
         breaker.rest(s(0), s(1_000_000));

@@ -171,7 +171,7 @@ impl ApiError {
                 error(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota").code("max_cost_exceeded")
             }
             Exhausted::RateLimited(wait) => {
-                let seconds = wait.map_or(1, |wait| wait.as_secs_f64().ceil().clamp(1.0, 86_400.0) as u32);
+                let seconds = wait.as_secs_f64().ceil().clamp(1.0, 86_400.0) as u32;
                 error(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error")
                     .code("providers_rate_limited")
                     .retry_after(seconds)
@@ -266,8 +266,10 @@ impl ApiError {
     }
 
     /// Whether it is this server's failure or lack of room, so that the same request may fare better elsewhere.
-    pub(crate) fn is_ours(&self) -> bool {
-        self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
+    pub(crate) fn may_pass_elsewhere(&self) -> bool {
+        self.status.is_server_error()
+            || self.status == StatusCode::TOO_MANY_REQUESTS
+            || self.code == Some("context_length_exceeded")
     }
 
     /// The status a response with this error has.

@@ -8,6 +8,7 @@
 //! Answers are always asked for as streams, also for clients that want them whole: only so can the time to the first
 //! token and a stall be told from a long answer.
 
+mod anthropic;
 mod events;
 pub(crate) mod openai;
 
@@ -17,11 +18,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use garrison_guard::{Cleared, Outgoing};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, StatusCode, redirect};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
+use anthropic::Translator;
 use events::EventReader;
 
 /// Idle connections kept to one provider at most.
@@ -29,11 +31,31 @@ const MOST_IDLE: usize = 64;
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// Which API a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// OpenAI's Chat Completions, as many servers do.
+    OpenAi,
+    /// Anthropic's Messages.
+    Anthropic,
+}
+
+impl ProviderKind {
+    fn path(self) -> &'static str {
+        match self {
+            ProviderKind::OpenAi => "/v1/chat/completions",
+            ProviderKind::Anthropic => "/v1/messages",
+        }
+    }
+}
+
 /// What a provider is told to be.
 #[derive(Clone)]
 pub struct ProviderConfig {
     /// As routes name it.
     pub name: String,
+    /// What it speaks.
+    pub kind: ProviderKind,
     /// Where it is: a URL up to, and without, `/v1`, or with it.
     pub base_url: String,
     /// Its key. None for servers that ask for none.
@@ -110,9 +132,15 @@ pub enum Failure {
     /// Its breaker let nothing through.
     #[error("its breaker is open")]
     Breaker,
+    /// All requests together have failed too often of late for another attempt.
+    #[error("too many attempts are made at present")]
+    Attempts,
     /// The key has no money left for it.
     #[error("the key's budget has no room for it")]
     Budget,
+    /// Its API has no word for a field of the request, which is named.
+    #[error("its API has no word for {0}")]
+    NoWord(String),
     /// The guard did not clear it.
     #[error("it was not cleared")]
     NotCleared,
@@ -144,7 +172,9 @@ impl Failure {
             | Failure::Rejected(_)
             | Failure::Deadline
             | Failure::Breaker
+            | Failure::Attempts
             | Failure::Budget
+            | Failure::NoWord(_)
             | Failure::NotCleared
             | Failure::Misdirected
             | Failure::Books => false,
@@ -173,12 +203,6 @@ pub struct RemoteRequest {
     body: Bytes,
 }
 
-impl RemoteRequest {
-    pub(crate) fn new(provider: &str, body: Bytes) -> RemoteRequest {
-        RemoteRequest { provider: provider.to_owned(), body }
-    }
-}
-
 impl Outgoing for RemoteRequest {
     fn bytes(&self) -> &[u8] {
         &self.body
@@ -188,6 +212,7 @@ impl Outgoing for RemoteRequest {
 /// A server elsewhere.
 pub struct Provider {
     name: String,
+    kind: ProviderKind,
     url: String,
     client: Client,
     headers: HeaderMap,
@@ -214,11 +239,20 @@ impl Provider {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        if config.kind == ProviderKind::Anthropic {
+            headers.insert(
+                HeaderName::from_static("anthropic-version"),
+                HeaderValue::from_static(anthropic::VERSION),
+            );
+        }
         if let Some(key) = &config.api_key {
-            let mut value =
-                HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| ProviderError::Key)?;
+            let (name, value) = match config.kind {
+                ProviderKind::OpenAi => (AUTHORIZATION, format!("Bearer {key}")),
+                ProviderKind::Anthropic => (HeaderName::from_static("x-api-key"), key.clone()),
+            };
+            let mut value = HeaderValue::from_str(&value).map_err(|_| ProviderError::Key)?;
             value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
+            headers.insert(name, value);
         }
         let mut client = Client::builder()
             .user_agent(concat!("garrison/", env!("CARGO_PKG_VERSION")))
@@ -238,12 +272,30 @@ impl Provider {
             }
         }
         let client = client.build().map_err(|error| ProviderError::Client(error.to_string()))?;
-        Ok(Provider { name: config.name, url: format!("{base}/v1/chat/completions"), client, headers })
+        let url = format!("{base}{}", config.kind.path());
+        Ok(Provider { name: config.name, kind: config.kind, url, client, headers })
     }
 
     /// As routes name it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What asks `model` for what a client's chat asks, with at most `output` tokens. It has to be cleared to be sent.
+    ///
+    /// # Errors
+    /// If its API has no word for something that the chat asks for.
+    pub(crate) fn request(
+        &self,
+        chat: &Map<String, Value>,
+        model: &str,
+        output: Option<u64>,
+    ) -> Result<RemoteRequest, Failure> {
+        let body = match self.kind {
+            ProviderKind::OpenAi => openai::body(chat, model, output),
+            ProviderKind::Anthropic => anthropic::body(chat, model, output)?,
+        };
+        Ok(RemoteRequest { provider: self.name.clone(), body: body.into() })
     }
 
     /// Sends what may be sent, and waits for the answer's head until `until`.
@@ -267,7 +319,11 @@ impl Provider {
             Ok(Ok(response)) => response,
         };
         check_head(&response)?;
-        Ok(Reply { response, reader: EventReader::default(), ready: VecDeque::new(), bytes: 0 })
+        let reader = match self.kind {
+            ProviderKind::OpenAi => Reader::Chunks(EventReader::default()),
+            ProviderKind::Anthropic => Reader::Messages(Box::new(Translator::new())),
+        };
+        Ok(Reply { response, reader, ready: VecDeque::new(), bytes: 0 })
     }
 }
 
@@ -308,10 +364,29 @@ pub(crate) enum Said {
     End,
 }
 
+/// What makes chunks of bytes.
+enum Reader {
+    Chunks(EventReader),
+    Messages(Box<Translator>),
+}
+
+impl Reader {
+    fn push(&mut self, bytes: &[u8], ready: &mut VecDeque<String>) -> Result<(), Failure> {
+        match self {
+            Reader::Messages(translator) => translator.push(bytes, ready),
+            Reader::Chunks(reader) => {
+                let events = reader.push(bytes);
+                ready.extend(events.map_err(|_| Failure::Garbage("an event is too large or no text"))?);
+                Ok(())
+            }
+        }
+    }
+}
+
 /// An answer as it comes.
 pub struct Reply {
     response: reqwest::Response,
-    reader: EventReader,
+    reader: Reader,
     ready: VecDeque<String>,
     bytes: usize,
 }
@@ -336,9 +411,7 @@ impl Reply {
                     if self.bytes > MOST_ANSWER {
                         return Err(Failure::TooLarge);
                     }
-                    let events = self.reader.push(&bytes);
-                    self.ready
-                        .extend(events.map_err(|_| Failure::Garbage("an event is too large or no text"))?);
+                    self.reader.push(&bytes, &mut self.ready)?;
                 }
             }
         }

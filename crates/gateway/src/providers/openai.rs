@@ -29,15 +29,17 @@ pub(crate) const SENT: [&str; 17] = [
     "max_completion_tokens",
 ];
 
+/// What of a client's chat leaves.
+pub(crate) fn sent(chat: &Map<String, Value>) -> Map<String, Value> {
+    let there = |field: &&str| chat.get(*field).filter(|value| !value.is_null()).cloned();
+    SENT.iter().filter_map(|field| Some(((*field).to_owned(), there(field)?))).collect()
+}
+
 /// The body that asks `model` for what the client's chat asks, with at most `output` tokens.
 pub(crate) fn body(chat: &Map<String, Value>, model: &str, output: Option<u64>) -> Vec<u8> {
     let mut body = Map::new();
     body.insert("model".into(), model.into());
-    for field in SENT {
-        if let Some(value) = chat.get(field).filter(|value| !value.is_null()) {
-            body.insert(field.into(), value.clone());
-        }
-    }
+    body.extend(sent(chat));
     if let Some(output) = output {
         // Newer models of OpenAI's know one name only, most other servers the other: the client's is kept.
         let name = if body.contains_key("max_tokens") { "max_tokens" } else { "max_completion_tokens" };

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use garrison_gateway::{
     Audit, Budget, Clearance, Detector, DetectorError, LastResort, Micros, Need, Needs, Place, Prefer, Price,
-    Provider, ProviderConfig, Quality, Route, Routes, ScanDetector, Spend, Target, Tier, TierPolicy,
+    Provider, ProviderConfig, ProviderKind, Quality, Route, Routes, ScanDetector, Spend, Target, Tier,
+    TierPolicy,
 };
 use garrison_guard::{LogConfig, ReceiptLog, ScanConfig, Scanner, SigningKey, verify};
 use garrison_server::{ApiKeys, ServerConfig};
@@ -14,7 +15,7 @@ use garrison_testkit::fake_server::{Ending, FakeServer, Script, done, event, fin
 use serde_json::{Value, json};
 
 use crate::client::{Answer, get, post, send};
-use crate::world::{ANSWER, World};
+use crate::world::World;
 
 mod faults;
 mod leaks;
@@ -28,6 +29,7 @@ struct Setup {
     upstreams: Vec<String>,
     detector: Arc<dyn Detector>,
     spend: Option<Spend>,
+    kind: ProviderKind,
     config: ServerConfig,
 }
 
@@ -75,13 +77,14 @@ impl Setup {
             upstreams: upstreams.iter().map(|url| (*url).to_owned()).collect(),
             detector: Arc::new(ScanDetector(Arc::new(scanner))),
             spend: None,
+            kind: ProviderKind::OpenAi,
             config: ServerConfig::default(),
         }
     }
 
     /// The server, and the folder with its receipts.
     fn start(self) -> (World, tempfile::TempDir) {
-        let Setup { folder, route, upstreams, detector, spend, config } = self;
+        let Setup { folder, route, upstreams, detector, spend, kind, config } = self;
         let log = LogConfig::new(folder.path().join("receipts.jsonl"));
         let audit = Audit::new(ReceiptLog::open(log, SigningKey::from_seed([3; 32])).unwrap()).unwrap();
         let budget = Budget { start: Duration::from_secs(10), per_kilobyte: Duration::from_millis(10) };
@@ -89,6 +92,7 @@ impl Setup {
         let provider = |(i, url): (usize, String)| {
             let config = ProviderConfig {
                 name: format!("up{i}"),
+                kind,
                 base_url: url,
                 api_key: Some("sk-upstream".into()),
                 ca_pem: None,
@@ -301,4 +305,58 @@ fn money_is_bounded_per_day_and_per_request_and_never_for_models_here() {
     let sent: Value = serde_json::from_str(sent.split_once("\r\n\r\n").unwrap().1).unwrap();
     let most = sent["max_completion_tokens"].as_u64().unwrap();
     assert!((500..=666).contains(&most), "{most}: 10,000 millionths at 15 a token, less the prompt");
+}
+
+#[test]
+fn a_chat_is_answered_by_anthropic_with_its_tools() {
+    let said = |name: &str, mut event: Value| {
+        event["type"] = json!(name);
+        format!("event: {name}\ndata: {event}\n\n")
+    };
+    let usage = json!({"input_tokens": 30, "cache_read_input_tokens": 10, "output_tokens": 1});
+    let parts = [
+        said(
+            "message_start",
+            json!({"message": {"id": "msg_1", "type": "message", "role": "assistant", "model": "m",
+            "content": [], "stop_reason": null, "stop_sequence": null, "usage": usage}}),
+        ),
+        said(
+            "content_block_start",
+            json!({"index": 0, "content_block": {"type": "tool_use", "id": "t1", "name": "look_up", "input": {}}}),
+        ),
+        said(
+            "content_block_delta",
+            json!({"index": 0, "delta": {"type": "input_json_delta", "partial_json": "{\"q\": \"x\"}"}}),
+        ),
+        said("content_block_stop", json!({"index": 0})),
+        said(
+            "message_delta",
+            json!({"delta": {"stop_reason": "tool_use", "stop_sequence": null}, "usage": {"output_tokens": 8}}),
+        ),
+        said("message_stop", json!({})),
+    ];
+    let bytes = parts.concat().into_bytes();
+    let upstream = FakeServer::recording("127.0.0.1:0", move |_, _| {
+        Script::stream(vec![(Duration::ZERO, bytes.clone())])
+    })
+    .unwrap();
+    let mut setup = Setup::new(&[&upstream.url]);
+    setup.kind = ProviderKind::Anthropic;
+    let (world, _folder) = setup.start();
+    let mut asked = body("Look x up", false);
+    asked["tools"] = json!([{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}]);
+    let answer = post(&world, CHAT, &asked);
+    let whole = answer.ok();
+    let call = &whole["choices"][0]["message"]["tool_calls"][0];
+    assert_eq!((&call["id"], &call["function"]["arguments"]), (&json!("t1"), &json!("{\"q\": \"x\"}")));
+    assert_eq!(whole["choices"][0]["finish_reason"], "tool_calls");
+    assert_eq!(whole["usage"]["prompt_tokens"], 40);
+    assert_eq!(answer.header("x-garrison-cost-usd"), Some("0.000213")); // 30 * 3 + 10 * 0.3 + 8 * 15
+    let sent = String::from_utf8(upstream.asked().remove(0)).unwrap();
+    assert!(sent.starts_with("POST /v1/messages ") && sent.contains("x-api-key: sk-upstream"), "{sent}");
+    // What its API has no word for is answered here.
+    let mut seeded = body("say:here", false);
+    seeded["seed"] = json!(5);
+    assert_eq!(post(&world, CHAT, &seeded).header("x-garrison-tier"), Some("local/tiny"));
+    assert_eq!(upstream.asked().len(), 1);
 }

@@ -120,8 +120,8 @@ impl Routed {
                             let stamp = stamp(tier, "local".into(), Place::Local, receipt, Some(Micros(0)));
                             return Ok(Production { stamp, ..screened(started, screen, delivery) });
                         }
-                        // Too many wait, or the engine has failed: another tier may do better.
-                        Err(error) if error.is_ours() => {
+                        // Too many wait, the engine has failed, or it is too long here: another tier may do better.
+                        Err(error) if error.may_pass_elsewhere() => {
                             journey.failed_here(&tier);
                             refused = Some(error);
                         }
@@ -203,7 +203,7 @@ fn needs(chat: &Map<String, Value>, judged: bool) -> Needs {
     let tools = chat.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty());
     let wanted = [
         (Need::Tools, tools),
-        (Need::Schema, chat.get("response_format").is_some_and(|format| format["type"] != "text")),
+        (Need::Schema, has("response_format") && chat["response_format"]["type"] != "text"),
         (Need::LocalParameters, LOCAL_FIELDS.iter().any(|field| has(field))),
         // The judge of answers knows calls by the syntax of templates here.
         (Need::LocalJudgement, judged && tools),

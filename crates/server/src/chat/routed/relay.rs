@@ -11,6 +11,7 @@ use crate::error::ApiError;
 use crate::params::StreamUsage;
 use crate::screen::{Ends, Screen};
 use crate::sse::{Frame, Frames};
+use crate::wire::now;
 
 /// Parts of a delta that are text which nobody judges: they are not shown where answers are judged.
 const NOT_JUDGED: [&str; 5] = ["reasoning_content", "reasoning", "refusal", "audio", "tool_calls"];
@@ -110,6 +111,9 @@ impl Editor {
     /// Edits a chunk in its place.
     pub(super) fn edit(&mut self, event: &mut Value) -> Result<Shows, ApiError> {
         event["model"] = self.route.as_str().into();
+        if event["created"].as_u64().unwrap_or(0) == 0 {
+            event["created"] = now().into();
+        }
         let Some(screen) = self.screen.as_mut().filter(|screen| screen.judges()) else {
             return Ok(Shows::Something);
         };
