@@ -111,7 +111,7 @@ impl Price {
 /// A number that is not negative, rounded up to a whole one. A billionth more than whole is taken for whole:
 /// it is what binary fractions make of decimal ones.
 fn whole(number: f64) -> Option<u64> {
-    (number >= 0.0 && number <= 1e18).then(|| (number - number * 1e-12).ceil() as u64)
+    (0.0..=1e18).contains(&number).then(|| (number - number * 1e-12).ceil() as u64)
 }
 
 #[cfg(test)]
