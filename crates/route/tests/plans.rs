@@ -88,7 +88,7 @@ fn any_states() -> impl Strategy<Value = Vec<TierState>> {
     prop::collection::vec(state, 7)
 }
 
-fn of<'a>(policy: &'a Policy, index: usize) -> &'a Tier {
+fn of(policy: &Policy, index: usize) -> &Tier {
     policy.tiers.get(index).or(policy.private.as_ref()).unwrap()
 }
 

@@ -158,7 +158,9 @@ fn a_guard_that_clears_everything_is_noticed() {
 }
 
 /// A detector that fails, is late, or panics.
-struct Faulty(fn() -> Result<Vec<String>, DetectorError>);
+struct Faulty(Way);
+
+type Way = fn() -> Result<Vec<String>, DetectorError>;
 
 impl Detector for Faulty {
     fn id(&self) -> &str {
@@ -172,7 +174,7 @@ impl Detector for Faulty {
 
 #[test]
 fn a_guard_that_fails_in_any_way_lets_nothing_out() {
-    let ways: [fn() -> Result<Vec<String>, DetectorError>; 3] = [
+    let ways: [Way; 3] = [
         || Err(DetectorError("no".into())),
         || panic!("a detector that panics, as it should here"),
         || {
