@@ -19,6 +19,7 @@ use crate::error::Fault;
 use crate::flags::{EngineFlags, ServeFlags};
 use crate::guard::config::PrivacySection;
 use crate::guard::policy::GuardSection;
+use crate::routes::{LimitsSection, ProviderSection, RouteSection, RouteSettings};
 use crate::source::{AdapterRef, ModelRef, TINY};
 
 /// Everything `serve` needs to know.
@@ -29,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) models: Vec<ModelEntry>,
     pub(crate) privacy: PrivacySection,
     pub(crate) guard: GuardSection,
+    pub(crate) routes: RouteSettings,
 }
 
 /// The `[server]` section.
@@ -211,6 +213,12 @@ struct File {
     privacy: PrivacySection,
     #[serde(default)]
     guard: GuardSection,
+    #[serde(default)]
+    provider: Vec<ProviderSection>,
+    #[serde(default)]
+    route: Vec<RouteSection>,
+    #[serde(default)]
+    limits: LimitsSection,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -290,7 +298,15 @@ impl Config {
         if file.engine.adapter_slots.is_none() && !adapters && !loadable {
             engine.adapter_slots = 0;
         }
-        Ok(Config { server, engine, models, privacy: file.privacy, guard: file.guard })
+        let local: Vec<&str> = models
+            .iter()
+            .flat_map(|model| std::iter::once(&model.name).chain(model.adapters.keys()))
+            .map(String::as_str)
+            .collect();
+        let routes = RouteSettings::resolve(&file.provider, &file.route, &file.limits, &local, &|name| {
+            std::env::var(name).ok()
+        })?;
+        Ok(Config { server, engine, models, privacy: file.privacy, guard: file.guard, routes })
     }
 }
 

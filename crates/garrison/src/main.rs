@@ -17,6 +17,7 @@ mod memory;
 mod models;
 mod output;
 mod restart;
+mod routes;
 mod serve;
 mod source;
 

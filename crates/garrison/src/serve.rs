@@ -17,7 +17,7 @@ use crate::adapters;
 use crate::config::{Config, EngineSettings, ModelEntry, ServerSettings};
 use crate::error::Fault;
 use crate::flags::ServeFlags;
-use crate::guard::policy;
+use crate::guard::policy::{self, Leaves};
 use crate::load::{self, Loaded};
 use crate::source::{ModelRef, TINY};
 
@@ -27,8 +27,15 @@ use crate::source::{ModelRef, TINY};
 /// If the configuration, a model or the address cannot be used.
 pub(crate) fn run(flags: &ServeFlags) -> Result<(), Fault> {
     let config = Config::resolve(flags)?;
-    let gateway = Arc::new(policy::gateway(&config.privacy, &config.guard)?);
-    let server_config = server_config(&config.server, gateway)?;
+    let leaves = if config.routes.leave() { Leaves::Something } else { Leaves::Nothing };
+    let (gateway, audit) = policy::gateway(&config.privacy, &config.guard, leaves)?;
+    let clearance = match audit.filter(|_| config.routes.leave()) {
+        None => None,
+        Some(audit) => Some(policy::clearance(&config.privacy, &config.guard, audit)?),
+    };
+    let routes = config.routes.open(clearance)?;
+    let server_config =
+        ServerConfig { routes: Arc::new(routes), ..server_config(&config.server, Arc::new(gateway))? };
     let mut models = Vec::new();
     let mut device = String::new();
     for entry in &config.models {
@@ -105,6 +112,7 @@ fn server_config(settings: &ServerSettings, gateway: Arc<Gateway>) -> Result<Ser
         gateway,
         limits,
         times: Times { request: settings.request_timeout, ..Times::default() },
+        ..ServerConfig::default()
     })
 }
 

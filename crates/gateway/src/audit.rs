@@ -3,7 +3,7 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use garrison_guard::{Decision, MAX_BATCH, ReceiptLog};
+use garrison_guard::{Decision, Ledger, MAX_BATCH, ReceiptLog, Unrecorded};
 use tokio::sync::oneshot;
 
 use crate::judge::Fault;
@@ -47,6 +47,13 @@ impl Audit {
         let (tell, told) = oneshot::channel();
         self.0.try_send(Order { decision, tell }).map_err(|_| Fault::Receipt)?;
         Ok(told)
+    }
+}
+
+/// For what may leave.
+impl Ledger for Audit {
+    fn record(&self, decision: Decision) -> Result<u64, Unrecorded> {
+        self.record(decision).map_err(|fault| Unrecorded(fault.to_string()))
     }
 }
 

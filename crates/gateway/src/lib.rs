@@ -6,9 +6,12 @@
 //! piece. Whatever cannot be judged (a detector fails, panics or is late) goes no further
 //! where the policy is to block, and is marked where it is to flag.
 //!
-//! The gateway sees messages, never HTTP. Where nothing is judged it costs a comparison.
+//! The gateway sees messages, never the client's HTTP. Where nothing is judged it costs a comparison.
 //!
-//! Deliberately absent: HTTP and OpenAI's JSON, the owner's files, models, what a tokenizer does.
+//! What may be answered elsewhere goes along a [`Journey`] over the tiers of a [`Route`], whose order
+//! `garrison-route` decides. A [`Provider`] is sent what the guard has cleared, and nothing else.
+//!
+//! Deliberately absent: the client's HTTP and JSON, the owner's files, models, what a tokenizer does.
 #![forbid(unsafe_code)]
 
 mod policy;
@@ -25,6 +28,12 @@ mod audit;
 mod counts;
 mod moderation;
 
+mod providers;
+mod remote;
+mod routes;
+mod spend;
+mod trace;
+
 #[cfg(test)]
 mod tests;
 
@@ -39,12 +48,22 @@ pub use calls::Form;
 pub use counts::{Count, Counts};
 pub use garrison_guard::injection::{Policy, Rule, Topic};
 pub use garrison_guard::{
-    Action, Budget, Detector, DetectorError, Operator, Operators, Side, Taint, Tainted,
+    Action, Budget, Clearance, Cleared, Detector, DetectorError, Operator, Operators, ScanDetector, Side,
+    Taint, Tainted,
+};
+pub use garrison_route::{
+    LastResort, Micros, Need, Needs, Place, Policy as TierPolicy, Prefer, Price, Quality, Task, Tier,
 };
 pub use judge::{Fault, NotJudged};
 pub use moderation::Moderation;
 pub use policy::{AnswerPolicy, InAnswers, InRequests, RequestPolicy, Settings};
+pub use providers::{Failure, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply};
+pub use remote::Remote;
 pub use request::{Judged, Origin, Refusal, Report, Request, Text};
+
+pub use routes::{Ask, Delivery, Destination, Exhausted, Journey, Route, Routes, Target, task_of};
+pub use spend::{Spend, SpendError};
+pub use trace::{Stage, Trace, Traces};
 
 use judge::Judge;
 use workers::Workers;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::normalize::{Limits, unfold};
-use crate::receipts::{Decision, ReceiptError, ReceiptLog, Verdict};
+use crate::receipts::{Decision, Verdict};
 use crate::scan::Scanner;
 use crate::taint::{Taint, Tainted};
 
@@ -154,8 +154,22 @@ pub enum Refused {
     Late(String, Duration),
     /// The decision could not be recorded.
     #[error("its receipt cannot be written: {0}")]
-    Receipt(#[from] ReceiptError),
+    Receipt(#[from] Unrecorded),
 }
+
+/// Writes decisions down. What is not written down does not leave.
+pub trait Ledger: Send + Sync {
+    /// Writes one, and gives its receipt's number once that is on the disk. It may wait.
+    ///
+    /// # Errors
+    /// If it cannot.
+    fn record(&self, decision: Decision) -> Result<u64, Unrecorded>;
+}
+
+/// A decision was not written down.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unrecorded(pub String);
 
 /// Time that a detector has: a start, and so much for each kilobyte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +199,7 @@ pub struct Clearance {
     detectors: Vec<Arc<dyn Detector>>,
     demanded: Vec<String>,
     budget: Budget,
-    log: ReceiptLog,
+    ledger: Arc<dyn Ledger>,
     /// Detectors at work, those that were left behind included.
     working: Arc<AtomicUsize>,
 }
@@ -200,16 +214,17 @@ impl Clearance {
         detectors: Vec<Arc<dyn Detector>>,
         demanded: Vec<String>,
         budget: Budget,
-        log: ReceiptLog,
+        ledger: Arc<dyn Ledger>,
     ) -> Clearance {
-        Clearance { detectors, demanded, budget, log, working: Arc::default() }
+        Clearance { detectors, demanded, budget, ledger, working: Arc::default() }
     }
 
-    /// Judges something on its way to `tier`, which is written into the receipt.
+    /// Judges something on its way to `tier`, which is written into the receipt. It may wait, so it is for a thread
+    /// that may.
     ///
     /// # Errors
     /// If it must stay.
-    pub fn judge<T: Outgoing>(&mut self, outgoing: Tainted<T>, tier: &str) -> Result<Cleared<T>, Refused> {
+    pub fn judge<T: Outgoing>(&self, outgoing: Tainted<T>, tier: &str) -> Result<Cleared<T>, Refused> {
         let (judged, outcome) = {
             // Asked for once, so that what is judged is what the digest is of.
             let bytes = outgoing.value.bytes();
@@ -225,7 +240,7 @@ impl Clearance {
         };
         let detectors = self.detectors.iter().map(|detector| detector.id().to_owned()).collect();
         let receipt =
-            self.log.record(Decision { verdict, detectors, tier: tier.to_owned(), digest: judged })?;
+            self.ledger.record(Decision { verdict, detectors, tier: tier.to_owned(), digest: judged })?;
         outcome.map(|()| Cleared { value: outgoing.value, digest: judged, receipt })
     }
 
@@ -294,8 +309,20 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receipts::{LogConfig, SigningKey, verify};
+    use crate::receipts::{LogConfig, ReceiptLog, SigningKey, verify};
     use crate::scan::ScanConfig;
+    use std::sync::Mutex;
+
+    impl Ledger for Mutex<ReceiptLog> {
+        fn record(&self, decision: Decision) -> Result<u64, Unrecorded> {
+            self.lock().unwrap().record(decision).map_err(|error| Unrecorded(error.to_string()))
+        }
+    }
+
+    fn log(folder: &std::path::Path) -> ReceiptLog {
+        let config = LogConfig::new(folder.join("receipts.jsonl"));
+        ReceiptLog::open(config, SigningKey::from_seed([7; 32])).unwrap()
+    }
 
     struct Fake(&'static str, fn() -> Result<Vec<String>, DetectorError>);
 
@@ -310,11 +337,12 @@ mod tests {
     }
 
     fn clearance(folder: &std::path::Path, detectors: Vec<Arc<dyn Detector>>) -> Clearance {
-        let log =
-            ReceiptLog::open(LogConfig::new(folder.join("receipts.jsonl")), SigningKey::from_seed([7; 32]))
-                .unwrap();
+        writing(log(folder), detectors)
+    }
+
+    fn writing(log: ReceiptLog, detectors: Vec<Arc<dyn Detector>>) -> Clearance {
         let budget = Budget { start: Duration::from_secs(3), per_kilobyte: Duration::from_millis(10) };
-        Clearance::new(detectors, vec!["patterns".into()], budget, log)
+        Clearance::new(detectors, vec!["patterns".into()], budget, Arc::new(Mutex::new(log)))
     }
 
     fn patterns() -> Arc<dyn Detector> {
@@ -328,7 +356,7 @@ mod tests {
     #[test]
     fn only_what_every_detector_lets_pass_is_cleared_and_each_decision_has_a_receipt() {
         let folder = tempfile::tempdir().unwrap();
-        let mut clearance = clearance(folder.path(), vec![patterns()]);
+        let clearance = clearance(folder.path(), vec![patterns()]);
         let cleared = clearance.judge(clean("what is the weather like?"), "remote/model").unwrap();
         assert_eq!((cleared.bytes(), cleared.receipt()), (Some(&b"what is the weather like?"[..]), 0));
         let refused = clearance.judge(clean("mail a@b.example"), "remote/model").unwrap_err();
@@ -372,8 +400,9 @@ mod tests {
             assert!(refused.to_string().contains(said), "{refused}");
         }
         // And where no receipt can be written.
-        let mut clearance = clearance(folder.path(), vec![patterns()]);
-        clearance.log.break_for_test();
+        let mut broken = log(folder.path());
+        broken.break_for_test();
+        let clearance = writing(broken, vec![patterns()]);
         assert!(matches!(clearance.judge(clean("hello"), "remote/model"), Err(Refused::Receipt(_))));
     }
 
@@ -389,8 +418,8 @@ mod tests {
     #[test]
     fn a_clearance_is_bound_to_the_bytes_that_were_judged() {
         let folder = tempfile::tempdir().unwrap();
-        let mut clearance = clearance(folder.path(), vec![patterns()]);
-        let mut judge = |texts| {
+        let clearance = clearance(folder.path(), vec![patterns()]);
+        let judge = |texts| {
             clearance.judge(Tainted::new(Shifty(texts, AtomicUsize::new(0)), Taint::Clean), "remote/model")
         };
         assert!(matches!(judge(&["a@b.example", "harmless", "a@b.example"]), Err(Refused::Found(_))));

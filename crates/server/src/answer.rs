@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::app::App;
 use crate::body::Received;
+use crate::chat::routed::Routed;
 use crate::error::ApiError;
 use crate::gate::Passed;
 use crate::generation::{Generation, Piece, Totals};
@@ -119,7 +120,15 @@ impl<F: Format> Events<F> {
 }
 
 /// What an endpoint does with a body: everything up to running sequences. It may block.
-pub(crate) type Prepare = fn(&App, &Arc<Record>, &[u8]) -> Result<Production, ApiError>;
+pub(crate) type Prepare = fn(&App, &Arc<Record>, &[u8]) -> Result<Prepared, ApiError>;
+
+/// What comes of a body.
+pub(crate) enum Prepared {
+    /// Sequences run.
+    Running(Production),
+    /// It asks for a route, which has to be gone along.
+    Routed(Box<Routed>),
+}
 
 /// Answers a request for generated text.
 pub(crate) async fn handle(
@@ -200,7 +209,11 @@ async fn work(
     received: Received,
     prepare: Prepare,
 ) -> Result<Production, ApiError> {
-    blocking(app, move |app| prepare(app, &record, &received.bytes)).await
+    let reading = Arc::clone(&record);
+    match blocking(app, move |app| prepare(app, &reading, &received.bytes)).await? {
+        Prepared::Running(production) => Ok(production),
+        Prepared::Routed(routed) => routed.run(app, &record).await,
+    }
 }
 
 fn digest(route: &str, body: &Bytes) -> [u8; 32] {

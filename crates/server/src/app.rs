@@ -20,7 +20,7 @@ use crate::metrics::{HttpMetrics, ModelMetrics};
 use crate::model::ServedModel;
 use crate::record::Record;
 use crate::replay::Replays;
-use crate::{adapters, chat, completions, gate, info, moderations, tokenize};
+use crate::{adapters, chat, completions, gate, info, moderations, requests, tokenize};
 
 /// Everything requests share.
 pub(crate) struct App {
@@ -75,7 +75,7 @@ impl Chosen<'_> {
 pub(crate) const OPEN_ROUTES: [&str; 3] = ["/health", "/ready", "/version"];
 
 /// Every path served, as logs and metrics name them.
-pub(crate) const ROUTES: [&str; 14] = [
+pub(crate) const ROUTES: [&str; 15] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/moderations",
@@ -83,6 +83,7 @@ pub(crate) const ROUTES: [&str; 14] = [
     "/v1/models/{id}",
     "/v1/load_lora_adapter",
     "/v1/unload_lora_adapter",
+    "/v1/garrison/requests/{id}",
     "/tokenize",
     "/detokenize",
     "/tokenizer_info",
@@ -148,7 +149,8 @@ impl App {
         found.ok_or_else(|| {
             let adapters = self.models.iter().flat_map(|entry| entry.model.adapters.names());
             let models = self.models.iter().map(|entry| entry.model.name.clone());
-            let known: Vec<String> = models.chain(adapters).collect();
+            let routes = self.config.routes.all().map(|route| route.name.clone());
+            let known: Vec<String> = models.chain(adapters).chain(routes).collect();
             let asked: String = name.unwrap_or_default().chars().take(100).collect();
             ApiError::no_model(&asked, &known)
         })
@@ -166,6 +168,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/models/{*id}", get(info::model))
         .route("/v1/load_lora_adapter", post(adapters::load))
         .route("/v1/unload_lora_adapter", post(adapters::unload))
+        .route("/v1/garrison/requests/{id}", get(requests::show))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
         .route("/tokenizer_info", get(tokenize::tokenizer_info))
@@ -187,6 +190,7 @@ pub(crate) fn route_of(path: &str) -> &'static str {
     match exact {
         Some(route) => route,
         None if path.starts_with("/v1/models/") => "/v1/models/{id}",
+        None if path.starts_with("/v1/garrison/requests/") => "/v1/garrison/requests/{id}",
         None => "other",
     }
 }

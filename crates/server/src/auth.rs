@@ -117,6 +117,12 @@ impl ApiKeys {
         self.digests.is_empty()
     }
 
+    /// What the books call a key: the beginning of its digest, which stays when lines of the file move.
+    pub(crate) fn name(&self, index: u32) -> String {
+        let Some(digest) = self.digests.get(index as usize) else { return "anyone".into() };
+        digest[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Who sent a request with these headers.
     pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         if self.digests.is_empty() {

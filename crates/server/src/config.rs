@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use garrison_gateway::Gateway;
+use garrison_gateway::{Gateway, Routes};
 
 use crate::auth::ApiKeys;
 
@@ -22,6 +22,8 @@ pub struct ServerConfig {
     pub share_prefixes: SharePrefixes,
     /// Judges what is asked and answered.
     pub gateway: Arc<Gateway>,
+    /// What clients call models and are policies over models here and elsewhere.
+    pub routes: Arc<Routes>,
     /// Bounds of what clients can use up.
     pub limits: Limits,
     /// Times after which the server stops waiting.

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use garrison_engine::{Failure, SubmitError};
+use garrison_gateway::{self as gateway, Exhausted};
 use serde::Serialize;
 
 use crate::screen::Stamp;
@@ -150,6 +151,49 @@ impl ApiError {
         ApiError { param: Some("model".into()), ..error }
     }
 
+    /// 404: nothing is remembered of a request.
+    pub(crate) fn no_request(id: &str) -> ApiError {
+        let id: String = id.chars().filter(|c| !c.is_control()).take(100).collect();
+        let message =
+            format!("nothing is remembered of a request \"{id}\"; of requests to a route, the last 1024 are");
+        ApiError::new(StatusCode::NOT_FOUND, "not_found_error", message).code("request_not_found")
+    }
+
+    /// Nobody answered for a route.
+    pub(crate) fn exhausted(exhausted: &Exhausted) -> ApiError {
+        let message = exhausted.to_string();
+        let error = |status, kind| ApiError::new(status, kind, message.clone());
+        match exhausted {
+            Exhausted::Budget => {
+                error(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota").code("budget_exhausted")
+            }
+            Exhausted::RequestCap => {
+                error(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota").code("max_cost_exceeded")
+            }
+            Exhausted::RateLimited(wait) => {
+                let seconds = wait.as_secs_f64().ceil().clamp(1.0, 86_400.0) as u32;
+                error(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error")
+                    .code("providers_rate_limited")
+                    .retry_after(seconds)
+            }
+            Exhausted::Deadline => {
+                error(StatusCode::GATEWAY_TIMEOUT, "server_error").code("deadline_exceeded")
+            }
+            Exhausted::Failed(_) => error(StatusCode::BAD_GATEWAY, "server_error").code("providers_failed"),
+        }
+    }
+
+    /// An answer from elsewhere broke off after some of it had been shown.
+    pub(crate) fn broke_off(failure: &gateway::Failure) -> ApiError {
+        let message = format!("the answer is not complete: {failure}");
+        match failure {
+            gateway::Failure::Deadline => {
+                ApiError::new(StatusCode::GATEWAY_TIMEOUT, "server_error", message).code("deadline_exceeded")
+            }
+            _ => ApiError::new(StatusCode::BAD_GATEWAY, "server_error", message).code("provider_broke_off"),
+        }
+    }
+
     /// 404: the stream to resume is no longer kept.
     pub(crate) fn stream_expired(message: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "not_found_error", message).code("stream_expired")
@@ -219,6 +263,13 @@ impl ApiError {
         )
         .code("draining")
         .retry_after(DRAIN_RETRY_S)
+    }
+
+    /// Whether it is this server's failure or lack of room, so that the same request may fare better elsewhere.
+    pub(crate) fn may_pass_elsewhere(&self) -> bool {
+        self.status.is_server_error()
+            || self.status == StatusCode::TOO_MANY_REQUESTS
+            || self.code == Some("context_length_exceeded")
     }
 
     /// The status a response with this error has.

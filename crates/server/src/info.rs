@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use garrison_engine::SubmitError;
+use garrison_gateway::Route;
 use serde_json::{Value, json};
 
 use crate::adapters::Named;
@@ -21,11 +22,15 @@ pub(crate) async fn models(State(app): Shared) -> Json<Value> {
             entry.model.adapters.all().iter().map(|(name, named)| describe_adapter(entry, name, named)),
         );
     }
+    data.extend(app.config.routes.all().map(|route| describe_route(&app, route)));
     Json(json!({ "object": "list", "data": data }))
 }
 
 /// `GET /v1/models/{id}`.
 pub(crate) async fn model(State(app): Shared, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    if let Some(route) = app.config.routes.find(&id) {
+        return Ok(Json(describe_route(&app, route)));
+    }
     let chosen = app.model(Some(&id))?;
     let named = chosen.entry.model.adapters.find(&id).filter(|_| chosen.adapter().is_some());
     Ok(Json(match named {
@@ -43,6 +48,24 @@ fn describe(entry: &Entry) -> Value {
         "root": entry.model.name,
         "parent": null,
         "max_model_len": entry.model.context(),
+    })
+}
+
+/// A route is a model that has tiers. It takes what the largest of them takes.
+fn describe_route(app: &App, route: &Route) -> Value {
+    let policy = &route.policy;
+    let tiers: Vec<&str> = policy.tiers.iter().map(|tier| tier.name.as_str()).collect();
+    let largest = policy.tiers.iter().chain(&policy.private).map(|tier| tier.context).max();
+    json!({
+        "id": route.name,
+        "object": "model",
+        "created": app.models.first().map_or(0, |entry| entry.model.created),
+        "owned_by": "garrison",
+        "root": route.name,
+        "parent": null,
+        "max_model_len": largest,
+        "tiers": tiers,
+        "private": policy.private.as_ref().map(|tier| tier.name.as_str()),
     })
 }
 

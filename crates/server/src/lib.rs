@@ -4,7 +4,7 @@
 //! draining), its body is taken in by [`body`], read field by field by [`fields`] and [`params`]
 //! into valid types, rendered and tokenized on a blocking thread, and launched as one or more
 //! sequences. Before that the [gateway](garrison_gateway) judges what is asked, and what is answered on its
-//! way back ([`screen`]). What sequences emit comes back through [`generation`] as pieces, is written as JSON by
+//! way back ([`screen`]). A model's name can be a route, whose answer may come from elsewhere ([`chat`]'s `routed`). What sequences emit comes back through [`generation`] as pieces, is written as JSON by
 //! the endpoint's `Format`, and leaves as one object or as server-sent events ([`sse`]), through a
 //! recording ([`replay`]) if the client sent an `Idempotency-Key`.
 //!
@@ -38,6 +38,7 @@ mod check;
 mod completions;
 mod info;
 mod moderations;
+mod requests;
 mod tokenize;
 
 mod answer;
@@ -56,6 +57,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use garrison_gateway::{Routes, Target};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -85,6 +87,14 @@ pub enum ServeError {
     /// Clients could not tell two models apart.
     #[error("two models are called \"{0}\"; give each a name of its own")]
     DuplicateModel(String),
+    /// A route leads nowhere.
+    #[error("the route \"{route}\" has the tier local/{model}, but there is no such model")]
+    NoSuchTier {
+        /// The route's name.
+        route: String,
+        /// What is missing.
+        model: String,
+    },
 }
 
 /// How a server ended.
@@ -101,6 +111,27 @@ pub struct Server {
     app: Arc<app::App>,
     listener: TcpListener,
     address: SocketAddr,
+}
+
+/// Routes have names of their own, and lead to models that there are.
+fn check_routes(routes: &Routes, models: &[ServedModel]) -> Result<(), ServeError> {
+    let known =
+        |name: &str| models.iter().any(|model| model.name == name || model.adapters.find(name).is_some());
+    for route in routes.all() {
+        if known(&route.name) {
+            return Err(ServeError::DuplicateModel(route.name.clone()));
+        }
+        for target in &route.targets {
+            match target {
+                Target::Local(model) if !known(model) => {
+                    let (route, model) = (route.name.clone(), model.clone());
+                    return Err(ServeError::NoSuchTier { route, model });
+                }
+                Target::Local(_) | Target::Remote { .. } => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Server {
@@ -121,6 +152,7 @@ impl Server {
                 return Err(ServeError::DuplicateModel(model.name.clone()));
             }
         }
+        check_routes(&config.routes, &models)?;
         let bind_error = |error| ServeError::Bind { address, error };
         let listener = TcpListener::bind(address).await.map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;

@@ -315,7 +315,7 @@ impl Recording {
             .await
             .map_err(|_| ApiError::internal("the recording is gone"))?;
         let (shape, stamp) = match &state.phase {
-            Phase::Running(shape, stamp) => (*shape, *stamp),
+            Phase::Running(shape, stamp) => (*shape, stamp.clone()),
             Phase::Refused(error) => return Err(error.clone()),
             Phase::Preparing => return Err(ApiError::internal("the recording did not start")),
         };

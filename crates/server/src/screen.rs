@@ -9,7 +9,8 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use garrison_engine::Finish;
 use garrison_gateway::{
-    Answers, Flow, Form, Gateway, Judged, NotJudged, Origin, Refusal, Report, Request, Text,
+    Answers, Flow, Form, Gateway, Judged, Micros, NotJudged, Origin, Place, Refusal, Report, Request, Taint,
+    Text,
 };
 use garrison_tokenizer::ChatInput;
 use garrison_types::{FinishReason, Timings, Usage};
@@ -21,23 +22,58 @@ use crate::generation::Piece;
 use crate::params::Params;
 use crate::record::Record;
 
-/// Whether a request was judged, as its response's headers say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What was done with a request, as its response's headers say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stamp {
-    /// It was not.
+    /// Nothing that they tell of.
     #[default]
     Unjudged,
-    /// It was, and answered here; with the receipt's number, if there is one.
+    /// It was judged, and answered here; with the receipt's number, if there is one.
     Judged(Option<u64>),
+    /// It went along a route.
+    Routed(Box<Routed>),
+}
+
+/// Who answered for a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Routed {
+    /// `provider/model`.
+    pub(crate) tier: String,
+    pub(crate) provider: String,
+    /// Whether it was answered here.
+    pub(crate) place: Place,
+    pub(crate) receipt: Option<u64>,
+    /// What it cost, where that is known before the answer is sent.
+    pub(crate) cost: Option<Micros>,
 }
 
 impl Stamp {
     /// Puts it into a response's headers.
-    pub(crate) fn mark(self, headers: &mut HeaderMap) {
-        let Stamp::Judged(receipt) = self else { return };
-        headers.insert(HeaderName::from_static("x-garrison-privacy"), HeaderValue::from_static("local"));
+    pub(crate) fn mark(&self, headers: &mut HeaderMap) {
+        let mut put = |name: &'static str, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        };
+        let receipt = match self {
+            Stamp::Unjudged => return,
+            Stamp::Judged(receipt) => {
+                put("x-garrison-privacy", "local");
+                receipt
+            }
+            Stamp::Routed(routed) => {
+                put("x-garrison-tier", &routed.tier);
+                put("x-garrison-provider", &routed.provider);
+                let here = routed.place == Place::Local;
+                put("x-garrison-privacy", if here { "local" } else { "cleared" });
+                if let Some(cost) = routed.cost {
+                    put("x-garrison-cost-usd", &cost.to_string());
+                }
+                &routed.receipt
+            }
+        };
         if let Some(receipt) = receipt {
-            headers.insert(HeaderName::from_static("x-garrison-receipt"), HeaderValue::from(receipt));
+            put("x-garrison-receipt", &receipt.to_string());
         }
     }
 }
@@ -52,7 +88,9 @@ pub(crate) struct Verdicts {
 /// Judges the answers to one request.
 pub(crate) struct Screen {
     request: Report,
-    stamp: Stamp,
+    receipt: Option<u64>,
+    /// Where the request may go.
+    taint: Taint,
     answers: Answers,
     /// Whether answers have to pass at all.
     judges: bool,
@@ -71,8 +109,8 @@ struct Choice {
 /// What is asked, as far as the gateway needs to know.
 pub(crate) struct Asked<'a> {
     pub(crate) body: &'a [u8],
-    /// The model's name.
-    pub(crate) model: &'a str,
+    /// Who answers, for the receipt: `local/NAME`.
+    pub(crate) tier: String,
     pub(crate) form: Form,
     /// Answers that there will be.
     pub(crate) choices: usize,
@@ -121,7 +159,7 @@ fn judge(gateway: &Gateway, texts: Vec<Text>, asked: &Asked<'_>) -> Result<Optio
     let request = Request {
         texts,
         digest: Sha256::digest(asked.body).into(),
-        tier: format!("local/{}", asked.model),
+        tier: asked.tier.clone(),
         form: asked.form,
         choices: asked.choices,
     };
@@ -130,7 +168,8 @@ fn judge(gateway: &Gateway, texts: Vec<Text>, asked: &Asked<'_>) -> Result<Optio
         let Judged { texts, report, receipt, answers } = judged;
         let screen = Screen {
             request: report,
-            stamp: Stamp::Judged(receipt),
+            receipt,
+            taint: texts.taint(),
             judges: answers.judge(),
             answers,
             choices: vec![Choice::default(); asked.choices],
@@ -265,10 +304,64 @@ fn not_judged(fault: &NotJudged) -> ApiError {
     ApiError::unavailable(message).code("not_judged").judged(Stamp::Judged(fault.receipt), Vec::new())
 }
 
+/// Whether a piece of an answer is its last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ends {
+    Here,
+    Later,
+}
+
+fn judge_text(
+    answers: &mut Answers,
+    index: usize,
+    text: &str,
+    ends: Ends,
+) -> Result<(String, Flow), ApiError> {
+    let refuse = |fault: NotJudged| not_judged(&fault);
+    let (mut text, mut flow) = answers.push(index, text).map_err(refuse)?;
+    if flow == Flow::GoesOn && ends == Ends::Here {
+        let (rest, end) = answers.finish(index).map_err(refuse)?;
+        text.push_str(&rest);
+        flow = end;
+    }
+    Ok((text, flow))
+}
+
 impl Screen {
     /// What the response's headers say.
     pub(crate) fn stamp(&self) -> Stamp {
-        self.stamp
+        Stamp::Judged(self.receipt)
+    }
+
+    /// The receipt of the request, if there is one.
+    pub(crate) fn receipt(&self) -> Option<u64> {
+        self.receipt
+    }
+
+    /// Where the request may go.
+    pub(crate) fn taint(&self) -> Taint {
+        self.taint
+    }
+
+    /// Whether answers have to pass here.
+    pub(crate) fn judges(&self) -> bool {
+        self.judges
+    }
+
+    /// What can be shown of more text of an answer that is written elsewhere; `ends` if that was all of it.
+    pub(crate) fn take_text(
+        &mut self,
+        index: usize,
+        text: &str,
+        ends: Ends,
+    ) -> Result<(String, Flow), ApiError> {
+        let choice = &mut self.choices[index];
+        if choice.ended {
+            return Ok((String::new(), Flow::Ends));
+        }
+        let (text, flow) = judge_text(&mut self.answers, index, text, ends)?;
+        choice.ended = flow == Flow::Ends;
+        Ok((text, flow))
     }
 
     /// Notes the prompts' lengths; choice `i` answers prompt `i / n`.
@@ -296,16 +389,8 @@ impl Screen {
         }
         let choice = &mut self.choices[index];
         choice.completion_tokens += u32::try_from(piece.tokens.len()).unwrap_or(u32::MAX);
-        let judge = |answers: &mut Answers| {
-            let (mut text, mut flow) = answers.push(index, &piece.text)?;
-            if flow == Flow::GoesOn && piece.finish.is_some() {
-                let (rest, end) = answers.finish(index)?;
-                text.push_str(&rest);
-                flow = end;
-            }
-            Ok((text, flow))
-        };
-        let (text, flow) = judge(&mut self.answers).map_err(|fault: NotJudged| not_judged(&fault))?;
+        let ends = if piece.finish.is_some() { Ends::Here } else { Ends::Later };
+        let (text, flow) = judge_text(&mut self.answers, index, &piece.text, ends)?;
         piece.text = text;
         if flow == Flow::Ends {
             choice.ended = true;

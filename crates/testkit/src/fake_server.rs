@@ -27,6 +27,8 @@ pub struct Script {
     pub status: u16,
     /// The content type.
     pub content_type: &'static str,
+    /// Further headers, each with its line end.
+    pub headers: &'static str,
     /// What is sent when, in order.
     pub parts: Vec<(Duration, Vec<u8>)>,
     /// What comes after the last part.
@@ -40,6 +42,8 @@ pub enum Ending {
     Proper,
     /// The connection is cut.
     Cut,
+    /// The server says that nothing more comes, and goes on listening.
+    HalfClosed,
     /// It never does.
     Never,
 }
@@ -47,7 +51,7 @@ pub enum Ending {
 impl Script {
     /// A stream of events.
     pub fn stream(parts: Vec<(Duration, Vec<u8>)>) -> Script {
-        Script { status: 200, content_type: "text/event-stream", parts, ending: Ending::Proper }
+        Script { status: 200, content_type: "text/event-stream", headers: "", parts, ending: Ending::Proper }
     }
 
     /// A healthy answer: `n` tokens, one an event, the first after `first` and the others `gap` apart; then
@@ -63,7 +67,7 @@ impl Script {
     pub fn refusal(status: u16, message: &str) -> Script {
         let body = json!({"error": {"message": message}}).to_string().into_bytes();
         let parts = vec![(Duration::ZERO, body)];
-        Script { status, content_type: "application/json", parts, ending: Ending::Proper }
+        Script { status, content_type: "application/json", headers: "", parts, ending: Ending::Proper }
     }
 }
 
@@ -111,7 +115,17 @@ type Director = dyn Fn(usize, &Value) -> Script + Send + Sync;
 struct Shared {
     director: Box<Director>,
     truths: Mutex<Vec<Truth>>,
+    /// What was asked, to the byte, where that is kept.
+    asked: Mutex<Vec<Vec<u8>>>,
+    keep: Keep,
     model: String,
+}
+
+/// Whether requests are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    Nothing,
+    Requests,
 }
 
 /// See the module. Its threads end with the process.
@@ -127,11 +141,29 @@ impl FakeServer {
         address: &str,
         director: impl Fn(usize, &Value) -> Script + Send + Sync + 'static,
     ) -> std::io::Result<FakeServer> {
+        FakeServer::open(address, Keep::Nothing, director)
+    }
+
+    /// The same, and keeps every request; see [`FakeServer::asked`].
+    pub fn recording(
+        address: &str,
+        director: impl Fn(usize, &Value) -> Script + Send + Sync + 'static,
+    ) -> std::io::Result<FakeServer> {
+        FakeServer::open(address, Keep::Requests, director)
+    }
+
+    fn open(
+        address: &str,
+        keep: Keep,
+        director: impl Fn(usize, &Value) -> Script + Send + Sync + 'static,
+    ) -> std::io::Result<FakeServer> {
         let listener = TcpListener::bind(address)?;
         let url = format!("http://{}", listener.local_addr()?);
         let shared = Arc::new(Shared {
             director: Box::new(director),
             truths: Mutex::default(),
+            asked: Mutex::default(),
+            keep,
             model: "fake".to_owned(),
         });
         let (sender, receiver) = channel();
@@ -146,6 +178,11 @@ impl FakeServer {
             }
         });
         Ok(FakeServer { url, shared })
+    }
+
+    /// Every request so far, head and body, as it came off the wire. Empty unless it is [`recording`](Self::recording).
+    pub fn asked(&self) -> Vec<Vec<u8>> {
+        self.shared.asked.lock().map(|asked| asked.clone()).unwrap_or_default()
     }
 
     /// What happened so far, in the order of arrival.
@@ -167,9 +204,10 @@ struct Response {
 
 /// The bytes of a script's parts, made before their time comes.
 fn wire(script: Script) -> Vec<(Duration, Vec<u8>)> {
-    let (status, kind) = (script.status, script.content_type);
-    let head =
-        format!("HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let Script { status, content_type: kind, headers, .. } = script;
+    let head = format!(
+        "HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\n{headers}Transfer-Encoding: chunked\r\n\r\n"
+    );
     let chunk = |(at, data): (Duration, Vec<u8>)| {
         (at, [format!("{:x}\r\n", data.len()).as_bytes(), &data, b"\r\n"].concat())
     };
@@ -199,6 +237,11 @@ fn serve(shared: &Shared, tcp: &TcpStream, queue: &Sender<Response>) -> std::io:
             );
             (&*tcp).write_all(text.as_bytes())?;
             continue;
+        }
+        if shared.keep == Keep::Requests
+            && let Ok(mut asked) = shared.asked.lock()
+        {
+            asked.push([head.as_bytes(), b"\r\n\r\n", &body].concat());
         }
         let number = {
             let Ok(mut truths) = shared.truths.lock() else { return Ok(()) };
@@ -297,6 +340,10 @@ fn send_part(shared: &Shared, response: &Response, part: usize) -> std::io::Resu
         match response.ending {
             Ending::Proper => drop(response.over.send(())),
             Ending::Cut => response.tcp.shutdown(Shutdown::Both)?,
+            Ending::HalfClosed => {
+                response.tcp.shutdown(Shutdown::Write)?;
+                return Ok(Some(A_DAY));
+            }
             Ending::Never => return Ok(Some(A_DAY)),
         }
     }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use garrison_gateway::{
-    AnswerPolicy, Audit, Budget, Gateway, InAnswers, InRequests, Operator, Operators, Policy, RequestPolicy,
-    Rule, Settings, Topic,
+    AnswerPolicy, Audit, Budget, Clearance, Detector, Gateway, InAnswers, InRequests, Operator, Operators,
+    Policy, RequestPolicy, Rule, ScanDetector, Settings, Topic,
 };
 use garrison_guard::injection::Policies;
-use garrison_guard::{LogConfig, ReceiptLog, SigningKey};
+use garrison_guard::{LogConfig, ReceiptLog, Scanner, SigningKey};
 use serde::Deserialize;
 
 use super::config::PrivacySection;
@@ -127,16 +128,28 @@ impl From<OperatorWord> for Operator {
     }
 }
 
-/// What `serve` judges with.
+/// Whether a configuration lets anything leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaves {
+    Nothing,
+    Something,
+}
+
+/// What `serve` judges with, and where receipts go, if they are written.
 ///
 /// # Errors
 /// If the sections contradict themselves, or a file cannot be used.
-pub(crate) fn gateway(privacy: &PrivacySection, guard: &GuardSection) -> Result<Gateway, Fault> {
+pub(crate) fn gateway(
+    privacy: &PrivacySection,
+    guard: &GuardSection,
+    leaves: Leaves,
+) -> Result<(Gateway, Option<Audit>), Fault> {
     let mut settings = guard.settings(privacy)?;
     if let Some(path) = &privacy.receipts {
-        if !settings.judge() {
+        if !settings.judge() && leaves == Leaves::Nothing {
             return Err(Fault::usage(
-                "[privacy]: receipts is set, but [guard] has nothing judged that they could tell of",
+                "[privacy]: receipts is set, but [guard] has nothing judged and no [[route]] lets anything leave \
+                 that they could tell of",
             ));
         }
         settings.audit = Some(audit(path, privacy)?);
@@ -144,8 +157,29 @@ pub(crate) fn gateway(privacy: &PrivacySection, guard: &GuardSection) -> Result<
         return Err(Fault::usage(
             "[privacy]: receipts_key and receipts_per_file need receipts, the file they are for",
         ));
+    } else if leaves == Leaves::Something {
+        return Err(Fault::usage(
+            "[privacy]: a [[route]] has tiers elsewhere, so receipts and receipts_key are needed: nothing leaves \
+             without a receipt",
+        ));
     }
-    Gateway::new(settings).map_err(|e| Fault::usage(e.to_string()))
+    let audit = settings.audit.clone();
+    Ok((Gateway::new(settings).map_err(|e| Fault::usage(e.to_string()))?, audit))
+}
+
+/// What judges whatever would leave: exact bytes, by all recognizers of `[privacy]`.
+///
+/// # Errors
+/// If an entity of the owner's cannot be looked for.
+pub(crate) fn clearance(
+    privacy: &PrivacySection,
+    guard: &GuardSection,
+    audit: Audit,
+) -> Result<Clearance, Fault> {
+    let budget = guard.settings(privacy)?.budget;
+    let scanner = Scanner::new(&privacy.resolve()?).map_err(|e| Fault::usage(e.to_string()))?;
+    let detectors: Vec<Arc<dyn Detector>> = vec![Arc::new(ScanDetector(Arc::new(scanner)))];
+    Ok(Clearance::new(detectors, vec!["patterns".into()], budget, Arc::new(audit)))
 }
 
 fn audit(path: &Path, privacy: &PrivacySection) -> Result<Audit, Fault> {
@@ -275,7 +309,9 @@ mod tests {
 
     fn resolve(text: &str) -> Result<Gateway, String> {
         let file: File = toml::from_str(text).map_err(|e| e.message().to_owned())?;
-        gateway(&file.privacy, &file.guard).map_err(|e| e.to_string())
+        gateway(&file.privacy, &file.guard, Leaves::Nothing)
+            .map(|(gateway, _)| gateway)
+            .map_err(|e| e.to_string())
     }
 
     #[test]

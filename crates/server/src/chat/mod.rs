@@ -10,6 +10,7 @@ mod messages;
 mod parse;
 pub(crate) mod prompt;
 mod respond;
+pub(crate) mod routed;
 pub(crate) mod tools;
 
 use std::sync::Arc;
@@ -21,18 +22,19 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use garrison_tokenizer::ChatInput;
 
-use crate::answer::{handle, produce};
-use crate::app::{App, Shared};
+use crate::answer::{Prepared, handle, produce};
+use crate::app::{App, Chosen, Shared};
 use crate::error::ApiError;
 use crate::fields::{Fields, parse};
 use crate::gate::Passed;
+use crate::generation::Generation;
 use crate::launch::Launch;
 use crate::model::ServedModel;
 use crate::record::Record;
-use crate::screen::{self, Asked};
-use crate::sse::Production;
+use crate::screen::{self, Asked, Screen};
 use parse::ChatRequest;
 use respond::ChatFormat;
+use routed::Routed;
 
 /// The endpoint.
 pub(crate) async fn create(
@@ -44,22 +46,59 @@ pub(crate) async fn create(
     handle(app, passed, "/v1/chat/completions", headers, body, prepare).await
 }
 
-fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, ApiError> {
+fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Prepared, ApiError> {
     let value = parse(body)?;
     let fields = Fields::root(&value)?;
-    let chosen = app.model(fields.string("model")?)?;
-    let entry = chosen.entry;
+    let name = fields.string("model")?;
+    if let Some(route) = name.and_then(|name| app.config.routes.find(name)) {
+        let routed = Routed::read(app, record, body, &fields, route)?;
+        return Ok(Prepared::Routed(Box::new(routed)));
+    }
+    let chosen = app.model(name)?;
     record.set_model(chosen.name());
-    let (request, mut input) = read(&fields, &entry.model)?;
+    let (request, mut input) = read(&fields, &chosen.entry.model)?;
+    let delivery = request.params.delivery;
+    let mut screen = judge(app, &request, &mut input, body, format!("local/{}", chosen.name()))?;
+    let started = start(app, record, &chosen, request, &input, chosen.name())?;
+    if let Some(screen) = &mut screen {
+        screen.set_prompts(&started.prompts, started.choices);
+    }
+    Ok(Prepared::Running(produce(started.generation.screened(screen), started.format, delivery)))
+}
+
+/// Has a conversation judged, and goes on with what becomes of it.
+fn judge(
+    app: &App,
+    request: &ChatRequest,
+    input: &mut ChatInput,
+    body: &[u8],
+    tier: String,
+) -> Result<Option<Screen>, ApiError> {
     let gateway = &app.config.gateway;
     screen::check_tokens(gateway, &request.params, request.logprobs)?;
-    let n = request.params.n as usize;
-    let asked = Asked { body, model: chosen.name(), form: request.form(), choices: n };
-    let mut screen = screen::conversation(gateway, &mut input, &asked)?;
-    let prompts = [prompt::encode(&input, &entry.model)?];
-    if let Some(screen) = &mut screen {
-        screen.set_prompts(&prompts, n);
-    }
+    let asked = Asked { body, tier, form: request.form(), choices: request.params.n as usize };
+    screen::conversation(gateway, input, &asked)
+}
+
+/// Running sequences, and how their answer is written.
+struct Started {
+    generation: Generation,
+    format: ChatFormat,
+    prompts: [Vec<u32>; 1],
+    choices: usize,
+}
+
+/// Starts the sequences that answer a conversation, which is called `name` in the answer.
+fn start(
+    app: &App,
+    record: &Arc<Record>,
+    chosen: &Chosen<'_>,
+    request: ChatRequest,
+    input: &ChatInput,
+    name: &str,
+) -> Result<Started, ApiError> {
+    let entry = chosen.entry;
+    let prompts = [prompt::encode(input, &entry.model)?];
     let launch = Launch {
         entry,
         adapter: chosen.adapter(),
@@ -73,10 +112,10 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
         cache_salt: app.cache_salt(record, &request.params.cache_salt),
         deadline: app.deadline(record),
     };
-    let generation = launch.start(app.config.limits.sequences)?.screened(screen);
-    let delivery = request.params.delivery;
-    let [prompt] = prompts;
-    Ok(produce(generation, ChatFormat::new(request, prompt, chosen.name(), &entry.model), delivery))
+    let generation = launch.start(app.config.limits.sequences)?;
+    let choices = request.params.n as usize;
+    let format = ChatFormat::new(request, prompts[0].clone(), name, &entry.model);
+    Ok(Started { generation, format, prompts, choices })
 }
 
 /// What a body asks for, and its conversation.

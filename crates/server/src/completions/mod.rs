@@ -16,7 +16,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use garrison_gateway::Form;
 
-use crate::answer::{handle, produce};
+use crate::answer::{Prepared, handle, produce};
 use crate::app::{App, Shared};
 use crate::error::ApiError;
 use crate::fields::{Fields, parse};
@@ -25,7 +25,6 @@ use crate::launch::Launch;
 use crate::model::ServedModel;
 use crate::record::Record;
 use crate::screen::{self, Asked, Screen};
-use crate::sse::Production;
 pub(crate) use parse::CompletionRequest;
 use respond::CompletionFormat;
 
@@ -42,10 +41,15 @@ pub(crate) async fn create(
     handle(app, passed, "/v1/completions", headers, body, prepare).await
 }
 
-fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, ApiError> {
+fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Prepared, ApiError> {
     let value = parse(body)?;
     let fields = Fields::root(&value)?;
-    let chosen = app.model(fields.string("model")?)?;
+    let name = fields.string("model")?;
+    if name.is_some_and(|name| app.config.routes.find(name).is_some()) {
+        let message = "this model is a route, and routes answer chats: use /v1/chat/completions";
+        return Err(ApiError::unsupported("model", message));
+    }
+    let chosen = app.model(name)?;
     let entry = chosen.entry;
     record.set_model(chosen.name());
     let mut request = CompletionRequest::read(&fields, &entry.model, app.config.limits.sequences)?;
@@ -65,7 +69,8 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, A
     };
     let generation = launch.start(app.config.limits.sequences)?.screened(screen);
     let delivery = request.params.delivery;
-    Ok(produce(generation, CompletionFormat::new(request, chosen.name(), &entry.model), delivery))
+    let format = CompletionFormat::new(request, chosen.name(), &entry.model);
+    Ok(Prepared::Running(produce(generation, format, delivery)))
 }
 
 /// Has the prompts judged, and goes on with what became of them.
@@ -80,7 +85,8 @@ fn judge(
     screen::check_tokens(gateway, &request.params, request.logprobs)?;
     let n = request.params.n as usize;
     let form = if request.params.structure.is_some() { Form::Document } else { Form::Text };
-    let asked = Asked { body, model: name, form, choices: request.prompts.tokens.len() * n };
+    let tier = format!("local/{name}");
+    let asked = Asked { body, tier, form, choices: request.prompts.tokens.len() * n };
     let judged = screen::prompts(gateway, || request.prompts.as_texts(&model.tokenizer), &asked)?;
     let Some((mut screen, changed)) = judged else { return Ok(None) };
     if let Some(texts) = changed {

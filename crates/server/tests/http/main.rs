@@ -16,4 +16,5 @@ mod info;
 mod logs;
 mod moderations;
 mod replay;
+mod routes;
 mod structured;

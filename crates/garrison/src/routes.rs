@@ -1,0 +1,475 @@
+//! `[[provider]]`, `[[route]]` and `[limits]` of garrison.toml: where requests go, and what that may cost. Everything
+//! is checked at the start, names that lead nowhere and variables that are not set included.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use garrison_gateway::{
+    Clearance, LastResort, Micros, Need, Needs, Place, Prefer, Price, Provider, ProviderConfig, ProviderKind,
+    Quality, Route, Routes, Spend, Target, Task, Tier, TierPolicy,
+};
+use serde::Deserialize;
+
+use crate::error::Fault;
+
+/// A provider, as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProviderSection {
+    name: String,
+    kind: String,
+    base_url: String,
+    /// The environment variable with its key.
+    api_key_env: Option<String>,
+    /// An authority of the owner's own, in PEM.
+    ca_file: Option<PathBuf>,
+    connect_timeout_ms: Option<u32>,
+    /// Its models.
+    #[serde(default)]
+    price: BTreeMap<String, PriceSection>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PriceSection {
+    /// US dollars per million tokens.
+    input: f64,
+    output: f64,
+    cached_input: Option<f64>,
+    /// Tokens of prompt and answer.
+    context: Option<u32>,
+}
+
+/// A route, as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RouteSection {
+    name: String,
+    tiers: Vec<String>,
+    private: Option<String>,
+    prefer: Option<PreferWord>,
+    last_resort: Option<LastResortWord>,
+    /// Percent that a tier must have at the request's task.
+    least_quality: Option<u8>,
+    /// Percent that each tier has.
+    #[serde(default)]
+    quality: BTreeMap<String, QualityWord>,
+    /// Shares of an experiment.
+    #[serde(default)]
+    weights: BTreeMap<String, u32>,
+    /// To the first token.
+    timeout_ms: Option<u32>,
+    /// Between tokens.
+    stall_timeout_ms: Option<u32>,
+    /// For the whole request.
+    deadline_ms: Option<u32>,
+    max_cost_usd: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PreferWord {
+    Listed,
+    Cheapest,
+    Fastest,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LastResortWord {
+    Local,
+    Refuse,
+}
+
+/// The same at everything, or by task.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum QualityWord {
+    Even(u8),
+    ByTask(BTreeMap<String, u8>),
+}
+
+/// `[limits]`, as it is written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LimitsSection {
+    /// What each API key may spend on providers on one day.
+    usd_per_day: Option<f64>,
+    /// The SQLite file with what was spent.
+    ledger: Option<PathBuf>,
+}
+
+/// All of it, checked.
+#[derive(Debug, Default)]
+pub(crate) struct RouteSettings {
+    routes: Vec<Route>,
+    providers: Vec<ProviderConfig>,
+    per_day: Option<Micros>,
+    ledger: Option<PathBuf>,
+}
+
+/// What a tier's name is looked up in.
+struct Names<'a> {
+    providers: &'a [ProviderSection],
+    local: &'a [&'a str],
+}
+
+impl RouteSettings {
+    /// Checks the sections. `local` are the names of models and adapters here, `variable` is the environment.
+    ///
+    /// # Errors
+    /// If one of them is wrong; the sentence names the section and the key.
+    pub(crate) fn resolve(
+        providers: &[ProviderSection],
+        routes: &[RouteSection],
+        limits: &LimitsSection,
+        local: &[&str],
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<RouteSettings, Fault> {
+        twins("[[provider]]", providers.iter().map(|provider| &provider.name))?;
+        twins("[[route]]", routes.iter().map(|route| &route.name))?;
+        let names = Names { providers, local };
+        let per_day = amount("[limits]: usd_per_day", limits.usd_per_day)?;
+        if per_day.is_some() && limits.ledger.is_none() {
+            return Err(Fault::usage(
+                "[limits]: usd_per_day needs ledger, the file in which what was spent is kept",
+            ));
+        }
+        Ok(RouteSettings {
+            routes: routes.iter().map(|route| route.resolve(&names)).collect::<Result<_, _>>()?,
+            providers: providers
+                .iter()
+                .map(|provider| provider.resolve(variable))
+                .collect::<Result<_, _>>()?,
+            per_day,
+            ledger: limits.ledger.clone(),
+        })
+    }
+
+    /// Whether a route has a tier elsewhere.
+    pub(crate) fn leave(&self) -> bool {
+        let targets = self.routes.iter().flat_map(|route| &route.targets);
+        targets.into_iter().any(|target| matches!(target, Target::Remote { .. }))
+    }
+
+    /// The routes themselves. Nothing is sent.
+    ///
+    /// # Errors
+    /// If a provider or the ledger cannot be set up.
+    pub(crate) fn open(&self, clearance: Option<Clearance>) -> Result<Routes, Fault> {
+        let provider = |config: &ProviderConfig| {
+            Provider::new(config.clone())
+                .map_err(|e| Fault::usage(format!("[[provider]] \"{}\": {e}", config.name)))
+        };
+        let providers = self.providers.iter().map(provider).collect::<Result<Vec<_>, Fault>>()?;
+        let spend = match &self.ledger {
+            None => None,
+            Some(path) => Some(Spend::open(path, self.per_day).map_err(|e| {
+                Fault::usage(format!("[limits]: the ledger {} cannot be used: {e}", path.display()))
+            })?),
+        };
+        Ok(Routes::new(self.routes.clone(), providers, clearance, spend))
+    }
+}
+
+fn twins<'a>(section: &str, names: impl Iterator<Item = &'a String>) -> Result<(), Fault> {
+    let mut seen = Vec::new();
+    for name in names {
+        if name.is_empty() || name.contains(['/', ' ']) && section == "[[provider]]" || name == "local" {
+            return Err(Fault::usage(format!(
+                "{section}: \"{name}\" cannot be a name; it must not be empty, \"local\" or, of a provider, have \
+                 slashes or spaces"
+            )));
+        }
+        if seen.contains(&name) {
+            return Err(Fault::usage(format!("{section}: two are called \"{name}\"")));
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
+fn amount(key: &str, usd: Option<f64>) -> Result<Option<Micros>, Fault> {
+    let Some(usd) = usd else { return Ok(None) };
+    Micros::from_usd(usd)
+        .map(Some)
+        .ok_or_else(|| Fault::usage(format!("{key} is {usd}; it must be an amount in US dollars")))
+}
+
+impl ProviderSection {
+    fn resolve(&self, variable: &dyn Fn(&str) -> Option<String>) -> Result<ProviderConfig, Fault> {
+        let fault = |what: String| Fault::usage(format!("[[provider]] \"{}\": {what}", self.name));
+        let kind = match self.kind.as_str() {
+            "openai" => ProviderKind::OpenAi,
+            "anthropic" => ProviderKind::Anthropic,
+            other => return Err(fault(format!("kind \"{other}\" is not known; known: openai, anthropic"))),
+        };
+        let api_key = match &self.api_key_env {
+            None => None,
+            Some(name) => match variable(name).filter(|key| !key.trim().is_empty()) {
+                Some(key) => Some(key.trim().to_owned()),
+                None => {
+                    return Err(fault(format!(
+                        "api_key_env names {name}, which is not set in the environment"
+                    )));
+                }
+            },
+        };
+        let ca_pem = match &self.ca_file {
+            None => None,
+            Some(path) => {
+                Some(fs::read(path).map_err(|e| fault(format!("ca_file {}: {e}", path.display())))?)
+            }
+        };
+        for (model, price) in &self.price {
+            price
+                .resolve()
+                .ok_or_else(|| fault(format!("the price of \"{model}\" must be amounts in US dollars")))?;
+        }
+        Ok(ProviderConfig {
+            name: self.name.clone(),
+            kind,
+            base_url: self.base_url.clone(),
+            api_key,
+            ca_pem,
+            connect_timeout: ms(self.connect_timeout_ms, 2000),
+        })
+    }
+}
+
+impl PriceSection {
+    fn resolve(&self) -> Option<Price> {
+        Price::from_usd_per_million(self.input, self.cached_input, self.output)
+    }
+}
+
+fn ms(ms: Option<u32>, default: u32) -> Duration {
+    Duration::from_millis(ms.unwrap_or(default).max(1).into())
+}
+
+/// Tokens that a provider's model takes unless its price says otherwise.
+const USUAL_CONTEXT: u32 = 128_000;
+
+impl RouteSection {
+    fn resolve(&self, names: &Names<'_>) -> Result<Route, Fault> {
+        if self.tiers.is_empty() {
+            return Err(self.fault("tiers is empty"));
+        }
+        twins(&format!("[[route]] \"{}\" tiers", self.name), self.tiers.iter())?;
+        let mut tiers = Vec::new();
+        let mut targets = Vec::new();
+        for name in &self.tiers {
+            let (tier, target) = self.tier(name, names)?;
+            tiers.push(tier);
+            targets.push(target);
+        }
+        let listed = [
+            ("weights", self.weights.keys().collect::<Vec<_>>()),
+            ("quality", self.quality.keys().collect()),
+        ];
+        for (key, listed) in listed {
+            if let Some(name) = listed.into_iter().find(|name| !self.tiers.contains(name)) {
+                return Err(self.fault(&format!("{key} has \"{name}\", which is not among its tiers")));
+            }
+        }
+        let private = match &self.private {
+            None if tiers.iter().any(|tier| tier.place == Place::Remote) => {
+                return Err(self.fault(
+                    "it has tiers elsewhere, so it needs private: the local model for what is not cleared",
+                ));
+            }
+            None => None,
+            Some(name) => {
+                let (tier, target) = self.tier(name, names)?;
+                if tier.place != Place::Local {
+                    return Err(self.fault(&format!("private is \"{name}\"; it must be local/MODEL")));
+                }
+                targets.push(target);
+                Some(tier)
+            }
+        };
+        let policy = TierPolicy {
+            tiers,
+            private,
+            prefer: match self.prefer {
+                None | Some(PreferWord::Listed) => Prefer::Listed,
+                Some(PreferWord::Cheapest) => Prefer::Cheapest,
+                Some(PreferWord::Fastest) => Prefer::Fastest,
+            },
+            least_quality: self.least_quality.unwrap_or(0),
+            max_cost: amount(&format!("[[route]] \"{}\": max_cost_usd", self.name), self.max_cost_usd)?,
+            last_resort: match self.last_resort {
+                None | Some(LastResortWord::Local) => LastResort::Local,
+                Some(LastResortWord::Refuse) => LastResort::Refuse,
+            },
+        };
+        Ok(Route {
+            name: self.name.clone(),
+            policy,
+            targets,
+            first_token: ms(self.timeout_ms, 10_000),
+            stall: ms(self.stall_timeout_ms, 20_000),
+            deadline: ms(self.deadline_ms, 600_000),
+        })
+    }
+
+    fn fault(&self, what: &str) -> Fault {
+        Fault::usage(format!("[[route]] \"{}\": {what}", self.name))
+    }
+
+    fn tier(&self, name: &str, names: &Names<'_>) -> Result<(Tier, Target), Fault> {
+        let Some((provider, model)) = name.split_once('/') else {
+            return Err(self.fault(&format!("the tier \"{name}\" must be PROVIDER/MODEL or local/MODEL")));
+        };
+        let quality = self.quality.get(name).map_or(Ok(Quality::even(100)), |word| self.quality_of(word))?;
+        let weight = self.weights.get(name).copied().unwrap_or(0);
+        let name = name.to_owned();
+        if provider == "local" {
+            if !names.local.contains(&model) {
+                let known = names.local.join(", ");
+                return Err(self.fault(&format!(
+                    "there is no model \"{model}\" for the tier {name}; there are {known}"
+                )));
+            }
+            // What does not fit or cannot be done it says itself, as for any other client.
+            let tier = Tier {
+                name,
+                place: Place::Local,
+                price: Price::FREE,
+                context: u32::MAX,
+                has: Need::ALL.into_iter().collect(),
+                quality,
+                weight,
+            };
+            return Ok((tier, Target::Local(model.to_owned())));
+        }
+        let index = names.providers.iter().position(|known| known.name == provider);
+        let Some(index) = index else {
+            return Err(self.fault(&format!("the tier {name} names no [[provider]]")));
+        };
+        let section = &names.providers[index];
+        let priced = section.price.get(model).and_then(|price| Some((price, price.resolve()?)));
+        let Some((section, price)) = priced else {
+            return Err(self.fault(&format!(
+                "the tier {name} has no price; add \"{model}\" = {{ input = …, output = … }} to price of [[provider]] \
+                 \"{provider}\" (0 if it costs nothing)"
+            )));
+        };
+        let tier = Tier {
+            name,
+            place: Place::Remote,
+            price,
+            context: section.context.unwrap_or(USUAL_CONTEXT),
+            has: Needs::from_iter([Need::Tools, Need::Schema]),
+            quality,
+            weight,
+        };
+        Ok((tier, Target::Remote { provider: index, model: model.to_owned() }))
+    }
+
+    fn quality_of(&self, word: &QualityWord) -> Result<Quality, Fault> {
+        let by_task = match word {
+            QualityWord::Even(percent) => return Ok(Quality::even(*percent)),
+            QualityWord::ByTask(by_task) => by_task,
+        };
+        let known = |name: &str| Task::ALL.into_iter().find(|task| task.name() == name);
+        let mut quality = Quality::even(100);
+        for (name, percent) in by_task {
+            let Some(task) = known(name) else {
+                let tasks = Task::ALL.map(Task::name).join(", ");
+                return Err(self.fault(&format!("quality knows no task \"{name}\"; known: {tasks}")));
+            };
+            quality.0[task as usize] = *percent;
+        }
+        Ok(quality)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        #[serde(default)]
+        provider: Vec<ProviderSection>,
+        #[serde(default)]
+        route: Vec<RouteSection>,
+        #[serde(default)]
+        limits: LimitsSection,
+    }
+
+    fn resolve(text: &str) -> Result<RouteSettings, String> {
+        let file: File = toml::from_str(text).map_err(|e| e.message().to_owned())?;
+        let variable = |name: &str| (name == "SET").then(|| "sk-1\n".to_owned());
+        RouteSettings::resolve(&file.provider, &file.route, &file.limits, &["tiny", "tone"], &variable)
+            .map_err(|e| e.to_string())
+    }
+
+    const PROVIDER: &str = "[[provider]]\nname = \"up\"\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:1\"\n\
+        api_key_env = \"SET\"\nprice = { \"org/m\" = { input = 3.0, output = 15.0, cached_input = 0.3 } }\n";
+
+    #[test]
+    fn sections_become_routes() {
+        let text = format!(
+            "{PROVIDER}[[route]]\nname = \"auto\"\ntiers = [\"up/org/m\", \"local/tone\"]\nprivate = \"local/tiny\"\n\
+             timeout_ms = 5000\nmax_cost_usd = 0.10\nprefer = \"cheapest\"\nleast_quality = 60\n\
+             quality = {{ \"local/tone\" = {{ code = 20 }} }}\nweights = {{ \"up/org/m\" = 3 }}\n\
+             [limits]\nusd_per_day = 2.5\nledger = \"spend.sqlite\"\n"
+        );
+        let settings = resolve(&text).unwrap();
+        assert!(settings.leave());
+        assert_eq!(settings.per_day, Some(Micros(2_500_000)));
+        assert_eq!(settings.providers[0].api_key.as_deref(), Some("sk-1"));
+        let Route { policy, targets, first_token, .. } = &settings.routes[0];
+        assert_eq!(*first_token, Duration::from_secs(5));
+        assert_eq!(targets[0], Target::Remote { provider: 0, model: "org/m".into() });
+        assert_eq!(targets[1..], [Target::Local("tone".into()), Target::Local("tiny".into())]);
+        assert_eq!((policy.tiers[0].price.cached_input, policy.tiers[0].weight), (300, 3));
+        assert_eq!(policy.tiers[1].quality.at(Task::Code), 20);
+        assert!(!format!("{settings:?}").contains("sk-1"), "no key is shown");
+        assert!(!resolve("").unwrap().leave());
+    }
+
+    #[test]
+    fn mistakes_name_the_section_and_the_key() {
+        let route = |rest: &str| format!("{PROVIDER}[[route]]\nname = \"auto\"\n{rest}\n");
+        let provider = |from: &str, to: &str| PROVIDER.replace(from, to);
+        for (text, wanted) in [
+            (provider("\"SET\"", "\"NOT_SET\""), "\"up\": api_key_env names NOT_SET"),
+            (provider("\"openai\"", "\"open\""), "kind \"open\""),
+            (provider("3.0", "-3.0"), "price of \"org/m\""),
+            (provider("base_url", "url"), "url"),
+            (format!("{PROVIDER}{PROVIDER}"), "two are called \"up\""),
+            (provider("\"up\"", "\"local\""), "cannot be a name"),
+            (route("tiers = []"), "tiers is empty"),
+            (route("tiers = [\"tiny\"]"), "PROVIDER/MODEL"),
+            (route("tiers = [\"down/m\"]"), "down/m names no [[provider]]"),
+            (route("tiers = [\"up/m\"]"), "up/m has no price"),
+            (route("tiers = [\"local/large\"]"), "no model \"large\""),
+            (route("tiers = [\"local/tiny\", \"local/tiny\"]"), "two are called"),
+            (route("tiers = [\"up/org/m\"]"), "needs private"),
+            (route("tiers = [\"up/org/m\"]\nprivate = \"up/org/m\""), "must be local/MODEL"),
+            (route("tiers = [\"local/tiny\"]\nweights = { x = 1 }"), "weights has \"x\""),
+            (
+                route("tiers = [\"local/tiny\"]\nquality = { \"local/tiny\" = { poems = 1 } }"),
+                "no task \"poems\"",
+            ),
+            (route("tiers = [\"local/tiny\"]\nmax_cost_usd = -1.0"), "max_cost_usd is -1"),
+            (route("tiers = [\"local/tiny\"]\nprefer = \"best\""), "best"),
+            ("[limits]\nusd_per_day = 1.0\n".into(), "needs ledger"),
+        ] {
+            let said = resolve(&text).unwrap_err();
+            assert!(said.contains(wanted), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_named_when_it_is_opened() {
+        let text = PROVIDER.replace("http://", "ftp://");
+        assert!(resolve(&text).unwrap().open(None).unwrap_err().to_string().contains("\"up\": base_url"));
+    }
+}

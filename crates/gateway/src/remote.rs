@@ -1,0 +1,272 @@
+//! An answer from elsewhere while it comes, and the settling of what it cost, however it ends.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use garrison_route::{Micros, Price, Ticket, Tokens};
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
+
+use crate::providers::openai::Progress;
+use crate::providers::{Failure, Reply, Said};
+use crate::routes::{Route, Routes};
+use crate::spend::Reservation;
+use crate::trace::Open;
+
+/// How long the end of the stream is waited for once all answers have ended: for the usage.
+const TRAILER: Duration = Duration::from_secs(2);
+
+/// What has to be told of an attempt when it is over: to the breaker, the books and the trace. Dropped before that,
+/// whoever asked has gone away.
+pub(crate) struct Settling {
+    routes: Arc<Routes>,
+    tier: String,
+    price: Price,
+    ticket: Option<Ticket>,
+    reservation: Option<Reservation>,
+    trace: Open,
+    /// How far the answer has come.
+    progress: Progress,
+    /// Tokens of the prompt, by estimate.
+    prompt: u64,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was sent.
+    Before,
+    /// Something may have been.
+    Asked,
+    /// All is told.
+    Over,
+}
+
+/// What an attempt is settled by.
+pub(crate) struct Terms {
+    pub(crate) tier: String,
+    pub(crate) price: Price,
+    pub(crate) ticket: Ticket,
+    pub(crate) choices: usize,
+    pub(crate) prompt: u64,
+}
+
+impl Settling {
+    pub(crate) fn new(routes: &Arc<Routes>, trace: &Open, terms: Terms) -> Settling {
+        let Terms { tier, price, ticket, choices, prompt } = terms;
+        Settling {
+            routes: Arc::clone(routes),
+            tier,
+            price,
+            ticket: Some(ticket),
+            reservation: None,
+            trace: trace.clone(),
+            progress: Progress::new(choices),
+            prompt,
+            phase: Phase::Before,
+        }
+    }
+
+    /// Takes over what was put aside for it.
+    pub(crate) fn hold(&mut self, reservation: Reservation) {
+        self.reservation = Some(reservation);
+    }
+
+    /// From now on it may cost something.
+    pub(crate) fn asked(&mut self) {
+        self.phase = Phase::Asked;
+        self.trace.lock().note("asked", Some(&self.tier), None);
+    }
+
+    fn succeed(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.routes.leave(&self.tier, ticket, Ok(()));
+        }
+        let (tokens, cost) = (self.tokens(), self.cost());
+        self.settle(cost);
+        let mut trace = self.trace.lock();
+        trace.tokens = Some(tokens);
+        trace.outcome = Some("answered".into());
+        trace.note("answered", Some(&self.tier), None);
+    }
+
+    pub(crate) fn fail(&mut self, failure: &Failure) {
+        if let Some(ticket) = self.ticket.take() {
+            self.routes.leave(&self.tier, ticket, Err(failure));
+        }
+        let cost = if failure.may_cost() { self.cost() } else { Micros(0) };
+        self.settle(cost);
+    }
+
+    /// What the provider says it took, or else an estimate that is rather too high: a token in three bytes.
+    fn tokens(&self) -> Tokens {
+        let estimate =
+            Tokens { prompt: self.prompt, cached: 0, output: self.progress.text_bytes.div_ceil(3) };
+        self.progress.tokens.unwrap_or(estimate)
+    }
+
+    fn cost(&self) -> Micros {
+        match self.phase {
+            Phase::Before => Micros(0),
+            Phase::Asked | Phase::Over => self.price.cost(self.tokens()),
+        }
+    }
+
+    fn settle(&mut self, cost: Micros) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.phase = Phase::Over;
+        if let (Some(spend), Some(reservation)) = (self.routes.spend(), self.reservation.take()) {
+            spend.settle(&reservation, cost);
+        }
+        let mut trace = self.trace.lock();
+        trace.cost_micro_usd = trace.cost_micro_usd.plus(cost);
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.routes.abandon(&self.tier, ticket);
+        }
+        if self.phase != Phase::Over {
+            self.trace.lock().note("abandoned", Some(&self.tier), None);
+            let cost = self.cost();
+            self.settle(cost);
+        }
+    }
+}
+
+/// A provider's answer, of which there is something to show.
+pub struct Remote {
+    reply: Reply,
+    settling: Settling,
+    /// Events that have come and were not taken yet.
+    ready: VecDeque<Value>,
+    tier: String,
+    provider: String,
+    receipt: u64,
+    first_token: Duration,
+    stall: Duration,
+    deadline: Instant,
+}
+
+/// Whose answer it is.
+pub(crate) struct Origin {
+    pub(crate) tier: String,
+    pub(crate) provider: String,
+    pub(crate) receipt: u64,
+}
+
+impl Remote {
+    pub(crate) fn new(
+        reply: Reply,
+        settling: Settling,
+        origin: Origin,
+        route: &Route,
+        deadline: Instant,
+    ) -> Remote {
+        let Origin { tier, provider, receipt } = origin;
+        Remote {
+            reply,
+            settling,
+            ready: VecDeque::new(),
+            tier,
+            provider,
+            receipt,
+            first_token: route.first_token,
+            stall: route.stall,
+            deadline,
+        }
+    }
+
+    /// The tier that answers.
+    pub fn tier(&self) -> &str {
+        &self.tier
+    }
+
+    /// Its provider.
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    /// The receipt of what was sent.
+    pub fn receipt(&self) -> u64 {
+        self.receipt
+    }
+
+    /// What the request has cost so far, attempts that failed included.
+    pub fn cost(&self) -> Micros {
+        self.settling.trace.lock().cost_micro_usd
+    }
+
+    /// The next event: a chunk as OpenAI defines it. None at the end; after an error nothing more comes.
+    ///
+    /// # Errors
+    /// If the answer breaks off.
+    pub async fn next(&mut self) -> Option<Result<Value, Failure>> {
+        if let Some(event) = self.ready.pop_front() {
+            return Some(Ok(event));
+        }
+        let since = Instant::now();
+        let read = self.read(since + self.stall, Failure::Stalled(self.stall)).await;
+        if let Err(failure) = &read {
+            let mut trace = self.settling.trace.lock();
+            trace.outcome = Some(failure.to_string());
+            trace.note("broke", Some(&self.tier), Some(failure.to_string()));
+        }
+        read.transpose()
+    }
+
+    /// Reads until there is something to show.
+    pub(crate) async fn until_shown(&mut self, begun: Instant) -> Result<(), Failure> {
+        let late = Failure::FirstToken(self.first_token);
+        while !self.settling.progress.shows {
+            match self.read(begun + self.first_token, late.clone()).await? {
+                Some(event) => self.ready.push_back(event),
+                // A proper end with nothing said: every choice has a reason, so it shows.
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads to the end.
+    pub(crate) async fn until_whole(&mut self) -> Result<(), Failure> {
+        loop {
+            let until = Instant::now() + self.stall;
+            match self.read(until, Failure::Stalled(self.stall)).await? {
+                Some(event) => self.ready.push_back(event),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The next event off the socket, until a moment after which `late` is what went wrong. None at the end.
+    async fn read(&mut self, until: Instant, late: Failure) -> Result<Option<Value>, Failure> {
+        if self.settling.phase == Phase::Over {
+            return Ok(None);
+        }
+        let complete = self.settling.progress.complete();
+        let until = if complete { Instant::now() + TRAILER } else { until };
+        let failure = match timeout_at(until.min(self.deadline), self.reply.next()).await {
+            Ok(Ok(Said::Event(event))) => match self.settling.progress.read(&event) {
+                Ok(()) => return Ok(Some(event)),
+                Err(failure) => failure,
+            },
+            // What was said is whole, whatever becomes of the connection.
+            _ if complete => {
+                self.settling.succeed();
+                return Ok(None);
+            }
+            Ok(Ok(Said::Done | Said::End)) => Failure::Cut,
+            Ok(Err(failure)) => failure,
+            Err(_) if Instant::now() >= self.deadline => Failure::Deadline,
+            Err(_) => late,
+        };
+        self.settling.fail(&failure);
+        Err(failure)
+    }
+}

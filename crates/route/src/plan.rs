@@ -1,0 +1,314 @@
+//! The plan: which tiers are asked in which order, and why not the others.
+
+use serde::Serialize;
+
+use crate::breaker::Admission;
+use crate::money::{Micros, Tokens};
+use crate::policy::{LastResort, Need, Needs, Place, Policy, Prefer, Task, Tier};
+
+/// Whether a request may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Privacy {
+    /// Nothing is known against it. Each tier's exact bytes are still judged before they are sent.
+    Clear,
+    /// It stays here.
+    Held,
+}
+
+/// What is known of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Features {
+    /// Tokens of the prompt, estimated.
+    pub prompt_tokens: u64,
+    /// Tokens that it cannot have more of, whatever the tokenizer: its bytes.
+    pub most_prompt_tokens: u64,
+    /// Tokens of the answer at most, if the client said so.
+    pub output_tokens: Option<u64>,
+    /// Answers.
+    pub choices: u64,
+    /// What kind of work it is.
+    pub task: Task,
+    /// What it wants of a tier.
+    #[serde(skip)]
+    pub needs: Needs,
+    /// Whether it may leave.
+    pub privacy: Privacy,
+    /// What its key may still spend, if there is a limit.
+    pub budget: Option<Micros>,
+    /// The same for all requests of one user, so that an experiment shows each of them one side.
+    #[serde(skip)]
+    pub sticky: u64,
+}
+
+/// How a tier does at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TierState {
+    /// What its breaker says.
+    pub breaker: Admission,
+    /// Its recent time to the first token, in microseconds, if it has answered.
+    pub first_token_us: Option<u64>,
+}
+
+/// A tier to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// Its place in [`Policy::tiers`], or as many as there are for the private one.
+    pub tier: usize,
+    /// Tokens of the answer at most, if a limit of money says so or the client does.
+    pub output_tokens: Option<u64>,
+    /// The most that it can cost: to be reserved before it is asked.
+    pub reserve: Micros,
+}
+
+/// Why a tier is not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum Skipped {
+    /// The request stays here, and the tier is elsewhere.
+    NotCleared,
+    /// It cannot do what the request wants.
+    Lacks {
+        /// What.
+        need: Need,
+    },
+    /// Prompt and answer do not fit.
+    TooLong,
+    /// It is not good enough at this.
+    Quality,
+    /// It would cost more than one request may.
+    RequestCap,
+    /// It would cost more than the key may still spend.
+    Budget,
+    /// It failed lately, or asked to be left alone.
+    Breaker {
+        /// What the breaker says.
+        breaker: Admission,
+    },
+}
+
+/// What was thought of one tier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// Its name.
+    pub tier: String,
+    /// Where it is.
+    pub place: Place,
+    /// What this request is expected to cost there.
+    pub expected: Micros,
+    /// Its quality at this task, in percent.
+    pub quality: u8,
+    /// Its recent time to the first token, in microseconds.
+    pub first_token_us: Option<u64>,
+    /// The outcome.
+    #[serde(flatten)]
+    pub considered: Considered,
+}
+
+/// The outcome for one tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "decision", rename_all = "snake_case")]
+pub enum Considered {
+    /// It is asked.
+    Taken {
+        /// When: 0 is first.
+        position: usize,
+    },
+    /// It is asked if nothing else answers, although it would not be taken otherwise.
+    LastResort {
+        /// When.
+        position: usize,
+        /// Why it would not be.
+        unless: Option<Skipped>,
+    },
+    /// It is the private one, to which what is held goes first.
+    Private {
+        /// When.
+        position: usize,
+    },
+    /// It is not asked.
+    Skipped(Skipped),
+}
+
+/// Tiers in the order in which they are asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// What is done.
+    pub steps: Vec<Step>,
+    /// Why: one for each tier of the policy in its order, the private one last.
+    pub decisions: Vec<Decision>,
+}
+
+/// Tokens of an answer that nobody limited, for what it is expected to cost.
+const USUAL_OUTPUT: u64 = 512;
+/// Tokens of an answer that nobody limited, at most, where money is limited.
+const MOST_OUTPUT: u64 = 16_384;
+/// A limit of money that leaves room for fewer tokens than this leaves none: such an answer helps nobody.
+const LEAST_OUTPUT: u64 = 64;
+
+/// Plans a request. `states` has the tiers of the policy in its order, then the private one.
+///
+/// A route with a local tier always has a plan, but where its last resort is to refuse.
+pub fn plan(features: &Features, policy: &Policy, states: &[TierState]) -> Plan {
+    let tiers: Vec<&Tier> = policy.tiers.iter().chain(&policy.private).collect();
+    let listed = policy.tiers.len();
+    let judged: Vec<Result<Step, Skipped>> =
+        (0..tiers.len()).map(|i| judge(features, policy, i, tiers[i], states.get(i).copied())).collect();
+    let mut order: Vec<usize> = (0..listed).filter(|i| judged[*i].is_ok()).collect();
+    sort(&mut order, features, policy, states);
+    draw(&mut order, features, &policy.tiers);
+
+    let held = features.privacy == Privacy::Held;
+    if held && let Some(private) = &policy.private {
+        order.retain(|i| policy.tiers[*i].name != private.name);
+        order.insert(0, listed);
+    }
+    let last = last_resort(&order, policy, held);
+    order.extend(last);
+
+    let steps: Vec<Step> = order.iter().map(|i| judged[*i].unwrap_or_else(|_| free(*i, features))).collect();
+    let decisions = (0..tiers.len()).map(|i| {
+        let position = order.iter().position(|taken| *taken == i);
+        let considered = match (position, judged[i]) {
+            (Some(position), _) if held && i == listed => Considered::Private { position },
+            (Some(position), outcome) if last == Some(i) => {
+                Considered::LastResort { position, unless: outcome.err() }
+            }
+            (Some(position), _) => Considered::Taken { position },
+            (None, Err(why)) => Considered::Skipped(why),
+            // The private tier while nothing is held, or a listed one that is the same as the private one.
+            (None, Ok(_)) => return None,
+        };
+        Some(Decision {
+            tier: tiers[i].name.clone(),
+            place: tiers[i].place,
+            expected: expected(features, tiers[i]),
+            quality: tiers[i].quality.at(features.task),
+            first_token_us: states.get(i).and_then(|state| state.first_token_us),
+            considered,
+        })
+    });
+    Plan { decisions: decisions.flatten().collect(), steps }
+}
+
+/// Whether a tier will do.
+fn judge(
+    features: &Features,
+    policy: &Policy,
+    index: usize,
+    tier: &Tier,
+    state: Option<TierState>,
+) -> Result<Step, Skipped> {
+    if tier.place == Place::Remote && features.privacy == Privacy::Held {
+        return Err(Skipped::NotCleared);
+    }
+    if let Some(need) = features.needs.lacking_in(tier.has) {
+        return Err(Skipped::Lacks { need });
+    }
+    let length = features.prompt_tokens.saturating_add(features.output_tokens.unwrap_or(0));
+    if length > u64::from(tier.context) {
+        return Err(Skipped::TooLong);
+    }
+    if tier.quality.at(features.task) < policy.least_quality {
+        return Err(Skipped::Quality);
+    }
+    let step = afford(features, policy, index, tier)?;
+    match state {
+        Some(TierState { breaker, .. }) if !breaker.admits() => Err(Skipped::Breaker { breaker }),
+        _ => Ok(step),
+    }
+}
+
+/// What a request may take of a tier under all limits of money.
+fn afford(features: &Features, policy: &Policy, index: usize, tier: &Tier) -> Result<Step, Skipped> {
+    let limits = [(policy.max_cost, Skipped::RequestCap), (features.budget, Skipped::Budget)];
+    let limited = limits.iter().any(|(limit, _)| limit.is_some());
+    if tier.place == Place::Local || !limited {
+        let reserve = tier.price.most(features.most_prompt_tokens, outputs(features, MOST_OUTPUT));
+        return Ok(Step { tier: index, output_tokens: features.output_tokens, reserve });
+    }
+    let mut output = features.output_tokens.unwrap_or(MOST_OUTPUT);
+    for (limit, why) in limits {
+        let Some(limit) = limit else { continue };
+        let within = tier.price.output_within(features.most_prompt_tokens, limit).ok_or(why)?;
+        let each = within / features.choices.max(1);
+        // What a client asks for is given whole or not at all; what it leaves open is cut.
+        let least = features.output_tokens.unwrap_or(LEAST_OUTPUT);
+        if each < least {
+            return Err(why);
+        }
+        output = output.min(each);
+    }
+    let reserve =
+        tier.price.most(features.most_prompt_tokens, output.saturating_mul(features.choices.max(1)));
+    Ok(Step { tier: index, output_tokens: Some(output), reserve })
+}
+
+/// The tokens of all answers, `usual` each where the client set no limit.
+fn outputs(features: &Features, usual: u64) -> u64 {
+    features.output_tokens.unwrap_or(usual).saturating_mul(features.choices.max(1))
+}
+
+fn expected(features: &Features, tier: &Tier) -> Micros {
+    let output = outputs(features, USUAL_OUTPUT);
+    tier.price.cost(Tokens { prompt: features.prompt_tokens, cached: 0, output })
+}
+
+/// A local tier that is asked whatever is against it; it says itself what does not fit.
+fn free(index: usize, features: &Features) -> Step {
+    Step { tier: index, output_tokens: features.output_tokens, reserve: Micros(0) }
+}
+
+fn sort(order: &mut [usize], features: &Features, policy: &Policy, states: &[TierState]) {
+    // What has never answered counts as fast, so that it is tried.
+    let speed = |i: usize| states.get(i).and_then(|state| state.first_token_us).unwrap_or(0);
+    let cost = |i: usize| expected(features, &policy.tiers[i]);
+    match policy.prefer {
+        Prefer::Listed => {}
+        Prefer::Cheapest => order.sort_by_key(|i| (cost(*i), speed(*i))),
+        Prefer::Fastest => order.sort_by_key(|i| (speed(*i), cost(*i))),
+    }
+}
+
+/// Puts the tier first that an experiment gives this user: weighted rendezvous hashing (C. Schindelhauer and
+/// G. Schomaker, "Weighted distributed hash tables", 2005), so that when a tier is away only its users move.
+fn draw(order: &mut Vec<usize>, features: &Features, tiers: &[Tier]) {
+    let score = |i: usize| {
+        let tier = &tiers[i];
+        (tier.weight > 0).then(|| -unit(mix(features.sticky, &tier.name)).ln() / f64::from(tier.weight))
+    };
+    let scored = order.iter().enumerate().filter_map(|(at, i)| Some((at, score(*i)?)));
+    if let Some((at, _)) = scored.min_by(|(_, a), (_, b)| a.total_cmp(b)) {
+        let drawn = order.remove(at);
+        order.insert(0, drawn);
+    }
+}
+
+/// FNV-1a over the name, then the finalizer of MurmurHash3: the same in every build, unlike the standard hasher.
+fn mix(sticky: u64, name: &str) -> u64 {
+    let mut hash = name.bytes().fold(0xcbf2_9ce4_8422_2325 ^ sticky, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    for multiplier in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        hash = (hash ^ (hash >> 33)).wrapping_mul(multiplier);
+    }
+    hash ^ (hash >> 33)
+}
+
+/// A hash as a number above 0 and at most 1.
+fn unit(hash: u64) -> f64 {
+    ((hash >> 11) + 1) as f64 / (1u64 << 53) as f64
+}
+
+/// The local tier that is asked when nothing else has answered, if none is in the plan yet.
+fn last_resort(order: &[usize], policy: &Policy, held: bool) -> Option<usize> {
+    let listed = policy.tiers.len();
+    let is_local = |i: &usize| *i == listed || policy.tiers[*i].place == Place::Local;
+    if order.iter().any(is_local) || (policy.last_resort == LastResort::Refuse && !held) {
+        return None;
+    }
+    match policy.private {
+        Some(_) => Some(listed),
+        None => (0..listed).find(is_local),
+    }
+}

@@ -1,0 +1,265 @@
+//! What holds of every plan.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
+
+use garrison_route::{
+    Admission, Considered, Features, LastResort, Micros, Need, Needs, Place, Policy, Prefer, Price, Privacy,
+    Quality, Skipped, Task, Tier, TierState, plan,
+};
+use proptest::prelude::*;
+
+fn tier(name: &str, place: Place, price: Price) -> Tier {
+    Tier {
+        name: name.into(),
+        place,
+        price,
+        context: 100_000,
+        has: Needs::from_iter([Need::Tools, Need::Schema]),
+        quality: Quality::even(80),
+        weight: 0,
+    }
+}
+
+fn any_tier() -> impl Strategy<Value = Tier> {
+    let place = prop_oneof![Just(Place::Local), Just(Place::Remote)];
+    (0..6u8, place, 0..20_000u64, 0..60_000u64, 100..5000u32, 0..32u8, 0..=100u8, 0..4u32).prop_map(
+        |(name, place, input, output, context, has, quality, weight)| Tier {
+            name: format!("t{name}"),
+            place,
+            price: match place {
+                Place::Local => Price::FREE,
+                Place::Remote => Price { input, cached_input: input / 10, output },
+            },
+            context,
+            has: Need::ALL.into_iter().filter(|need| has & (1 << *need as u8) != 0).collect(),
+            quality: Quality::even(quality),
+            weight,
+        },
+    )
+}
+
+fn any_policy() -> impl Strategy<Value = Policy> {
+    let prefer = prop_oneof![Just(Prefer::Listed), Just(Prefer::Cheapest), Just(Prefer::Fastest)];
+    let last = prop_oneof![Just(LastResort::Local), Just(LastResort::Refuse)];
+    (
+        prop::collection::vec(any_tier(), 0..6),
+        any::<bool>(),
+        prefer,
+        0..=100u8,
+        prop::option::of(0..90_000u64),
+        last,
+    )
+        .prop_map(|(tiers, has_private, prefer, least_quality, max_cost, last_resort)| Policy {
+            tiers,
+            private: has_private.then(|| tier("local/private", Place::Local, Price::FREE)),
+            prefer,
+            least_quality,
+            max_cost: max_cost.map(Micros),
+            last_resort,
+        })
+}
+
+fn any_features() -> impl Strategy<Value = Features> {
+    let privacy = prop_oneof![Just(Privacy::Clear), Just(Privacy::Held)];
+    let task = prop::sample::select(Task::ALL.to_vec());
+    let output = prop::option::of(1..2000u64);
+    (0..4000u64, output, 1..4u64, task, 0..32u8, privacy, prop::option::of(0..90_000u64), any::<u64>())
+        .prop_map(|(prompt, output_tokens, choices, task, needs, privacy, budget, sticky)| Features {
+            prompt_tokens: prompt / 4,
+            most_prompt_tokens: prompt,
+            output_tokens,
+            choices,
+            task,
+            needs: Need::ALL.into_iter().filter(|need| needs & (1 << *need as u8) != 0).collect(),
+            privacy,
+            budget: budget.map(Micros),
+            sticky,
+        })
+}
+
+fn any_states() -> impl Strategy<Value = Vec<TierState>> {
+    let breaker = prop_oneof![
+        Just(Admission::Closed),
+        Just(Admission::Probe),
+        Just(Admission::Probing),
+        Just(Admission::Open { retry_in_ms: 5 })
+    ];
+    let state = (breaker, prop::option::of(1..9_000_000u64))
+        .prop_map(|(breaker, first_token_us)| TierState { breaker, first_token_us });
+    prop::collection::vec(state, 7)
+}
+
+fn of(policy: &Policy, index: usize) -> &Tier {
+    policy.tiers.get(index).or(policy.private.as_ref()).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn what_is_not_cleared_never_gets_a_remote_tier(
+        features in any_features(), policy in any_policy(), states in any_states()
+    ) {
+        let features = Features { privacy: Privacy::Held, ..features };
+        let plan = plan(&features, &policy, &states);
+        prop_assert!(plan.steps.iter().all(|step| of(&policy, step.tier).place == Place::Local));
+        if policy.private.is_some() {
+            prop_assert_eq!(plan.steps[0].tier, policy.tiers.len(), "it goes to the private one first");
+        }
+    }
+
+    #[test]
+    fn a_plan_is_never_empty_where_there_is_a_local_tier(
+        features in any_features(), policy in any_policy(), states in any_states()
+    ) {
+        let policy = Policy { last_resort: LastResort::Local, ..policy };
+        let local = policy.private.is_some() || policy.tiers.iter().any(|t| t.place == Place::Local);
+        let plan = plan(&features, &policy, &states);
+        prop_assert!(!local || plan.steps.iter().any(|step| of(&policy, step.tier).place == Place::Local));
+    }
+
+    #[test]
+    fn nothing_is_asked_twice_and_each_step_has_its_decision(
+        features in any_features(), policy in any_policy(), states in any_states()
+    ) {
+        let plan = plan(&features, &policy, &states);
+        let mut seen: Vec<usize> = plan.steps.iter().map(|step| step.tier).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        prop_assert_eq!(seen.len(), plan.steps.len());
+        let mut positions: Vec<usize> = plan.decisions.iter().filter_map(|decision| match decision.considered {
+            Considered::Taken { position } | Considered::LastResort { position, .. } => Some(position),
+            Considered::Private { position } => Some(position),
+            Considered::Skipped(_) => None,
+        }).collect();
+        positions.sort_unstable();
+        prop_assert_eq!(positions, (0..plan.steps.len()).collect::<Vec<_>>());
+prop_assert_eq!(plan.decisions.iter().filter(|d| policy.tiers.iter().any(|t| t.name == d.tier)).count(), policy.tiers.len());
+    }
+
+    #[test]
+    fn no_step_elsewhere_can_cost_more_than_the_limits(
+        features in any_features(), policy in any_policy(), states in any_states()
+    ) {
+        for step in plan(&features, &policy, &states).steps {
+            let tier = of(&policy, step.tier);
+            if tier.place == Place::Remote {
+                for limit in [policy.max_cost, features.budget].into_iter().flatten() {
+                    prop_assert!(step.reserve <= limit);
+                    let output = step.output_tokens.unwrap() * features.choices;
+                    prop_assert!(tier.price.most(features.most_prompt_tokens, output) <= step.reserve);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_cheapest_that_is_good_enough_is_first(
+        features in any_features(), policy in any_policy(), states in any_states()
+    ) {
+        let mut policy = Policy { prefer: Prefer::Cheapest, ..policy };
+        policy.tiers.iter_mut().for_each(|tier| tier.weight = 0);
+        let features = Features { privacy: Privacy::Clear, ..features };
+        let plan = plan(&features, &policy, &states);
+        let taken: Vec<_> = plan.decisions.iter().filter_map(|decision| match decision.considered {
+            Considered::Taken { position } => Some((position, decision)),
+            _ => None,
+        }).collect();
+        for (_, decision) in &taken {
+            prop_assert!(decision.quality >= policy.least_quality);
+        }
+        if let Some((_, first)) = taken.iter().find(|(position, _)| *position == 0) {
+            prop_assert!(taken.iter().all(|(_, decision)| decision.expected >= first.expected));
+        }
+    }
+}
+
+fn features() -> Features {
+    Features {
+        prompt_tokens: 100,
+        most_prompt_tokens: 400,
+        output_tokens: None,
+        choices: 1,
+        task: Task::Chat,
+        needs: Needs::NONE,
+        privacy: Privacy::Clear,
+        budget: None,
+        sticky: 0,
+    }
+}
+
+const WELL: TierState = TierState { breaker: Admission::Closed, first_token_us: None };
+
+fn policy() -> Policy {
+    let price = |input, output| Price { input, cached_input: input, output };
+    Policy {
+        tiers: vec![
+            tier("a/large", Place::Remote, price(3000, 15_000)),
+            tier("b/small", Place::Remote, price(200, 800)),
+        ],
+        private: Some(tier("local/mine", Place::Local, Price::FREE)),
+        prefer: Prefer::Listed,
+        least_quality: 0,
+        max_cost: None,
+        last_resort: LastResort::Local,
+    }
+}
+
+#[test]
+fn an_experiment_is_sticky_has_its_shares_and_moves_only_whom_it_must() {
+    let mut policy = policy();
+    policy.tiers[0].weight = 1;
+    policy.tiers[1].weight = 3;
+    let first = |sticky: u64, states: &[TierState]| {
+        plan(&Features { sticky, ..features() }, &policy, states).steps[0].tier
+    };
+    let users: Vec<u64> = (0..20_000).map(|i: u64| i.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
+    let sides: Vec<usize> = users.iter().map(|user| first(*user, &[WELL; 3])).collect();
+    let share = sides.iter().filter(|side| **side == 0).count() as f64 / users.len() as f64;
+    assert!((share - 0.25).abs() < 0.015, "{share}"); // five standard deviations
+    for (user, side) in users.iter().zip(&sides).take(500) {
+        assert_eq!(first(*user, &[WELL; 3]), *side);
+        let down = TierState { breaker: Admission::Probing, ..WELL };
+        assert_eq!(first(*user, &[down, WELL, WELL]), 1);
+    }
+}
+
+#[test]
+fn each_reason_is_told() {
+    let why = |features: Features, change: &dyn Fn(&mut Policy), states: &[TierState]| {
+        let mut policy = policy();
+        change(&mut policy);
+        match plan(&features, &policy, states).decisions[0].considered {
+            Considered::Skipped(why) => why,
+            other => panic!("{other:?}"),
+        }
+    };
+    let well = [WELL; 3];
+    let held = Features { privacy: Privacy::Held, ..features() };
+    assert_eq!(why(held, &|_| (), &well), Skipped::NotCleared);
+    let images = Features { needs: Needs::NONE.and(Need::Images), ..features() };
+    assert_eq!(why(images, &|_| (), &well), Skipped::Lacks { need: Need::Images });
+    let long = Features { prompt_tokens: 200_000, ..features() };
+    assert_eq!(why(long, &|_| (), &well), Skipped::TooLong);
+    assert_eq!(why(features(), &|policy| policy.least_quality = 81, &well), Skipped::Quality);
+    assert_eq!(why(features(), &|policy| policy.max_cost = Some(Micros(5)), &well), Skipped::RequestCap);
+    let poor = Features { budget: Some(Micros(0)), ..features() };
+    assert_eq!(why(poor, &|_| (), &well), Skipped::Budget);
+    let breaker = Admission::Open { retry_in_ms: 9 };
+    let down = [TierState { breaker, ..WELL }, WELL, WELL];
+    assert_eq!(why(features(), &|_| (), &down), Skipped::Breaker { breaker });
+}
+
+#[test]
+fn a_decision_reads_as_json() {
+    let plan = plan(&Features { privacy: Privacy::Held, ..features() }, &policy(), &[WELL; 3]);
+    let json = serde_json::to_value(&plan.decisions).unwrap();
+    assert_eq!((&json[0]["decision"], &json[0]["why"]), (&"skipped".into(), &"not_cleared".into()));
+    assert_eq!((&json[2]["decision"], &json[2]["tier"]), (&"private".into(), &"local/mine".into()));
+}
+
+#[test]
+fn a_cap_cuts_an_answer_that_nobody_limited_and_refuses_one_that_is_too_long() {
+    let mut policy = policy();
+    policy.max_cost = Some(Micros(5000)); // 400 tokens of prompt take 1200, so 253 tokens are left
+    assert_eq!(plan(&features(), &policy, &[WELL; 3]).steps[0].output_tokens, Some(253));
+    let long = Features { output_tokens: Some(254), ..features() };
+    assert_eq!(plan(&long, &policy, &[WELL; 3]).steps[0].tier, 1);
+}

@@ -1,0 +1,222 @@
+//! A chat that asks for a route: read and judged as any other, then answered by whichever tier the gateway's journey
+//! leads to.
+//!
+//! The conversation is read against the route's local model, since that has to be able to answer whatever happens; so
+//! what it refuses is refused here, wherever an answer could have come from. What a provider says is passed on event
+//! by event ([`relay`]), or put together where a client wants it whole ([`fold`]). The headers tell who answers, so
+//! they are sent when somebody does.
+
+mod fold;
+mod relay;
+
+use std::sync::Arc;
+
+use futures_util::stream;
+use garrison_gateway::{
+    Ask, Delivery as Use, Destination, Micros, Need, Needs, Place, Remote, Route, Taint, task_of,
+};
+use garrison_tokenizer::ChatInput;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::{Started, judge, read, start};
+use crate::answer::{blocking, produce};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::fields::Fields;
+use crate::params::Delivery;
+use crate::record::Record;
+use crate::screen::{self, Screen, Stamp};
+use crate::sse::{Frame, Production, Shape};
+use fold::whole;
+use relay::relay;
+
+/// Fields that only Garrison's own models understand. Those that change no answer (`priority`, `cache_salt`) are not
+/// among them.
+const LOCAL_FIELDS: [&str; 13] = [
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "min_tokens",
+    "ignore_eos",
+    "stop_token_ids",
+    "include_stop_str_in_output",
+    "skip_special_tokens",
+    "chat_template_kwargs",
+    "prompt_logprobs",
+    "return_token_ids",
+    "structured_outputs",
+    "logit_bias",
+];
+
+/// A chat on its way.
+pub(crate) struct Routed {
+    route: Arc<Route>,
+    ask: Ask,
+    /// The whole body, to be read again for whichever local model answers.
+    body: Value,
+    /// What became of the conversation when it was judged.
+    input: ChatInput,
+    screen: Option<Screen>,
+    delivery: Delivery,
+}
+
+impl Routed {
+    /// Reads and judges it. It may block.
+    pub(crate) fn read(
+        app: &App,
+        record: &Arc<Record>,
+        body: &[u8],
+        fields: &Fields<'_>,
+        route: &Arc<Route>,
+    ) -> Result<Routed, ApiError> {
+        record.set_model(&route.name);
+        let chosen = app.model(route.local_model())?;
+        let (request, mut input) = read(fields, &chosen.entry.model)?;
+        let screen = judge(app, &request, &mut input, body, format!("route/{}", route.name))?;
+        let chat = fields.map().clone();
+        let judged = screen.as_ref().is_some_and(Screen::judges);
+        let needs = needs(&chat, judged);
+        let key = app.config.api_keys.name(record.caller());
+        let ask = Ask {
+            id: record.id.clone(),
+            taint: screen.as_ref().map_or(Taint::Clean, Screen::taint),
+            output_tokens: request.params.max_tokens().map(u64::from),
+            choices: request.params.n as usize,
+            task: task_of(&chat, needs),
+            needs,
+            sticky: sticky(fields.string("user")?.unwrap_or(&key)),
+            delivery: match request.params.delivery {
+                Delivery::Whole => Use::Whole,
+                Delivery::Stream(_) => Use::Stream,
+            },
+            chat,
+            key,
+        };
+        let body = Value::Object(fields.map().clone());
+        Ok(Routed { route: Arc::clone(route), ask, body, input, screen, delivery: request.params.delivery })
+    }
+
+    /// Goes along the route until somebody answers.
+    pub(crate) async fn run(self, app: &Arc<App>, record: &Arc<Record>) -> Result<Production, ApiError> {
+        let Routed { route, ask, body, input, screen, delivery } = self;
+        let receipt = screen.as_ref().and_then(Screen::receipt);
+        let mut journey = app.config.routes.begin(&route, ask);
+        let shared = Arc::new((body, input));
+        let mut refused = None;
+        loop {
+            let answers = match journey.next().await {
+                Ok(answers) => answers,
+                Err(exhausted) => return Err(refused.unwrap_or_else(|| ApiError::exhausted(&exhausted))),
+            };
+            match answers {
+                Destination::Remote(remote) => {
+                    return remote_answer(*remote, &route.name, screen, delivery).await;
+                }
+                Destination::Local { model, tier } => {
+                    match local_answer(app, record, &shared, &route.name, &model).await {
+                        Ok(started) => {
+                            journey.answered_here();
+                            let stamp = stamp(tier, "local".into(), Place::Local, receipt, Some(Micros(0)));
+                            return Ok(Production { stamp, ..screened(started, screen, delivery) });
+                        }
+                        // Too many wait, the engine has failed, or it is too long here: another tier may do better.
+                        Err(error) if error.may_pass_elsewhere() => {
+                            journey.failed_here(&tier);
+                            refused = Some(error);
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Starts a model here on a conversation that was judged.
+async fn local_answer(
+    app: &Arc<App>,
+    record: &Arc<Record>,
+    shared: &Arc<(Value, ChatInput)>,
+    route: &str,
+    model: &str,
+) -> Result<Started, ApiError> {
+    let (record, shared) = (Arc::clone(record), Arc::clone(shared));
+    let (route, model) = (route.to_owned(), model.to_owned());
+    blocking(app, move |app| {
+        let (body, judged) = &*shared;
+        let chosen = app.model(Some(&model))?;
+        let (request, input) = read(&Fields::root(body)?, &chosen.entry.model)?;
+        // What was judged, in the frame of this model's template.
+        let input = ChatInput {
+            messages: judged.messages.clone(),
+            tools: judged.tools.clone(),
+            kwargs: judged.kwargs.clone(),
+            ..input
+        };
+        start(app, &record, &chosen, request, &input, &route)
+    })
+    .await
+}
+
+/// The answer of a model here, which is judged as any other.
+fn screened(started: Started, screen: Option<Screen>, delivery: Delivery) -> Production {
+    let Started { generation, format, prompts, choices } = started;
+    let mut screen = screen;
+    if let Some(screen) = &mut screen {
+        screen.set_prompts(&prompts, choices);
+    }
+    produce(generation.screened(screen), format, delivery)
+}
+
+/// The answer of a provider.
+async fn remote_answer(
+    remote: Remote,
+    route: &str,
+    screen: Option<Screen>,
+    delivery: Delivery,
+) -> Result<Production, ApiError> {
+    let (tier, provider) = (remote.tier().to_owned(), remote.provider().to_owned());
+    let receipt = Some(remote.receipt());
+    Ok(match delivery {
+        Delivery::Stream(usage) => Production {
+            shape: Shape::Events,
+            stamp: stamp(tier, provider, Place::Remote, receipt, None),
+            frames: relay(remote, route, screen, usage),
+        },
+        Delivery::Whole => {
+            let cost = remote.cost();
+            let json = whole(remote, route, screen).await?;
+            let frame = Frame::Data(json.to_string().into());
+            Production {
+                shape: Shape::Whole,
+                stamp: stamp(tier, provider, Place::Remote, receipt, Some(cost)),
+                frames: Box::pin(stream::once(async move { frame })),
+            }
+        }
+    })
+}
+
+/// What a chat wants of a tier.
+fn needs(chat: &Map<String, Value>, judged: bool) -> Needs {
+    let has = |name: &str| chat.get(name).is_some_and(|value| !value.is_null());
+    let tools = chat.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty());
+    let wanted = [
+        (Need::Tools, tools),
+        (Need::Schema, has("response_format") && chat["response_format"]["type"] != "text"),
+        (Need::LocalParameters, LOCAL_FIELDS.iter().any(|field| has(field))),
+        // The judge of answers knows calls by the syntax of templates here.
+        (Need::LocalJudgement, judged && tools),
+    ];
+    wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(need, _)| need).collect()
+}
+
+/// The same number for the same user in every build.
+fn sticky(user: &str) -> u64 {
+    let digest: [u8; 32] = Sha256::digest(user.as_bytes()).into();
+    digest[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+fn stamp(tier: String, provider: String, place: Place, receipt: Option<u64>, cost: Option<Micros>) -> Stamp {
+    Stamp::Routed(Box::new(screen::Routed { tier, provider, place, receipt, cost }))
+}

@@ -1,0 +1,362 @@
+//! Routes: who answers, what providers' failures become, and what never leaves.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use garrison_gateway::{
+    Audit, Budget, Clearance, Detector, DetectorError, LastResort, Micros, Need, Needs, Place, Prefer, Price,
+    Provider, ProviderConfig, ProviderKind, Quality, Route, Routes, ScanDetector, Spend, Target, Tier,
+    TierPolicy,
+};
+use garrison_guard::{LogConfig, ReceiptLog, ScanConfig, Scanner, SigningKey, verify};
+use garrison_server::{ApiKeys, ServerConfig};
+use garrison_testkit::fake_server::{Ending, FakeServer, Script, done, event, finish, token, usage};
+use serde_json::{Value, json};
+
+use crate::client::{Answer, get, post, send};
+use crate::world::World;
+
+mod faults;
+mod leaks;
+
+const CHAT: &str = "/v1/chat/completions";
+
+/// A server with one route, `auto`, over upstreams called `up0`, `up1` and so on.
+struct Setup {
+    folder: tempfile::TempDir,
+    route: Route,
+    upstreams: Vec<String>,
+    detector: Arc<dyn Detector>,
+    spend: Option<Spend>,
+    kind: ProviderKind,
+    config: ServerConfig,
+}
+
+const PRICE: Price = Price { input: 3000, cached_input: 300, output: 15_000 };
+
+fn tier(name: String, place: Place, price: Price) -> Tier {
+    Tier {
+        name,
+        place,
+        price,
+        context: 100_000,
+        has: Needs::from_iter([Need::Tools, Need::Schema]),
+        quality: Quality::even(100),
+        weight: 0,
+    }
+}
+
+impl Setup {
+    fn new(upstreams: &[&str]) -> Setup {
+        let remote = |i: usize| tier(format!("up{i}/m"), Place::Remote, PRICE);
+        let local = Tier {
+            has: Need::ALL.into_iter().collect(),
+            ..tier("local/tiny".into(), Place::Local, Price::FREE)
+        };
+        let targets = (0..upstreams.len()).map(|provider| Target::Remote { provider, model: "m".into() });
+        let route = Route {
+            name: "auto".into(),
+            policy: TierPolicy {
+                tiers: (0..upstreams.len()).map(remote).collect(),
+                private: Some(local),
+                prefer: Prefer::Listed,
+                least_quality: 0,
+                max_cost: None,
+                last_resort: LastResort::Local,
+            },
+            targets: targets.chain([Target::Local("tiny".into())]).collect(),
+            first_token: Duration::from_millis(400),
+            stall: Duration::from_millis(400),
+            deadline: Duration::from_secs(10),
+        };
+        let scanner = Scanner::new(&ScanConfig::default()).unwrap();
+        Setup {
+            folder: tempfile::tempdir().unwrap(),
+            route,
+            upstreams: upstreams.iter().map(|url| (*url).to_owned()).collect(),
+            detector: Arc::new(ScanDetector(Arc::new(scanner))),
+            spend: None,
+            kind: ProviderKind::OpenAi,
+            config: ServerConfig::default(),
+        }
+    }
+
+    /// The server, and the folder with its receipts.
+    fn start(self) -> (World, tempfile::TempDir) {
+        let Setup { folder, route, upstreams, detector, spend, kind, config } = self;
+        let log = LogConfig::new(folder.path().join("receipts.jsonl"));
+        let audit = Audit::new(ReceiptLog::open(log, SigningKey::from_seed([3; 32])).unwrap()).unwrap();
+        let budget = Budget { start: Duration::from_secs(10), per_kilobyte: Duration::from_millis(10) };
+        let clearance = Clearance::new(vec![detector], vec!["patterns".into()], budget, Arc::new(audit));
+        let provider = |(i, url): (usize, String)| {
+            let config = ProviderConfig {
+                name: format!("up{i}"),
+                kind,
+                base_url: url,
+                api_key: Some("sk-upstream".into()),
+                ca_pem: None,
+                connect_timeout: Duration::from_secs(1),
+            };
+            Provider::new(config).unwrap()
+        };
+        let providers = upstreams.into_iter().enumerate().map(provider).collect();
+        let routes = Arc::new(Routes::new(vec![route], providers, Some(clearance), spend));
+        (World::echoing(ServerConfig { routes, ..config }), folder)
+    }
+}
+
+fn receipts(folder: &tempfile::TempDir) -> garrison_guard::Report {
+    verify(&folder.path().join("receipts.jsonl"), Some(SigningKey::from_seed([3; 32]).public())).unwrap()
+}
+
+/// An upstream that answers `text` and keeps what it was asked.
+fn healthy(text: &'static str) -> FakeServer {
+    FakeServer::recording("127.0.0.1:0", move |_, _| {
+        let opening =
+            event(&json!({"id": "up", "object": "chat.completion.chunk", "model": "m", "choices": [
+            {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": null}]}));
+        let mut parts = vec![(Duration::ZERO, opening)];
+        parts.extend(text.split_inclusive(' ').map(|word| (Duration::ZERO, token(word))));
+        parts.push((Duration::ZERO, [finish("stop"), usage(20, 5), done()].concat()));
+        Script::stream(parts)
+    })
+    .unwrap()
+}
+
+fn body(text: &str, stream: bool) -> Value {
+    json!({"model": "auto", "messages": [{"role": "user", "content": text}], "stream": stream, "temperature": 0})
+}
+
+/// What a stream said, and its last event's data.
+fn said(answer: &Answer) -> (String, String) {
+    let events = answer.events();
+    let chunks = events.iter().filter_map(|event| serde_json::from_str::<Value>(&event.data).ok());
+    let text = chunks
+        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
+        .collect();
+    (text, events.last().unwrap().data.clone())
+}
+
+#[test]
+fn a_route_is_a_model_whose_answer_comes_from_elsewhere() {
+    let upstream = healthy("Hello from afar.");
+    let (world, folder) = Setup::new(&[&upstream.url]).start();
+    let answer = post(&world, CHAT, &body("What is the weather like?", false));
+    let whole = answer.ok();
+    assert_eq!(whole["choices"][0]["message"], json!({"role": "assistant", "content": "Hello from afar."}));
+    assert_eq!((&whole["model"], &whole["object"]), (&json!("auto"), &json!("chat.completion")));
+    assert_eq!(
+        (&whole["choices"][0]["finish_reason"], &whole["usage"]["prompt_tokens"]),
+        (&json!("stop"), &json!(20))
+    );
+    for (name, value) in [
+        ("x-garrison-tier", "up0/m"),
+        ("x-garrison-provider", "up0"),
+        ("x-garrison-privacy", "cleared"),
+        ("x-garrison-receipt", "0"),
+        ("x-garrison-cost-usd", "0.000135"), // 20 * 3 + 5 * 15 millionths
+    ] {
+        assert_eq!(answer.header(name), Some(value), "{name}");
+    }
+    let answer = post(&world, CHAT, &body("What is the weather like?", true));
+    assert_eq!(said(&answer), ("Hello from afar.".into(), "[DONE]".into()));
+    assert!(answer.text().contains("\"model\":\"auto\"") && !answer.text().contains("usage"));
+    assert_eq!(answer.header("x-garrison-receipt"), Some("1"));
+    let mut with_usage = body("What is the weather like?", true);
+    with_usage["stream_options"] = json!({"include_usage": true});
+    let events = post(&world, CHAT, &with_usage).events();
+    assert_eq!(events[events.len() - 2].json()["usage"]["completion_tokens"], 5);
+
+    let asked: Vec<String> =
+        upstream.asked().into_iter().map(|asked| String::from_utf8(asked).unwrap()).collect();
+    assert!(
+        asked[0].starts_with("POST /v1/chat/completions HTTP/1.1\r\n")
+            && asked[0].contains("Bearer sk-upstream")
+    );
+    let sent: Value = serde_json::from_str(asked[0].split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!((&sent["model"], &sent["stream"]), (&json!("m"), &json!(true)));
+    let report = receipts(&folder);
+    assert_eq!((report.receipts, report.cleared), (3, 3));
+
+    let models = get(&world, "/v1/models").ok();
+    assert_eq!((&models["data"][1]["id"], &models["data"][1]["tiers"]), (&json!("auto"), &json!(["up0/m"])));
+    assert_eq!(get(&world, "/v1/models/auto").ok()["private"], "local/tiny");
+    let refused = post(&world, "/v1/completions", &json!({"model": "auto", "prompt": "x"})).error(400);
+    assert_eq!(refused["param"], "model");
+}
+
+#[test]
+fn what_is_not_cleared_is_answered_here() {
+    let upstream = healthy("no");
+    let (world, folder) = Setup::new(&[&upstream.url]).start();
+    for stream in [false, true] {
+        let answer = post(&world, CHAT, &body("say:Dear zoe@buecher.example", stream));
+        let text = if stream {
+            said(&answer).0
+        } else {
+            answer.ok()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(text, "Dear zoe@buecher.example");
+        assert_eq!(answer.header("x-garrison-privacy"), Some("local"));
+        assert_eq!(answer.header("x-garrison-tier"), Some("local/tiny"));
+        assert_eq!(answer.header("x-garrison-cost-usd"), Some("0.000000"));
+    }
+    assert!(upstream.asked().is_empty());
+    let report = receipts(&folder);
+    assert_eq!((report.receipts, report.cleared), (2, 0));
+}
+
+#[test]
+fn what_only_models_here_can_do_stays_and_is_told_of() {
+    let upstream = healthy("no");
+    let (world, _folder) = Setup::new(&[&upstream.url]).start();
+    let mut asked = body("say:Hi", false);
+    asked["top_k"] = json!(5);
+    let answer = send(&world, "POST", CHAT, &[("x-request-id", "r-1")], &asked.to_string());
+    assert_eq!(answer.ok()["choices"][0]["message"]["content"], "Hi");
+    let trace = get(&world, "/v1/garrison/requests/r-1").ok();
+    assert_eq!(
+        (&trace["decisions"][0]["why"], &trace["decisions"][0]["need"]),
+        (&json!("lacks"), &json!("local_parameters"))
+    );
+    assert_eq!(
+        (&trace["tier"], &trace["privacy"], &trace["outcome"]),
+        (&json!("local/tiny"), &json!("local"), &json!("answered"))
+    );
+    assert!(upstream.asked().is_empty() && !trace.to_string().contains("say:"));
+    assert_eq!(get(&world, "/v1/garrison/requests/r-2").error(404)["code"], "request_not_found");
+}
+
+#[test]
+fn a_trace_tells_each_stage_and_what_it_cost() {
+    let upstream = healthy("Hello there.");
+    let refused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let keys = ApiKeys::parse("sk-client\nowner sk-owner\n").unwrap();
+    let mut setup = Setup::new(&[&format!("http://{refused}"), &upstream.url]);
+    setup.config.api_keys = keys;
+    let (world, _folder) = setup.start();
+    let client = [("authorization", "Bearer sk-client"), ("x-request-id", "r-7")];
+    assert_eq!(send(&world, "POST", CHAT, &client, &body("What is new?", true).to_string()).status, 200);
+    assert_eq!(send(&world, "GET", "/v1/garrison/requests/r-7", &client, "").status, 403);
+    let owner = [("authorization", "Bearer sk-owner")];
+    let trace = send(&world, "GET", "/v1/garrison/requests/r-7", &owner, "").ok();
+    let stages: Vec<(&str, &str)> = trace["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stage| (stage["what"].as_str().unwrap(), stage["tier"].as_str().unwrap_or("-")))
+        .collect();
+    assert_eq!(
+        stages,
+        [
+            ("planned", "-"),
+            ("cleared", "up0/m"),
+            ("asked", "up0/m"),
+            ("failed", "up0/m"),
+            ("cleared", "up1/m"),
+            ("asked", "up1/m"),
+            ("first_token", "up1/m"),
+            ("answered", "up1/m"),
+        ]
+    );
+    assert_eq!(trace["cost_micro_usd"], 135);
+    assert_eq!(trace["receipts"], json!([0, 1]));
+    assert!(!trace.to_string().contains("new?"));
+}
+
+#[test]
+fn money_is_bounded_per_day_and_per_request_and_never_for_models_here() {
+    let upstream = healthy("Hello there.");
+    let with = |last_resort, per_day: u64, max_cost: Option<u64>| {
+        let mut setup = Setup::new(&[&upstream.url]);
+        setup.route.policy.last_resort = last_resort;
+        setup.route.policy.max_cost = max_cost.map(Micros);
+        let books = setup.folder.path().join("spend.sqlite");
+        setup.spend = Some(Spend::open(&books, Some(Micros(per_day))).unwrap());
+        setup.start()
+    };
+    // 135 are settled for each answer, and far more reserved: room for a first one is room for a few.
+    let (world, _folder) = with(LastResort::Refuse, 1600, None);
+    let mut answered = 0;
+    let refused = loop {
+        let answer = post(&world, CHAT, &body("What is new?", answered % 2 == 0));
+        if answer.status != 200 {
+            break answer.error(429);
+        }
+        answered += 1;
+        assert!(answered < 12, "1600 are enough for no more than 11");
+    };
+    assert_eq!(
+        (&refused["code"], &refused["type"]),
+        (&json!("budget_exhausted"), &json!("insufficient_quota"))
+    );
+    assert!(answered >= 2, "{answered}");
+    let (world, _folder) = with(LastResort::Local, 0, None);
+    let answer = post(&world, CHAT, &body("say:for nothing", false));
+    assert_eq!(answer.ok()["choices"][0]["message"]["content"], "for nothing");
+    let (world, _folder) = with(LastResort::Refuse, 1_000_000, Some(50));
+    assert_eq!(post(&world, CHAT, &body("What is new?", false)).error(429)["code"], "max_cost_exceeded");
+    // What is sent has a bound that holds the cap.
+    let before = upstream.asked().len();
+    let (world, _folder) = with(LastResort::Refuse, 1_000_000, Some(10_000));
+    assert_eq!(post(&world, CHAT, &body("What is new?", false)).status, 200);
+    let sent = String::from_utf8(upstream.asked()[before].clone()).unwrap();
+    let sent: Value = serde_json::from_str(sent.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let most = sent["max_completion_tokens"].as_u64().unwrap();
+    assert!((500..=666).contains(&most), "{most}: 10,000 millionths at 15 a token, less the prompt");
+}
+
+#[test]
+fn a_chat_is_answered_by_anthropic_with_its_tools() {
+    let said = |name: &str, mut event: Value| {
+        event["type"] = json!(name);
+        format!("event: {name}\ndata: {event}\n\n")
+    };
+    let usage = json!({"input_tokens": 30, "cache_read_input_tokens": 10, "output_tokens": 1});
+    let parts = [
+        said(
+            "message_start",
+            json!({"message": {"id": "msg_1", "type": "message", "role": "assistant", "model": "m",
+            "content": [], "stop_reason": null, "stop_sequence": null, "usage": usage}}),
+        ),
+        said(
+            "content_block_start",
+            json!({"index": 0, "content_block": {"type": "tool_use", "id": "t1", "name": "look_up", "input": {}}}),
+        ),
+        said(
+            "content_block_delta",
+            json!({"index": 0, "delta": {"type": "input_json_delta", "partial_json": "{\"q\": \"x\"}"}}),
+        ),
+        said("content_block_stop", json!({"index": 0})),
+        said(
+            "message_delta",
+            json!({"delta": {"stop_reason": "tool_use", "stop_sequence": null}, "usage": {"output_tokens": 8}}),
+        ),
+        said("message_stop", json!({})),
+    ];
+    let bytes = parts.concat().into_bytes();
+    let upstream = FakeServer::recording("127.0.0.1:0", move |_, _| {
+        Script::stream(vec![(Duration::ZERO, bytes.clone())])
+    })
+    .unwrap();
+    let mut setup = Setup::new(&[&upstream.url]);
+    setup.kind = ProviderKind::Anthropic;
+    let (world, _folder) = setup.start();
+    let mut asked = body("Look x up", false);
+    asked["tools"] = json!([{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}]);
+    let answer = post(&world, CHAT, &asked);
+    let whole = answer.ok();
+    let call = &whole["choices"][0]["message"]["tool_calls"][0];
+    assert_eq!((&call["id"], &call["function"]["arguments"]), (&json!("t1"), &json!("{\"q\": \"x\"}")));
+    assert_eq!(whole["choices"][0]["finish_reason"], "tool_calls");
+    assert_eq!(whole["usage"]["prompt_tokens"], 40);
+    assert_eq!(answer.header("x-garrison-cost-usd"), Some("0.000213")); // 30 * 3 + 10 * 0.3 + 8 * 15
+    let sent = String::from_utf8(upstream.asked().remove(0)).unwrap();
+    assert!(sent.starts_with("POST /v1/messages ") && sent.contains("x-api-key: sk-upstream"), "{sent}");
+    // What its API has no word for is answered here.
+    let mut seeded = body("say:here", false);
+    seeded["seed"] = json!(5);
+    assert_eq!(post(&world, CHAT, &seeded).header("x-garrison-tier"), Some("local/tiny"));
+    assert_eq!(upstream.asked().len(), 1);
+}

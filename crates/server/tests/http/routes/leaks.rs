@@ -1,0 +1,195 @@
+//! Nothing that is planted in a request reaches a provider, wherever it is planted; and where the guard is told to clear
+//! everything, it does, so that these tests can fail.
+
+use super::*;
+
+/// What must not leave, and a part of each that no encoding of a request would change.
+const CANARIES: [(&str, &str); 3] = [
+    ("zoe.kowalska@buecher.example", "kowalska"),
+    ("4111 1111 1111 1111", "4111 1111 1111"),
+    ("sk-proj-Zx81LmQpR7sTuV2wXyZ4aBcD9eFgH3iJkLmNoPqRsTuVwXy0", "Zx81LmQpR7sTuV2w"),
+];
+
+/// Every place of a request that a client can write to.
+fn surfaces(canary: &str) -> Vec<(&'static str, Value)> {
+    let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+    let note = format!("The value is {canary} as you know.");
+    let messages = |messages: Value| json!({"model": "auto", "messages": messages});
+    let call = json!([{"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": json!({"q": note}).to_string()}}]);
+    let tool = |description: &str, default: &str| {
+        json!([{"type": "function", "function": {"name": "look_up", "description": description, "parameters": {
+            "type": "object", "properties": {"q": {"type": "string", "default": default}}}}}])
+    };
+    let with = |name: &str, value: Value| {
+        let mut body = messages(json!([turn("user", "Hello")]));
+        body[name] = value;
+        body
+    };
+    vec![
+        ("the message", messages(json!([turn("user", &note)]))),
+        (
+            "a part of it",
+            messages(
+                json!([{"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "text", "text": note}]}]),
+            ),
+        ),
+        ("the system prompt", messages(json!([turn("system", &note), turn("user", "Hello")]))),
+        (
+            "an earlier turn",
+            messages(json!([turn("user", &note), turn("assistant", "Yes."), turn("user", "Go on")])),
+        ),
+        (
+            "an earlier answer",
+            messages(json!([turn("user", "Hi"), turn("assistant", &note), turn("user", "Go on")])),
+        ),
+        (
+            "a tool's result",
+            messages(json!([turn("user", "Hi"), {"role": "tool", "tool_call_id": "c1", "content": note}])),
+        ),
+        (
+            "a call's arguments",
+            messages(json!([turn("user", "Hi"), {"role": "assistant", "tool_calls": call}])),
+        ),
+        ("a name", messages(json!([{"role": "user", "content": "Hi", "name": canary}]))),
+        (
+            "reasoning",
+            messages(
+                json!([turn("user", "Hi"), {"role": "assistant", "content": "Yes.", "reasoning_content": note}, turn("user", "Go on")]),
+            ),
+        ),
+        (
+            "a field that nobody knows",
+            messages(json!([{"role": "user", "content": "Hi", "file_name": format!("{canary}.pdf")}])),
+        ),
+        ("a tool's description", with("tools", tool(&note, ""))),
+        ("a tool's schema", with("tools", tool("Looks up.", canary))),
+        ("a stop string", with("stop", json!([canary]))),
+        (
+            "a schema",
+            with(
+                "response_format",
+                json!({"type": "json_schema", "json_schema": {
+            "name": "x", "schema": {"type": "object", "properties": {"a": {"type": "string", "description": note}}}}}),
+            ),
+        ),
+        ("in Base64", messages(json!([turn("user", &format!("See {}", base64(&note)))]))),
+        ("the user field", with("user", canary.into())),
+        ("the metadata", with("metadata", json!({"note": note}))),
+    ]
+}
+
+fn base64(text: &str) -> String {
+    const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in text.as_bytes().chunks(3) {
+        let bits =
+            chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for i in 0..4 {
+            let sign = SIGNS[(bits >> (18 - 6 * i)) as usize & 63] as char;
+            out.push(if i <= chunk.len() { sign } else { '=' });
+        }
+    }
+    out
+}
+
+/// What of the canaries an upstream has seen, by surface, when each was planted on each.
+fn leaks(detector: Option<Arc<dyn Detector>>) -> Vec<(&'static str, &'static str)> {
+    let mut seen = Vec::new();
+    let upstream = healthy("Fine.");
+    let broken = FakeServer::recording("127.0.0.1:0", |_, _| Script::refusal(500, "oh")).unwrap();
+    let mut setup = Setup::new(&[&broken.url, &upstream.url]);
+    setup.detector = detector.unwrap_or(setup.detector);
+    let (world, folder) = setup.start();
+    let asked = || [broken.asked(), upstream.asked()].concat();
+    for (canary, part) in CANARIES {
+        for (surface, body) in surfaces(canary) {
+            for stream in [true, false] {
+                let before = asked().len();
+                let mut body = body.clone();
+                body["stream"] = json!(stream);
+                body["max_tokens"] = json!(8);
+                // Headers of the client's own stay, too.
+                let headers =
+                    [("x-note", canary), ("cookie", canary), ("user-agent", canary), ("x-request-id", part)];
+                let headers = if part.contains(' ') { &headers[..3] } else { &headers[..] };
+                let answer = send(&world, "POST", CHAT, headers, &body.to_string());
+                assert!(answer.status == 200, "{surface}: {}", answer.text());
+                let encoded = base64(&format!("The value is {canary} as you know."));
+                let leaked = asked()[before.min(asked().len())..].iter().any(|bytes| {
+                    let text = String::from_utf8_lossy(bytes);
+                    text.contains(part) || text.contains(&encoded)
+                });
+                if leaked {
+                    seen.push((surface, part));
+                }
+            }
+        }
+    }
+    assert!(!std::fs::read_to_string(folder.path().join("receipts.jsonl")).unwrap().contains("kowalska"));
+    seen
+}
+
+#[test]
+fn no_canary_leaves_from_any_surface() {
+    assert_eq!(leaks(None), []);
+}
+
+/// A guard that lets everything pass, under the name of the one that is demanded.
+struct Blind;
+
+impl Detector for Blind {
+    fn id(&self) -> &str {
+        "patterns/blind"
+    }
+
+    fn detect(&self, _: &str) -> Result<Vec<String>, DetectorError> {
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn a_guard_that_clears_everything_is_noticed() {
+    let mut surfaces_seen: Vec<&str> =
+        leaks(Some(Arc::new(Blind))).into_iter().map(|(surface, _)| surface).collect();
+    surfaces_seen.sort_unstable();
+    surfaces_seen.dedup();
+    // The user field and the metadata are not sent at all.
+    assert_eq!(surfaces_seen.len(), surfaces("x").len() - 2, "{surfaces_seen:?}");
+}
+
+/// A detector that fails, is late, or panics.
+struct Faulty(Way);
+
+type Way = fn() -> Result<Vec<String>, DetectorError>;
+
+impl Detector for Faulty {
+    fn id(&self) -> &str {
+        "patterns/faulty"
+    }
+
+    fn detect(&self, _: &str) -> Result<Vec<String>, DetectorError> {
+        (self.0)()
+    }
+}
+
+#[test]
+fn a_guard_that_fails_in_any_way_lets_nothing_out() {
+    let ways: [Way; 3] = [
+        || Err(DetectorError("no".into())),
+        || panic!("a detector that panics, as it should here"),
+        || {
+            std::thread::sleep(Duration::from_secs(30));
+            Ok(Vec::new())
+        },
+    ];
+    for (i, way) in ways.into_iter().enumerate() {
+        let upstream = healthy("no");
+        let mut setup = Setup::new(&[&upstream.url]);
+        setup.detector = Arc::new(Faulty(way));
+        setup.route.deadline = Duration::from_secs(60);
+        let (world, folder) = setup.start();
+        let answer = post(&world, CHAT, &body("say:nothing private", true));
+        assert_eq!(said(&answer).0, "nothing private", "{i}");
+        assert!(upstream.asked().is_empty() && receipts(&folder).cleared == 0, "{i}");
+    }
+}
