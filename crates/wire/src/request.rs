@@ -323,6 +323,11 @@ impl Reasoning {
 }
 
 impl Own {
+    /// The fields that ask for something about the answer, which no other format can carry.
+    pub fn demands(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().filter(|(name, value)| !is_harmless(name, value)).map(|(name, _)| name.as_str())
+    }
+
     /// Adds the fields to a body of `format`.
     ///
     /// # Errors
