@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::Format;
 use crate::error::WireError;
+use crate::fields::asks_for_nothing;
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -350,6 +351,7 @@ impl Own {
 /// format is written.
 fn is_harmless(name: &str, value: &Value) -> bool {
     match name {
+        _ if asks_for_nothing(value) => true,
         "service_tier"
         | "speed"
         | "inference_geo"

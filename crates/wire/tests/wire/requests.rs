@@ -118,7 +118,10 @@ fn a_request_comes_back_as_it_was() {
 fn the_same_request_is_said_in_every_format() {
     assert_eq!(translate(Format::Chat, chat(), Format::Messages), messages());
     assert_eq!(translate(Format::Responses, responses(), Format::Messages), messages());
-    assert_eq!(translate(Format::Chat, chat(), Format::Responses), responses());
+    // OpenAI keeps responses unless told otherwise, and nothing of the other formats.
+    let mut unkept = responses();
+    unkept["store"] = false.into();
+    assert_eq!(translate(Format::Chat, chat(), Format::Responses), unkept);
     assert_eq!(translate(Format::Responses, responses(), Format::Chat), chat());
     // Anthropic knows no detail, and no name of a schema.
     let mut poorer = without(chat(), &[("/messages/1/content/1/image_url", "detail")]);
@@ -126,6 +129,7 @@ fn the_same_request_is_said_in_every_format() {
     assert_eq!(translate(Format::Messages, messages(), Format::Chat), poorer);
     let mut poorer = without(responses(), &[("/input/0/content/1", "detail")]);
     poorer["text"]["format"]["name"] = "answer".into();
+    poorer["store"] = false.into();
     assert_eq!(translate(Format::Messages, messages(), Format::Responses), poorer);
 }
 
@@ -206,7 +210,7 @@ fn what_is_short_for_something_is_understood() {
         (
             Format::Responses,
             json!({"input": "a", "store": false, "instructions": null}),
-            json!({"input": [{"type": "message", "role": "user", "content": "a"}]}),
+            json!({"input": [{"type": "message", "role": "user", "content": "a"}], "store": false}),
         ),
         // An answer's items as the client got them.
         (
