@@ -11,6 +11,7 @@ mod parse;
 pub(crate) mod prompt;
 mod respond;
 pub(crate) mod tools;
+mod turn;
 
 use std::sync::Arc;
 
