@@ -39,7 +39,7 @@ def test_a_message_says_what_a_chat_says(claude, client, model):
     usage = message.usage
     assert usage.input_tokens + usage.cache_read_input_tokens == chat.usage.prompt_tokens
     assert usage.output_tokens == chat.usage.completion_tokens
-    assert message.model_extra["timings"]["generated_tokens"] == usage.output_tokens
+    assert message.model_extra["timings"]["generated_tokens"] == usage.output_tokens and message._request_id
     assert claude.messages.count_tokens(model=model, messages=QUESTION).input_tokens == chat.usage.prompt_tokens
 
 

@@ -58,14 +58,16 @@ pub(crate) async fn pass(State(app): State<Arc<App>>, mut request: Request, next
     response.map(|body| Body::new(Tracked::new(body, ending)))
 }
 
-/// Writes an error in the words of the client's dialect, where those are not OpenAI's.
+/// Makes a response one of the client's dialect, where that is not OpenAI's.
 fn speak(dialect: Dialect, record: &Record, response: &mut Response) {
-    let Some(error) = response.extensions_mut().remove::<ApiError>() else { return };
-    if dialect == Dialect::Messages {
-        // Anthropic's clients look for the request's id under this name, too.
-        if let Ok(value) = HeaderValue::from_str(&record.id) {
-            response.headers_mut().insert(HeaderName::from_static("request-id"), value);
-        }
+    if dialect != Dialect::Messages {
+        return;
+    }
+    // Anthropic's clients look for the request's id under this name.
+    if let Ok(value) = HeaderValue::from_str(&record.id) {
+        response.headers_mut().insert(HeaderName::from_static("request-id"), value);
+    }
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         *response.body_mut() = Body::from(error.to_json_in(dialect));
     }
 }
