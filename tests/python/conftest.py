@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 
+import anthropic
 import openai
 import pytest
 
@@ -37,6 +38,10 @@ class Server:
     def client(self, **options) -> openai.OpenAI:
         options.setdefault("api_key", "none")
         return openai.OpenAI(base_url=f"{self.url}/v1", max_retries=0, timeout=60, **options)
+
+    def anthropic(self, **options) -> anthropic.Anthropic:
+        options.setdefault("api_key", "none")
+        return anthropic.Anthropic(base_url=self.url, max_retries=0, timeout=60, **options)
 
     def stop(self) -> tuple[int, str]:
         self.process.send_signal(signal.SIGTERM)

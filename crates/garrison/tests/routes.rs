@@ -35,7 +35,9 @@ fn the_readmes_route_answers_from_elsewhere_and_keeps_what_is_private() {
     let upstream = Server::start(&[]);
     std::fs::write(folder.path().join("routes.toml"), readme(&upstream.url)).unwrap();
     let start = || {
-        Server::start_with(&["--config", "routes.toml"], |command| drop(command.current_dir(folder.path())))
+        Server::start_with(&["--config", "routes.toml"], |command| {
+            command.current_dir(folder.path());
+        })
     };
     let server = start();
     let question = "Hello! What can you help me with?";

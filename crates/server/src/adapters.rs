@@ -16,10 +16,10 @@ use garrison_engine::{Adapter, AdapterHandle};
 use crate::answer::blocking_on;
 use crate::app::{App, Entry, Shared};
 use crate::body::Received;
+use crate::envelope::now;
 use crate::error::ApiError;
 use crate::fields::{Fields, parse};
 use crate::gate::Passed;
-use crate::wire::now;
 
 /// Adapters of one model at most, and bytes of all of them in memory.
 const MAX_ADAPTERS: usize = 256;

@@ -24,18 +24,26 @@ use crate::generation::{Generation, Piece, Totals};
 use crate::params::{Delivery, StreamUsage};
 use crate::record::Record;
 use crate::replay::{MAX_KEY_BYTES, Opened, Recording};
-use crate::sse::{Frame, Production, Shape, number, respond};
+use crate::sse::{Dialect, Frame, Production, Shape, number, respond};
 
-/// The JSON of one endpoint's answers. All methods return JSON texts.
+/// The JSON of one endpoint's answers.
 pub(crate) trait Format: Send + 'static {
-    /// The chunks that one piece makes in a stream; `closing` is there if this is the stream's
-    /// last chunk.
-    fn chunks(&mut self, choice: usize, piece: Piece, closing: Option<&Totals>) -> Vec<String>;
+    /// Whose streams and errors it writes.
+    fn dialect(&self) -> Dialect;
 
-    /// The chunk at the end that only says what was used.
-    fn usage_chunk(&mut self, totals: &Totals) -> String;
+    /// The frames that one piece makes in a stream; `closing` is there if these are the stream's last that say
+    /// something.
+    fn chunks(&mut self, choice: usize, piece: Piece, closing: Option<&Totals>) -> Vec<Frame>;
 
-    /// The answer as one object, from everything each choice has.
+    /// The frame at the end that only says what was used.
+    fn usage_chunk(&mut self, totals: &Totals) -> Frame;
+
+    /// The last frame of a stream that breaks.
+    fn failed(&mut self, error: ApiError) -> Frame {
+        Frame::Failed(error)
+    }
+
+    /// The answer as one object, a JSON text, from everything each choice has.
     fn whole(&mut self, choices: Vec<Piece>, totals: &Totals) -> String;
 }
 
@@ -54,10 +62,11 @@ pub(crate) fn produce(generation: Generation, format: impl Format, delivery: Del
             })),
         },
         Delivery::Stream(usage) => {
+            let dialect = format.dialect();
             let events = Events { generation, format, usage, ready: VecDeque::new(), ended: false };
             let frames =
                 stream::unfold(events, |mut events| async move { Some((events.next().await?, events)) });
-            Production { shape: Shape::Events, stamp, frames: Box::pin(frames) }
+            Production { shape: Shape::Events(dialect), stamp, frames: Box::pin(frames) }
         }
     }
 }
@@ -98,11 +107,10 @@ impl<F: Format> Events<F> {
             Some(Ok((choice, piece))) => {
                 let totals = piece.finish.as_ref().and_then(|_| self.generation.totals());
                 let closing = totals.as_ref().filter(|_| self.usage == StreamUsage::Omit);
-                let chunks = self.format.chunks(choice, piece, closing);
-                self.ready.extend(chunks.into_iter().map(|json| Frame::Data(json.into())));
+                self.ready.extend(self.format.chunks(choice, piece, closing));
                 if let Some(totals) = &totals {
                     if self.usage == StreamUsage::Include {
-                        self.ready.push_back(Frame::Data(self.format.usage_chunk(totals).into()));
+                        self.ready.push_back(self.format.usage_chunk(totals));
                     }
                     self.ready.push_back(Frame::Done);
                     self.ended = true;
@@ -114,7 +122,7 @@ impl<F: Format> Events<F> {
     }
 
     fn fail(&mut self, error: ApiError) {
-        self.ready.push_back(Frame::Failed(error));
+        self.ready.push_back(self.format.failed(error));
         self.ended = true;
     }
 }

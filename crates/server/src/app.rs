@@ -20,6 +20,7 @@ use crate::metrics::{HttpMetrics, ModelMetrics};
 use crate::model::ServedModel;
 use crate::record::Record;
 use crate::replay::Replays;
+use crate::sse::Dialect;
 use crate::{adapters, chat, completions, gate, info, moderations, requests, tokenize};
 
 /// Everything requests share.
@@ -75,8 +76,11 @@ impl Chosen<'_> {
 pub(crate) const OPEN_ROUTES: [&str; 3] = ["/health", "/ready", "/version"];
 
 /// Every path served, as logs and metrics name them.
-pub(crate) const ROUTES: [&str; 15] = [
+pub(crate) const ROUTES: [&str; 18] = [
     "/v1/chat/completions",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/responses",
     "/v1/completions",
     "/v1/moderations",
     "/v1/models",
@@ -161,6 +165,9 @@ impl App {
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::create))
+        .route("/v1/messages", post(chat::create_message))
+        .route("/v1/messages/count_tokens", post(chat::count_tokens))
+        .route("/v1/responses", post(chat::create_response))
         .route("/v1/completions", post(completions::create))
         .route("/v1/moderations", post(moderations::create))
         .route("/v1/models", get(info::models))
@@ -192,6 +199,15 @@ pub(crate) fn route_of(path: &str) -> &'static str {
         None if path.starts_with("/v1/models/") => "/v1/models/{id}",
         None if path.starts_with("/v1/garrison/requests/") => "/v1/garrison/requests/{id}",
         None => "other",
+    }
+}
+
+/// Whose clients ask for a route.
+pub(crate) fn dialect_of(route: &str) -> Dialect {
+    match route {
+        "/v1/messages" | "/v1/messages/count_tokens" => Dialect::Messages,
+        "/v1/responses" => Dialect::Responses,
+        _ => Dialect::Chat,
     }
 }
 

@@ -128,7 +128,7 @@ impl ApiKeys {
         if self.digests.is_empty() {
             return Ok(Caller { index: 0, is_owner: true });
         }
-        let presented = bearer(headers).ok_or_else(|| {
+        let presented = bearer(headers).or_else(|| api_key(headers)).ok_or_else(|| {
             ApiError::unauthorized("this server needs an API key; send it as \"Authorization: Bearer <key>\"")
         })?;
         let digest: [u8; 32] = Sha256::digest(presented).into();
@@ -155,6 +155,11 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
+/// The key as Anthropic's clients send it.
+fn api_key(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get("x-api-key").map(|value| value.as_bytes().trim_ascii())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +180,16 @@ mod tests {
             assert!(keys.caller(&with(wrong)).is_err(), "{wrong}");
         }
         assert!(keys.caller(&HeaderMap::new()).is_err());
+        let named = |key| {
+            let name = axum::http::HeaderName::from_static("x-api-key");
+            HeaderMap::from_iter([(name, HeaderValue::from_static(key))])
+        };
+        assert_eq!(keys.caller(&named("sk-two")), Ok(Caller { index: 1, is_owner: false }));
+        assert!(keys.caller(&named("sk-three")).is_err() && keys.caller(&named("Bearer sk-two")).is_err());
+        // Where both are sent, the standard's header counts.
+        let mut both = named("sk-two");
+        both.extend(with("Bearer sk-one"));
+        assert_eq!(keys.caller(&both), Ok(Caller { index: 0, is_owner: false }));
     }
 
     #[test]

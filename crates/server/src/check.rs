@@ -7,6 +7,7 @@ use crate::config::Limits;
 use crate::error::ApiError;
 use crate::fields::{Fields, parse};
 use crate::model::ServedModel;
+use crate::sse::Dialect;
 
 /// An endpoint whose bodies can be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,10 @@ pub enum Endpoint {
     Chat,
     /// `POST /v1/completions`.
     Completions,
+    /// `POST /v1/messages`.
+    Messages,
+    /// `POST /v1/responses`.
+    Responses,
 }
 
 /// Reads `body` as `endpoint` would for `model`: JSON, fields, ranges, template and tokens.
@@ -27,14 +32,13 @@ pub fn check_body(endpoint: Endpoint, body: &[u8], model: &ServedModel) -> Resul
 
 fn read(endpoint: Endpoint, body: &[u8], model: &ServedModel) -> Result<(), ApiError> {
     let value = parse(body)?;
-    let fields = Fields::root(&value)?;
     let params = match endpoint {
-        Endpoint::Chat => {
-            let (request, input) = chat::read(&fields, model)?;
-            chat::prompt::encode(&input, model)?;
-            request.params
+        Endpoint::Chat => chat::check(Dialect::Chat, value, model)?,
+        Endpoint::Messages => chat::check(Dialect::Messages, value, model)?,
+        Endpoint::Responses => chat::check(Dialect::Responses, value, model)?,
+        Endpoint::Completions => {
+            CompletionRequest::read(&Fields::root(&value)?, model, Limits::default().sequences)?.params
         }
-        Endpoint::Completions => CompletionRequest::read(&fields, model, Limits::default().sequences)?.params,
     };
     params.structure.map_or(Ok(()), |structure| structure.compile(&model.engine).map(drop))
 }

@@ -1,4 +1,5 @@
-//! Errors as OpenAI's clients read them: `{"error": {"message", "type", "param", "code"}}`.
+//! Errors as OpenAI's clients read them: `{"error": {"message", "type", "param", "code"}}`; the [gate](crate::gate)
+//! writes them anew for clients of another dialect.
 //!
 //! Every failure of this crate ends here, as one sentence for the reader and the status that the
 //! stock clients map to their exception types. Nothing else in the project knows a status code.
@@ -8,9 +9,11 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use garrison_engine::{Failure, SubmitError};
 use garrison_gateway::{self as gateway, Exhausted};
+use garrison_wire::{FailureKind, Fault, WireError};
 use serde::Serialize;
 
 use crate::screen::Stamp;
+use crate::sse::Dialect;
 
 /// What a client is told when a request fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -272,6 +275,51 @@ impl ApiError {
             || self.code == Some("context_length_exceeded")
     }
 
+    /// The error object of a dialect as JSON text.
+    pub(crate) fn to_json_in(&self, dialect: Dialect) -> String {
+        if dialect != Dialect::Messages {
+            return self.to_json();
+        }
+        let mut body = self.failure().to_json(dialect);
+        if let Some(judgement) = self.judgement.as_ref().filter(|judgement| !judgement.reasons.is_empty()) {
+            body["error"]["reasons"] = serde_json::json!(judgement.reasons);
+        }
+        body.to_string()
+    }
+
+    /// The Responses' `error` event of this number, as JSON text.
+    pub(crate) fn to_event(&self, sequence_number: u64) -> String {
+        let event = serde_json::json!({
+            "type": "error",
+            "sequence_number": sequence_number,
+            "code": self.code.unwrap_or(self.kind),
+            "message": self.message,
+            "param": self.param,
+        });
+        event.to_string()
+    }
+
+    /// What every dialect has a word for.
+    pub(crate) fn failure(&self) -> garrison_wire::Failure {
+        garrison_wire::Failure {
+            kind: FailureKind::of_status(self.status.as_u16()),
+            message: self.message.clone(),
+            code: self.code.map(str::to_owned),
+            param: self.param.clone(),
+        }
+    }
+
+    /// With its field called as the client calls it: `name` gives the client's word, if that is another.
+    pub(crate) fn renamed(mut self, name: impl FnOnce(&str) -> Option<String>) -> ApiError {
+        if let Some(param) = &self.param
+            && let Some(theirs) = name(param)
+        {
+            self.message = self.message.replace(param.as_str(), &theirs);
+            self.param = Some(theirs);
+        }
+        self
+    }
+
     /// The status a response with this error has.
     #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
@@ -325,6 +373,8 @@ impl IntoResponse for ApiError {
         ) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+        // For the gate, which knows the route and so the dialect.
+        response.extensions_mut().insert(self);
         response
     }
 }
@@ -344,6 +394,17 @@ impl ApiError {
             SubmitError::Stopped => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message).code("engine_stopped")
             }
+        }
+    }
+}
+
+impl From<WireError> for ApiError {
+    fn from(error: WireError) -> ApiError {
+        let WireError { param, message, fault } = error;
+        let refusal = ApiError { param, ..ApiError::bad_request(message) };
+        match fault {
+            Fault::Malformed => refusal,
+            Fault::Unsupported => refusal.code("unsupported_parameter"),
         }
     }
 }

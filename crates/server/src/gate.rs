@@ -12,13 +12,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::app::{App, OPEN_ROUTES, route_of};
+use crate::app::{App, OPEN_ROUTES, dialect_of, route_of};
 use crate::auth::Caller;
 use crate::cors::Origin;
 use crate::drain::InFlight;
 use crate::error::ApiError;
 use crate::ids;
 use crate::record::Record;
+use crate::sse::Dialect;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -43,6 +44,7 @@ pub(crate) async fn pass(State(app): State<Arc<App>>, mut request: Request, next
         (None, Err(refusal)) => (refusal.into_response(), None),
         (None, Ok(in_flight)) => (next.run(request).await, in_flight),
     };
+    speak(dialect_of(route), &record, &mut response);
     let status = response.status().as_u16();
     app.http.count(route, status);
     if let Ok(value) = HeaderValue::from_str(&record.id) {
@@ -54,6 +56,20 @@ pub(crate) async fn pass(State(app): State<Arc<App>>, mut request: Request, next
     }
     let ending = Ending { record, route, status, complete: false, _in_flight: in_flight };
     response.map(|body| Body::new(Tracked::new(body, ending)))
+}
+
+/// Makes a response one of the client's dialect, where that is not OpenAI's.
+fn speak(dialect: Dialect, record: &Record, response: &mut Response) {
+    if dialect != Dialect::Messages {
+        return;
+    }
+    // Anthropic's clients look for the request's id under this name.
+    if let Ok(value) = HeaderValue::from_str(&record.id) {
+        response.headers_mut().insert(HeaderName::from_static("request-id"), value);
+    }
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        *response.body_mut() = Body::from(error.to_json_in(dialect));
+    }
 }
 
 /// Lets a request in, or says why not.

@@ -1,12 +1,13 @@
-//! HTTP in front of the engine: OpenAI's API, vLLM's tokenizer endpoints, probes and metrics.
+//! HTTP in front of the engine: OpenAI's API, Anthropic's Messages, vLLM's tokenizer endpoints, probes and metrics.
 //!
-//! The only crate that knows HTTP and OpenAI's JSON. A request passes [`gate`] (id, origin, key,
+//! The only crate that knows HTTP. A request passes [`gate`] (id, origin, key,
 //! draining), its body is taken in by [`body`], read field by field by [`fields`] and [`params`]
 //! into valid types, rendered and tokenized on a blocking thread, and launched as one or more
 //! sequences. Before that the [gateway](garrison_gateway) judges what is asked, and what is answered on its
 //! way back ([`screen`]). A model's name can be a route, whose answer may come from elsewhere ([`chat`]'s `routed`). What sequences emit comes back through [`generation`] as pieces, is written as JSON by
 //! the endpoint's `Format`, and leaves as one object or as server-sent events ([`sse`]), through a
-//! recording ([`replay`]) if the client sent an `Idempotency-Key`.
+//! recording ([`replay`]) if the client sent an `Idempotency-Key`. What another API's clients ask and are answered is
+//! [translated](garrison_wire) on the way.
 //!
 //! Unknown fields are ignored; known ones that this version does not do are refused. With API keys
 //! in use, `/metrics` needs one, too.
@@ -43,11 +44,11 @@ mod tokenize;
 
 mod answer;
 mod attempts;
+mod envelope;
 mod generation;
 mod launch;
 mod replay;
 mod sse;
-mod wire;
 
 mod ids;
 mod metrics;

@@ -98,7 +98,7 @@ enum Outcome {
 /// A frame's share of the window.
 fn size(frame: &Frame) -> usize {
     match frame {
-        Frame::Data(json) => json.len(),
+        Frame::Data(json) | Frame::Named(_, json) | Frame::FailedAs(_, json) => json.len(),
         Frame::Done | Frame::Failed(_) => 64,
     }
 }
@@ -255,7 +255,7 @@ impl Recording {
         let mut progress = self.state.subscribe();
         let mut outcome = Outcome::Said;
         while let Some(frame) = frames.next().await {
-            if matches!(frame, Frame::Failed(_)) {
+            if frame.is_failure() {
                 outcome = Outcome::Broke;
             }
             self.push(frame);
@@ -332,7 +332,7 @@ impl Recording {
         let frames = stream::unfold(Some((reader, changes)), |reading| async move {
             let (mut reader, mut changes) = reading?;
             let frame = reader.next(&mut changes).await?;
-            let ended = matches!(frame.1, Frame::Done | Frame::Failed(_));
+            let ended = frame.1.is_last();
             Some((frame, (!ended).then_some((reader, changes))))
         });
         Ok((shape, stamp, Box::pin(frames)))
@@ -395,6 +395,7 @@ impl Drop for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sse::Dialect;
 
     /// What panics while it is recorded is over for its readers, and the key is free again.
     #[tokio::test]
@@ -409,8 +410,11 @@ mod tests {
                 0 => Frame::Data("{}".into()),
                 _ => panic!("a bug"),
             });
-            let production =
-                Production { shape: Shape::Events, stamp: Stamp::Unjudged, frames: Box::pin(frames) };
+            let production = Production {
+                shape: Shape::Events(Dialect::Chat),
+                stamp: Stamp::Unjudged,
+                frames: Box::pin(frames),
+            };
             let (_, _, read) = starting.start(production).read(0).await.unwrap();
             let frames = timeout(Duration::from_secs(5), read.collect::<Vec<_>>()).await.unwrap();
             assert_eq!(frames[0].1, Frame::Data("{}".into()));

@@ -77,7 +77,8 @@ pub enum Delta {
     Refusal(String),
     /// More of what is thought.
     Reasoning(String),
-    /// What seals the reasoning before it; [`Seal::Redacted`] is a part of its own.
+    /// What seals the reasoning before it. [`Seal::Redacted`] is a part of its own; [`Seal::Item`] also begins one, since
+    /// its id is known first, and comes again with what is encrypted.
     Seal(Seal),
     /// A call begins.
     Call {
@@ -112,6 +113,9 @@ pub enum Unfinished {
     Failed(Failure),
 }
 
+/// What [`Delta::End`] says.
+type End = (Stop, Option<Usage>, Map<String, Value>);
+
 /// Makes an answer of deltas.
 #[derive(Clone, Debug, Default)]
 pub struct Fold {
@@ -121,7 +125,7 @@ pub struct Fold {
     parts: Vec<Part>,
     /// Whether the last part can go on.
     open: bool,
-    end: Option<Result<(Stop, Option<Usage>, Map<String, Value>), Failure>>,
+    end: Option<Result<End, Failure>>,
 }
 
 impl Fold {
@@ -162,7 +166,10 @@ impl Fold {
             match (&mut last.kind, &kind) {
                 (PartKind::Text(text), PartKind::Text(more))
                 | (PartKind::Refusal(text), PartKind::Refusal(more))
-                | (PartKind::Reasoning { text, seal: None }, PartKind::Reasoning { text: more, .. }) => {
+                | (
+                    PartKind::Reasoning { text, seal: None | Some(Seal::Item { .. }) },
+                    PartKind::Reasoning { text: more, .. },
+                ) => {
                     text.push_str(more);
                     return;
                 }
@@ -174,14 +181,19 @@ impl Fold {
     }
 
     fn seal(&mut self, seal: Seal) {
-        if let Some(Part { kind: PartKind::Reasoning { seal: place @ None, .. }, .. }) =
-            self.parts.last_mut().filter(|_| self.open && !matches!(seal, Seal::Redacted(_)))
-        {
-            *place = Some(seal);
-        } else {
-            self.parts.push(Part::new(PartKind::Reasoning { text: String::new(), seal: Some(seal) }));
+        // An item goes on after its id is known; the others come at the end of what they seal.
+        let goes_on = matches!(seal, Seal::Item { .. });
+        let is_same = |known: &Option<Seal>| match (known, &seal) {
+            (None, Seal::Signature(_) | Seal::Item { .. }) => true,
+            (Some(Seal::Item { id, .. }), Seal::Item { id: more, .. }) => id == more,
+            _ => false,
+        };
+        let open = self.parts.last_mut().filter(|_| self.open);
+        match open.map(|part| &mut part.kind) {
+            Some(PartKind::Reasoning { seal: known, .. }) if is_same(known) => *known = Some(seal),
+            _ => self.parts.push(Part::new(PartKind::Reasoning { text: String::new(), seal: Some(seal) })),
         }
-        self.open = false;
+        self.open = goes_on;
     }
 
     /// The answer.
@@ -214,10 +226,14 @@ impl Answer {
                 PartKind::Text(text) => deltas.push(Delta::Text(text)),
                 PartKind::Refusal(text) => deltas.push(Delta::Refusal(text)),
                 PartKind::Reasoning { text, seal } => {
+                    if let Some(Seal::Item { id, .. }) = &seal {
+                        deltas.push(Delta::Seal(Seal::Item { id: id.clone(), encrypted: None }));
+                    }
                     if !text.is_empty() {
                         deltas.push(Delta::Reasoning(text));
                     }
-                    deltas.extend(seal.map(Delta::Seal));
+                    let said = matches!(seal, Some(Seal::Item { encrypted: None, .. }));
+                    deltas.extend(seal.filter(|_| !said).map(Delta::Seal));
                 }
                 PartKind::Call { id, name, arguments } => {
                     deltas.extend([Delta::Call { id, name }, Delta::Arguments(arguments)]);

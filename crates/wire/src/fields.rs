@@ -1,8 +1,8 @@
 //! Reading an object field by field, until nothing is left.
 //!
 //! Fields are taken out by name and kind, so that every refusal names the field, and what nobody asked for remains
-//! to be refused or carried. What is null, false, or an empty list or object asks for nothing and is as good as
-//! absent among what remains.
+//! to be refused or carried. What is null is as good as absent; what is false or empty asks for nothing, and is never
+//! refused.
 
 use std::ops::RangeInclusive;
 
@@ -39,7 +39,8 @@ pub(crate) fn wrong_kind(param: &str, wanted: &str, value: &Value) -> WireError 
     WireError::malformed(param, format!("{param} must be {wanted}, not {}", kind(value)))
 }
 
-fn asks_for_nothing(value: &Value) -> bool {
+/// Whether a field that nobody knows can be passed over.
+pub(crate) fn asks_for_nothing(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
         Value::Array(items) => items.is_empty(),
@@ -182,17 +183,17 @@ impl Fields {
         }
     }
 
-    /// What is left, of what asks for something.
+    /// What is left.
     pub(crate) fn rest(self) -> Map<String, Value> {
-        self.map.into_iter().filter(|(_, value)| !asks_for_nothing(value)).collect()
+        self.map.into_iter().filter(|(_, value)| !value.is_null()).collect()
     }
 
-    /// Refuses what is left.
+    /// Refuses what is left, of what asks for something.
     pub(crate) fn end(self) -> Result<(), WireError> {
-        let path = self.path.clone();
-        match self.rest().keys().next() {
+        let path = self.path;
+        match self.map.iter().find(|(_, value)| !asks_for_nothing(value)) {
             None => Ok(()),
-            Some(name) => Err(WireError::unsupported(
+            Some((name, _)) => Err(WireError::unsupported(
                 format!("{path}{}", name.chars().take(64).collect::<String>()),
                 "is not known here; leave it out",
             )),

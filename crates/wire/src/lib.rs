@@ -77,6 +77,15 @@ impl Request {
         }
     }
 
+    /// For each message of the body that [`Format::Chat`] gets: the index of the one in [`Request::messages`] that it
+    /// begins with.
+    ///
+    /// # Errors
+    /// As [`Request::to_json`].
+    pub fn chat_origins(&self) -> Result<Vec<usize>, WireError> {
+        Ok(chat::write_messages(&self.messages)?.into_iter().map(|(origin, _)| origin).collect())
+    }
+
     /// The request's body, for `model` instead of [`Request::model`].
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::Format;
 use crate::error::WireError;
+use crate::fields::asks_for_nothing;
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -323,6 +324,11 @@ impl Reasoning {
 }
 
 impl Own {
+    /// The fields that ask for something about the answer, which no other format can carry.
+    pub fn demands(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().filter(|(name, value)| !is_harmless(name, value)).map(|(name, _)| name.as_str())
+    }
+
     /// Adds the fields to a body of `format`.
     ///
     /// # Errors
@@ -345,6 +351,7 @@ impl Own {
 /// format is written.
 fn is_harmless(name: &str, value: &Value) -> bool {
     match name {
+        _ if asks_for_nothing(value) => true,
         "service_tier"
         | "speed"
         | "inference_geo"

@@ -34,7 +34,7 @@ static MODEL: LazyLock<ServedModel> = LazyLock::new(|| {
 });
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    for endpoint in [Endpoint::Chat, Endpoint::Completions] {
+    for endpoint in [Endpoint::Chat, Endpoint::Completions, Endpoint::Messages, Endpoint::Responses] {
         if let Err(error) = check_body(endpoint, bytes, &MODEL) {
             assert!(error.starts_with(r#"{"error":{"#) && error.contains(r#""message":""#), "{error}");
         }

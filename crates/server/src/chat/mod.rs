@@ -1,4 +1,7 @@
-//! `POST /v1/chat/completions`: a conversation in, the assistant's next turn out.
+//! `POST /v1/chat/completions`, `/v1/messages` and `/v1/responses`: a conversation in, the assistant's next turn out.
+//!
+//! The three are one: what comes in another dialect becomes the chat request that it is ([`translated`]), and what the
+//! model says ([`turn`]) is written by each endpoint's format ([`respond`], [`neutral`]).
 //!
 //! The conversation is written by the model's own template, whose markup becomes control tokens
 //! and whose messages never do. Tools are rendered into the prompt, calls are read from the answer
@@ -7,36 +10,46 @@
 mod calls;
 pub(crate) mod demand;
 mod messages;
+mod neutral;
 mod parse;
 pub(crate) mod prompt;
 mod respond;
 pub(crate) mod routed;
 pub(crate) mod tools;
+mod translated;
+mod turn;
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use axum::{Extension, Json};
 use garrison_tokenizer::ChatInput;
+use serde_json::{Value, json};
 
-use crate::answer::{Prepared, handle, produce};
-use crate::app::{App, Chosen, Shared};
+use crate::answer::{Prepared, blocking, handle, produce};
+use crate::app::{App, Chosen, Entry, Shared};
 use crate::error::ApiError;
 use crate::fields::{Fields, parse};
 use crate::gate::Passed;
 use crate::generation::Generation;
 use crate::launch::Launch;
 use crate::model::ServedModel;
+use crate::params::Params;
 use crate::record::Record;
 use crate::screen::{self, Asked, Screen};
+use crate::sse::{Dialect, Production};
+use neutral::NeutralFormat;
 use parse::ChatRequest;
 use respond::ChatFormat;
 use routed::Routed;
+use tools::Tools;
+use translated::{Purpose, Translated};
+use turn::Turn;
 
-/// The endpoint.
+/// `POST /v1/chat/completions`.
 pub(crate) async fn create(
     State(app): Shared,
     Extension(passed): Extension<Passed>,
@@ -54,16 +67,100 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Prepared, Api
         let routed = Routed::read(app, record, body, &fields, route)?;
         return Ok(Prepared::Routed(Box::new(routed)));
     }
-    let chosen = app.model(name)?;
+    Ok(Prepared::Running(run(app, record, body, &value)?.into_chat()))
+}
+
+/// `POST /v1/messages`: Anthropic's.
+pub(crate) async fn create_message(
+    State(app): Shared,
+    Extension(passed): Extension<Passed>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    handle(app, passed, "/v1/messages", headers, body, |app, record, body| {
+        translate(app, record, body, Dialect::Messages)
+    })
+    .await
+}
+
+/// `POST /v1/responses`: OpenAI's, of which none is kept.
+pub(crate) async fn create_response(
+    State(app): Shared,
+    Extension(passed): Extension<Passed>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    handle(app, passed, "/v1/responses", headers, body, |app, record, body| {
+        translate(app, record, body, Dialect::Responses)
+    })
+    .await
+}
+
+/// `POST /v1/messages/count_tokens`: how long a prompt is.
+pub(crate) async fn count_tokens(State(app): Shared, body: Body) -> Result<Json<Value>, ApiError> {
+    let received = app.bodies.read(body).await?;
+    let counted = blocking(&app, move |app| {
+        let asked = Translated::read(Dialect::Messages, parse(&received.bytes)?, Purpose::Count)?;
+        let count = || {
+            let fields = Fields::root(&asked.chat)?;
+            let model = &app.model(fields.string("model")?)?.entry.model;
+            Ok(prompt::tokens(&fields, Tools::read(&fields, model)?.shown(), model)?.len())
+        };
+        count().map_err(|error| asked.in_its_words(error))
+    });
+    Ok(Json(json!({ "input_tokens": counted.await? })))
+}
+
+/// A chat that is being answered.
+struct Running {
+    generation: Generation,
+    request: ChatRequest,
+    prompt: Vec<u32>,
+    /// What answers, as the client calls it.
+    name: String,
+    model: Arc<Entry>,
+}
+
+impl Running {
+    /// The same with its answer judged, if anything is.
+    fn screened(self, mut screen: Option<Screen>) -> Running {
+        if let Some(screen) = &mut screen {
+            screen.set_prompts(std::slice::from_ref(&self.prompt), self.request.params.n as usize);
+        }
+        Running { generation: self.generation.screened(screen), ..self }
+    }
+
+    /// The answer in Chat's words.
+    fn into_chat(self) -> Production {
+        let Running { generation, request, prompt, name, model } = self;
+        let delivery = request.params.delivery;
+        produce(generation, ChatFormat::new(request, prompt, &name, &model.model), delivery)
+    }
+}
+
+/// Answers a request of another dialect: as the chat that it is, but in its own words.
+fn translate(app: &App, record: &Arc<Record>, body: &[u8], dialect: Dialect) -> Result<Prepared, ApiError> {
+    let asked = Translated::read(dialect, parse(body)?, Purpose::Answer)?;
+    if app.config.routes.find(&asked.request.model).is_some() {
+        let message =
+            format!("\"{}\" is a route, and routes answer /v1/chat/completions only", asked.request.model);
+        return Err(ApiError::bad_field("model", message));
+    }
+    let running = run(app, record, body, &asked.chat).map_err(|error| asked.in_its_words(error))?;
+    let Running { generation, request, prompt, name, .. } = running;
+    let delivery = request.params.delivery;
+    let format = NeutralFormat::new(asked, Turn::new(&request.tools), &name, prompt.len());
+    Ok(Prepared::Running(produce(generation, format, delivery)))
+}
+
+/// Starts a chat with a model here: `body` as it came, and what it says in Chat's words.
+fn run(app: &App, record: &Arc<Record>, body: &[u8], chat: &Value) -> Result<Running, ApiError> {
+    let fields = Fields::root(chat)?;
+    let chosen = app.model(fields.string("model")?)?;
     record.set_model(chosen.name());
     let (request, mut input) = read(&fields, &chosen.entry.model)?;
-    let delivery = request.params.delivery;
-    let mut screen = judge(app, &request, &mut input, body, format!("local/{}", chosen.name()))?;
-    let started = start(app, record, &chosen, request, &input, chosen.name())?;
-    if let Some(screen) = &mut screen {
-        screen.set_prompts(&started.prompts, started.choices);
-    }
-    Ok(Prepared::Running(produce(started.generation.screened(screen), started.format, delivery)))
+    let screen = judge(app, &request, &mut input, body, format!("local/{}", chosen.name()))?;
+    Ok(start(app, record, &chosen, request, &input, chosen.name())?.screened(screen))
 }
 
 /// Has a conversation judged, and goes on with what becomes of it.
@@ -80,14 +177,6 @@ fn judge(
     screen::conversation(gateway, input, &asked)
 }
 
-/// Running sequences, and how their answer is written.
-struct Started {
-    generation: Generation,
-    format: ChatFormat,
-    prompts: [Vec<u32>; 1],
-    choices: usize,
-}
-
 /// Starts the sequences that answer a conversation, which is called `name` in the answer.
 fn start(
     app: &App,
@@ -96,7 +185,7 @@ fn start(
     request: ChatRequest,
     input: &ChatInput,
     name: &str,
-) -> Result<Started, ApiError> {
+) -> Result<Running, ApiError> {
     let entry = chosen.entry;
     let prompts = [prompt::encode(input, &entry.model)?];
     let launch = Launch {
@@ -113,13 +202,26 @@ fn start(
         deadline: app.deadline(record),
     };
     let generation = launch.start(app.config.limits.sequences)?;
-    let choices = request.params.n as usize;
-    let format = ChatFormat::new(request, prompts[0].clone(), name, &entry.model);
-    Ok(Started { generation, format, prompts, choices })
+    let [prompt] = prompts;
+    Ok(Running { generation, request, prompt, name: name.to_owned(), model: Arc::clone(entry) })
+}
+
+/// Reads a body and writes its prompt, with nothing started.
+pub(crate) fn check(dialect: Dialect, body: Value, model: &ServedModel) -> Result<Params, ApiError> {
+    let params = |chat: &Value| {
+        let (request, input) = read(&Fields::root(chat)?, model)?;
+        prompt::encode(&input, model)?;
+        Ok(request.params)
+    };
+    if dialect == Dialect::Chat {
+        return params(&body);
+    }
+    let asked = Translated::read(dialect, body, Purpose::Answer)?;
+    params(&asked.chat).map_err(|error| asked.in_its_words(error))
 }
 
 /// What a body asks for, and its conversation.
-pub(crate) fn read(fields: &Fields<'_>, model: &ServedModel) -> Result<(ChatRequest, ChatInput), ApiError> {
+fn read(fields: &Fields<'_>, model: &ServedModel) -> Result<(ChatRequest, ChatInput), ApiError> {
     let request = ChatRequest::read(fields, model)?;
     let input = prompt::input(fields, request.tools.shown(), model)?;
     Ok((request, input))

@@ -2,18 +2,19 @@
 
 use garrison_engine::{TokenEvent, TokenScores};
 use garrison_tokenizer::Tokenizer;
-use garrison_types::FinishReason;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::calls::{CallReader, Said};
+use super::calls::Said;
 use super::parse::ChatRequest;
+use super::turn::Turn;
 use crate::answer::Format;
+use crate::envelope::{Common, Extra, UsageInChunks, finite, now};
 use crate::generation::{Piece, Totals};
 use crate::ids;
 use crate::model::ServedModel;
 use crate::params::{Delivery, StreamUsage};
-use crate::wire::{Common, Extra, UsageInChunks, finite, now};
+use crate::sse::{Dialect, Frame};
 
 const CHUNK: &str = "chat.completion.chunk";
 const WHOLE: &str = "chat.completion";
@@ -29,12 +30,11 @@ pub(super) struct ChatFormat {
 }
 
 /// What was written of one choice.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Progress {
     begun: bool,
     last_token: Option<u32>,
-    /// Reads tool calls from the text, if there can be any.
-    reader: Option<CallReader>,
+    turn: Turn,
 }
 
 #[derive(Serialize)]
@@ -223,7 +223,7 @@ impl ChatFormat {
             usage_in_chunks,
         };
         let prompt = request.params.return_token_ids.then_some(prompt);
-        let progress = Progress { reader: request.tools.reader(), ..Progress::default() };
+        let progress = Progress { begun: false, last_token: None, turn: Turn::new(&request.tools) };
         let progress = vec![progress; request.params.n as usize];
         ChatFormat { common, request, prompt, progress }
     }
@@ -269,24 +269,11 @@ impl ChatFormat {
         prompt_token_ids.is_some().then_some(Extra { prompt_token_ids, prompt_logprobs: None })
     }
 
-    /// What a choice says with more of its text.
-    fn said(&mut self, choice: usize, piece: &mut Piece) -> Vec<Said> {
-        let text = std::mem::take(&mut piece.text);
-        match &mut self.progress[choice].reader {
-            Some(reader) => reader.read(&text, piece.finish.is_some()),
-            None if text.is_empty() => Vec::new(),
-            None => vec![Said::Text(text)],
-        }
-    }
-
-    /// Why a choice ended: with calls, if it made some and was not cut off.
+    /// Why a choice ended.
     fn finish_reason(&self, choice: usize, piece: &Piece) -> Option<&'static str> {
-        let finish = piece.finish.as_ref()?;
-        let called = self.progress[choice].reader.as_ref().is_some_and(|r| r.calls() > 0);
-        match &finish.reason {
-            FinishReason::Stop { .. } if called => Some("tool_calls"),
-            reason => Some(reason.as_str()),
-        }
+        let reason = &piece.finish.as_ref()?.reason;
+        let called = self.progress[choice].turn.ends_with_calls(reason);
+        Some(if called { "tool_calls" } else { reason.as_str() })
     }
 
     fn opening(&mut self, choice: usize) -> String {
@@ -298,14 +285,18 @@ impl ChatFormat {
 }
 
 impl Format for ChatFormat {
-    fn chunks(&mut self, choice: usize, mut piece: Piece, closing: Option<&Totals>) -> Vec<String> {
+    fn dialect(&self) -> Dialect {
+        Dialect::Chat
+    }
+
+    fn chunks(&mut self, choice: usize, mut piece: Piece, closing: Option<&Totals>) -> Vec<Frame> {
         let mut chunks = Vec::with_capacity(2);
         if !self.progress[choice].begun {
-            chunks.push(self.opening(choice));
+            chunks.push(Frame::data(self.opening(choice)));
         }
         self.see(choice, &piece.tokens);
         let tokens_shown = self.request.logprobs.is_some() || self.request.params.return_token_ids;
-        let mut said = self.said(choice, &mut piece);
+        let mut said = self.progress[choice].turn.said(&mut piece);
         let news = !said.is_empty() || piece.finish.is_some() || (tokens_shown && !piece.tokens.is_empty());
         if !news {
             return chunks;
@@ -314,7 +305,7 @@ impl Format for ChatFormat {
         let last = said.pop().map_or_else(Delta::default, Delta::said);
         for said in said {
             let chunk = ChunkChoice::new(choice, Delta::said(said));
-            chunks.push(self.common.chunk(CHUNK, vec![chunk], None, None));
+            chunks.push(Frame::data(self.common.chunk(CHUNK, vec![chunk], None, None)));
         }
         let chunk = ChunkChoice {
             index: choice,
@@ -324,12 +315,12 @@ impl Format for ChatFormat {
             token_ids: self.token_ids(&piece.tokens),
             delta: last,
         };
-        chunks.push(self.common.chunk(CHUNK, vec![chunk], closing, None));
+        chunks.push(Frame::data(self.common.chunk(CHUNK, vec![chunk], closing, None)));
         chunks
     }
 
-    fn usage_chunk(&mut self, totals: &Totals) -> String {
-        self.common.summed_up(CHUNK, Vec::<ChunkChoice>::new(), totals, None)
+    fn usage_chunk(&mut self, totals: &Totals) -> Frame {
+        Frame::data(self.common.summed_up(CHUNK, Vec::<ChunkChoice>::new(), totals, None))
     }
 
     fn whole(&mut self, choices: Vec<Piece>, totals: &Totals) -> String {
@@ -343,7 +334,7 @@ impl Format for ChatFormat {
                 let prompt_token_ids = extra.take().and_then(|extra| extra.prompt_token_ids);
                 extra = Some(Extra { prompt_token_ids, prompt_logprobs });
             }
-            let said = self.said(index, &mut piece);
+            let said = self.progress[index].turn.said(&mut piece);
             written.push(WholeChoice {
                 index,
                 logprobs: self.logprobs(&piece.tokens),

@@ -10,11 +10,12 @@ use serde_json::Value;
 
 use super::parse::{CompletionRequest, Echo};
 use crate::answer::Format;
+use crate::envelope::{Common, TopMap, UsageInChunks, finite, now};
 use crate::generation::{Piece, Totals};
 use crate::ids;
 use crate::model::ServedModel;
 use crate::params::{Delivery, StreamUsage};
-use crate::wire::{Common, TopMap, UsageInChunks, finite, now};
+use crate::sse::{Dialect, Frame};
 
 const OBJECT: &str = "text_completion";
 
@@ -138,7 +139,11 @@ impl CompletionFormat {
 }
 
 impl Format for CompletionFormat {
-    fn chunks(&mut self, choice: usize, piece: Piece, closing: Option<&Totals>) -> Vec<String> {
+    fn dialect(&self) -> Dialect {
+        Dialect::Chat
+    }
+
+    fn chunks(&mut self, choice: usize, piece: Piece, closing: Option<&Totals>) -> Vec<Frame> {
         let tokens_shown = self.request.logprobs.is_some() || self.request.params.return_token_ids;
         let echo_due = self.request.echo == Echo::Prompt && !self.progress[choice].begun;
         let news = !piece.text.is_empty()
@@ -151,11 +156,11 @@ impl Format for CompletionFormat {
             return Vec::new();
         }
         let choice = self.choice(choice, piece);
-        vec![self.common.chunk(OBJECT, vec![choice], closing, None)]
+        vec![Frame::data(self.common.chunk(OBJECT, vec![choice], closing, None))]
     }
 
-    fn usage_chunk(&mut self, totals: &Totals) -> String {
-        self.common.summed_up(OBJECT, Vec::<Choice>::new(), totals, None)
+    fn usage_chunk(&mut self, totals: &Totals) -> Frame {
+        Frame::data(self.common.summed_up(OBJECT, Vec::<Choice>::new(), totals, None))
     }
 
     fn whole(&mut self, choices: Vec<Piece>, totals: &Totals) -> String {

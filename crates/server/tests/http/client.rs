@@ -56,6 +56,8 @@ impl Answer {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Event {
     pub(crate) id: u64,
+    /// Where the dialect names its events.
+    pub(crate) name: Option<String>,
     pub(crate) data: String,
 }
 
@@ -69,9 +71,11 @@ impl Event {
 pub(crate) fn parse_events(text: &str) -> Vec<Event> {
     let blocks = text.split("\n\n").filter(|block| !block.is_empty() && !block.starts_with(':'));
     let parse = |block: &str| {
-        let (id, data) = block.split_once('\n').unwrap_or_else(|| panic!("odd event {block:?}"));
+        let (id, rest) = block.split_once('\n').unwrap_or_else(|| panic!("odd event {block:?}"));
         let id = id.strip_prefix("id: ").unwrap().parse().unwrap();
-        Event { id, data: data.strip_prefix("data: ").unwrap().to_owned() }
+        let named = rest.strip_prefix("event: ").and_then(|rest| rest.split_once('\n'));
+        let (name, data) = named.map_or((None, rest), |(name, data)| (Some(name.to_owned()), data));
+        Event { id, name, data: data.strip_prefix("data: ").unwrap().to_owned() }
     };
     blocks.map(parse).collect()
 }

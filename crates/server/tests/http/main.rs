@@ -9,6 +9,7 @@ mod world;
 mod adapters;
 mod chat;
 mod completions;
+mod dialects;
 mod edges;
 mod errors;
 mod guard;

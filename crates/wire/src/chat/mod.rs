@@ -17,4 +17,4 @@ mod write;
 pub(crate) use answer::{read_answer, write_answer};
 pub(crate) use read::{image_source, read_request, stop_text};
 pub(crate) use stream::{StreamReader, StreamWriter};
-pub(crate) use write::{image_url, schema_name, write_request};
+pub(crate) use write::{image_url, schema_name, write_messages, write_request};

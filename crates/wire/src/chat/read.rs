@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::Format;
 use crate::error::WireError;
-use crate::fields::{Fields, placed, wrong_kind};
+use crate::fields::{Fields, asks_for_nothing, placed, wrong_kind};
 use crate::request::{
     Delivery, Image, ImageSource, Message, OutputForm, Own, Part, PartKind, Reasoning, Request, Role,
     Sampling, Tool, ToolChoice,
@@ -56,9 +56,10 @@ pub(crate) fn read_request(body: Value) -> Result<Request, WireError> {
         return Err(WireError::unsupported("n", "other than 1 cannot be carried"));
     }
     modalities(&mut fields)?;
-    let own = fields.rest();
-    if let Some(name) = REFUSED.into_iter().find(|name| own.contains_key(*name)) {
-        return Err(WireError::unsupported(name, "cannot be carried"));
+    for name in REFUSED {
+        if fields.take(name).is_some_and(|value| !asks_for_nothing(&value)) {
+            return Err(WireError::unsupported(name, "cannot be carried"));
+        }
     }
     Ok(Request {
         model,
@@ -75,7 +76,7 @@ pub(crate) fn read_request(body: Value) -> Result<Request, WireError> {
         delivery,
         user,
         metadata,
-        own: Own { format: Format::Chat, fields: own },
+        own: Own { format: Format::Chat, fields: fields.rest() },
     })
 }
 

@@ -1,7 +1,8 @@
 //! Anthropic's Messages.
 //!
-//! Left out in silence when reading: `caller` and `citations` of what an answer brought, if they are empty or say
-//! `direct`, and in an answer the fields that tell of the provider's own doings. When writing to this format: the name and
+//! Left out in silence when reading: who called (`caller`), if that was the model itself, how arguments are streamed
+//! and thinking is shown (`eager_input_streaming`, `display`), and of an answer citations of documents, which cannot be
+//! given, and what tells of the provider's own doings. When writing to this format: the name and
 //! strictness of a schema for the answer (schemas are always followed), OpenAI's labels (`metadata`), `detail` of
 //! images, and reasoning that Anthropic did not sign, which it would refuse and does not miss. Consecutive messages
 //! of one role are one turn to Anthropic, and are joined.

@@ -193,8 +193,8 @@ impl StreamWriter {
                 self.begin(Kind::Thinking, json!({ "type": "redacted_thinking", "data": data }), &mut events);
                 self.close(&mut events);
             }
-            // Another provider's; its reasoning is complete, though.
-            Delta::Seal(Seal::Item { .. }) => self.close(&mut events),
+            // Another provider's.
+            Delta::Seal(Seal::Item { .. }) => {}
             Delta::Call { id, name } => {
                 self.close(&mut events);
                 let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });

@@ -108,6 +108,11 @@ pub(crate) fn write_answer(answer: &Answer, request: &Request) -> Value {
     let head = Head { id: answer.id.clone(), model: answer.model.clone(), created: answer.created };
     let mut output = Vec::new();
     for part in &answer.parts {
+        // What another provider hid has nothing to show here.
+        if matches!(&part.kind, PartKind::Reasoning { text, seal } if text.is_empty() && !matches!(seal, Some(Seal::Item { .. })))
+        {
+            continue;
+        }
         let id = head.item_id(&part.kind, output.len());
         output.extend(item(&part.kind, &id, "completed"));
     }

@@ -6,7 +6,7 @@
 //!
 //! In normal form the input is a list of items, a message has its `type`, and one text is a string and not a list of
 //! parts. Tools are strict here unless they say otherwise, and elsewhere only if they say so, so a tool of another
-//! format is written with `"strict": false`.
+//! format is written with `"strict": false`; for the same reason a request of another format has `"store": false`.
 
 mod answer;
 mod read;

@@ -8,7 +8,7 @@ use super::read::{read_call, read_reasoning};
 use crate::answer::Delta;
 use crate::error::{Failure, StreamError, WireError};
 use crate::fields::{self, Fields};
-use crate::request::PartKind;
+use crate::request::{PartKind, Seal};
 
 /// Reads events.
 #[derive(Debug, Default)]
@@ -72,7 +72,11 @@ impl StreamReader {
         self.item = Some((index, Said::Nothing));
         let mut item = event.required_object("item")?;
         match item.required_string("type")?.as_str() {
-            "message" | "reasoning" => {}
+            "message" => {}
+            "reasoning" => {
+                let id = item.string("id")?.filter(|id| !id.is_empty());
+                deltas.extend(id.map(|id| Delta::Seal(Seal::Item { id, encrypted: None })));
+            }
             "function_call" => {
                 self.called = true;
                 if let PartKind::Call { id, name, .. } = read_call(&mut item)? {
@@ -80,7 +84,10 @@ impl StreamReader {
                 }
             }
             _ => {
-                return Err(WireError::unsupported(item.param("type"), "is of a kind that was not asked for"));
+                return Err(WireError::unsupported(
+                    item.param("type"),
+                    "is of a kind that was not asked for",
+                ));
             }
         }
         Ok(())
@@ -124,7 +131,8 @@ impl StreamReader {
                     if said == Said::Nothing && !text.is_empty() {
                         deltas.push(Delta::Reasoning(text));
                     }
-                    deltas.extend(seal.map(Delta::Seal));
+                    let news = |seal: &Seal| matches!(seal, Seal::Item { encrypted: Some(_), .. });
+                    deltas.extend(seal.filter(news).map(Delta::Seal));
                 }
             }
             "function_call" if said == Said::Nothing => {

@@ -98,6 +98,7 @@ impl StreamWriter {
             };
             self.begin(empty, events);
         }
+        self.begin_part(events);
         let Some(open) = &mut self.open else { return };
         let (name, place, text) = match (&mut open.kind, more) {
             (PartKind::Text(text), PartKind::Text(more)) => {
@@ -131,13 +132,20 @@ impl StreamWriter {
     }
 
     fn seal(&mut self, given: Seal, events: &mut Vec<Event>) {
-        if let Some(Open { kind: PartKind::Reasoning { seal, .. }, .. }) = &mut self.open {
-            *seal = Some(given);
-        } else if matches!(given, Seal::Item { .. }) {
-            self.close(events);
-            self.begin(PartKind::Reasoning { text: String::new(), seal: Some(given) }, events);
+        match given {
+            Seal::Item { id, encrypted } => match &mut self.open {
+                Some(Open { id: known, kind: PartKind::Reasoning { seal, .. } }) if *known == id => {
+                    *seal = Some(Seal::Item { id, encrypted });
+                }
+                _ => {
+                    self.close(events);
+                    let seal = Some(Seal::Item { id, encrypted });
+                    self.begin(PartKind::Reasoning { text: String::new(), seal }, events);
+                }
+            },
+            // Another provider's; the reasoning before it is complete, though.
+            Seal::Signature(_) | Seal::Redacted(_) => self.close(events),
         }
-        self.close(events);
     }
 
     fn begin(&mut self, kind: PartKind, events: &mut Vec<Event>) {
@@ -148,11 +156,19 @@ impl StreamWriter {
             kind => item(kind, &id, "in_progress"),
         };
         self.push("response.output_item.added", json!({ "output_index": index, "item": begun }), events);
-        if let Some((event, place, part)) = part_of(&kind) {
-            let fields = json!({ "item_id": id, "output_index": index, place: 0, "part": part });
+        self.open = Some(Open { id, kind });
+    }
+
+    /// Before the first text of an item.
+    fn begin_part(&mut self, events: &mut Vec<Event>) {
+        let Some(Open { id, kind }) = &self.open else { return };
+        let (PartKind::Text(text) | PartKind::Refusal(text) | PartKind::Reasoning { text, .. }) = kind else {
+            return;
+        };
+        if let Some((event, place, part)) = part_of(kind).filter(|_| text.is_empty()) {
+            let fields = json!({ "item_id": id, "output_index": self.output.len(), place: 0, "part": part });
             self.push(event.added, fields, events);
         }
-        self.open = Some(Open { id, kind });
     }
 
     fn close(&mut self, events: &mut Vec<Event>) {
@@ -185,7 +201,9 @@ impl StreamWriter {
         if let Some((name, fields)) = done {
             self.push(name, at(fields), events);
         }
-        if let Some((event, place, part)) = part_of(&kind) {
+        // An item that is sealed only has nothing to show.
+        let is_empty = matches!(&kind, PartKind::Reasoning { text, .. } if text.is_empty());
+        if let Some((event, place, part)) = part_of(&kind).filter(|_| !is_empty) {
             self.push(event.done, at(json!({ place: 0, "part": part })), events);
         }
         let complete = item(&kind, &id, "completed");
@@ -208,8 +226,6 @@ fn part_of(kind: &PartKind) -> Option<(PartEvents, &'static str, Value)> {
         PartKind::Refusal(text) => {
             Some((content, "content_index", json!({ "type": "refusal", "refusal": text })))
         }
-        // What is sealed only has nothing to show.
-        PartKind::Reasoning { seal: Some(_), text } if text.is_empty() => None,
         PartKind::Reasoning { text, .. } => {
             let events = PartEvents {
                 added: "response.reasoning_summary_part.added",

@@ -30,6 +30,7 @@ pub(crate) fn write_request(request: &Request, model: &str) -> Result<Value, Wir
         ("max_output_tokens", request.max_tokens.map(Value::from)),
         ("reasoning", reasoning(request)),
         ("stream", (request.delivery != Delivery::Whole).then(|| true.into())),
+        ("store", (request.own.format != Format::Responses).then(|| false.into())),
         ("user", request.user.as_deref().map(Value::from)),
         ("metadata", (!request.metadata.is_empty()).then(|| request.metadata.clone().into())),
     ]);

@@ -19,15 +19,15 @@ use garrison_tokenizer::ChatInput;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{Started, judge, read, start};
-use crate::answer::{blocking, produce};
+use super::{Running, judge, read, start};
+use crate::answer::blocking;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::params::Delivery;
 use crate::record::Record;
 use crate::screen::{self, Screen, Stamp};
-use crate::sse::{Frame, Production, Shape};
+use crate::sse::{Dialect, Frame, Production, Shape};
 use fold::whole;
 use relay::relay;
 
@@ -118,7 +118,7 @@ impl Routed {
                         Ok(started) => {
                             journey.answered_here();
                             let stamp = stamp(tier, "local".into(), Place::Local, receipt, Some(Micros(0)));
-                            return Ok(Production { stamp, ..screened(started, screen, delivery) });
+                            return Ok(Production { stamp, ..started.screened(screen).into_chat() });
                         }
                         // Too many wait, the engine has failed, or it is too long here: another tier may do better.
                         Err(error) if error.may_pass_elsewhere() => {
@@ -140,7 +140,7 @@ async fn local_answer(
     shared: &Arc<(Value, ChatInput)>,
     route: &str,
     model: &str,
-) -> Result<Started, ApiError> {
+) -> Result<Running, ApiError> {
     let (record, shared) = (Arc::clone(record), Arc::clone(shared));
     let (route, model) = (route.to_owned(), model.to_owned());
     blocking(app, move |app| {
@@ -159,16 +159,6 @@ async fn local_answer(
     .await
 }
 
-/// The answer of a model here, which is judged as any other.
-fn screened(started: Started, screen: Option<Screen>, delivery: Delivery) -> Production {
-    let Started { generation, format, prompts, choices } = started;
-    let mut screen = screen;
-    if let Some(screen) = &mut screen {
-        screen.set_prompts(&prompts, choices);
-    }
-    produce(generation.screened(screen), format, delivery)
-}
-
 /// The answer of a provider.
 async fn remote_answer(
     remote: Remote,
@@ -180,7 +170,7 @@ async fn remote_answer(
     let receipt = Some(remote.receipt());
     Ok(match delivery {
         Delivery::Stream(usage) => Production {
-            shape: Shape::Events,
+            shape: Shape::Events(Dialect::Chat),
             stamp: stamp(tier, provider, Place::Remote, receipt, None),
             frames: relay(remote, route, screen, usage),
         },

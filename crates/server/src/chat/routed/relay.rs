@@ -7,11 +7,11 @@ use futures_util::stream;
 use garrison_gateway::{Flow, Remote};
 use serde_json::Value;
 
+use crate::envelope::now;
 use crate::error::ApiError;
 use crate::params::StreamUsage;
 use crate::screen::{Ends, Screen};
 use crate::sse::{Frame, Frames};
-use crate::wire::now;
 
 /// Parts of a delta that are text which nobody judges: they are not shown where answers are judged.
 const NOT_JUDGED: [&str; 5] = ["reasoning_content", "reasoning", "refusal", "audio", "tool_calls"];

@@ -9,7 +9,7 @@ use garrison_tokenizer::Tokenizer;
 use garrison_types::{FinishReason, Timings, Usage};
 use serde::Serialize;
 use serde::ser::SerializeMap;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::generation::{StructuredOutput, Totals};
 use crate::screen::Verdicts;
@@ -73,17 +73,41 @@ pub(crate) struct Envelope<'a, C> {
     /// Absent, null, or the numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<UsageJson>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timings: Option<Timings>,
-    /// Garrison's own: beside `timings` of an answer that follows a schema.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    structured_output: Option<StructuredOutputJson<'a>>,
-    /// Garrison's own: beside `timings` of an exchange that was judged.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    guard: Option<GuardJson<'a>>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    beside: Option<Beside<'a>>,
     /// vLLM's, where the endpoint has them beside the choices.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     extra: Option<Extra>,
+}
+
+/// Garrison's own fields, beside an answer's or in a stream's last object.
+#[derive(Serialize)]
+struct Beside<'a> {
+    timings: Timings,
+    /// Of an answer that follows a schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    structured_output: Option<StructuredOutputJson<'a>>,
+    /// Of an exchange that was judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guard: Option<GuardJson<'a>>,
+}
+
+impl<'a> Beside<'a> {
+    fn new(totals: &'a Totals) -> Beside<'a> {
+        Beside {
+            timings: totals.timings,
+            structured_output: totals.structured_output.as_ref().map(Into::into),
+            guard: totals.guard.as_ref().map(Into::into),
+        }
+    }
+}
+
+/// Garrison's own fields, to stand beside an answer of another dialect.
+pub(crate) fn beside(totals: &Totals) -> Map<String, Value> {
+    match serde_json::to_value(Beside::new(totals)) {
+        Ok(Value::Object(fields)) => fields,
+        Ok(_) | Err(_) => Map::new(),
+    }
 }
 
 /// Which keywords of the schema were enforced how.
@@ -178,9 +202,7 @@ impl Common {
             system_fingerprint: FINGERPRINT,
             choices,
             usage,
-            timings: closing.map(|totals| totals.timings),
-            structured_output: closing.and_then(|totals| totals.structured_output.as_ref()).map(Into::into),
-            guard: closing.and_then(|totals| totals.guard.as_ref()).map(Into::into),
+            beside: closing.map(Beside::new),
             extra,
         };
         to_json(&envelope)
