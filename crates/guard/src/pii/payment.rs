@@ -6,7 +6,7 @@ use super::sight::Sight;
 use crate::entity::Entity;
 use crate::scan::window::Window;
 
-/// Reads up to `MAX` digits with one blank or dash between groups.
+/// Digits of the longest card number.
 const MAX_DIGITS: usize = 19;
 
 /// Card numbers, by the ranges of their issuers (ISO/IEC 7812, and what the schemes publish).
@@ -28,12 +28,9 @@ pub(super) fn card(sight: &mut Sight<'_, '_>) {
                 (length, group, at) = (length + 1, group + 1, at + 1);
             }
             _ => {
-                let Some(width) = (if window.byte(at) == Some(b'-') { Some(1) } else { blank(window, at) })
-                else {
-                    break;
-                };
                 // One kind of sign in all places, and a digit behind it.
                 let here = window.char(at);
+                let Some(width) = separates(window, at) else { break };
                 if group < 4 && length != 4 || sign.is_some_and(|sign| Some(sign) != here) {
                     break;
                 }
@@ -52,6 +49,14 @@ pub(super) fn card(sight: &mut Sight<'_, '_>) {
     }
     let base = if groups > 1 { 75 } else { 60 };
     sight.propose(Entity::CREDIT_CARD, base, at);
+}
+
+/// The width of what may stand between groups of a card's number: a blank, a dash of any length, or a dot.
+fn separates(window: &Window<'_>, at: usize) -> Option<usize> {
+    match window.char(at)? {
+        sign @ ('-' | '.' | '\u{b7}' | '\u{2010}'..='\u{2013}') => Some(sign.len_utf8()),
+        _ => blank(window, at),
+    }
 }
 
 /// Whether a card's number ends at `end`: an expiry may follow it, and no price is that high.
