@@ -33,7 +33,8 @@ const PREPOSITIONS: &str = "for|on|of|in|from|with|at|to|by|about|für|auf|von|a
     de|du|des|dans|avec|à|para|en|con|del|sobre|da|di|per|su|sul|sulla|della|nel|voor|op|van|uit|met|bij|dla|na|do|w|z|\
     ze|przy|för|på|av|i|från|med|til|fra|af|til|em|no|na|do|com";
 /// What a word for something goes on with before its number.
-const NAMES_GO_ON: &str = "number|no|nr|num|id|code|ref|reference|nummer|numéro|numero|número|numer|n|nº|kode|kod";
+const NAMES_GO_ON: &str =
+    "number|no|nr|num|id|code|ref|reference|nummer|numéro|numero|número|numer|n|nº|kode|kod";
 /// Words of a noun with its article behind a preposition, at most.
 const MOST_OF_PHRASE: usize = 3;
 
@@ -163,15 +164,16 @@ impl<'w, 't> Surroundings<'w, 't> {
             return false;
         };
         let (Some(phrase), Some(rest)) = (behind.get(from..to), behind.get(to..)) else { return false };
-        let mut words = phrase.split_whitespace();
+        let sign = |c: char| !c.is_alphanumeric();
+        let mut words = phrase.trim_start_matches(sign).split_whitespace();
         let said = words.next().is_some_and(|first| {
             PREPOSITIONS.split('|').any(|preposition| first.eq_ignore_ascii_case(preposition.trim()))
         });
         let apart = phrase.contains(['.', ',', ';', ':', '!', '?', '\n']);
-        // "order number", "order no.", "order is" all end in letters, but only the last has a verb: what is behind a
-        // noun of the same name is the name going on.
+        // "order number" and "order no." name what follows, "order is" says something of what was named before.
         let goes_on = rest.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-        let verb = goes_on.clone().any(|word| !NAMES_GO_ON.split('|').any(|name| name.eq_ignore_ascii_case(word)));
+        let verb =
+            goes_on.clone().any(|word| !NAMES_GO_ON.split('|').any(|name| name.eq_ignore_ascii_case(word)));
         said && verb && !apart && words.count() <= MOST_OF_PHRASE
     }
 
@@ -220,6 +222,7 @@ mod tests {
         for text in [
             "the BSN for the parcel, it is 111222333",
             "BSN on the invoice was 111222333",
+            "citizen number (BSN) for the parcel, it's 111222333",
             "el BSN de la factura es 111222333",
         ] {
             assert!(confidence(text, "111222333") >= 50, "{text}");

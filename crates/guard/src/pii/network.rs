@@ -143,7 +143,10 @@ pub(super) fn url(sight: &mut Sight<'_, '_>) {
     }
     // What is longer than a finding can be is found as far as it can, and goes on.
     let most = (at + MAX_LENGTH).saturating_sub(password + 1);
-    let host = window.run_chars(password + 1, most, |c| is_word(c) || "-.:[]".contains(c));
+    // Brackets are those of an IPv6 address (RFC 3986, 3.2.2).
+    let literal = window.byte(password + 1) == Some(b'[');
+    let host = window
+        .run_chars(password + 1, most, |c| is_word(c) || "-.:".contains(c) || literal && "[]".contains(c));
     let mut end = host;
     while end > password + 1 && matches!(window.byte(end - 1), Some(b'.' | b':')) {
         end -= 1;
@@ -169,7 +172,11 @@ fn path_ends(window: &Window<'_>, start: usize) -> usize {
     while end < whole {
         match window.byte(end) {
             Some(b',' | b';' | b'\'') if !within(end) => break,
-            Some(b'&') if window.has(end, b"&quot;") || window.has(end, b"&lt;") || window.has(end, b"&#") => break,
+            Some(b'&')
+                if window.has(end, b"&quot;") || window.has(end, b"&lt;") || window.has(end, b"&#") =>
+            {
+                break;
+            }
             _ => end += window.char(end).map_or(1, char::len_utf8),
         }
     }
@@ -179,8 +186,8 @@ fn path_ends(window: &Window<'_>, start: usize) -> usize {
     while end > start {
         let closes = match window.byte(end - 1) {
             Some(b'.' | b':' | b'!' | b'?' | b'*' | b'_' | b'~') => true,
-            Some(b')') => !window.text(start, end - 1).contains('('),
-            Some(b']') => !window.text(start, end - 1).contains('['),
+            Some(b')') => unopened(window.text(start, end), '(', ')'),
+            Some(b']') => unopened(window.text(start, end), '[', ']'),
             _ => false,
         };
         if !closes {
@@ -189,6 +196,11 @@ fn path_ends(window: &Window<'_>, start: usize) -> usize {
         end -= 1;
     }
     end
+}
+
+/// Whether more of `close` stand in a text than of `open`.
+fn unopened(text: &str, open: char, close: char) -> bool {
+    text.matches(close).count() > text.matches(open).count()
 }
 
 /// What URLs have behind their host, and letters of any language that has cases (RFC 3987); particles are written

@@ -67,7 +67,8 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
     ),
     (
         Entity::CRYPTO_ADDRESS,
-        "wallet|bitcoin|btc|ethereum|eth|crypto|litecoin|ltc|tron|trx|doge|dogecoin|usdt",
+        "wallet|bitcoin|btc|ethereum|eth|crypto|litecoin|ltc|tron|trx|doge|dogecoin|usdt|wallet-adresse|portefeuille|\
+         portemonnaie|monedero|cartera|portafoglio|portemonnee|portfel|plånbok|lompakko|tegnebog|lommebok|carteira|지갑",
     ),
     (
         Entity::US_SSN,
