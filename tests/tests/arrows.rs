@@ -1,5 +1,5 @@
 //! Dependencies point down: `garrison → server → engine → model → device`, with `types` under all,
-//! `server → gateway → guard`, and `garrison → bench → model`.
+//! `server → gateway → guard`, `garrison → encoder → guard`, and `garrison → bench → model`.
 //! A crate that imports one above or beside it fails here, with the arrow named.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
@@ -30,6 +30,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "device",
             "device-cpu",
             "device-cuda",
+            "encoder",
             "engine",
             "gateway",
             "gguf",

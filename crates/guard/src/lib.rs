@@ -21,7 +21,9 @@ mod clearance;
 mod receipts;
 mod taint;
 
-pub use clearance::{Budget, Clearance, Cleared, Detector, DetectorError, Outgoing, Refused, ScanDetector};
+pub use clearance::{
+    Budget, Clearance, Cleared, Detector, DetectorError, Finder, Named, Outgoing, Refused, ScanDetector,
+};
 pub use entity::Entity;
 pub use pii::{Custom, CustomError, DEFAULT_THRESHOLD, Pattern};
 pub use receipts::{
