@@ -1,5 +1,6 @@
 //! Dependencies point down: `garrison → server → engine → model → device`, with `types` under all,
-//! `server → {gateway, wire}`, `gateway → {guard, route, wire}`, and `garrison → bench → model`.
+//! `server → {gateway, wire}`, `gateway → {guard, route, wire}`, `garrison → encoder → guard`, and
+//! `garrison → bench → model`.
 //! A crate that imports one above or beside it fails here, with the arrow named.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
@@ -32,6 +33,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "device",
             "device-cpu",
             "device-cuda",
+            "encoder",
             "engine",
             "gateway",
             "gguf",

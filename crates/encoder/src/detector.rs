@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use garrison_guard::{Budget, Detector, DetectorError};
+use garrison_guard::{Budget, Detector, DetectorError, Finder, Named};
 
 use crate::error::EncoderError;
 use crate::manifest::{Manifest, Task};
@@ -76,6 +76,26 @@ impl Detector for NameDetector {
         Ok(names)
     }
 }
+
+impl Finder for NameDetector {
+    fn id(&self) -> &str {
+        Detector::id(self)
+    }
+
+    fn find(&self, text: &str) -> Result<Vec<Named>, DetectorError> {
+        let spans = NameDetector::find(self, text).map_err(|e| DetectorError(e.to_string()))?;
+        Ok(spans.into_iter().map(|span| Named { entity: entity(&span.label), range: span.range }).collect())
+    }
+}
+
+/// A label as placeholders have it.
+fn entity(label: &str) -> String {
+    let sign = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    label.chars().take(MAX_LABEL).map(sign).collect()
+}
+
+/// Characters of a label that placeholders have at most.
+const MAX_LABEL: usize = 32;
 
 /// Attacks on the model, told by a classifier of texts.
 #[derive(Debug)]

@@ -135,6 +135,9 @@ pub(crate) enum GuardCommand {
         /// Findings as JSON.
         #[arg(long)]
         json: bool,
+        /// Look for attacks alone, not for personal data.
+        #[arg(long, conflicts_with = "redact")]
+        attacks: bool,
         /// Write a copy without what was found to standard output, and the findings to standard error.
         #[arg(long)]
         redact: bool,

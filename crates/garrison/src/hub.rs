@@ -23,7 +23,9 @@ use progress::Bar;
 const PREFERRED: [&str; 5] = ["q4_k_m", "q4_k_s", "q4_0", "q8_0", "f16"];
 /// What a PEFT adapter is made of.
 const PEFT: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
-/// Bytes of a file of an adapter at most: clients may have adapters downloaded.
+/// What a text encoder is made of.
+const ENCODER: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
+/// Bytes of a file of an adapter or encoder at most: clients may have adapters downloaded.
 const MAX_ADAPTER_FILE: u64 = 4 << 30;
 
 /// The model's path in the local cache, if all of it is there.
@@ -75,6 +77,21 @@ pub(crate) fn ensure_adapter(adapter: &HubModel) -> Result<PathBuf, Fault> {
         return Err(Fault::failed(format!("{adapter} leads out of the hub's cache")));
     }
     Ok(path)
+}
+
+/// A text encoder's folder in the local cache, downloaded first if need be.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_encoder(encoder: &HubModel) -> Result<PathBuf, Fault> {
+    let cache = Cache::from_env().repo(Repo::model(encoder.repo.clone()));
+    let names = ENCODER.map(|name| inside(encoder, name));
+    let here: Option<Vec<PathBuf>> = names.iter().map(|name| cache.get(name)).collect();
+    if let Some(folder) = here.as_ref().and_then(|paths| paths.first()?.parent()) {
+        return Ok(folder.to_owned());
+    }
+    let hub = Hub::open(encoder)?;
+    hub.fetch(&Files { names: names.to_vec(), kind: FileKind::Safetensors }, MAX_ADAPTER_FILE)
 }
 
 fn cached_adapter(adapter: &HubModel) -> Option<PathBuf> {

@@ -160,6 +160,39 @@ impl AdapterRef {
     }
 }
 
+/// A text encoder as the owner names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum EncoderRef {
+    /// A folder, or a manifest that names one.
+    Path(PathBuf),
+    /// A folder of a repository on the hub.
+    Hub(HubModel),
+}
+
+impl EncoderRef {
+    /// Understands a path or `hf:OWNER/REPO[:FOLDER]`, without looking at either.
+    ///
+    /// # Errors
+    /// If it begins with `hf:` and does not go on like that.
+    pub(crate) fn parse(text: &str) -> Result<EncoderRef, Fault> {
+        let Some(rest) = text.strip_prefix("hf:") else { return Ok(EncoderRef::Path(text.into())) };
+        parse_hub(rest).map(EncoderRef::Hub).ok_or_else(|| {
+            Fault::usage(format!("\"{text}\" should be hf:OWNER/REPO or hf:OWNER/REPO:FOLDER"))
+        })
+    }
+
+    /// Where it is on this machine, downloaded first if it is on the hub and not yet here.
+    ///
+    /// # Errors
+    /// If it cannot be downloaded.
+    pub(crate) fn locate(&self) -> Result<PathBuf, Fault> {
+        match self {
+            EncoderRef::Path(path) => Ok(path.clone()),
+            EncoderRef::Hub(hub) => hub::ensure_encoder(hub),
+        }
+    }
+}
+
 impl fmt::Display for AdapterRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use garrison_guard::injection::{self, Canary, Policy, RuleError, Rules};
 use garrison_guard::normalize::{Decoding, Limits, Unfolded, unfold};
-use garrison_guard::{Detector, Scanner, Side};
+use garrison_guard::{Detector, Finder, Named, Scanner, Side};
 
 use crate::counts::Counts;
 use crate::policy::{InAnswers, InRequests, Settings};
@@ -58,6 +58,8 @@ pub(crate) struct Seen {
     pub(crate) attacks: Vec<String>,
     /// Names of entities.
     pub(crate) private: Vec<String>,
+    /// What finders found, with its places in the text as it is.
+    pub(crate) named: Vec<Named>,
 }
 
 impl Judge {
@@ -90,6 +92,11 @@ impl Judge {
             || answers.rules == Policy::Block
             || self.settings.requests.private == InRequests::Pseudonyms
             || self.marks_system_prompts()
+    }
+
+    /// Whether a request with personal data that nobody found would go on where it must not.
+    pub(crate) fn changes_or_blocks(&self) -> bool {
+        matches!(self.settings.requests.private, InRequests::Pseudonyms | InRequests::Block)
     }
 
     pub(crate) fn marks_system_prompts(&self) -> bool {
@@ -127,6 +134,12 @@ impl Judge {
         }
         if private {
             seen.private = self.private(&unfolded);
+            for finder in &self.settings.request_finders {
+                seen.named.extend(find(finder, text)?);
+            }
+            seen.private.extend(seen.named.iter().map(|named| named.entity.clone()));
+            seen.private.sort_unstable();
+            seen.private.dedup();
         }
         Ok(seen)
     }
@@ -154,6 +167,14 @@ impl Judge {
 pub(crate) fn is_guess(how: &Decoding) -> bool {
     use Decoding::{Atbash, Leetspeak, PigLatin, Reversed, Rot13};
     matches!(how, Leetspeak | PigLatin | Atbash | Rot13 | Reversed)
+}
+
+/// What a finder finds. One that panics, or names places that are none, has failed.
+fn find(finder: &Arc<dyn Finder>, text: &str) -> Result<Vec<Named>, Fault> {
+    match catch_unwind(AssertUnwindSafe(|| finder.find(text))) {
+        Ok(Ok(found)) if found.iter().all(|named| text.get(named.range.clone()).is_some()) => Ok(found),
+        Ok(Ok(_) | Err(_)) | Err(_) => Err(Fault::Failed),
+    }
 }
 
 /// What a detector finds. One that panics has failed.

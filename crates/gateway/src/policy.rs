@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use garrison_guard::injection::{Policies, Policy, Rule, Topic};
-use garrison_guard::{Budget, Detector, Operators, ScanConfig};
+use garrison_guard::{Budget, Detector, Finder, Operators, ScanConfig};
 
 use crate::audit::Audit;
 
@@ -92,6 +92,8 @@ pub struct Settings {
     pub rules: Vec<Rule>,
     /// Further judges of attacks in requests, under the policy of each text's source.
     pub request_detectors: Vec<Arc<dyn Detector>>,
+    /// What finds personal data in requests beside the rules, under their policy.
+    pub request_finders: Vec<Arc<dyn Finder>>,
     /// Further judges of answers, under the policy of the rules.
     pub answer_detectors: Vec<Arc<dyn Detector>>,
     /// The time that judging has.
@@ -109,6 +111,7 @@ impl Default for Settings {
             topics: Vec::new(),
             rules: Vec::new(),
             request_detectors: Vec::new(),
+            request_finders: Vec::new(),
             answer_detectors: Vec::new(),
             budget: DEFAULT_BUDGET,
             audit: None,
@@ -144,7 +147,9 @@ impl Settings {
             detectors.iter().filter(|_| ask).map(|detector| detector.id().to_owned()).collect()
         };
         let attacks = self.looks_for_attacks();
-        let requests = [own("patterns", self.requests.private != InRequests::Off), own("injection", attacks)];
+        let private = self.requests.private != InRequests::Off;
+        let requests = [own("patterns", private), own("injection", attacks)];
+        let finders = self.request_finders.iter().filter(|_| private).map(|finder| finder.id().to_owned());
         let rules = self.answers.rules != Policy::Off;
         let answers = [
             own("patterns", !matches!(self.answers.private, InAnswers::Off)),
@@ -152,7 +157,12 @@ impl Settings {
             own("rules", rules),
         ];
         (
-            requests.into_iter().flatten().chain(further(&self.request_detectors, attacks)).collect(),
+            requests
+                .into_iter()
+                .flatten()
+                .chain(further(&self.request_detectors, attacks))
+                .chain(finders)
+                .collect(),
             answers.into_iter().flatten().chain(further(&self.answer_detectors, rules)).collect(),
         )
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use garrison_guard::injection::{Policy, SystemPrompt};
-use garrison_guard::{Action, Ending, Operator, Operators, Pseudonyms, Redactor, Side, Taint, Tainted};
+use garrison_guard::{Action, Named, Operator, Operators, Pseudonyms, Redactor, Side, Taint, Tainted};
 
 use crate::Gateway;
 use crate::answer::{Answers, Plan};
@@ -140,6 +140,8 @@ struct Outcome {
     blocked: Option<(String, Vec<String>)>,
     /// There if the model gets others.
     texts: Option<Vec<String>>,
+    /// What finders found, by text.
+    named: Vec<Vec<Named>>,
     names: Pseudonyms,
     system_prompt: Option<Arc<SystemPrompt>>,
 }
@@ -180,7 +182,7 @@ impl Gateway {
     fn look_at(&self, judge: &Arc<Judge>, texts: Vec<Text>) -> Result<Outcome, Fault> {
         let bytes = texts.iter().map(|text| text.text.len()).sum();
         let strict = texts.iter().any(|text| judge.injection(text.origin) == Policy::Block)
-            || matches!(judge.settings.requests.private, InRequests::Pseudonyms | InRequests::Block);
+            || judge.changes_or_blocks();
         let looks = Arc::clone(judge);
         match self.workers.run(judge.settings.budget.of(bytes), move || look(&looks, texts)) {
             Ok(Ok(outcome)) => Ok(outcome),
@@ -189,7 +191,8 @@ impl Gateway {
                 let mut report = Report::default();
                 report.not_judged();
                 let (names, texts, blocked, system_prompt) = (Pseudonyms::default(), None, None, None);
-                Ok(Outcome { report, taint: Taint::Local, blocked, texts, names, system_prompt })
+                let (taint, named) = (Taint::Local, Vec::new());
+                Ok(Outcome { report, taint, blocked, texts, named, names, system_prompt })
             }
         }
     }
@@ -201,6 +204,7 @@ fn look(judge: &Judge, mut texts: Vec<Text>) -> Result<Outcome, Fault> {
         taint: Taint::Clean,
         blocked: None,
         texts: None,
+        named: Vec::new(),
         names: Pseudonyms::default(),
         system_prompt: None,
     };
@@ -226,10 +230,9 @@ fn look_at_one(judge: &Judge, text: &Text, outcome: &mut Outcome) -> Result<(), 
     let policy = judge.injection(text.origin);
     let seen = match judge.look(text.origin, &text.text) {
         Ok(seen) => seen,
-        Err(fault) if policy == Policy::Block || judge.settings.requests.private == InRequests::Block => {
-            return Err(fault);
-        }
+        Err(fault) if policy == Policy::Block || judge.changes_or_blocks() => return Err(fault),
         Err(_) => {
+            outcome.named.push(Vec::new());
             outcome.report.not_judged();
             outcome.taint = Taint::Local;
             return Ok(());
@@ -244,6 +247,7 @@ fn look_at_one(judge: &Judge, text: &Text, outcome: &mut Outcome) -> Result<(), 
         InRequests::Block => Action::Blocked,
     };
     let attacks = if policy == Policy::Block { Action::Blocked } else { Action::Flagged };
+    outcome.named.push(seen.named);
     let mut here = Report::default();
     here.note(attacks, seen.attacks);
     here.note(private, seen.private);
@@ -260,10 +264,8 @@ fn give_names(judge: &Judge, texts: &mut [Text], outcome: &mut Outcome) -> bool 
         outcome.names.reserve(&text.text);
     }
     let redactor = Redactor::new(Arc::clone(&judge.scanner), Operators::all(Operator::Pseudonym));
-    for text in texts {
-        let redacted = redactor.redact(&text.text, &mut outcome.names);
-        debug_assert!(redacted.ending == Ending::Whole);
-        text.text = redacted.text;
+    for (text, named) in texts.iter_mut().zip(&outcome.named) {
+        text.text = redactor.pseudonyms(&text.text, named, &mut outcome.names);
     }
     !outcome.names.is_empty()
 }

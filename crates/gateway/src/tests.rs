@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use garrison_guard::{Decision, LogConfig, ReceiptLog, SigningKey, Verdict, injection, verify};
+use garrison_guard::{
+    Decision, Finder, LogConfig, Named, ReceiptLog, SigningKey, Verdict, injection, verify,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -312,6 +314,63 @@ fn a_request_that_cannot_be_judged_is_refused_if_it_would_be_blocked_and_else_ma
         let refused = with(Policy::Block).judge(request(vec![text(Origin::User, "Hello")]));
         assert!(matches!(refused, Err(Refusal::NotJudged(_))));
         let marked = judged(&with(Policy::Flag), vec![text(Origin::User, "Hello")]);
+        assert_eq!((marked.report.action, marked.texts.taint()), (Action::NotJudged, Taint::Local));
+    }
+}
+
+/// Finds a name that no rule knows.
+struct Finds(fn() -> Result<Vec<Named>, DetectorError>);
+
+impl Finder for Finds {
+    fn id(&self) -> &str {
+        "finds/1"
+    }
+
+    fn find(&self, text: &str) -> Result<Vec<Named>, DetectorError> {
+        let mut found = (self.0)()?;
+        found.extend(text.find("Qwell").map(|at| Named { entity: "PERSON".into(), range: at..at + 5 }));
+        Ok(found)
+    }
+}
+
+#[test]
+fn what_a_finder_finds_is_flagged_blocked_or_named_and_one_that_fails_lets_nothing_on() {
+    let with = |private, finds| {
+        gateway(|settings| {
+            settings.requests.private = private;
+            settings.request_finders = vec![Arc::new(Finds(finds))];
+            settings.budget = short();
+        })
+    };
+    let said = || {
+        request(vec![text(Origin::User, &format!("Qwell is {MAIL}. And Qwell?")), text(Origin::User, "x")])
+    };
+    let good = || Ok(vec![]);
+    let flagged = with(InRequests::Flag, good).judge(said()).unwrap().unwrap();
+    let found = vec!["EMAIL".to_owned(), "PERSON".to_owned()];
+    assert_eq!(flagged.report, Report { action: Action::Flagged, found: found.clone() });
+    assert_eq!(flagged.texts.taint(), Taint::Local);
+    let blocked = with(InRequests::Block, good).judge(said());
+    assert!(matches!(blocked, Err(Refusal::Blocked { found: codes, .. }) if codes == found));
+    let named = with(InRequests::Pseudonyms, good).judge(said()).unwrap().unwrap();
+    let texts = named.texts.local().clone().unwrap();
+    assert_eq!(texts, ["<PERSON_1> is <EMAIL_1>. And Qwell?", "x"]);
+    type Fault = fn() -> Result<Vec<Named>, DetectorError>;
+    let faults: [Fault; 4] = [
+        || Err(DetectorError("no model".into())),
+        || panic!("oh"),
+        || Ok(vec![Named { entity: "PERSON".into(), range: 1..1000 }]),
+        || {
+            std::thread::sleep(Duration::from_millis(300));
+            Ok(vec![])
+        },
+    ];
+    for fault in faults {
+        for private in [InRequests::Block, InRequests::Pseudonyms] {
+            let refused = with(private, fault).judge(request(vec![text(Origin::User, "Qwell")]));
+            assert!(matches!(refused, Err(Refusal::NotJudged(_))), "{private:?}");
+        }
+        let marked = judged(&with(InRequests::Flag, fault), vec![text(Origin::User, "Qwell")]);
         assert_eq!((marked.report.action, marked.texts.taint()), (Action::NotJudged, Taint::Local));
     }
 }

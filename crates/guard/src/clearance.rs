@@ -5,6 +5,7 @@
 //! missing, fails, panics or is late means that they stay. Each decision leaves a receipt first, and
 //! where that cannot be written nothing leaves either.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +29,27 @@ pub trait Detector: Send + Sync {
     /// # Errors
     /// If it cannot tell.
     fn detect(&self, text: &str) -> Result<Vec<String>, DetectorError>;
+}
+
+/// Finds personal data that has no form, as a model of names does, and tells where it stands.
+pub trait Finder: Send + Sync {
+    /// Its name and version, as receipts have it.
+    fn id(&self) -> &str;
+
+    /// What it finds in a text: the names of entities, each with its bytes of the text.
+    ///
+    /// # Errors
+    /// If it cannot tell.
+    fn find(&self, text: &str) -> Result<Vec<Named>, DetectorError>;
+}
+
+/// Something that a [`Finder`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// What placeholders and reports call it: capitals, digits and underscores.
+    pub entity: String,
+    /// Bytes of the text, on character borders.
+    pub range: Range<usize>,
 }
 
 /// A detector could not tell.

@@ -22,7 +22,8 @@ mod receipts;
 mod taint;
 
 pub use clearance::{
-    Budget, Clearance, Cleared, Detector, DetectorError, Ledger, Outgoing, Refused, ScanDetector, Unrecorded,
+    Budget, Clearance, Cleared, Detector, DetectorError, Finder, Ledger, Named, Outgoing, Refused,
+    ScanDetector, Unrecorded,
 };
 pub use entity::Entity;
 pub use pii::{Custom, CustomError, DEFAULT_THRESHOLD, Pattern};

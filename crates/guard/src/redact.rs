@@ -7,11 +7,13 @@
 
 mod pseudonyms;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use crate::clearance::Named;
 use crate::entity::Entity;
 use crate::scan::{Finding, ScanStream, Scanner, Segment};
 use pseudonyms::Literals;
@@ -116,6 +118,43 @@ impl Redactor {
         literals.pass(&text[at..], pseudonyms);
         redacted.text.push_str(&text[at..]);
         redacted
+    }
+
+    /// Puts pseudonyms in the places of what the scanner finds and of what else was `named`, whatever the operators
+    /// say; where both overlap, what the scanner found has its own name, and the rest the other's.
+    pub fn pseudonyms(&self, text: &str, named: &[Named], pseudonyms: &mut Pseudonyms) -> String {
+        let mut places: Vec<(Range<usize>, &str)> = Vec::new();
+        for finding in self.scanner.scan(text) {
+            places.push((finding.range, self.scanner.name(finding.entity)));
+        }
+        let scanned = places.len();
+        for Named { entity, range } in named {
+            let mut from = range.start;
+            let inside =
+                |place: &&(Range<usize>, &str)| place.0.start < range.end && range.start < place.0.end;
+            let taken: Vec<Range<usize>> =
+                places[..scanned].iter().filter(inside).map(|(taken, _)| taken.clone()).collect();
+            for taken in taken.into_iter().chain(std::iter::once(range.end..range.end)) {
+                let rest = text.get(from..taken.start).unwrap_or_default();
+                let blank = rest.len() - rest.trim_start().len();
+                if !rest.trim().is_empty() {
+                    let start = from + blank;
+                    places.push((start..start + rest.trim().len(), entity));
+                }
+                from = taken.end;
+            }
+        }
+        places.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
+        let (mut out, mut at) = (String::with_capacity(text.len()), 0);
+        for (range, name) in places {
+            // What two of the named share is told once.
+            let start = range.start.max(at);
+            let Some(value) = text.get(start..range.end).filter(|value| !value.is_empty()) else { continue };
+            out.push_str(&text[at..start]);
+            out.push_str(&pseudonyms.name(name, crate::scan::value_of(value)));
+            at = range.end;
+        }
+        out + &text[at..]
     }
 
     /// Begins to redact a text that comes in pieces.
@@ -375,6 +414,27 @@ mod tests {
                 restorer.push(&out[..cut], &names) + &restorer.push(&out[cut..], &names) + &restorer.finish();
             assert_eq!(restored, TEXT, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn what_others_name_gets_pseudonyms_beside_what_the_scanner_finds() {
+        let redactor = redactor(Operators::all(Operator::Replace));
+        let named = |text: &str, value: &str, entity: &str| {
+            let start = text.find(value).unwrap();
+            Named { entity: entity.to_owned(), range: start..start + value.len() }
+        };
+        let text = "Ana, a@b.example and Zoë in Köln. Ana!";
+        let mut pseudonyms = Pseudonyms::default();
+        let found = [
+            named(text, "Köln", "LOCATION"),
+            // Twice the same, and more than the scanner's.
+            named(text, "Ana", "PERSON"),
+            named(text, "Ana", "PERSON"),
+            named(text, "a@b.example and Zoë", "PERSON"),
+        ];
+        let hidden = redactor.pseudonyms(text, &found, &mut pseudonyms);
+        assert_eq!(hidden, "<PERSON_1>, <EMAIL_1> <PERSON_2> in <LOCATION_1>. Ana!");
+        assert_eq!(pseudonyms.restore(&hidden), text);
     }
 
     #[test]

@@ -165,14 +165,14 @@ fn what_stands_right_behind_or_before_a_number_does_not_hide_it() {
 #[test]
 fn passwords_in_addresses_are_found_whatever_the_path() {
     for (text, value) in [
-        ("redis://default:p%40ss@redis:6379/0", "redis://default:p%40ss@redis:6379"),
-        ("redis://:p%40ss@redis:6379/0", "redis://:p%40ss@redis:6379"),
-        ("amqp://u:p@host/1vhost", "amqp://u:p@host"),
-        ("postgres://u:p@host/2031_reports", "postgres://u:p@host"),
+        ("redis://default:p%40ss@redis:6379/0", "redis://default:p%40ss@redis:6379/0"),
+        ("redis://:p%40ss@redis:6379/0", "redis://:p%40ss@redis:6379/0"),
+        ("amqp://u:p@host/1vhost", "amqp://u:p@host/1vhost"),
+        ("postgres://u:p@host/2031_reports", "postgres://u:p@host/2031_reports"),
         ("mysql://u:p@10.1.2.3:3306,10.1.2.4:3306/x", "mysql://u:p@10.1.2.3:3306"),
-        ("https://u:%21secret1@host/", "https://u:%21secret1@host"),
-        ("https://u:$3cr3t!@host/", "https://u:$3cr3t!@host"),
-        ("DSN=\"redis://:s3cret@cache:6379/1\"", "redis://:s3cret@cache:6379"),
+        ("https://u:%21secret1@host/", "https://u:%21secret1@host/"),
+        ("https://u:$3cr3t!@host/", "https://u:$3cr3t!@host/"),
+        ("DSN=\"redis://:s3cret@cache:6379/1\"", "redis://:s3cret@cache:6379/1"),
     ] {
         assert_eq!(missed(text, "URL_CREDENTIALS", value), None);
     }

@@ -72,8 +72,8 @@ fn share(lines: &[Line], encode: fn(&str) -> String) -> f64 {
 
 /// What holds today, so that nothing makes it worse unseen. The bars are at most 0.5% of look-alikes and at
 /// least 95% of attacks, plain and in each encoding; the classifier does not meet them yet.
-const MOST_INNOCENT: f64 = 12.0;
-const FEWEST_PLAIN: f64 = 38.0;
+const MOST_INNOCENT: f64 = 2.0;
+const FEWEST_PLAIN: f64 = 57.0;
 /// In percent of the plain attacks that are caught.
 const FEWEST_ENCODED: f64 = 80.0;
 

@@ -1,6 +1,7 @@
 //! Numbers and names that are nobody's: what the guard must leave alone.
 
 use super::draw::Draw;
+use super::fifth;
 use super::frames::Set;
 
 const DEVELOPMENT: &[&str] = &[
@@ -61,7 +62,8 @@ const EARLIER: &[&str] = &[
     "model {A}{A}-{4} costs {3} dollars",
 ];
 
-const HELD_OUT: &[&str] = &[
+/// These judged the fourth draw.
+const FOURTH: &[&str] = &[
     "claim {9}/{2} was settled",
     "Meter reading {6}.{1} kWh on {D}",
     "ticket {A}{A}{A}{A}-{4} moved to review",
@@ -97,8 +99,8 @@ const HELD_OUT: &[&str] = &[
 /// A text with nothing in it.
 pub(crate) fn text(set: Set, draw: &mut Draw) -> String {
     let frame = match set {
-        Set::Development => draw.pick(&[DEVELOPMENT, EARLIER].concat()),
-        Set::HeldOut => draw.pick(HELD_OUT),
+        Set::Development => draw.pick(&[DEVELOPMENT, EARLIER, FOURTH].concat()),
+        Set::HeldOut => draw.pick(fifth::INNOCENT),
     };
     let (mut out, mut rest) = (String::new(), frame);
     while let Some((before, after)) = rest.split_once('{') {

@@ -10,9 +10,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 mod draw;
+mod fifth;
+mod fourth;
 mod frames;
 mod innocent;
-mod unseen;
 mod values;
 
 use std::collections::BTreeMap;
@@ -27,47 +28,6 @@ const TEXTS: usize = 1000;
 const INNOCENT: usize = 10_000;
 const RECALL: f64 = 0.995;
 const PRECISION: f64 = 0.97;
-
-/// What is below the bar on the fourth draw, and what it reaches: recall and precision. Nothing may get worse.
-///
-/// Most of it is one frame, "…my {L} for the parcel, it's {V}", where "parcel" is nearer than the label and speaks
-/// against a personal number. Beside that, cards in groups with dots, hardware addresses in groups of four, and
-/// passwords in URLs of schemes that are not known are missed, the last with an alarm for an email instead.
-const BELOW: [(&str, f64, f64); 32] = [
-    ("AT_SOCIAL_SECURITY", 0.9910, 1.0000),
-    ("AU_ABN", 0.9760, 1.0000),
-    ("AU_MEDICARE", 0.9820, 1.0000),
-    ("AU_TFN", 0.9550, 1.0000),
-    ("BE_NRN", 0.9940, 1.0000),
-    ("BR_CNPJ", 0.9890, 1.0000),
-    ("BR_CPF", 0.9870, 1.0000),
-    ("CA_SIN", 0.9660, 1.0000),
-    ("CREDIT_CARD", 0.7880, 1.0000),
-    ("CRYPTO_ADDRESS", 0.9860, 1.0000),
-    ("DATE_OF_BIRTH", 0.9800, 1.0000),
-    ("DE_ID_CARD", 0.9800, 1.0000),
-    ("DE_TAX_ID", 0.9940, 1.0000),
-    ("DK_CPR", 0.9790, 1.0000),
-    ("DRIVING_LICENCE", 0.9760, 1.0000),
-    ("EMAIL", 1.0000, 0.8897),
-    ("FR_TAX_ID", 0.9940, 1.0000),
-    ("IN_AADHAAR", 0.9820, 1.0000),
-    ("IT_VAT", 0.9860, 1.0000),
-    ("MAC_ADDRESS", 0.7230, 1.0000),
-    ("NL_BSN", 0.9790, 1.0000),
-    ("PASSPORT", 0.9800, 1.0000),
-    ("PHONE", 0.9930, 0.9920),
-    ("PL_NIP", 0.9890, 1.0000),
-    ("PL_PESEL", 0.9790, 1.0000),
-    ("PT_NIF", 0.9740, 1.0000),
-    ("UK_NHS", 0.9800, 1.0000),
-    // Found since it was judged, but to the host only, where the value goes on to its path.
-    ("URL_CREDENTIALS", 0.1730, 0.1730),
-    ("US_ABA", 0.9550, 1.0000),
-    ("US_ITIN", 0.9690, 1.0000),
-    ("US_NPI", 0.9550, 1.0000),
-    ("US_SSN", 0.9770, 1.0000),
-];
 
 #[derive(Default)]
 struct Score {
@@ -104,8 +64,9 @@ fn judge(set: Set, seed: u64) -> BTreeMap<String, Score> {
         scores.entry((*entity).to_owned()).or_default().templates = templates.len();
         for i in 0..TEXTS {
             let value = match set {
-                Set::Development => values::value(entity, &mut draw),
-                Set::HeldOut => unseen::value(entity, &mut draw),
+                Set::Development if draw.range(0, 1) == 0 => values::value(entity, &mut draw),
+                Set::Development => fourth::value(entity, &mut draw),
+                Set::HeldOut => fifth::value(entity, &mut draw),
             };
             let (before, after) = templates[i % templates.len()].split_once("{V}").unwrap();
             let text = format!("{before}{value}{after}");
@@ -150,10 +111,7 @@ fn hold(set: Set, seed: u64) {
             recall * 100.0,
             precision * 100.0
         );
-        let known = BELOW.iter().find(|(name, ..)| set == Set::HeldOut && *name == entity.as_str());
-        let (least, precise) =
-            known.map_or((RECALL, PRECISION), |(_, recall, precision)| (*recall - 1e-4, *precision - 1e-4));
-        if recall < least || precision < precise {
+        if recall < RECALL || precision < PRECISION {
             short.push(format!("{entity}: recall {recall:.4}, precision {precision:.4}"));
             for example in score.examples.iter().step_by(score.examples.len() / 4 + 1) {
                 short.push(format!("    {example}"));
@@ -179,5 +137,5 @@ fn on_the_development_set() {
 
 #[test]
 fn on_the_held_out_set() {
-    hold(Set::HeldOut, 14_142_135);
+    hold(Set::HeldOut, 22_360_679);
 }

@@ -24,6 +24,8 @@ pub(crate) struct PrivacySection {
     /// Entities of the owner's own.
     #[serde(default)]
     custom: Vec<CustomSection>,
+    /// A model that finds names and places in requests beside the rules: a folder, a manifest, or `hf:OWNER/REPO`.
+    pub(super) model: Option<String>,
     /// The file that `serve` writes receipts to.
     pub(super) receipts: Option<PathBuf>,
     /// The file with the key that they are signed with.

@@ -24,7 +24,7 @@ use scan::Report;
 /// # Errors
 /// If the file or the configuration cannot be used.
 pub(crate) fn run(command: &GuardCommand) -> Result<ExitCode, Fault> {
-    let GuardCommand::Scan { file, json, redact, config } = command;
+    let GuardCommand::Scan { file, json, attacks, redact, config } = command;
     let privacy = match config {
         None => PrivacySection::default(),
         Some(path) => {
@@ -33,10 +33,14 @@ pub(crate) fn run(command: &GuardCommand) -> Result<ExitCode, Fault> {
             PrivacySection::of_file(&text).map_err(|e| refuse(&e))?
         }
     };
+    if privacy.model.is_some() {
+        eprintln!("[privacy] model is for serve; scan looks with the rules alone");
+    }
+    let looks_for = if *attacks { scan::LooksFor::Attacks } else { scan::LooksFor::Everything };
     let scanner = Scanner::new(&privacy.resolve()?).map_err(|e| Fault::usage(e.to_string()))?;
     let report = if *json { Report::Json } else { Report::Text };
     let copy = if *redact { scan::Copy::Redacted } else { scan::Copy::None };
-    let found = scan::file(scanner, file, report, copy)?;
+    let found = scan::file(scanner, file, looks_for, report, copy)?;
     Ok(if found == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

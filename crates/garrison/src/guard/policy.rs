@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use garrison_encoder::{AttackDetector, NameDetector, USUAL_BUDGET};
 use garrison_gateway::{
     AnswerPolicy, Audit, Budget, Clearance, Detector, Gateway, InAnswers, InRequests, Operator, Operators,
     Policy, RequestPolicy, Rule, ScanDetector, Settings, Topic,
@@ -17,6 +18,7 @@ use serde::Deserialize;
 
 use super::config::PrivacySection;
 use crate::error::Fault;
+use crate::source::EncoderRef;
 
 /// The section, as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -26,6 +28,8 @@ pub(crate) struct GuardSection {
     injection: Option<PolicyWord>,
     /// Attacks in what tools give back and say of themselves; as `injection` unless given.
     tool_injection: Option<PolicyWord>,
+    /// A model that judges attacks beside the built-in classifier: a folder, a manifest, or `hf:OWNER/REPO`.
+    classifier: Option<String>,
     /// Attacks in system prompts.
     system_injection: Option<PolicyWord>,
     /// Personal data and secrets in requests.
@@ -145,6 +149,7 @@ pub(crate) fn gateway(
     leaves: Leaves,
 ) -> Result<(Gateway, Option<Audit>), Fault> {
     let mut settings = guard.settings(privacy)?;
+    models(&mut settings, privacy, guard)?;
     if let Some(path) = &privacy.receipts {
         if !settings.judge() && leaves == Leaves::Nothing {
             return Err(Fault::usage(
@@ -180,6 +185,42 @@ pub(crate) fn clearance(
     let scanner = Scanner::new(&privacy.resolve()?).map_err(|e| Fault::usage(e.to_string()))?;
     let detectors: Vec<Arc<dyn Detector>> = vec![Arc::new(ScanDetector(Arc::new(scanner)))];
     Ok(Clearance::new(detectors, vec!["patterns".into()], budget, Arc::new(audit)))
+}
+
+/// Loads the models that judge beside the rules and the built-in classifier. What they are for must be judged: a model
+/// that nobody asks would only seem to look.
+fn models(settings: &mut Settings, privacy: &PrivacySection, guard: &GuardSection) -> Result<(), Fault> {
+    let budget = settings.budget;
+    let load = |key: &str, name: &str| {
+        let path = EncoderRef::parse(name).and_then(|model| model.locate());
+        path.map_err(|e| Fault::usage(format!("{key}: {e}")))
+    };
+    if let Some(name) = &privacy.model {
+        let key = "[privacy] model";
+        if settings.requests.private == InRequests::Off {
+            let message = format!(
+                "{key} needs [guard] input = \"flag\", \"pseudonyms\" or \"block\": it judges requests"
+            );
+            return Err(Fault::usage(message));
+        }
+        let model =
+            NameDetector::load(&load(key, name)?, budget).map_err(|e| Fault::usage(format!("{key}: {e}")))?;
+        settings.request_finders.push(Arc::new(model));
+    }
+    if let Some(name) = &guard.classifier {
+        let key = "[guard] classifier";
+        let judged = [guard.injection, guard.tool_injection, guard.system_injection];
+        if judged.into_iter().all(|word| PolicyWord::policy(word) == Policy::Off) {
+            let message = format!(
+                "{key} needs injection, tool_injection or system_injection to be \"flag\" or \"block\""
+            );
+            return Err(Fault::usage(message));
+        }
+        let model = AttackDetector::load(&load(key, name)?, budget)
+            .map_err(|e| Fault::usage(format!("{key}: {e}")))?;
+        settings.request_detectors.push(Arc::new(model));
+    }
+    Ok(())
 }
 
 fn audit(path: &Path, privacy: &PrivacySection) -> Result<Audit, Fault> {
@@ -236,6 +277,11 @@ impl GuardSection {
         };
         let rule = |rule: &RuleSection| Rule { name: rule.name.clone(), pattern: rule.regex.clone() };
         let defaults = Settings::default();
+        // Models take longer than rules.
+        let budget = match (&privacy.model, &self.classifier) {
+            (None, None) => defaults.budget,
+            _ => USUAL_BUDGET,
+        };
         let ms = |ms: Option<u32>, default| ms.map_or(default, |ms| Duration::from_millis(ms.into()));
         Ok(Settings {
             scan: privacy.resolve()?,
@@ -248,8 +294,8 @@ impl GuardSection {
             topics: self.topic.iter().map(topic).collect(),
             rules: self.rule.iter().map(rule).collect(),
             budget: Budget {
-                start: ms(self.timeout_ms, defaults.budget.start),
-                per_kilobyte: ms(self.timeout_ms_per_kb, defaults.budget.per_kilobyte),
+                start: ms(self.timeout_ms, budget.start),
+                per_kilobyte: ms(self.timeout_ms_per_kb, budget.per_kilobyte),
             },
             ..defaults
         })
@@ -349,6 +395,11 @@ mod tests {
             ("[privacy]\nreceipts = \"r\"\n", "nothing judged"),
             ("[privacy]\nreceipts = \"r\"\n[guard]\ninjection = \"flag\"\n", "receipts_key"),
             ("[privacy]\nreceipts_key = \"k\"\n", "need receipts"),
+            ("[privacy]\nmodel = \"m\"\n[guard]\ninjection = \"flag\"\n", "[privacy] model needs"),
+            ("[privacy]\nmodel = \"/no/model\"\n[guard]\ninput = \"flag\"\n", "/no/model"),
+            ("[privacy]\nmodel = \"hf:a\"\n[guard]\ninput = \"flag\"\n", "hf:OWNER/REPO"),
+            ("[guard]\nclassifier = \"m\"\ninput = \"flag\"\n", "[guard] classifier needs"),
+            ("[guard]\nclassifier = \"/no/model\"\ninjection = \"block\"\n", "/no/model"),
         ] {
             let said = resolve(text).unwrap_err();
             assert!(said.contains(wanted), "{text:?}: {said}");

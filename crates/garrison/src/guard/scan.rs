@@ -30,6 +30,13 @@ pub(super) enum Report {
     Json,
 }
 
+/// What is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LooksFor {
+    Everything,
+    Attacks,
+}
+
 /// Whether a copy is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Copy {
@@ -38,7 +45,13 @@ pub(super) enum Copy {
 }
 
 /// Scans a file, `-` being standard input; gives the number of findings.
-pub(super) fn file(scanner: Scanner, name: &str, report: Report, copy: Copy) -> Result<u64, Fault> {
+pub(super) fn file(
+    scanner: Scanner,
+    name: &str,
+    looks_for: LooksFor,
+    report: Report,
+    copy: Copy,
+) -> Result<u64, Fault> {
     let refuse = |e: io::Error| Fault::usage(format!("{name} cannot be scanned: {e}"));
     let input: Box<dyn Read> = match name {
         "-" => Box::new(io::stdin().lock()),
@@ -55,6 +68,7 @@ pub(super) fn file(scanner: Scanner, name: &str, report: Report, copy: Copy) -> 
     let mut scan = Scan {
         scanner: Arc::new(scanner),
         name,
+        looks_for,
         report,
         raw: Vec::new(),
         base: 0,
@@ -82,6 +96,7 @@ enum Trouble {
 struct Scan<'a> {
     scanner: Arc<Scanner>,
     name: &'a str,
+    looks_for: LooksFor,
     report: Report,
     /// Bytes of the file that are not decided yet, and where they begin.
     raw: Vec<u8>,
@@ -232,6 +247,9 @@ impl Scan<'_> {
         confidence: u8,
         how: &[Decoding],
     ) -> io::Result<()> {
+        if self.looks_for == LooksFor::Attacks && kind != "attack" {
+            return Ok(());
+        }
         self.found += 1;
         let how: Vec<String> = how.iter().map(|how| format!("{how:?}")).collect();
         match self.report {

@@ -5,7 +5,7 @@
 //! Words are left out at random, so that what they stand for is learned as well as they themselves.
 
 use garrison_guard::injection::classifier::CLASSES;
-use garrison_guard::injection::features::{OF_WORD, Token};
+use garrison_guard::injection::features::{MEANING, OF_WORD, Token};
 use garrison_guard::injection::net::{FILTERS, HIDDEN, LENGTHS, Net, PADDING, Pooled, WIDTH};
 
 use crate::corpus::Random;
@@ -21,6 +21,8 @@ pub(crate) struct Recipe {
     pub(crate) no_word: usize,
     pub(crate) no_meaning: usize,
     pub(crate) nothing: usize,
+    /// How many lose what an encoder says that they mean.
+    pub(crate) no_sense: usize,
     /// How many filters of a hundred are left out.
     pub(crate) no_filter: usize,
     pub(crate) seed: u64,
@@ -33,6 +35,48 @@ const SMOOTHING: f32 = 0.02;
 /// Where each filter answered most: sentence and place, if anywhere.
 type Places = [Option<(usize, usize)>; 2 * FILTERS];
 
+/// What words mean: not learned, but which directions of it count is.
+pub(crate) struct Senses {
+    /// `[meanings::COUNT][DIRECTIONS]`
+    pub(crate) rows: Vec<[f32; DIRECTIONS]>,
+}
+
+/// Directions of a meaning in `corpus/train/meanings.bin`.
+pub(crate) const DIRECTIONS: usize = 48;
+
+/// The projection of meanings to vectors, its gradient and moments: `[DIRECTIONS][WIDTH]` each.
+struct Projection {
+    weights: Vec<[f32; WIDTH]>,
+    gradient: Vec<[f32; WIDTH]>,
+    first: Vec<[f32; WIDTH]>,
+    second: Vec<[f32; WIDTH]>,
+}
+
+impl Projection {
+    fn begin(random: &mut Random) -> Projection {
+        let zero = || vec![[0.0; WIDTH]; DIRECTIONS];
+        let mut weights = zero();
+        for w in weights.as_flattened_mut() {
+            *w = 0.3 / (DIRECTIONS as f32).sqrt() * (random.below(2001) as f32 / 1000.0 - 1.0);
+        }
+        Projection { weights, gradient: zero(), first: zero(), second: zero() }
+    }
+
+    /// The vector of a meaning.
+    fn of(&self, sense: &[f32; DIRECTIONS]) -> [f32; WIDTH] {
+        let mut vector = [0.0; WIDTH];
+        for (x, weights) in sense.iter().zip(&self.weights) {
+            vector.iter_mut().zip(weights).for_each(|(v, w)| *v += x * w);
+        }
+        vector
+    }
+
+    /// The vectors of all meanings, as the network that judges has them.
+    fn all(&self, senses: &Senses) -> Vec<[f32; WIDTH]> {
+        senses.rows.iter().map(|sense| self.of(sense)).collect()
+    }
+}
+
 /// Gradients and their moments, in the shape of the network.
 struct Adam {
     gradient: Net,
@@ -40,10 +84,11 @@ struct Adam {
     second: Net,
     /// Rows that this batch has touched.
     touched: Vec<u16>,
+    projection: Projection,
     steps: i32,
 }
 
-pub(crate) fn train(examples: &[Example], recipe: &Recipe) -> Net {
+pub(crate) fn train(examples: &[Example], senses: &Senses, recipe: &Recipe) -> Net {
     let mut random = Random(recipe.seed);
     let mut net = begin(&mut random);
     let mut adam = Adam {
@@ -51,6 +96,7 @@ pub(crate) fn train(examples: &[Example], recipe: &Recipe) -> Net {
         first: Net::zero(),
         second: Net::zero(),
         touched: Vec::new(),
+        projection: Projection::begin(&mut random),
         steps: 0,
     };
     let mut order: Vec<usize> = (0..examples.len()).collect();
@@ -64,7 +110,7 @@ pub(crate) fn train(examples: &[Example], recipe: &Recipe) -> Net {
             for i in batch {
                 let (sentences, class) = &examples[*i];
                 let shown = left_out(sentences, recipe, &mut random);
-                loss += backward(&net, &mut adam, &shown, *class, recipe, &mut random) as f64;
+                loss += backward(&net, &mut adam, senses, &shown, *class, recipe, &mut random) as f64;
             }
             let done = adam.steps as f32 / total as f32;
             let rate = recipe.rate * if done < 0.1 { done * 10.0 } else { (1.0 - done) / 0.9 };
@@ -72,6 +118,7 @@ pub(crate) fn train(examples: &[Example], recipe: &Recipe) -> Net {
         }
         eprintln!("epoch {epoch}: loss {:.4}", loss / examples.len() as f64);
     }
+    net.meanings = adam.projection.all(senses);
     net
 }
 
@@ -79,6 +126,7 @@ pub(crate) fn train(examples: &[Example], recipe: &Recipe) -> Net {
 fn begin(random: &mut Random) -> Net {
     let mut net = Net::zero();
     let widths = [
+        None,
         None,
         Some(LENGTHS[0] * WIDTH),
         Some(LENGTHS[1] * WIDTH),
@@ -115,6 +163,9 @@ fn left_out(sentences: &[Vec<Token>], recipe: &Recipe, random: &mut Random) -> V
             d if d < meaning + recipe.nothing => token.fill(0),
             _ => {}
         }
+        if random.below(100) < recipe.no_sense {
+            token[MEANING] = 0;
+        }
         token
     };
     sentences.iter().map(|s| s.iter().map(|t| token(t, random)).collect()).collect()
@@ -124,13 +175,22 @@ fn left_out(sentences: &[Vec<Token>], recipe: &Recipe, random: &mut Random) -> V
 fn backward(
     net: &Net,
     adam: &mut Adam,
+    senses: &Senses,
     sentences: &[Vec<Token>],
     class: usize,
     recipe: &Recipe,
     random: &mut Random,
 ) -> f32 {
     let mut vectors: Vec<Vec<[f32; WIDTH]>> = vec![Vec::new(); sentences.len()];
-    sentences.iter().zip(&mut vectors).for_each(|(s, v)| net.vectors(s, v));
+    for (tokens, vectors) in sentences.iter().zip(&mut vectors) {
+        // The network's own table of meanings is empty until all is learned.
+        net.vectors(tokens, vectors);
+        for (token, vector) in tokens.iter().zip(&mut vectors[PADDING..]) {
+            if let Some(sense) = senses.of(token) {
+                vector.iter_mut().zip(adam.projection.of(sense)).for_each(|(v, s)| *v += s);
+            }
+        }
+    }
     let (mut pooled, places) = pool(net, &vectors);
     let keep = 1.0 - recipe.no_filter as f32 / 100.0;
     let kept: Vec<bool> = (0..2 * FILTERS).map(|_| random.below(100) >= recipe.no_filter).collect();
@@ -188,7 +248,12 @@ fn backward(
             if of_vector.iter().all(|g| *g == 0.0) {
                 continue;
             }
-            for row in token.iter().filter(|r| **r > 0) {
+            if let Some(sense) = senses.of(token) {
+                for (x, of_weights) in sense.iter().zip(&mut adam.projection.gradient) {
+                    of_weights.iter_mut().zip(of_vector).for_each(|(w, g)| *w += x * g);
+                }
+            }
+            for row in token[..MEANING].iter().filter(|r| **r > 0) {
                 let of_row = &mut gradient.rows[usize::from(*row)];
                 if of_row.iter().all(|g| *g == 0.0) {
                     adam.touched.push(*row);
@@ -226,6 +291,13 @@ fn pool(net: &Net, vectors: &[Vec<[f32; WIDTH]>]) -> (Pooled, Places) {
     (pooled, places)
 }
 
+impl Senses {
+    /// What the word of a token means.
+    fn of(&self, token: &Token) -> Option<&[f32; DIRECTIONS]> {
+        self.rows.get(usize::from(token[MEANING]).checked_sub(1)?)
+    }
+}
+
 impl Adam {
     fn step(&mut self, net: &mut Net, rate: f32, decay: f32, batch: usize) {
         self.steps += 1;
@@ -240,8 +312,9 @@ impl Adam {
         let tables = net.tables().into_iter().zip(self.gradient.tables());
         let moments = self.first.tables().into_iter().zip(self.second.tables());
         for (n, ((weights, gradients), (first, second))) in tables.zip(moments).enumerate() {
-            // The first table is that of rows.
+            // The first table is that of rows, the second that of meanings, which is made of the projection.
             let ranges: Vec<_> = match n {
+                1 => Vec::new(),
                 0 => self
                     .touched
                     .iter()
@@ -255,6 +328,10 @@ impl Adam {
                 both.zip(moments).for_each(|((w, g), (m, v))| update(w, g, m, v));
             }
         }
+        let Projection { weights, gradient, first, second } = &mut self.projection;
+        let both = weights.as_flattened_mut().iter_mut().zip(gradient.as_flattened_mut());
+        let moments = first.as_flattened_mut().iter_mut().zip(second.as_flattened_mut());
+        both.zip(moments).for_each(|((w, g), (m, v))| update(w, g, m, v));
         self.touched.clear();
     }
 }

@@ -3,6 +3,8 @@
 //!
 //!     cargo run --release -p garrison-guard --example train_injection
 //!
+//! `-- check` only says how texts of lines that were left out fare, and writes nothing.
+//!
 //! First it leaves out a fifth of the lines and says how texts of lines that it has not seen fare: that is what the
 //! recipe and the threshold are chosen by. Then it learns from all. The same texts give the same bytes.
 
@@ -21,7 +23,7 @@ use garrison_guard::injection::classifier::{CLASSES, WINDOW, windows};
 use garrison_guard::injection::features::{Token, sentences};
 use garrison_guard::injection::net::Net;
 use garrison_guard::normalize::letters::{self, SYMBOLS, UNIT};
-use learn::{Example, Recipe};
+use learn::{DIRECTIONS, Example, Recipe, Senses};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -34,12 +36,13 @@ const EACH_INNOCENT: usize = 28;
 
 fn recipe() -> Recipe {
     Recipe {
-        epochs: 6,
+        epochs: 7,
         rate: 3e-3,
         decay: 0.05,
         no_word: 80,
         no_meaning: 3,
         nothing: 6,
+        no_sense: 25,
         no_filter: 30,
         seed: 1,
     }
@@ -72,14 +75,32 @@ const PARTS: usize = 5;
 
 fn main() -> Result<(), Failure> {
     let [innocent, attacks] = learned()?;
+    let senses = senses()?;
     println!("{} innocent texts, {} attacks", innocent.len(), attacks.len());
+    report(&innocent, &attacks, &senses);
+    if std::env::args().nth(1).as_deref() == Some("check") {
+        return Ok(());
+    }
     let all: Vec<&str> = innocent.iter().chain(&attacks).map(|l| l.text.as_str()).collect();
     fs::write(folder().join("src/normalize/letters.bin"), pairs(&all))?;
     fs::write(folder().join("src/normalize/words.txt"), words(&all))?;
-    report(&innocent, &attacks);
-    let bytes = learn::train(&examples(&innocent, &attacks), &recipe()).to_bytes();
+    let bytes = learn::train(&examples(&innocent, &attacks), &senses, &recipe()).to_bytes();
     fs::write(folder().join("src/injection/weights.bin"), bytes)?;
     Ok(())
+}
+
+/// Meanings in the order of `src/injection/meanings.bin`, which must have the hashes of the same words.
+fn senses() -> Result<Senses, Failure> {
+    let bytes = fs::read(folder().join("corpus/train/meanings.bin"))?;
+    let (count, rest) = bytes.split_first_chunk::<4>().ok_or("meanings.bin is empty")?;
+    let count = u32::from_le_bytes(*count) as usize;
+    let (hashes, rows) = rest.split_at_checked(4 * count).ok_or("meanings.bin ends early")?;
+    if hashes != include_bytes!("../../src/injection/meanings.bin") || rows.len() != count * DIRECTIONS {
+        return Err("src/injection/meanings.bin must have the words of corpus/train/meanings.bin".into());
+    }
+    let deviations = |byte: &u8| f32::from(*byte as i8) * 3.0 / 127.0;
+    let row = |row: &[u8]| std::array::from_fn(|i| deviations(&row[i]));
+    Ok(Senses { rows: rows.chunks_exact(DIRECTIONS).map(row).collect() })
 }
 
 /// The most that any window of a text is an attack.
@@ -181,7 +202,7 @@ fn examples(innocent: &[Line], attacks: &[Line]) -> Vec<Example> {
 }
 
 /// How texts of a fifth of the lines fare when the others are learned from, by threshold.
-fn report(innocent: &[Line], attacks: &[Line]) {
+fn report(innocent: &[Line], attacks: &[Line], senses: &Senses) {
     let part = |lines: &[Line], left_out: bool| -> Vec<Line> {
         lines
             .iter()
@@ -189,7 +210,7 @@ fn report(innocent: &[Line], attacks: &[Line]) {
             .cloned()
             .collect()
     };
-    let net = learn::train(&examples(&part(innocent, false), &part(attacks, false)), &recipe());
+    let net = learn::train(&examples(&part(innocent, false), &part(attacks, false)), senses, &recipe());
     // What is rounded is what will judge.
     let net = Net::read(&net.clone().to_bytes());
     let [innocent, attacks] = [part(innocent, true), part(attacks, true)]

@@ -55,9 +55,9 @@ impl Scores {
     }
 }
 
-/// What is above this is an attack. Chosen by lines that were left out: of those it blocks about 5% of the innocent and
-/// 84% of the attacks; higher, and the plainest attacks pass.
-const THRESHOLD: f32 = 3.8;
+/// What is above this is an attack: what 2% of the innocent lines that were left out reach. Fixed before the held-out
+/// texts were judged.
+const THRESHOLD: f32 = 6.5;
 
 /// An attack: where, which kind, and how sure.
 pub(super) struct Hit {

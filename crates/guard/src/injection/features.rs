@@ -1,12 +1,12 @@
 //! What the classifier sees of a text: sentences of tokens. A token is a word or a sign; it has the numbers of the
-//! word itself and of its first letters, which inflected languages share, and the [concepts] that it stands for,
-//! which eight languages share.
+//! word itself and of its first letters, which inflected languages share, the [concepts] that it stands for, which
+//! eight languages share, and its place among the English words whose meaning an encoder told ([meanings]).
 //!
 //! Case and accents are left out, so that a text reads the same whatever an encoding lost of it.
 
 use std::ops::Range;
 
-use super::concepts;
+use super::{concepts, meanings};
 use crate::normalize::letters;
 
 /// How many numbers there are for words and beginnings of words; 0 is for none.
@@ -14,11 +14,14 @@ pub const WORDS: usize = 1 << 14;
 /// How many rows the table of vectors has: words, then concepts and signs.
 pub const ROWS: usize = WORDS + 256;
 /// Numbers of one token at most.
-pub const MOST: usize = 3 + concepts::MOST;
+pub const MOST: usize = 4 + concepts::MOST;
+/// Which of them is the word's place in [`meanings`], counted from 1.
+pub const MEANING: usize = MOST - 1;
 /// How many of them can be those of the word.
 pub const OF_WORD: usize = 3;
 
-/// Rows of a token: first those of the word, then those of what it stands for. 0 is none.
+/// Rows of a token: first those of the word, then those of what it stands for, then its place in [`meanings`]. 0 is
+/// none.
 pub type Token = [u16; MOST];
 
 /// A sentence that is longer is cut, in tokens.
@@ -134,6 +137,7 @@ impl Reader {
             *place = if len > letters { row(&word[..letters], 2) } else { 0 };
         }
         stand_for(&mut token, word);
+        token[MEANING] = meanings::place(word);
         self.tokens.push(token);
     }
 
@@ -149,5 +153,5 @@ impl Reader {
 
 fn stand_for(token: &mut Token, word: &[u8]) {
     let rows = concepts::of(word).map(|c| if c == 0 { 0 } else { WORDS as u16 + u16::from(c) });
-    token[OF_WORD..].copy_from_slice(&rows);
+    token[OF_WORD..MEANING].copy_from_slice(&rows);
 }

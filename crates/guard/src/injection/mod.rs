@@ -8,6 +8,7 @@ pub mod classifier;
 mod concepts;
 pub mod features;
 mod leak;
+pub mod meanings;
 pub mod net;
 mod patterns;
 mod rules;

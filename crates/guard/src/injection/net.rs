@@ -1,15 +1,17 @@
 //! A small convolutional network over tokens (Kim 2014, "Convolutional neural networks for sentence
-//! classification"): a vector for each token, which is the sum of those of its rows; filters over three and five
+//! classification"): a vector for each token, which is the sum of those of its rows, one of which is what the word
+//! means and was not learned but for which directions of it count; filters over three and five
 //! tokens; the strongest answer of each filter within a sentence; and two layers that make classes of it.
 //!
 //! A sentence is filtered by itself, so the answer for several in a row is the stronger of theirs, and every window
 //! of a text costs only the last two layers.
 
 use super::classifier::CLASSES;
-use super::features::{ROWS, Token};
+use super::features::{MEANING, ROWS, Token};
+use super::meanings;
 
 /// Numbers of a token's vector.
-pub const WIDTH: usize = 24;
+pub const WIDTH: usize = 32;
 /// Filters of each length.
 pub const FILTERS: usize = 48;
 /// Tokens that filters see: [`Net::near`] and [`Net::far`].
@@ -28,6 +30,8 @@ const BLOCK: usize = 24;
 pub struct Net {
     /// `[ROWS][WIDTH]`
     pub rows: Vec<[f32; WIDTH]>,
+    /// `[meanings::COUNT][WIDTH]`
+    pub meanings: Vec<[f32; WIDTH]>,
     /// `[3 * WIDTH][FILTERS]`
     pub near: Vec<[f32; FILTERS]>,
     /// `[5 * WIDTH][FILTERS]`
@@ -49,6 +53,7 @@ impl Net {
     pub fn zero() -> Net {
         Net {
             rows: vec![[0.0; WIDTH]; ROWS],
+            meanings: vec![[0.0; WIDTH]; meanings::COUNT],
             near: vec![[0.0; FILTERS]; LENGTHS[0] * WIDTH],
             far: vec![[0.0; FILTERS]; LENGTHS[1] * WIDTH],
             bias: [0.0; 2 * FILTERS],
@@ -60,9 +65,10 @@ impl Net {
     }
 
     /// Every table in the order in which it lies in the file.
-    pub fn tables(&mut self) -> [&mut [f32]; 8] {
+    pub fn tables(&mut self) -> [&mut [f32]; 9] {
         [
             self.rows.as_flattened_mut(),
+            self.meanings.as_flattened_mut(),
             self.near.as_flattened_mut(),
             self.far.as_flattened_mut(),
             &mut self.bias,
@@ -103,8 +109,10 @@ impl Net {
         vectors.clear();
         vectors.resize(tokens.len() + 2 * PADDING, [0.0; WIDTH]);
         for (vector, token) in vectors[PADDING..].iter_mut().zip(tokens) {
-            for row in token.iter().filter(|r| **r > 0) {
-                vector.iter_mut().zip(&self.rows[usize::from(*row)]).for_each(|(v, w)| *v += w);
+            let rows = token[..MEANING].iter().filter(|r| **r > 0).map(|row| &self.rows[usize::from(*row)]);
+            let meaning = usize::from(token[MEANING]).checked_sub(1).map(|place| &self.meanings[place]);
+            for row in rows.chain(meaning) {
+                vector.iter_mut().zip(row).for_each(|(v, w)| *v += w);
             }
         }
     }

@@ -3,7 +3,8 @@
 //! Many numbers are only digits, and one in ten of any digits passes a check digit. So a candidate's
 //! confidence is what its form and checksum are worth, plus what the nearest word about its kind
 //! adds, the nearer the more; a word that says it is something else, as an order or a version, takes
-//! some away if it is nearer.
+//! some away if it is nearer. It does not if it only says more about the other: in "the card for the
+//! order is", "order" stands behind a preposition, and the number behind a verb.
 
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -26,6 +27,16 @@ const TOPICS: usize = Entity::COUNT + 1;
 const OTHER: usize = Entity::COUNT;
 /// Stands for a word that is not there.
 const FAR: u8 = u8::MAX;
+
+/// Words behind which a noun says more about the one before them, in the languages of the words.
+const PREPOSITIONS: &str = "for|on|of|in|from|with|at|to|by|about|für|auf|von|aus|in|im|bei|beim|zu|zur|zum|mit|pour|sur|\
+    de|du|des|dans|avec|à|para|en|con|del|sobre|da|di|per|su|sul|sulla|della|nel|voor|op|van|uit|met|bij|dla|na|do|w|z|\
+    ze|przy|för|på|av|i|från|med|til|fra|af|til|em|no|na|do|com";
+/// What a word for something goes on with before its number.
+const NAMES_GO_ON: &str =
+    "number|no|nr|num|id|code|ref|reference|nummer|numéro|numero|número|numer|n|nº|kode|kod";
+/// Words of a noun with its article behind a preposition, at most.
+const MOST_OF_PHRASE: usize = 3;
 
 /// Distances in bytes to the nearest word of each topic.
 type Distances = [u8; TOPICS];
@@ -142,6 +153,30 @@ impl<'w, 't> Surroundings<'w, 't> {
         Some(self.before()[topic(entity)]).filter(|distance| *distance != FAR)
     }
 
+    /// Whether the word `other` bytes before the position, which says that a number is something else, only says
+    /// more about the one `own` bytes before it: behind a preposition, while the number stands behind a verb or in
+    /// a clause of its own.
+    fn tells_more(&self, own: u8, other: u8) -> bool {
+        let behind = self.window.behind(self.window.at);
+        let (Some(from), Some(to)) =
+            (behind.len().checked_sub(usize::from(own)), behind.len().checked_sub(usize::from(other)))
+        else {
+            return false;
+        };
+        let (Some(phrase), Some(rest)) = (behind.get(from..to), behind.get(to..)) else { return false };
+        let sign = |c: char| !c.is_alphanumeric();
+        let mut words = phrase.trim_start_matches(sign).split_whitespace();
+        let said = words.next().is_some_and(|first| {
+            PREPOSITIONS.split('|').any(|preposition| first.eq_ignore_ascii_case(preposition.trim()))
+        });
+        let apart = phrase.contains(['.', ',', ';', ':', '!', '?', '\n']);
+        // "order number" and "order no." name what follows, "order is" says something of what was named before.
+        let goes_on = rest.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+        let verb =
+            goes_on.clone().any(|word| !NAMES_GO_ON.split('|').any(|name| name.eq_ignore_ascii_case(word)));
+        said && verb && !apart && words.count() <= MOST_OF_PHRASE
+    }
+
     /// The confidence of something whose form alone is worth `base`, and which ends at `end`, if
     /// `enough` can be reached.
     pub(crate) fn confidence(&self, entity: Entity, base: u8, end: usize, enough: u8) -> u8 {
@@ -151,7 +186,7 @@ impl<'w, 't> Surroundings<'w, 't> {
         if own != FAR {
             confidence = confidence.saturating_add(BEFORE - (own / 6).min(BEFORE));
         }
-        if other < own {
+        if other < own && !(own != FAR && self.tells_more(own, other)) {
             confidence = confidence.saturating_sub(OTHERWISE.saturating_sub(other / 3));
         }
         if confidence < enough && own == FAR && base + AFTER >= enough {
@@ -184,6 +219,22 @@ mod tests {
         assert!(confidence("bsn and order number 111222333", "111222333") < 50);
         assert!(confidence("order number and bsn 111222333", "111222333") >= 50);
         assert_eq!(confidence("absnormal 111222333", "111222333"), 15);
+        for text in [
+            "the BSN for the parcel, it is 111222333",
+            "BSN on the invoice was 111222333",
+            "citizen number (BSN) for the parcel, it's 111222333",
+            "el BSN de la factura es 111222333",
+        ] {
+            assert!(confidence(text, "111222333") >= 50, "{text}");
+        }
+        for text in [
+            "BSN for order 111222333",
+            "BSN for the order number 111222333",
+            "BSN for you. The order is 111222333",
+            "BSN and the order is 111222333",
+        ] {
+            assert!(confidence(text, "111222333") < 50, "{text}");
+        }
         assert!(confidence(r"x:\nBSN 111222333", "111222333") >= 50);
         assert!(confidence("我的BSN是111222333", "111222333") >= 50);
     }

@@ -33,12 +33,12 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
     if !sight.wants(Entity::DATE_OF_BIRTH) || !begins_number(window) {
         return;
     }
-    if let Some(end) = numeric(window).or_else(|| day_first(window)) {
+    if let Some(end) = numeric(window).or_else(|| day_first(window)).or_else(|| east_asian(window)) {
         sight.propose(Entity::DATE_OF_BIRTH, BASE, end);
     }
 }
 
-/// A date that begins with a month's name: March 5, 1980.
+/// A date that begins with a month's name: March 5, 1980, Mar. 5, 1980.
 pub(super) fn month_first(sight: &mut Sight<'_, '_>) {
     if !sight.wants(Entity::DATE_OF_BIRTH) {
         return;
@@ -46,12 +46,13 @@ pub(super) fn month_first(sight: &mut Sight<'_, '_>) {
     let window = sight.window;
     // A day follows; most words fail here.
     let word = window.run_chars(sight.at(), 16, char::is_alphabetic);
+    let word = if window.byte(word) == Some(b'.') { word + 1 } else { word };
     let Some(width) = blank(window, word) else { return };
     if !window.byte(word + width).is_some_and(|b| b.is_ascii_digit()) {
         return;
     }
-    let Some((month, after)) = month(window, sight.at()) else { return };
-    let Some((day, after)) = digits(window, after + width, 2) else { return };
+    let Some((month, _)) = month(window, sight.at()) else { return };
+    let Some((day, after)) = digits(window, word + width, 2) else { return };
     let after = ordinal(window, after);
     let after = if window.byte(after) == Some(b',') { after + 1 } else { after };
     let Some((year, end)) = blank(window, after).and_then(|width| digits(window, after + width, 4)) else {
@@ -109,6 +110,20 @@ fn day_first(window: &Window<'_>) -> Option<usize> {
     let at = linking(window, skip(window, at)?);
     let (year, end) = digits(window, at, 4)?;
     (is_date(year, month, day) && window.word_ends(end)).then_some(end)
+}
+
+/// 1980년 3월 5일, 1980年3月5日.
+fn east_asian(window: &Window<'_>) -> Option<usize> {
+    let part = |at: usize, most: usize, signs: [char; 2]| {
+        let (number, to) = digits(window, at, most)?;
+        let sign = window.char(to).filter(|c| signs.contains(c))?;
+        let end = to + sign.len_utf8();
+        Some((number, end, end + blank(window, end).unwrap_or(0)))
+    };
+    let (year, _, at) = part(window.at, 4, ['년', '年'])?;
+    let (month, _, at) = part(at, 2, ['월', '月'])?;
+    let (day, end, _) = part(at, 2, ['일', '日'])?;
+    is_date(year, month, day).then_some(end)
 }
 
 fn is_date(year: u32, month: u32, day: u32) -> bool {

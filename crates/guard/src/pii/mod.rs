@@ -107,9 +107,9 @@ impl Recognizers {
         payment::card(sight);
         contact::phone(sight);
         network::ipv4(sight);
+        network::mac(sight);
         if sight.traits.has(Traits::COLON | Traits::ODD) {
             network::ipv6(sight);
-            network::mac(sight);
         }
         date::judge(sight);
         documents::judge(sight);
@@ -125,10 +125,7 @@ impl Recognizers {
         address::street_first(sight);
         date::month_first(sight);
         documents::judge(sight);
-        if sight.traits.has(Traits::COLON | Traits::ODD) {
-            network::ipv6(sight);
-            network::mac(sight);
-        }
+        machine_address(sight);
         crypto::judge(sight);
         secrets::judge(sight);
     }
@@ -139,11 +136,18 @@ impl Recognizers {
     }
 }
 
-fn lower(sight: &mut Sight<'_, '_>) {
+/// Addresses of machines that begin with a letter: those with dots have digits, or nobody tells them from words.
+fn machine_address(sight: &mut Sight<'_, '_>) {
     if sight.traits.has(Traits::COLON | Traits::ODD) {
         network::ipv6(sight);
+    }
+    if sight.traits.has(Traits::COLON | Traits::ODD | Traits::DIGIT) {
         network::mac(sight);
     }
+}
+
+fn lower(sight: &mut Sight<'_, '_>) {
+    machine_address(sight);
     crypto::judge(sight);
     secrets::judge(sight);
 }

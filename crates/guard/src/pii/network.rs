@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::shape::begins_number;
 use super::sight::Sight;
 use crate::entity::Entity;
-use crate::scan::window::{Window, is_word};
+use crate::scan::candidate::{Extent, Tail};
+use crate::scan::window::{MAX_LENGTH, Window, is_caseless, is_word};
 
 /// IPv4 addresses that are somebody's: not the machine itself, not everybody.
 pub(super) fn ipv4(sight: &mut Sight<'_, '_>) {
@@ -120,7 +121,7 @@ fn continues(window: &Window<'_>) -> bool {
     whole || window.byte(sign) == Some(b':') && window.byte_before(sign) == Some(b':')
 }
 
-/// URLs with a name and a password before the host.
+/// URLs with a name and a password before the host: all of the URL, as its path and query say whose it is.
 pub(super) fn url(sight: &mut Sight<'_, '_>) {
     let (window, at) = (sight.window, sight.at());
     let scheme = window.run(at, 20, |b| b.is_ascii_alphanumeric() || b"+.-".contains(&b));
@@ -140,13 +141,75 @@ pub(super) fn url(sight: &mut Sight<'_, '_>) {
     if stands_for_password(secret) {
         return;
     }
-    let host = window.run_chars(password + 1, 120, |c| is_word(c) || "-.:[]".contains(c));
+    // What is longer than a finding can be is found as far as it can, and goes on.
+    let most = (at + MAX_LENGTH).saturating_sub(password + 1);
+    // Brackets are those of an IPv6 address (RFC 3986, 3.2.2).
+    let literal = window.byte(password + 1) == Some(b'[');
+    let host = window
+        .run_chars(password + 1, most, |c| is_word(c) || "-.:".contains(c) || literal && "[]".contains(c));
     let mut end = host;
     while end > password + 1 && matches!(window.byte(end - 1), Some(b'.' | b':')) {
         end -= 1;
     }
-    if end > password + 1 && window.word_ends(end) {
-        sight.assert(Entity::URL_CREDENTIALS, 97, end);
+    if end == password + 1 || end < at + MAX_LENGTH && !window.word_ends(end) {
+        return;
+    }
+    if end == host && matches!(window.byte(host), Some(b'/' | b'?' | b'#')) {
+        end = path_ends(window, host);
+    }
+    let extent = if end + 4 > at + MAX_LENGTH { Extent::Run(Tail::Url) } else { Extent::Closed };
+    sight.assert_as(Entity::URL_CREDENTIALS, 97, end, extent);
+}
+
+/// Where the path, the query and the fragment that begin at `start` end (RFC 3986, 3.3 to 3.5), without what closes a
+/// sentence, a quotation or a bracket around the URL.
+fn path_ends(window: &Window<'_>, start: usize) -> usize {
+    let most = window.at + MAX_LENGTH - start;
+    let whole = window.run_chars(start, most, is_of_path);
+    // A comma or an apostrophe is part of it only within words: values in a row are apart.
+    let within = |place: usize| window.char(place + 1).is_some_and(char::is_alphanumeric);
+    let mut end = start;
+    while end < whole {
+        match window.byte(end) {
+            Some(b',' | b';' | b'\'') if !within(end) => break,
+            Some(b'&')
+                if window.has(end, b"&quot;") || window.has(end, b"&lt;") || window.has(end, b"&#") =>
+            {
+                break;
+            }
+            _ => end += window.char(end).map_or(1, char::len_utf8),
+        }
+    }
+    if end == window.at + MAX_LENGTH {
+        return end;
+    }
+    while end > start {
+        let closes = match window.byte(end - 1) {
+            Some(b'.' | b':' | b'!' | b'?' | b'*' | b'_' | b'~') => true,
+            Some(b')') => unopened(window.text(start, end), '(', ')'),
+            Some(b']') => unopened(window.text(start, end), '[', ']'),
+            _ => false,
+        };
+        if !closes {
+            break;
+        }
+        end -= 1;
+    }
+    end
+}
+
+/// Whether more of `close` stand in a text than of `open`.
+fn unopened(text: &str, open: char, close: char) -> bool {
+    text.matches(close).count() > text.matches(open).count()
+}
+
+/// What URLs have behind their host, and letters of any language that has cases (RFC 3987); particles are written
+/// onto what is none of theirs.
+fn is_of_path(c: char) -> bool {
+    match c {
+        _ if c.is_ascii_alphanumeric() => true,
+        _ if c.is_ascii() => "-._~%:/?#[]@!$&'()*+,;=".contains(c),
+        _ => c.is_alphanumeric() && !is_caseless(c),
     }
 }
 

@@ -6,7 +6,7 @@ use super::sight::Sight;
 use crate::entity::Entity;
 use crate::scan::window::Window;
 
-/// Reads up to `MAX` digits with one blank or dash between groups.
+/// Digits of the longest card number.
 const MAX_DIGITS: usize = 19;
 
 /// Card numbers, by the ranges of their issuers (ISO/IEC 7812, and what the schemes publish).
@@ -16,42 +16,51 @@ pub(super) fn card(sight: &mut Sight<'_, '_>) {
         return;
     }
     let mut digits = [0u8; MAX_DIGITS];
-    let (mut length, mut at, mut groups, mut group, mut shortest) = (0, sight.at(), 1, 0, usize::MAX);
+    let (mut length, mut at, mut groups, mut group) = (0, sight.at(), 1, 0);
     let mut sign = None;
+    // Digits and groups of the longest card number so far, and its end.
+    let mut best = None;
     loop {
         match window.byte(at) {
             Some(b) if b.is_ascii_digit() => {
                 if length == MAX_DIGITS {
-                    return;
+                    break;
                 }
                 digits[length] = b;
                 (length, group, at) = (length + 1, group + 1, at + 1);
             }
             _ => {
-                let Some(width) = (if window.byte(at) == Some(b'-') { Some(1) } else { blank(window, at) })
-                else {
-                    break;
-                };
-                // One kind of sign in all places, and a digit behind it.
+                if is_card(&digits[..length]) && ends_card(window, at) {
+                    best = Some((length, groups, at));
+                }
+                // One kind of sign in all places behind groups of four or more, and a digit behind it.
                 let here = window.char(at);
-                if group < 4 && length != 4 || sign.is_some_and(|sign| Some(sign) != here) {
+                let Some(width) = separates(window, at) else { break };
+                if group < 4 || sign.is_some_and(|sign| Some(sign) != here) {
                     break;
                 }
-                if !window.byte(at + width).is_some_and(|b| b.is_ascii_digit()) || is_card(&digits[..length])
-                {
+                if !window.byte(at + width).is_some_and(|b| b.is_ascii_digit()) {
                     break;
                 }
-                (sign, shortest) = (here, shortest.min(group));
+                sign = here;
                 (groups, group, at) = (groups + 1, 0, at + width);
             }
         }
     }
-    let digits = &digits[..length];
-    if !is_card(digits) || !ends_card(window, at) || all_same(digits) || (groups > 1 && shortest < 4) {
+    let Some((length, groups, at)) = best else { return };
+    if all_same(&digits[..length]) {
         return;
     }
     let base = if groups > 1 { 75 } else { 60 };
     sight.propose(Entity::CREDIT_CARD, base, at);
+}
+
+/// The width of what may stand between groups of a card's number: a blank, a dash of any length, or a dot.
+fn separates(window: &Window<'_>, at: usize) -> Option<usize> {
+    match window.char(at)? {
+        sign @ ('-' | '.' | '\u{b7}' | '\u{2010}'..='\u{2013}') => Some(sign.len_utf8()),
+        _ => blank(window, at),
+    }
 }
 
 /// Whether a card's number ends at `end`: an expiry may follow it, and no price is that high.
@@ -77,7 +86,7 @@ fn is_card(digits: &[u8]) -> bool {
     let lengths: &[usize] = match digits[0] {
         b'4' => &[13, 16, 19],
         b'2' if (2221..=2720).contains(&four) => &[16],
-        b'2' if (2200..=2204).contains(&four) => &[16],
+        b'2' if (2200..=2205).contains(&four) => &[16],
         b'5' if (51..=55).contains(&two) => &[16],
         b'3' if two == 34 || two == 37 => &[15],
         b'3' if (300..=305).contains(&three) || two == 36 || two == 38 || two == 39 => &[14, 16],
@@ -87,7 +96,12 @@ fn is_card(digits: &[u8]) -> bool {
         b'5' | b'6' if matches!(four, 5018 | 5020 | 5038 | 5893 | 6304 | 6759 | 6761..=6763) => {
             &[13, 14, 15, 16, 17, 18, 19]
         }
-        b'6' if four == 6521 || four == 6522 || two == 60 => &[16],
+        b'6' if four == 6521 || four == 6522 || two == 60 || (637..=639).contains(&three) => &[16],
+        // Dankort, Verve, Elo, Troy.
+        b'5' if four == 5019 || (506_099..=506_198).contains(&six) || (5066..=5067).contains(&four) => &[16],
+        b'5' if four == 5090 => &[16],
+        b'6' if six == 636_297 || six == 636_368 || six == 627_780 => &[16],
+        b'9' if four == 9792 => &[16],
         _ => return false,
     };
     lengths.contains(&digits.len()) && luhn(digits)

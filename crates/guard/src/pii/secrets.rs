@@ -102,6 +102,15 @@ const PREFIXES: &[(&str, usize)] = &[
     ("phx_", 36),
     ("sl.", 60),
     ("dapi", 32),
+    ("dor_v1_", 60),
+    ("glptt-", 20),
+    ("lsv2_pt_", 32),
+    ("sbp_", 40),
+    ("tskey-", 20),
+    ("ops_eyJ", 100),
+    ("EZAK", 54),
+    ("fo1_", 40),
+    ("shpit_", 32),
 ];
 
 /// `[first byte]` their places.

@@ -1,7 +1,7 @@
 //! Numbers of a fixed form, by tables: the forms that each is written in, what each form is worth
 //! without a word beside it, and the check that it must pass.
 //!
-//! In a form `d` is a digit, `L` a capital, `x` either, a blank one space (also one that does not
+//! In a form `d` is a digit, `L` a capital, `x` either, a blank one space (also one that is thin or does not
 //! break), anything else itself. Forms are looked up by how many digits or capitals they begin
 //! with, so that a position tries the few that can be there.
 
@@ -122,7 +122,7 @@ fn compare(window: &Window<'_>, form: &[u8], symbols: &mut [u8; MAX_SYMBOLS]) ->
 pub(super) fn blank(window: &Window<'_>, at: usize) -> Option<usize> {
     match window.char(at)? {
         ' ' => Some(1),
-        space @ ('\u{a0}' | '\u{202f}') => Some(space.len_utf8()),
+        space @ ('\u{a0}' | '\u{202f}' | '\u{2007}' | '\u{2009}') => Some(space.len_utf8()),
         _ => None,
     }
 }

@@ -29,6 +29,11 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
         "ip|ip address|ipv4|ipv6|host|client|remote|ip-adresse|adresse ip|dirección ip|indirizzo ip",
     ),
     (
+        Entity::MAC_ADDRESS,
+        "mac|mac address|hardware address|physical address|ethernet|bssid|wlan|wi-fi|wifi|nic|lladdr|hwaddr|ether|\
+         mac-adresse|adresse mac|dirección mac|indirizzo mac|mac-adres|adres mac|mac-adress|mac-osoite|endereço mac",
+    ),
+    (
         Entity::DATE_OF_BIRTH,
         "born|born on|birth|date of birth|birth date|birthdate|birthday|dob|d.o.b.|d.o.b|geboren|geboren am|\
          geburtsdatum|geburtstag|geb.|geb|né le|née le|né|née|naissance|date de naissance|nacido|nacida|nació|\
@@ -62,7 +67,8 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
     ),
     (
         Entity::CRYPTO_ADDRESS,
-        "wallet|bitcoin|btc|ethereum|eth|crypto|litecoin|ltc|tron|trx|doge|dogecoin|usdt",
+        "wallet|bitcoin|btc|ethereum|eth|crypto|litecoin|ltc|tron|trx|doge|dogecoin|usdt|wallet-adresse|portefeuille|\
+         portemonnaie|monedero|cartera|portafoglio|portemonnee|portfel|plånbok|lompakko|tegnebog|lommebok|carteira|지갑",
     ),
     (
         Entity::US_SSN,

@@ -18,6 +18,8 @@ pub(crate) enum Extent {
 pub(crate) enum Tail {
     /// Characters of a token: letters, digits, `-_.=+/`.
     Token,
+    /// What a URL may have in ASCII behind its host.
+    Url,
     /// The lines of a PEM block, to its end marker.
     Pem,
 }

@@ -238,7 +238,8 @@ impl Open {
     fn follow(&mut self, part: Part<'_>) -> bool {
         let at = self.found.range.end - part.base;
         let (to, over) = match self.tail {
-            Tail::Token => follow_token(part, at),
+            Tail::Token => follow_run(part, at, is_token),
+            Tail::Url => follow_run(part, at, is_of_url),
             Tail::Pem => follow_pem(part, at, MAX_PEM.saturating_sub(self.found.range.len())),
         };
         self.found.range.end = part.base + to;
@@ -246,9 +247,9 @@ impl Open {
     }
 }
 
-fn follow_token(part: Part<'_>, mut at: usize) -> (usize, bool) {
+fn follow_run(part: Part<'_>, mut at: usize, goes_on: fn(u8) -> bool) -> (usize, bool) {
     let bytes = part.text.as_bytes();
-    while at < bytes.len() && is_token(bytes[at]) {
+    while at < bytes.len() && goes_on(bytes[at]) {
         at += 1;
     }
     (at, at < bytes.len())
@@ -274,6 +275,11 @@ fn follow_pem(part: Part<'_>, mut at: usize, room: usize) -> (usize, bool) {
 
 fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"-_.=+/".contains(&b)
+}
+
+/// Unreserved and reserved characters without those that quote (RFC 3986, 2).
+fn is_of_url(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"-._~%:/?#[]@!$&()*+,;=".contains(&b)
 }
 
 /// Base64, headers, and what stands before and after lines where a key is quoted, commented on, put into a

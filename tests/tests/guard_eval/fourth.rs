@@ -1,4 +1,4 @@
-//! Values of the fourth draw: other issuers, countries and spellings than in [`values`](super::values), from what
+//! Values of the fourth draw, by now to work with: other issuers, countries and spellings than in [`values`](super::values), from what
 //! authorities and services publish; what has only one form is as there.
 
 use super::draw::Draw;

@@ -1,0 +1,100 @@
+//! `garrison serve` with models beside the rules: what they say decides, and without them nothing is served.
+//!
+//! The models are the tiny ones that the encoder's own tests have, with weights that mean nothing; here their last
+//! bias says which class they give, so that what is found can have come from nowhere else.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use support::{Server, assert_refused, run};
+
+/// Large beside every other logit, in half precision.
+const LARGE: [u8; 2] = 0x6400u16.to_le_bytes(); // 1024
+
+/// A copy of the encoder's tiny model for `task` that gives everything the class at `class`.
+fn model(folder: &Path, task: &str, class: usize) -> PathBuf {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../encoder/tests/oracle/bert").join(task);
+    let to = folder.join(format!("{task}-{class}"));
+    std::fs::create_dir(&to).unwrap();
+    for name in ["config.json", "tokenizer.json"] {
+        std::fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+    let mut weights = std::fs::read(from.join("model.safetensors")).unwrap();
+    let length = u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&weights[8..8 + length]).unwrap();
+    let bias = &header["classifier.bias"];
+    assert_eq!(bias["dtype"], "F16");
+    let at = 8 + length + bias["data_offsets"][0].as_u64().unwrap() as usize + 2 * class;
+    weights[at..at + 2].copy_from_slice(&LARGE);
+    std::fs::write(to.join("model.safetensors"), weights).unwrap();
+    to
+}
+
+/// A configuration; its path.
+fn config(folder: &Path, text: &str) -> String {
+    let path = folder.join("garrison.toml");
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Status and body of an answer to a text in which no rule finds anything.
+fn ask(server: &Server) -> (u16, Value) {
+    let body = json!({"messages": [{"role": "user", "content": "hello out there"}], "temperature": 0, "max_tokens": 8});
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut answer = agent.post(format!("{}/v1/chat/completions", server.url)).send_json(&body).unwrap();
+    let text = answer.body_mut().read_to_string().unwrap();
+    (answer.status().as_u16(), serde_json::from_str(&text).unwrap())
+}
+
+#[test]
+fn a_model_of_names_flags_hides_and_blocks_what_it_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    // B-PER, and O.
+    let (person, nothing) = (model(folder.path(), "tokens", 1), model(folder.path(), "tokens", 0));
+    let with = |model: &Path, input: &str| {
+        let text = format!("[privacy]\nmodel = {model:?}\n[guard]\ninput = {input:?}\n");
+        ask(&Server::start(&["--config", &config(folder.path(), &text)]))
+    };
+    let (status, body) = with(&nothing, "block");
+    assert_eq!((status, &body["guard"]["request"]["verdict"]), (200, &json!("pass")));
+    for (input, verdict) in [("flag", "flag"), ("pseudonyms", "redact")] {
+        let (status, body) = with(&person, input);
+        let wanted = json!({"verdict": verdict, "found": ["PERSON"]});
+        assert_eq!((status, &body["guard"]["request"]), (200, &wanted), "{body}");
+    }
+    let (status, body) = with(&person, "block");
+    assert_eq!((status, &body["error"]["code"]), (400, &json!("content_filter")), "{body}");
+}
+
+#[test]
+fn a_classifier_of_attacks_blocks_what_it_takes_for_one() {
+    let folder = tempfile::tempdir().unwrap();
+    // SAFE, and INJECTION.
+    for (class, status) in [(0, 200), (1, 400)] {
+        let model = model(folder.path(), "text", class);
+        let text = format!("[guard]\nclassifier = {model:?}\ninjection = \"block\"\n");
+        let server = Server::start(&["--config", &config(folder.path(), &text)]);
+        assert_eq!(ask(&server).0, status, "class {class}");
+    }
+}
+
+#[test]
+fn a_model_that_is_not_whole_or_judges_nothing_is_refused_before_anything_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = model(folder.path(), "tokens", 0);
+    let broken = model(folder.path(), "tokens", 1);
+    std::fs::write(broken.join("model.safetensors"), b"cut").unwrap();
+    for (privacy, guard, wanted) in [
+        (format!("model = {broken:?}"), "input = \"flag\"".to_owned(), "[privacy] model"),
+        (format!("model = {good:?}"), "injection = \"flag\"".to_owned(), "[privacy] model needs"),
+        (String::new(), format!("classifier = {good:?}\ninjection = \"flag\""), "[guard] classifier"),
+        (String::new(), format!("classifier = {good:?}\ninput = \"flag\""), "[guard] classifier needs"),
+    ] {
+        let text = format!("[privacy]\n{privacy}\n[guard]\n{guard}\n");
+        let output = run(&["serve", "--port", "0", "--config", &config(folder.path(), &text)]);
+        assert_refused(&output, wanted);
+    }
+}
