@@ -47,7 +47,9 @@ fn attacks_can_be_told_alone() {
     let told = |args: &[&str]| String::from_utf8(scan(args, text).stdout).unwrap();
     assert!(told(&["-"]).contains("EMAIL"));
     let alone = told(&["-", "--attacks"]);
-    assert!(alone.contains("instruction_override") && !alone.contains("EMAIL"), "{alone}");
+    // It has two of them; which one it is told by is the classifier's matter.
+    let attack = ["instruction_override", "prompt_extraction"].iter().any(|code| alone.contains(code));
+    assert!(attack && !alone.contains("EMAIL"), "{alone}");
     assert_eq!(scan(&["-", "--attacks"], b"From a@b.example: hello").status.code(), Some(0));
     assert_refused(&run(&["guard", "scan", "-", "--attacks", "--redact"]), "--redact");
 }
