@@ -235,7 +235,8 @@ mod tests {
             assert!((1e8..1e12).contains(&found.f32_ops_per_second), "{found:?}");
         }
         if let [scalar, vector, ..] = all[..] {
-            assert!(vector.int8_ops_per_second > 4.0 * scalar.int8_ops_per_second, "{all:?}");
+            // Far more on a processor, less in an emulator of one.
+            assert!(vector.int8_ops_per_second > 2.0 * scalar.int8_ops_per_second, "{all:?}");
             assert!(vector.int8_ops_per_second > 1.5 * vector.f32_ops_per_second, "{all:?}");
         }
     }
