@@ -108,7 +108,8 @@ pub(super) struct Stripe<'a> {
 /// A family of weight formats.
 pub(super) trait Format {
     /// Whether one panel leaves too few sums to hide the latency of additions where a register holds all its
-    /// rows.
+    /// rows. On aarch64 no register does.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     const PAIRED: bool;
 
     /// Computes the products of the panels at `rows`, which are numbers `panels`, with some columns.
