@@ -3,6 +3,7 @@
 //! other issuers, countries and spellings; what has only one form is as in [`values`](super::values).
 
 use super::draw::Draw;
+use super::fourth::account;
 use super::values::{self, luhn};
 
 const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -238,27 +239,8 @@ fn iban(draw: &mut Draw) -> String {
         10 => ("LI", "nnnnncccccccccccc"),
         _ => ("BR", "nnnnnnnnnnnnnnnnnnnnnnnac"),
     };
-    let account: String = form
-        .chars()
-        .map(|kind| match kind {
-            'n' => draw.digits(1),
-            'a' => draw.of(UPPER, 1),
-            _ => draw.of("0123456789ABCDEFGHJKLMNPQRSTUVWXYZ", 1),
-        })
-        .collect();
-    // The number with its check digits leaves 1 (ISO 7064).
-    let leaves = |check: u32| {
-        format!("{account}{country}{check:02}")
-            .chars()
-            .filter_map(|c| c.to_digit(36))
-            .fold(0u64, |rest, d| (rest * if d < 10 { 10 } else { 100 } + u64::from(d)) % 97)
-    };
-    let check = (2..=98).find(|check| leaves(*check) == 1).unwrap_or(0);
-    let iban = format!("{country}{check:02}{account}");
-    let sign = draw.pick(&["", " ", "\u{a0}"]);
-    let groups: Vec<String> =
-        iban.as_bytes().chunks(4).map(|c| String::from_utf8_lossy(c).into_owned()).collect();
-    groups.join(sign)
+    let iban = values::iban_of(country, &account(form, draw));
+    values::in_fours(&iban, draw.pick(&["", " ", "\u{a0}"]))
 }
 
 fn email(draw: &mut Draw) -> String {

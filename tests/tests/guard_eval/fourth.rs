@@ -60,33 +60,22 @@ fn iban(draw: &mut Draw) -> String {
         8 => ("TR", "nnnnnncccccccccccccccc"),
         _ => ("EE", "nnnnnnnnnnnnnnnn"),
     };
-    let account: String = form
-        .chars()
+    let iban = values::iban_of(country, &account(form, draw));
+    match draw.range(0, 2) {
+        0 => iban,
+        _ => values::in_fours(&iban, " "),
+    }
+}
+
+/// An account's number: of digits, letters or both, as `n`, `a` and `c` say.
+pub(crate) fn account(form: &str, draw: &mut Draw) -> String {
+    form.chars()
         .map(|kind| match kind {
             'n' => draw.digits(1),
             'a' => draw.of(UPPER, 1),
             _ => draw.of("0123456789ABCDEFGHJKLMNPQRSTUVWXYZ", 1),
         })
-        .collect();
-    // By ISO 7064: the number with its check digits leaves 1.
-    let leaves = |check: u32| {
-        let whole = format!("{account}{country}{check:02}");
-        whole.chars().fold(0u64, |rest, c| match c.to_digit(36) {
-            Some(d) if d < 10 => (rest * 10 + u64::from(d)) % 97,
-            Some(d) => (rest * 100 + u64::from(d)) % 97,
-            None => rest,
-        })
-    };
-    let check = (2..=98).find(|check| leaves(*check) == 1).unwrap_or(0);
-    let iban = format!("{country}{check:02}{account}");
-    match draw.range(0, 2) {
-        0 => iban,
-        _ => {
-            let groups: Vec<String> =
-                iban.as_bytes().chunks(4).map(|c| String::from_utf8_lossy(c).into_owned()).collect();
-            groups.join(" ")
-        }
-    }
+        .collect()
 }
 
 fn email(draw: &mut Draw) -> String {

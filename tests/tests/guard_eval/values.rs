@@ -106,19 +106,25 @@ fn iban(draw: &mut Draw) -> String {
             }
         }
     }
+    let iban = iban_of(country, &account);
+    match draw.range(0, 1) {
+        0 => iban,
+        _ => in_fours(&iban, " "),
+    }
+}
+
+/// The IBAN of an account there.
+pub(crate) fn iban_of(country: &str, account: &str) -> String {
     // ISO 13616: 98 less the remainder of the number with 00 for the check digits.
     let whole = letters_to_digits(&format!("{account}{country}00"));
     let remainder = whole.bytes().fold(0u64, |r, b| (r * 10 + u64::from(b - 48)) % 97);
-    let iban = format!("{country}{:02}{account}", 98 - remainder);
-    match draw.range(0, 1) {
-        0 => iban,
-        _ => iban
-            .as_bytes()
-            .chunks(4)
-            .map(|c| String::from_utf8_lossy(c).into_owned())
-            .collect::<Vec<_>>()
-            .join(" "),
-    }
+    format!("{country}{:02}{account}", 98 - remainder)
+}
+
+/// Four characters at a time, with `sign` between.
+pub(crate) fn in_fours(number: &str, sign: &str) -> String {
+    let groups = number.as_bytes().chunks(4).map(|c| String::from_utf8_lossy(c).into_owned());
+    groups.collect::<Vec<_>>().join(sign)
 }
 
 /// Numbers in ranges that regulators have given out, country by country.
