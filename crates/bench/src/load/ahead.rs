@@ -44,9 +44,9 @@ impl Ahead {
                     few => break few,
                 }
             };
-            if self.client.wants(to_come) {
+            if let Some(opening) = self.client.claim(to_come) {
                 let client = Arc::clone(&self.client);
-                tokio::spawn(async move { client.make_ready(to_come).await });
+                tokio::spawn(async move { client.open(opening).await });
             }
         }
     }
@@ -75,7 +75,10 @@ mod tests {
         let settles = async |most: usize| {
             tokio::time::sleep(Duration::from_millis(50)).await;
             assert_eq!(seen.load(Ordering::Relaxed), most + 1, "one more waits");
-            assert!(!client.wants(20) && client.wants(21), "each has a connection, and these serve again");
+            assert!(
+                client.claim(20).is_none() && client.claim(21).is_some(),
+                "each has a connection, and these serve again"
+            );
         };
         settles(most).await;
         sent.store(5000, Ordering::Relaxed);

@@ -115,7 +115,7 @@ pub(crate) struct Client {
     tls: Option<TlsConnector>,
     idle: Mutex<Vec<Link>>,
     /// Connections that are being opened before they are needed.
-    opening: AtomicUsize,
+    opening: Arc<AtomicUsize>,
     /// The server closes connections after an answer, whatever it says of keeping them.
     closes: AtomicBool,
     /// Where the server's name leads. Names do not move within a run, and to ask each time would be in every figure.
@@ -137,7 +137,7 @@ impl Client {
             clock,
             tls,
             idle: Mutex::default(),
-            opening: AtomicUsize::new(0),
+            opening: Arc::default(),
             closes: AtomicBool::new(false),
             addresses: OnceCell::new(),
             _stamping: Stamping::begin(),
@@ -153,18 +153,15 @@ impl Client {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether fewer connections than so many are idle or being opened.
-    pub(crate) fn wants(&self, wanted: usize) -> bool {
-        self.idle().len() + self.opening.load(Ordering::Relaxed) < wanted
+    /// The right to open one more connection, unless as many as `wanted` are idle or being opened.
+    pub(crate) fn claim(&self, wanted: usize) -> Option<Opening> {
+        let (opening, all) = Opening::one_more(&self.opening);
+        (self.idle().len() + all <= wanted).then_some(opening)
     }
 
-    /// Opens one more connection, unless as many as `wanted` are idle or being opened. What fails here fails again
-    /// where the connection is needed, and is told there.
-    pub(crate) async fn make_ready(&self, wanted: usize) {
-        let opening = Opening::one_more(&self.opening);
-        if self.idle().len() + opening.all <= wanted
-            && let Ok(link) = self.connect().await
-        {
+    /// Opens it. What fails here fails again where the connection is needed, and is told there.
+    pub(crate) async fn open(&self, _until_done: Opening) {
+        if let Ok(link) = self.connect().await {
             self.idle().push(link);
         }
     }
@@ -244,21 +241,19 @@ impl Client {
 }
 
 /// A connection that is being opened, from its making until its end.
-struct Opening<'a> {
-    count: &'a AtomicUsize,
-    /// How many there are, with this one.
-    all: usize,
-}
+pub(crate) struct Opening(Arc<AtomicUsize>);
 
-impl Opening<'_> {
-    fn one_more(count: &AtomicUsize) -> Opening<'_> {
-        Opening { count, all: count.fetch_add(1, Ordering::Relaxed) + 1 }
+impl Opening {
+    /// One more of those that `count` counts, and how many there are with it.
+    fn one_more(count: &Arc<AtomicUsize>) -> (Opening, usize) {
+        let all = count.fetch_add(1, Ordering::Relaxed) + 1;
+        (Opening(Arc::clone(count)), all)
     }
 }
 
-impl Drop for Opening<'_> {
+impl Drop for Opening {
     fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
