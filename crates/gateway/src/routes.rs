@@ -14,7 +14,7 @@ use std::time::Duration;
 use garrison_guard::{Clearance, Cleared, Taint, Tainted};
 use garrison_route::{
     Admission, Breaker, BreakerConfig, Considered, Features, Need, Needs, Plan, Policy, Price, Privacy,
-    RetryBudget, Skipped, Step, Task, Ticket, TierState, plan,
+    RetryBudget, Skipped, Step, Task, Ticket, Tier, TierState, plan,
 };
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
@@ -339,7 +339,7 @@ impl Journey {
     pub async fn next(&mut self) -> Result<Destination, Exhausted> {
         while let Some(step) = self.plan.steps.get(self.position).copied() {
             self.position += 1;
-            let Some(tier) = self.tier_name(step.tier) else { continue };
+            let Some(tier) = self.tier(step).map(|tier| tier.name.clone()) else { continue };
             match self.route.targets.get(step.tier).cloned() {
                 None => {}
                 Some(Target::Local(model)) => {
@@ -371,9 +371,10 @@ impl Journey {
         self.trace.lock().note("failed", Some(tier), None);
     }
 
-    fn tier_name(&self, index: usize) -> Option<String> {
+    /// The tier of a step: one of the listed, or the private one, which is behind them.
+    fn tier(&self, step: Step) -> Option<&Tier> {
         let policy = &self.route.policy;
-        policy.tiers.get(index).or(policy.private.as_ref()).map(|tier| tier.name.clone())
+        policy.tiers.get(step.tier).or(policy.private.as_ref())
     }
 
     fn note_failure(&mut self, tier: &str, failure: Failure) {
@@ -437,7 +438,7 @@ impl Journey {
         let prompt = self.trace.lock().features.map_or(0, |features| features.most_prompt_tokens.div_ceil(3));
         let terms = Terms {
             tier: tier.to_owned(),
-            price: self.price(step.tier),
+            price: self.tier(step).map_or(Price::FREE, |tier| tier.price),
             ticket,
             choices: self.ask.choices,
             prompt,
@@ -452,11 +453,6 @@ impl Journey {
             })?);
         }
         Ok(settling)
-    }
-
-    fn price(&self, index: usize) -> Price {
-        let policy = &self.route.policy;
-        policy.tiers.get(index).or(policy.private.as_ref()).map_or(Price::FREE, |tier| tier.price)
     }
 
     /// Has exact bytes judged on their way to a tier.
