@@ -9,8 +9,10 @@ pub const MAX_EVENT_BYTES: usize = 16 << 20;
 
 /// Cuts bytes into the data of events. Names, ids and comments are skipped: all three formats say in the data what
 /// an event is.
-#[derive(Debug, Default)]
-pub(crate) struct EventReader {
+#[derive(Debug)]
+pub struct EventReader {
+    /// Bytes of one event at most.
+    most: usize,
     /// The line that has begun.
     line: Vec<u8>,
     /// Data of the event that has begun, its lines joined.
@@ -23,8 +25,23 @@ pub(crate) struct EventReader {
 }
 
 impl EventReader {
+    /// Of a stream whose events have at most so many bytes.
+    pub fn new(most: usize) -> EventReader {
+        EventReader {
+            most,
+            line: Vec::new(),
+            data: Vec::new(),
+            has_data: false,
+            returned: false,
+            begun: false,
+        }
+    }
+
     /// Takes bytes in; `each` gets the data of every event that they complete.
-    pub(crate) fn feed<E: From<StreamError>>(
+    ///
+    /// # Errors
+    /// If an event is too large, or as `each` says.
+    pub fn feed<E: From<StreamError>>(
         &mut self,
         bytes: &[u8],
         mut each: impl FnMut(&[u8]) -> Result<(), E>,
@@ -53,8 +70,8 @@ impl EventReader {
     }
 
     fn extend_line(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
-        if self.line.len() + self.data.len() + bytes.len() > MAX_EVENT_BYTES {
-            return Err(StreamError::TooLarge(MAX_EVENT_BYTES));
+        if self.line.len() + self.data.len() + bytes.len() > self.most {
+            return Err(StreamError::TooLarge(self.most));
         }
         self.line.extend_from_slice(bytes);
         Ok(())
@@ -92,7 +109,7 @@ mod tests {
     use super::*;
 
     fn events(pieces: &[&[u8]]) -> Vec<String> {
-        let (mut reader, mut out) = (EventReader::default(), Vec::new());
+        let (mut reader, mut out) = (EventReader::new(MAX_EVENT_BYTES), Vec::new());
         for piece in pieces {
             reader
                 .feed(piece, |data| {
@@ -121,7 +138,7 @@ mod tests {
 
     #[test]
     fn an_event_without_an_end_is_refused() {
-        let mut reader = EventReader::default();
+        let mut reader = EventReader::new(MAX_EVENT_BYTES);
         let chunk = vec![b'x'; 1 << 20];
         let mut feed = || (0..=16).try_for_each(|_| reader.feed(&chunk, |_| Ok::<(), StreamError>(())));
         assert_eq!(feed(), Err(StreamError::TooLarge(MAX_EVENT_BYTES)));

@@ -32,7 +32,7 @@ use serde_json::Value;
 
 pub use answer::{Answer, Delta, Fold, Stop, Unfinished, Usage};
 pub use error::{Failure, FailureKind, Fault, StreamError, WireError};
-pub use events::MAX_EVENT_BYTES;
+pub use events::{EventReader, MAX_EVENT_BYTES};
 pub use request::{
     Delivery, Image, ImageSource, Message, OutputForm, Own, Part, PartKind, Reasoning, Request, Role,
     Sampling, Seal, Thinking, Tool, ToolChoice,

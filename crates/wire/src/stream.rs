@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::answer::Delta;
 use crate::error::StreamError;
-use crate::events::EventReader;
+use crate::events::{EventReader, MAX_EVENT_BYTES};
 use crate::request::Request;
 use crate::{Format, chat, messages, responses};
 
@@ -35,7 +35,7 @@ impl StreamParser {
             Format::Responses => Reader::Responses(responses::StreamReader::default()),
             Format::Messages => Reader::Messages(messages::StreamReader::default()),
         };
-        StreamParser { events: EventReader::default(), reader, taken: 0, ended: false }
+        StreamParser { events: EventReader::new(MAX_EVENT_BYTES), reader, taken: 0, ended: false }
     }
 
     /// Takes bytes in and adds what they say to `deltas`, also before an error. After the stream's last event

@@ -9,7 +9,6 @@
 //! token and a stall be told from a long answer.
 
 mod anthropic;
-mod events;
 pub(crate) mod openai;
 
 use std::collections::VecDeque;
@@ -18,13 +17,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use garrison_guard::{Cleared, Outgoing};
+use garrison_wire::{EventReader, StreamError};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, StatusCode, redirect};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
 use anthropic::Translator;
-use events::EventReader;
 
 /// Idle connections kept to one provider at most.
 const MOST_IDLE: usize = 64;
@@ -151,6 +150,9 @@ pub enum Failure {
     #[error("what it costs cannot be written down")]
     Books,
 }
+
+/// Bytes of one event at most; a provider that sends more is broken.
+const MAX_EVENT: usize = 4 << 20;
 
 /// Bytes that an answer may have.
 pub(crate) const MOST_ANSWER: usize = 64 << 20;
@@ -320,7 +322,7 @@ impl Provider {
         };
         check_head(&response)?;
         let reader = match self.kind {
-            ProviderKind::OpenAi => Reader::Chunks(EventReader::default()),
+            ProviderKind::OpenAi => Reader::Chunks(EventReader::new(MAX_EVENT)),
             ProviderKind::Anthropic => Reader::Messages(Box::new(Translator::new())),
         };
         Ok(Reply { response, reader, ready: VecDeque::new(), bytes: 0 })
@@ -364,6 +366,15 @@ pub(crate) enum Said {
     End,
 }
 
+/// An event that is larger than [`MAX_EVENT`], or no UTF-8.
+struct NoEvent;
+
+impl From<StreamError> for NoEvent {
+    fn from(_: StreamError) -> NoEvent {
+        NoEvent
+    }
+}
+
 /// What makes chunks of bytes.
 enum Reader {
     Chunks(EventReader),
@@ -375,9 +386,11 @@ impl Reader {
         match self {
             Reader::Messages(translator) => translator.push(bytes, ready),
             Reader::Chunks(reader) => {
-                let events = reader.push(bytes);
-                ready.extend(events.map_err(|_| Failure::Garbage("an event is too large or no text"))?);
-                Ok(())
+                let fed = reader.feed(bytes, |data| {
+                    ready.push_back(str::from_utf8(data).map_err(|_| NoEvent)?.to_owned());
+                    Ok(())
+                });
+                fed.map_err(|NoEvent| Failure::Garbage("an event is too large or no text"))
             }
         }
     }
@@ -414,6 +427,41 @@ impl Reply {
                     self.reader.push(&bytes, &mut self.ready)?;
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pushed(pieces: &[&[u8]]) -> Result<Vec<String>, Failure> {
+        let (mut reader, mut ready) = (Reader::Chunks(EventReader::new(MAX_EVENT)), VecDeque::new());
+        pieces.iter().try_for_each(|piece| reader.push(piece, &mut ready))?;
+        Ok(ready.into())
+    }
+
+    #[test]
+    fn events_are_the_same_however_they_are_cut() {
+        let text = ": hello\r\ndata: {\"a\":1}\r\n\r\nevent: x\ndata:two\ndata: lines\n\nretry: 3\n\rdata: [DONE]\r\r";
+        let wanted = vec!["{\"a\":1}".to_owned(), "two\nlines".into(), "[DONE]".into()];
+        for cut in 0..=text.len() {
+            let (first, rest) = text.as_bytes().split_at(cut);
+            assert_eq!(pushed(&[first, rest]), Ok(wanted.clone()), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn an_event_has_a_bound_and_is_text() {
+        let none = Err(Failure::Garbage("an event is too large or no text"));
+        assert_eq!(pushed(&[&vec![b'x'; MAX_EVENT + 1]]), none);
+        assert_eq!(pushed(&[b"data: \xFF\n\n"]), none);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn anything_at_all_is_taken(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let _ = pushed(&[&bytes]);
         }
     }
 }
