@@ -63,7 +63,7 @@ impl Worker {
         while self.take_commands() {
             self.step();
         }
-        for sequence in self.scheduler.take_all() {
+        for mut sequence in self.scheduler.take_all() {
             sequence.emit(Event::Failed(Failure::ShuttingDown));
         }
         self.publish();
@@ -209,7 +209,7 @@ impl Worker {
         }
         self.shared.counters.late.fetch_add(late.len() as u64, Relaxed);
         self.publish();
-        for sequence in late {
+        for mut sequence in late {
             sequence.emit(Event::Failed(Failure::DeadlineExceeded));
         }
     }
@@ -279,7 +279,7 @@ impl Worker {
     fn fail(&self, lost: Vec<Sequence>, failure: &Failure) {
         self.shared.counters.failed.fetch_add(lost.len() as u64, Relaxed);
         self.publish();
-        for sequence in lost {
+        for mut sequence in lost {
             sequence.emit(Event::Failed(failure.clone()));
         }
     }
@@ -333,7 +333,7 @@ impl Drop for LastWords {
         // In this order: whoever sends after the channel is emptied sees the flag.
         self.shared.stopped.store(true, SeqCst);
         for command in self.inbox.try_iter() {
-            if let Command::Submit(sequence) = command {
+            if let Command::Submit(mut sequence) = command {
                 let panicking = std::thread::panicking();
                 let failure = if panicking { Failure::Stopped } else { Failure::ShuttingDown };
                 sequence.emit(Event::Failed(failure));

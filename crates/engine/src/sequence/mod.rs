@@ -238,8 +238,8 @@ impl Sequence {
         self.tokens.len() < self.max_len
     }
 
-    /// Sends an event to its client.
-    pub(crate) fn emit(&self, event: Event) {
+    /// Sends an event to its client, after those that are held for it.
+    pub(crate) fn emit(&mut self, event: Event) {
         self.emitter.send(event);
     }
 

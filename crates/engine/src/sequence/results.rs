@@ -55,12 +55,17 @@ impl Sequence {
         let prompt = self.end_prompt();
         let (drawn, accepted) = self.accept_all(piece, results, tokenizer);
         let scored_only = prompt.is_some() && self.prompt_len == self.max_len;
+        let ended = drawn.or_else(|| scored_only.then_some(End::Finished(FinishReason::Length)));
+        // Its last tokens go with the event that ends it.
+        if ended.is_none() {
+            self.emitter.send_held();
+        }
         Progress {
             prompt_tokens: prompt.unwrap_or(0),
             generated: self.tokens.len() - before,
             accepted,
             masks: self.constraint.as_mut().map(Follower::take_times).unwrap_or_default(),
-            ended: drawn.or_else(|| scored_only.then_some(End::Finished(FinishReason::Length))),
+            ended,
         }
     }
 
@@ -107,7 +112,7 @@ impl Sequence {
         }
         self.clock.prompt_done = Some(Instant::now());
         if let Some(scoring) = self.scoring.take() {
-            self.emitter.send(Event::Prompt(scoring.scored));
+            self.emitter.hold(Event::Prompt(scoring.scored));
         }
         Some(self.prompt_len)
     }
@@ -121,7 +126,7 @@ impl Sequence {
             count(&mut self.seen, token);
         }
         let (text, reason) = self.read(token, tokenizer);
-        self.emitter.send(Event::Token(TokenEvent { token, text, logprobs: sampled.logprobs.map(scores) }));
+        self.emitter.hold(Event::Token(TokenEvent { token, text, logprobs: sampled.logprobs.map(scores) }));
         if let Some(reason) = reason {
             return Some(End::Finished(reason));
         }
