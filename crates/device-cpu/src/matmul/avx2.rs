@@ -8,9 +8,10 @@ use super::activations::{BlockOut, scales};
 use super::kernel::{Format, Stripe, stripe};
 use super::simd::{Half, Simd, Two};
 
-/// The primitives of AVX2: a 256-bit register is half of a panel's rows.
+/// The primitives of AVX2: a 256-bit register is half of a panel's rows. Products of floats go `FLOATS` columns at a time:
+/// two with the sixteen registers of AVX2, four with the 32 that AVX-512VL adds.
 #[derive(Clone, Copy)]
-pub(super) struct Avx2;
+pub(super) struct Avx2<const FLOATS: usize>;
 
 /// Computes a stripe, whole panels at a time: spreading an activation over a register costs as much as
 /// multiplying with it, so it should serve twice.
@@ -19,15 +20,24 @@ pub(super) struct Avx2;
 /// The processor has AVX2, FMA and F16C, and the stripe's addresses are good.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn run<F: Format>(s: &Stripe<'_>) {
-    stripe::<Two<Avx2>, F>(s);
+    stripe::<Two<Avx2<2>>, F>(s);
 }
 
-impl Simd for Avx2 {
+/// The same for floats, where there are 32 registers.
+///
+/// # Safety
+/// As for [`run`], and the processor has AVX-512VL.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512vl")]
+pub(super) unsafe fn run_wide<F: Format>(s: &Stripe<'_>) {
+    stripe::<Two<Avx2<4>>, F>(s);
+}
+
+impl<const FLOATS: usize> Simd for Avx2<FLOATS> {
     const ROWS: usize = 8;
     const NARROW: bool = true;
     const SIGNED_OFFSET: bool = false;
     const TILE: usize = 4;
-    const FLOAT_TILE: usize = 2;
+    const FLOAT_TILE: usize = FLOATS;
     const DIRECT: usize = 4;
     const DIRECT_32: usize = 1;
     const FOLDED: bool = false;

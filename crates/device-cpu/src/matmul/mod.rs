@@ -209,11 +209,16 @@ impl Job<'_> {
             // the activations are as long as the stripe says; a weight's panels always are.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { run_vector!(avx2, w.ty(), &stripe) },
-            // Halves widen faster to registers of 256 bits.
+            // Values of 16 bits widen faster to registers of 256 bits.
             // SAFETY: as above; AVX2 is part of it.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni if w.ty() == TensorType::F16 => unsafe {
-                avx2::run::<kernel::Floats<kernel::F16>>(&stripe)
+                avx2::run_wide::<kernel::Floats<kernel::F16>>(&stripe)
+            },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni if w.ty() == TensorType::BF16 => unsafe {
+                avx2::run_wide::<kernel::Floats<kernel::Bf16>>(&stripe)
             },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
