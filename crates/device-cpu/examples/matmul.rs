@@ -123,9 +123,9 @@ fn llama(device: &CpuDevice, bandwidth: f64) -> Result<(), Failure> {
     let values: Vec<f32> = (0..rows * ffn).map(|i| (i as f32 * 0.7).sin()).collect();
     device.write(&mut x, &values[..rows * hidden])?;
     device.write(&mut inner, &values)?;
-    let mut dst = [vocab.max(rows * ffn), rows * ffn, rows * hidden].map(|len| device.alloc::<f32>(len));
+    let mut dst = [(32 * vocab).max(rows * ffn), rows * ffn, rows * hidden].map(|len| device.alloc::<f32>(len));
     let [Ok(a), Ok(b), Ok(c)] = &mut dst else { return Err("no memory".into()) };
-    let mut step = |rows: usize| {
+    let mut step = |rows: usize, drawn: usize| {
         for (attention, out, ffn, down) in &stack {
             let [wq, wk, wv] = attention;
             device.matmul_group(&mut [(&mut *a, wq), (&mut *b, wk), (&mut *c, wv)], &x, rows);
@@ -133,10 +133,10 @@ fn llama(device: &CpuDevice, bandwidth: f64) -> Result<(), Failure> {
             device.matmul_group(&mut [(&mut *a, &ffn[0]), (&mut *b, &ffn[1])], &x, rows);
             device.matmul(c, &inner, down, rows);
         }
-        device.matmul(a, &x, &output, 1);
+        device.matmul(a, &x, &output, drawn);
     };
-    step(1);
-    let (one, many) = (best_of(15, || step(1)), best_of(3, || step(rows)));
+    step(1, 1);
+    let (one, many) = (best_of(15, || step(1, 1)), best_of(3, || step(rows, 1)));
     println!("{:.0} MB of weights", bytes / 1e6);
     println!(
         "decode: {:.1} tokens/s, {:.2} GB/s, {:.0}% of reading",
@@ -144,6 +144,10 @@ fn llama(device: &CpuDevice, bandwidth: f64) -> Result<(), Failure> {
         bytes / one / 1e9,
         bytes / one / 1e7 / bandwidth
     );
+    for rows in [2, 4, 8, 16, 32] {
+        let seconds = best_of(5, || step(rows, rows));
+        println!("{rows} at once: {:.1} tokens/s, {:.1} ms", rows as f64 / seconds, seconds * 1e3);
+    }
     let macs = (layers * (hidden * (hidden * 2 + kv * 2 + ffn * 3)) * rows) as f64;
     println!("prefill of {rows}: {:.1} tokens/s, {:.1} GOPS", rows as f64 / many, 2.0 * macs / many / 1e9);
     Ok(())
