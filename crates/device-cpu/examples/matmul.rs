@@ -123,7 +123,8 @@ fn llama(device: &CpuDevice, bandwidth: f64) -> Result<(), Failure> {
     let values: Vec<f32> = (0..rows * ffn).map(|i| (i as f32 * 0.7).sin()).collect();
     device.write(&mut x, &values[..rows * hidden])?;
     device.write(&mut inner, &values)?;
-    let mut dst = [(32 * vocab).max(rows * ffn), rows * ffn, rows * hidden].map(|len| device.alloc::<f32>(len));
+    let mut dst =
+        [(32 * vocab).max(rows * ffn), rows * ffn, rows * hidden].map(|len| device.alloc::<f32>(len));
     let [Ok(a), Ok(b), Ok(c)] = &mut dst else { return Err("no memory".into()) };
     let mut step = |rows: usize, drawn: usize| {
         for (attention, out, ffn, down) in &stack {

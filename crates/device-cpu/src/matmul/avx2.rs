@@ -42,6 +42,7 @@ impl<const FLOATS: usize> Simd for Avx2<FLOATS> {
     const DIRECT_32: usize = 1;
     const FOLDED: bool = false;
 
+    type Ahead = Self;
     type Rows = Half;
     type Bytes = __m256i;
     type Quad = __m256i;

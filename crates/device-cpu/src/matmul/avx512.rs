@@ -8,8 +8,9 @@ use super::kernel::{Format, Stripe, stripe};
 use super::simd::{Simd, Two};
 
 /// The primitives of AVX-512: a 512-bit register is the 16 rows of a panel. Products are summed in 32 bits by VNNI, so nothing needs widening.
+/// What is loaded asks for the line `AHEAD` bytes on, unless that is 0.
 #[derive(Clone, Copy)]
-pub(super) struct Avx512;
+pub(super) struct Avx512<const AHEAD: usize>;
 
 /// Computes a stripe.
 ///
@@ -17,10 +18,10 @@ pub(super) struct Avx512;
 /// The processor has all of [`Isa::Avx512Vnni`](crate::Isa), and the stripe's addresses are good.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 pub(super) unsafe fn run<F: Format>(s: &Stripe<'_>) {
-    if F::PAIRED { stripe::<Two<Avx512>, F>(s) } else { stripe::<Avx512, F>(s) }
+    if F::PAIRED { stripe::<Two<Avx512<0>>, F>(s) } else { stripe::<Avx512<0>, F>(s) }
 }
 
-impl Simd for Avx512 {
+impl<const AHEAD: usize> Simd for Avx512<AHEAD> {
     const ROWS: usize = 16;
     const NARROW: bool = false;
     const SIGNED_OFFSET: bool = true;
@@ -30,6 +31,8 @@ impl Simd for Avx512 {
     const DIRECT_32: usize = usize::MAX;
     const FOLDED: bool = true;
 
+    // Two blocks of Q4_K.
+    type Ahead = Avx512<4608>;
     type Rows = *const u8;
     type Bytes = __m512i;
     type Quad = __m512i;
@@ -51,6 +54,9 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn load(rows: *const u8, at: usize) -> __m512i {
+        if AHEAD > 0 {
+            _mm_prefetch::<_MM_HINT_T0>(rows.wrapping_add(at + AHEAD).cast());
+        }
         _mm512_loadu_si512(rows.add(at).cast())
     }
 

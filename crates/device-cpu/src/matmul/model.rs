@@ -40,6 +40,7 @@ impl Simd for Model {
     const DIRECT_32: usize = 3;
     const FOLDED: bool = true;
 
+    type Ahead = Self;
     type Rows = *const u8;
     type Bytes = Bytes;
     type Quad = [i8; 4];

@@ -47,6 +47,7 @@ impl Simd for Neon {
     const DIRECT_32: usize = 1;
     const FOLDED: bool = false;
 
+    type Ahead = Self;
     type Rows = Half;
     type Bytes = uint8x16x2_t;
     type Quad = int8x16_t;

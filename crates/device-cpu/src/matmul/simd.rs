@@ -30,6 +30,12 @@ pub(super) trait Simd: Copy + 'static {
     /// Whether what an offset comes to is what sums of products begin with, in blocks of 256.
     const FOLDED: bool;
 
+    /// The same, whose [`Simd::load`] asks for the line that it will load some blocks later, where that pays for the
+    /// first tile of [`Simd::TILE`] columns. Its blocks take so long that the processor's own window does not reach
+    /// the next one, and multiplying and reading would take turns; with fewer columns it reads further ahead by itself
+    /// than with requests in its way.
+    type Ahead: Simd<Rows = Self::Rows, Float = Self::Float>;
+
     /// Where the rows' part of each vector is found in blocks.
     type Rows: Copy;
     /// A quad.
@@ -194,6 +200,7 @@ impl<S: Simd> Simd for Two<S> {
     const DIRECT_32: usize = S::DIRECT_32;
     const FOLDED: bool = S::FOLDED;
 
+    type Ahead = Two<S::Ahead>;
     type Rows = [S::Rows; 2];
     type Bytes = [S::Bytes; 2];
     type Quad = S::Quad;

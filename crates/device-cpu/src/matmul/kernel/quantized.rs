@@ -96,7 +96,12 @@ impl<F: Family> Format for F {
         let direct = if Self::LEN == 256 { S::DIRECT } else { S::DIRECT_32 };
         if columns.len() <= direct {
             tiles!(S::TILE, columns.len(), |c, C| {
-                let sums = Self::direct::<S, C>(s.k, rows, x.ahead(Self::LEN, c), columns.len());
+                let x = x.ahead(Self::LEN, c);
+                let sums = if C == S::TILE && c == 0 {
+                    Self::direct::<S::Ahead, C>(s.k, rows, x, columns.len())
+                } else {
+                    Self::direct::<S, C>(s.k, rows, x, columns.len())
+                };
                 for i in 0..C {
                     s.store::<S>(&panels, columns.start + c + i, sums[i]);
                 }
