@@ -59,6 +59,13 @@ __device__ __forceinline__ float unit_of(const MatmulArgs &args, size_t x_unit, 
     return inside ? value : 0;
 }
 
+// The row of each warp, before anybody may read activations.
+template <class F> __device__ __forceinline__ void prefetch(const MatmulArgs &args) {
+    uint32_t block = blockIdx.x;
+    const MatmulJob &job = find_job(args, block);
+    if (threadIdx.x % WARP == 0) prefetch_rows<F>(job.w, block * (MATVEC_THREADS / WARP) + threadIdx.x / WARP, 1);
+}
+
 template <class F, int M> __device__ __forceinline__ void matvec(const MatmulArgs &args) {
     uint32_t block = blockIdx.x;
     const MatmulJob &job = find_job(args, block);
@@ -92,9 +99,7 @@ template <class F, int M> __device__ __forceinline__ void matvec(const MatmulArg
     }
 }
 
-#define MATVEC(F)                                                           \
-    KERNEL(matvec_1_##F, MATVEC_THREADS, MatmulArgs) { matvec<F, 1>(args); } \
-    KERNEL(matvec_2_##F, MATVEC_THREADS, MatmulArgs) { matvec<F, 2>(args); } \
-    KERNEL(matvec_3_##F, MATVEC_THREADS, MatmulArgs) { matvec<F, 3>(args); } \
-    KERNEL(matvec_4_##F, MATVEC_THREADS, MatmulArgs) { matvec<F, 4>(args); }
+#define MATVEC_OF(M, F) \
+    KERNEL_AHEAD(matvec_##M##_##F, MATVEC_THREADS, MatmulArgs, prefetch<F>(args)) { matvec<F, M>(args); }
+#define MATVEC(F) MATVEC_OF(1, F) MATVEC_OF(2, F) MATVEC_OF(3, F) MATVEC_OF(4, F)
 FOR_EACH_FORMAT(MATVEC)

@@ -4,6 +4,8 @@
 //! - One stream, on which everything happens in order, and no events between launches: cudarc's tracking is
 //!   switched off before anything is allocated, since what it remembers from before a recording would make
 //!   the recording wait for ever.
+//! - From Hopper on each kernel may come while the one before it ends (programmatic dependent launch); `KERNEL` in
+//!   `kernels/common.cuh` has it wait there. So a launch costs little, and weights are asked for meanwhile.
 //! - What is written goes through pinned memory, so a caller's bytes are free at once. It has two halves: one is
 //!   filled while the other is copied from, so that loading a model packs, stages and copies at the same time.
 
@@ -25,6 +27,8 @@ const FATBINS: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/fatbins.r
 const CUDA_VERSION: i32 = 13_000;
 /// Compute capability 8.0, Ampere.
 const OLDEST: (i32, i32) = (8, 0);
+/// Compute capability 9.0, Hopper, from which on kernels can wait for those before them.
+const OVERLAPPING: (i32, i32) = (9, 0);
 /// Each half of the pinned memory that writes go through.
 const HALF: usize = 8 << 20;
 
@@ -80,6 +84,16 @@ struct Inner {
     modules: Vec<sys::CUmodule>,
     name: String,
     processors: usize,
+    launches: Launches,
+}
+
+/// How kernels follow each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Launches {
+    /// One comes when the one before has ended.
+    Apart,
+    /// One may come before.
+    Overlap,
 }
 
 // SAFETY: the driver's handles may be used from any thread on which the context is current, which `bind` sees to.
@@ -163,7 +177,9 @@ impl Cuda {
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed)?;
         let name = format!("cuda:{ordinal}");
         let modules = Vec::with_capacity(FATBINS.len());
-        let mut inner = Inner { context, stream, modules, name, processors: processors.max(1) as usize };
+        let launches = if (major, minor) >= OVERLAPPING { Launches::Overlap } else { Launches::Apart };
+        let processors = processors.max(1) as usize;
+        let mut inner = Inner { context, stream, modules, name, processors, launches };
         for (_, image) in FATBINS {
             inner.modules.push(load(image).map_err(failed)?);
         }
@@ -357,11 +373,28 @@ impl Driver for Cuda {
         }
         self.inner.bind()?;
         let ([x, y, z], mut params) = (grid.blocks, [args.as_ptr().cast_mut().cast::<c_void>()]);
-        // SAFETY: the arguments are as long as the kernel's and copied at once; the rest is the caller's promise.
-        let launched = unsafe {
-            let threads = (grid.threads, 1, 1);
-            result::launch_kernel(function.handle, (x, y, z), threads, 0, self.inner.stream, &mut params)
+        let mut overlap = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
         };
+        let config = sys::CUlaunchConfig {
+            gridDimX: x,
+            gridDimY: y,
+            gridDimZ: z,
+            blockDimX: grid.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: 0,
+            hStream: self.inner.stream,
+            attrs: &mut overlap,
+            numAttrs: u32::from(self.inner.launches == Launches::Overlap),
+        };
+        // SAFETY: the arguments are as long as the kernel's and copied at once, as is the configuration; the rest is the
+        // caller's promise.
+        let launched =
+            unsafe { sys::cuLaunchKernelEx(&config, function.handle, params.as_mut_ptr(), null_mut()) };
+        let launched = launched.result();
         self.inner.check(launched)
     }
 
