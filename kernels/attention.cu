@@ -24,8 +24,9 @@ template <int D> struct Sum {
 
     __device__ __forceinline__ void write(float *dst, uint32_t head_dim) const {
         uint32_t lane = threadIdx.x % WARP;
+        float times = 1.0f / weights;
         for (int i = 0; i < D; i++) {
-            if (lane + i * WARP < head_dim) dst[lane + i * WARP] = values[i] / weights;
+            if (lane + i * WARP < head_dim) dst[lane + i * WARP] = values[i] * times;
         }
     }
 };

@@ -142,18 +142,18 @@ template <class Cells, int DIMS, int TILES> struct Block {
     // Begins to copy the keys or values of a step. What lies beyond all rows' positions is not read: nobody knows what
     // is there.
     __device__ __forceinline__ void load_step(Side side, uint32_t first) {
-        uint32_t head_dim = args.layer.head_dim;
-        uint8_t *cells = side == Side::keys ? keys : values;
+        constexpr uint32_t AT_ONCE = ATTENTION_THREADS / (DIMS / 8); // keys
+        static_assert(AT_ONCE % 8 == 0, "chunks of a thread are in one place of their rows");
+        uint32_t head_dim = args.layer.head_dim, key = threadIdx.x / (DIMS / 8), chunk = threadIdx.x % (DIMS / 8);
+        uint8_t *place = chunk_of<DIMS>(side == Side::keys ? keys : values, key, chunk);
         UNROLL
-        for (uint32_t i = 0; i < STEP * DIMS / 8 / ATTENTION_THREADS; i++) {
-            uint32_t at = i * ATTENTION_THREADS + threadIdx.x, key = at / (DIMS / 8), chunk = at % (DIMS / 8);
-            uint32_t position = first + key;
-            uint8_t *place = chunk_of<DIMS>(cells, key, chunk);
+        for (uint32_t i = 0; i < STEP; i += AT_ONCE) {
+            uint32_t position = first + key + i;
             if (position < end && chunk * 8 < head_dim) {
                 const uint8_t *of = ::tile(args.layer, table[position / BLOCK_SIZE], side, kv_head);
-                Cells::copy(place, of + (position % BLOCK_SIZE * head_dim + chunk * 8) * Cells::BYTES);
+                Cells::copy(place + i * DIMS * 2, of + (position % BLOCK_SIZE * head_dim + chunk * 8) * Cells::BYTES);
             } else {
-                *(uint4 *)place = uint4{0, 0, 0, 0};
+                *(uint4 *)(place + i * DIMS * 2) = uint4{0, 0, 0, 0};
             }
         }
         COPY_COMMIT();
@@ -163,21 +163,29 @@ template <class Cells, int DIMS, int TILES> struct Block {
     __device__ __forceinline__ void score(float (&products)[OWN_KEYS][4]) {
         UNROLL
         for (int i = 0; i < OWN_KEYS * 4; i++) products[i / 4][i % 4] = 0;
+        uint32_t k[OWN_KEYS > 1 ? OWN_KEYS : 2][2]; // of 16 dimensions; of one tile of keys, of twice as many
         UNROLL
-        for (int pair = 0; pair < DIMS / 32; pair++) {
-            uint32_t k[OWN_KEYS][4];
+        for (int step = 0; step < DIMS / 16; step++) {
             UNROLL
-            for (int n = 0; n < OWN_KEYS; n++) {
-                uint32_t key = (SHARERS > 1 ? sharer : n) * 8 + lane % 8;
-                LOAD_MATRICES(k[n], chunk_of<DIMS>(keys, key, pair * 4 + lane / 8));
+            for (int n = 0; n < OWN_KEYS; n += 2) {
+                uint32_t four[4];
+                if (OWN_KEYS > 1) {
+                    uint32_t key = (n + lane / 16) * 8 + lane % 8;
+                    LOAD_MATRICES(four, chunk_of<DIMS>(keys, key, step * 2 + lane / 8 % 2));
+                } else if (step % 2 == 0) {
+                    LOAD_MATRICES(four, chunk_of<DIMS>(keys, sharer * 8 + lane % 8, step * 2 + lane / 8));
+                } else {
+                    continue;
+                }
+                k[n][0] = four[0], k[n][1] = four[1], k[n + 1][0] = four[2], k[n + 1][1] = four[3];
             }
             UNROLL
-            for (int i = 0; i < 4; i++) {
-                // Of each 16 dimensions what the halves leave first, since it is smaller.
-                uint32_t q[4], chunk = pair * 4 + i / 2 * 2 + lane / 16;
-                LOAD_MATRICES(q, chunk_of<DIMS>(queries, tile * MMA_ROWS + lane % 16, chunk) + (1 - i % 2) * QUERY_BYTES);
+            for (int i = 0; i < 2; i++) {
+                // What the halves leave first, since it is smaller.
+                uint32_t q[4], chunk = step * 2 + lane / 16;
+                LOAD_MATRICES(q, chunk_of<DIMS>(queries, tile * MMA_ROWS + lane % 16, chunk) + (1 - i) * QUERY_BYTES);
                 UNROLL
-                for (int n = 0; n < OWN_KEYS; n++) MMA_F16_K16(products[n], q, (k[n] + i / 2 * 2));
+                for (int n = 0; n < OWN_KEYS; n++) MMA_F16_K16(products[n], q, (k[OWN_KEYS > 1 ? n : step % 2]));
             }
         }
     }
@@ -256,13 +264,13 @@ template <class Cells, int DIMS, int TILES> struct Block {
         }
     }
 
-    // Writes a row's values, divided by its weights, from `to` on.
-    __device__ __forceinline__ void put(float *to, const TileSum<OUT_TILES> &of, int r, float weights) const {
+    // Writes a row's values, so many times, from `to` on.
+    __device__ __forceinline__ void put(float *to, const TileSum<OUT_TILES> &of, int r, float times) const {
         UNROLL
         for (int o = 0; o < OUT_TILES; o++) {
             uint32_t dim = (sharer * OUT_TILES + o) * 8 + lane % 4 * 2;
-            float first = of.values[o][2 * r] * Cells::UNIT, second = of.values[o][2 * r + 1] * Cells::UNIT;
-            if (dim < args.layer.head_dim) *(float2 *)(to + dim) = float2{first / weights, second / weights};
+            float first = of.values[o][2 * r] * Cells::UNIT * times, second = of.values[o][2 * r + 1] * Cells::UNIT * times;
+            if (dim < args.layer.head_dim) *(float2 *)(to + dim) = float2{first, second};
         }
     }
 
@@ -319,7 +327,7 @@ template <class Cells, int DIMS, int TILES> struct Block {
         UNROLL
         for (int r = 0; r < 2; r++) {
             if (splits != 1 || out[r] == NOBODY) continue;
-            put(args.dst + (size_t)out[r] * args.layer.head_dim, sum, r, sum.weights[r]);
+            put(args.dst + (size_t)out[r] * args.layer.head_dim, sum, r, 1.0f / sum.weights[r]);
         }
     }
 };

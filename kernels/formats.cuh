@@ -20,6 +20,7 @@ constexpr int GROUPS = UNIT_RUNS / GROUP_RUNS; // of a unit
 constexpr int LANE_QUADS = 8;                  // of a lane in a group: quads t and t + 4 of each run
 constexpr int SCALE_BYTES = 16;                // of a unit
 
+// No plane has more words than 32 bits count.
 struct WeightArgs {
     const uint32_t *codes;
     const uint32_t *high;
@@ -121,7 +122,7 @@ template <class F> struct Decoder {
     }
 
     // All quads of lane t in group `group` (of all units) of a row.
-    static __device__ __forceinline__ void all(const WeightArgs &w, size_t group, int t, uint32_t (&quads)[LANE_QUADS]) {
+    static __device__ __forceinline__ void all(const WeightArgs &w, uint32_t group, int t, uint32_t (&quads)[LANE_QUADS]) {
         uint32_t codes[F::BITS], high[F::HIGH ? F::HIGH : 1];
         load_words(codes, w.codes + group * 4 * F::BITS + lane_words<F::BITS>(t));
         if constexpr (F::HIGH != 0) load_words(high, w.high + group * 4 * F::HIGH + lane_words<F::HIGH>(t));

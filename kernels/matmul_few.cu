@@ -25,21 +25,22 @@ template <class F, int MT, int NT> __device__ __forceinline__ void matmul_few(co
     uint32_t block = blockIdx.x;
     const MatmulJob &job = find_job(args, block);
     uint32_t units = job.w.units, first_row = block * ROWS, first_col = blockIdx.y * NT * TILE_COLS;
-    // Beyond the edges the last row stands in; what it gives is not written.
-    size_t rows[MT][2], cols[NT], out_cols[NT][2];
+    // In units, of which there are no more than 32 bits count. Beyond the edges the last row stands in; what it gives is
+    // not written.
+    uint32_t rows[MT][2], cols[NT], out_cols[NT][2];
     UNROLL
     for (int i = 0; i < MT * 2; i++) {
         uint32_t row = first_row + i / 2 * TILE_ROWS + i % 2 * 8 + g;
-        rows[i / 2][i % 2] = (size_t)(row < job.w.n ? row : job.w.n - 1) * units;
+        rows[i / 2][i % 2] = (row < job.w.n ? row : job.w.n - 1) * units;
     }
     UNROLL
     for (int c = 0; c < NT; c++) {
         uint32_t col = first_col + c * TILE_COLS + g;
-        cols[c] = (size_t)(col < args.rows ? col : args.rows - 1) * units;
+        cols[c] = (col < args.rows ? col : args.rows - 1) * units;
         UNROLL
         for (int i = 0; i < 2; i++) {
             col = first_col + c * TILE_COLS + 2 * t + i;
-            out_cols[c][i] = (size_t)(col < args.rows ? col : args.rows - 1) * units;
+            out_cols[c][i] = (col < args.rows ? col : args.rows - 1) * units;
         }
     }
     float acc[PER_THREAD] = {};
@@ -55,7 +56,7 @@ template <class F, int MT, int NT> __device__ __forceinline__ void matmul_few(co
             RowScales<F> scales[MT];
             UNROLL
             for (int i = 0; i < MT * 2; i++) {
-                size_t at = rows[i / 2][i % 2] + unit;
+                uint32_t at = rows[i / 2][i % 2] + unit;
                 Decoder<F>::all(job.w, at * GROUPS + group, t, quads[i / 2][i % 2]);
                 scales[i / 2].load(i % 2, job.w.scales + at * SCALE_BYTES, job.w.d + at * F::UNIT_HALVES, group);
             }
@@ -66,7 +67,7 @@ template <class F, int MT, int NT> __device__ __forceinline__ void matmul_few(co
                 ColScales<F> of_cols;
                 UNROLL
                 for (int i = 0; i < 2; i++) {
-                    size_t at = out_cols[c][i] + unit;
+                    uint32_t at = out_cols[c][i] + unit;
                     of_cols.load(i, args.x.d + at * (UNIT / F::SPAN), args.x.sums + at * SUM_BYTES, group);
                 }
                 UNROLL
@@ -79,7 +80,7 @@ template <class F, int MT, int NT> __device__ __forceinline__ void matmul_few(co
             uint32_t mins[2] = {};
             UNROLL
             for (int i = 0; i < 2; i++) {
-                size_t at = rows[m][i] + unit;
+                uint32_t at = rows[m][i] + unit;
                 const uint16_t *halves = job.w.d + at * F::UNIT_HALVES;
                 if (F::SPAN == UNIT) d[i] = scale_of_scales<F>(halves);
                 if (F::SPAN == UNIT && F::HAS_MIN) {

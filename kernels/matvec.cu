@@ -16,7 +16,7 @@ __device__ __forceinline__ int sum_runs(const int (&dots)[GROUP_RUNS], uint32_t 
 
 // What a lane's unit of row `row` of activations comes to; in each of its eight lanes.
 template <class F>
-__device__ __forceinline__ float unit_of(const MatmulArgs &args, size_t x_unit, uint32_t group, uint32_t t,
+__device__ __forceinline__ float unit_of(const MatmulArgs &args, uint32_t x_unit, uint32_t group, uint32_t t,
                                          const uint32_t (&quads)[LANE_QUADS], const GroupScales<F> &scales,
                                          uint32_t mins, float d, float m, bool inside) {
     uint32_t x[LANE_QUADS];
@@ -77,7 +77,7 @@ template <class F, int M> __device__ __forceinline__ void matvec(const MatmulArg
     for (uint32_t first = 0; first < units; first += 4) {
         bool inside = first + lane / 8 < units;
         uint32_t unit = inside ? first + lane / 8 : 0;
-        size_t at = (size_t)row * units + unit;
+        uint32_t at = row * units + unit;
         uint32_t quads[LANE_QUADS], mins = 0;
         Decoder<F>::all(job.w, at * GROUPS + group, t, quads);
         GroupScales<F> scales;
@@ -88,7 +88,7 @@ template <class F, int M> __device__ __forceinline__ void matvec(const MatmulArg
         float d = scale_of_scales<F>(halves), m = F::HAS_MIN ? scale_of_mins<F>(halves) : 0;
         UNROLL
         for (int r = 0; r < M; r++) {
-            float value = unit_of<F>(args, (size_t)r * units + unit, group, t, quads, scales, mins, d, m, inside);
+            float value = unit_of<F>(args, r * units + unit, group, t, quads, scales, mins, d, m, inside);
             UNROLL
             for (int u = 0; u < 4; u++) acc[r] += __shfl_sync(ALL_LANES, value, u * 8);
         }

@@ -191,7 +191,9 @@ impl<D: Driver> Weight<D> {
             let reason = format!("{} bytes are not {n} rows of {k} values of {ty}", data.len());
             return Err(DeviceError::Weight { tensor: name.into(), reason });
         };
-        if [n, k, n.saturating_mul(k.div_ceil(UNIT))].into_iter().any(|x| x > u32::MAX as usize) {
+        // Words of 8-bit codes are what there are the most of.
+        let words = n.saturating_mul(k.div_ceil(UNIT)).saturating_mul(UNIT / 4);
+        if [n, k, words].into_iter().any(|x| x > u32::MAX as usize) {
             let reason = format!("[{n}, {k}] is more than the GPU's kernels can count");
             return Err(DeviceError::Weight { tensor: name.into(), reason });
         }
