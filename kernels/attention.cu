@@ -16,7 +16,7 @@ template <int D> struct Sum {
     __device__ __forceinline__ void join(const Sum &next) {
         if (next.largest == -INFINITY) return;
         float both = fmaxf(largest, next.largest);
-        float mine = exp2f(largest - both), others = exp2f(next.largest - both);
+        float mine = power_of_two(largest - both), others = power_of_two(next.largest - both);
         largest = both;
         weights = fmaf(weights, mine, next.weights * others);
         for (int i = 0; i < D; i++) values[i] = fmaf(values[i], mine, next.values[i] * others);
@@ -98,8 +98,8 @@ template <class Cell, int D, int R> __device__ __forceinline__ void attend(const
                 float score = seen ? weights[r] : -INFINITY;
                 float largest = fmaxf(part[r].largest, warp_max(score));
                 // Before a row's first key there is nothing to shrink, and no difference of infinities to take.
-                float shrink = largest == part[r].largest ? 1 : exp2f(part[r].largest - largest);
-                weights[r] = seen ? exp2f(score - largest) : 0;
+                float shrink = largest == part[r].largest ? 1 : power_of_two(part[r].largest - largest);
+                weights[r] = seen ? power_of_two(score - largest) : 0;
                 part[r].largest = largest;
                 part[r].weights = fmaf(part[r].weights, shrink, warp_sum(weights[r]));
                 for (int i = 0; i < D; i++) part[r].values[i] *= shrink;

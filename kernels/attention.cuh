@@ -32,6 +32,18 @@ struct AttentionArgs {
     uint32_t unused;
 };
 
+// 2^x for what is not positive, or little more; 0 where that is no normal number.
+__device__ __forceinline__ float power_of_two(float x) {
+#ifdef __CUDACC__
+    float power;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+    return power;
+#else
+    float power = exp2f(x);
+    return power < 1.17549435e-38f ? 0 : power;
+#endif
+}
+
 // The rows of a block: `heads` heads from `head` on of each of `count` tokens from `token` on.
 struct Rows {
     uint32_t seq, token, count, head, heads;

@@ -62,7 +62,7 @@ template <int TILES> struct TileSum {
         for (int r = 0; r < 2; r++) {
             if (next.largest[r] == -INFINITY) continue;
             float both = fmaxf(largest[r], next.largest[r]);
-            float mine = exp2f(largest[r] - both), others = exp2f(next.largest[r] - both);
+            float mine = power_of_two(largest[r] - both), others = power_of_two(next.largest[r] - both);
             largest[r] = both;
             weights[r] = fmaf(weights[r], mine, next.weights[r] * others);
             UNROLL
@@ -225,17 +225,19 @@ template <class Cells, int DIMS, int TILES> struct Block {
             largest = fmaxf(largest, __shfl_xor_sync(ALL_LANES, largest, 1));
             largest = fmaxf(largest, __shfl_xor_sync(ALL_LANES, largest, 2));
             // Before a row's first key there is nothing to shrink, and no difference of infinities to take.
-            float shrink = largest == part.largest[r] ? 1 : exp2f(part.largest[r] - largest), weights = 0;
+            float shrink = largest == part.largest[r] ? 1 : power_of_two(part.largest[r] - largest), weights = 0;
             UNROLL
             for (int i = 0; i < KEY_TILES * 2; i++) {
                 float &score = all[i / 2][2 * r + i % 2];
-                score = score == -INFINITY ? 0 : exp2f(score - (largest - WEIGHT_BITS));
+                score = score == -INFINITY ? 0 : power_of_two(score - (largest - WEIGHT_BITS));
                 weights += score;
             }
             weights += __shfl_xor_sync(ALL_LANES, weights, 1);
             weights += __shfl_xor_sync(ALL_LANES, weights, 2);
             part.largest[r] = largest;
             part.weights[r] = fmaf(part.weights[r], shrink, weights);
+            // Most steps have no larger one, for any row of the warp.
+            if (__ballot_sync(ALL_LANES, shrink != 1) == 0) continue;
             UNROLL
             for (int i = 0; i < OUT_TILES * 2; i++) part.values[i / 2][2 * r + i % 2] *= shrink;
         }
