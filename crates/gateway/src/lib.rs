@@ -28,6 +28,7 @@ mod audit;
 mod counts;
 mod moderation;
 
+mod journey;
 mod providers;
 mod remote;
 mod routes;
@@ -54,14 +55,14 @@ pub use garrison_guard::{
 pub use garrison_route::{
     LastResort, Micros, Need, Needs, Place, Policy as TierPolicy, Prefer, Price, Quality, Task, Tier,
 };
+pub use journey::{Ask, Delivery, Destination, Exhausted, Journey, task_of};
 pub use judge::{Fault, NotJudged};
 pub use moderation::Moderation;
 pub use policy::{AnswerPolicy, InAnswers, InRequests, RequestPolicy, Settings};
 pub use providers::{Failure, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply};
 pub use remote::Remote;
 pub use request::{Judged, Origin, Refusal, Report, Request, Text};
-
-pub use routes::{Ask, Delivery, Destination, Exhausted, Journey, Route, Routes, Target, task_of};
+pub use routes::{Route, Routes, Target};
 pub use spend::{Spend, SpendError};
 pub use trace::{Stage, Trace, Traces};
 
