@@ -55,11 +55,13 @@ pub use garrison_guard::{
 pub use garrison_route::{
     LastResort, Micros, Need, Needs, Place, Policy as TierPolicy, Prefer, Price, Quality, Task, Tier,
 };
-pub use journey::{Ask, Delivery, Destination, Exhausted, Journey, task_of};
+pub use journey::{Ask, Delivery, Destination, Exhausted, Journey, Words, task_of};
 pub use judge::{Fault, NotJudged};
 pub use moderation::Moderation;
 pub use policy::{AnswerPolicy, InAnswers, InRequests, RequestPolicy, Settings};
-pub use providers::{Failure, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply};
+pub use providers::{
+    Failure, Heard, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply,
+};
 pub use remote::Remote;
 pub use request::{Judged, Origin, Refusal, Report, Request, Text};
 pub use routes::{Route, Routes, Target};
