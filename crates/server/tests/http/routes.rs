@@ -52,7 +52,7 @@ impl Setup {
     fn new(upstreams: &[&str]) -> Setup {
         let remote = |i: usize| tier(format!("up{i}/m"), Place::Remote, PRICE);
         let local = Tier {
-            has: Need::ALL.into_iter().collect(),
+            has: Need::ALL.into_iter().filter(|need| *need != Need::Images).collect(),
             ..tier("local/tiny".into(), Place::Local, Price::FREE)
         };
         let targets = (0..upstreams.len()).map(|provider| Target::Remote { provider, model: "m".into() });
