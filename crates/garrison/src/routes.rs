@@ -68,6 +68,8 @@ pub(crate) struct RouteSection {
     stall_timeout_ms: Option<u32>,
     /// For the whole request.
     deadline_ms: Option<u32>,
+    /// After so long without a token the next tier is asked as well.
+    hedge_ms: Option<u32>,
     max_cost_usd: Option<f64>,
 }
 
@@ -326,6 +328,7 @@ impl RouteSection {
             first_token: ms(self.timeout_ms, 10_000),
             stall: ms(self.stall_timeout_ms, 20_000),
             deadline: ms(self.deadline_ms, 600_000),
+            hedge: self.hedge_ms.map(|after| ms(Some(after), 0)),
         })
     }
 

@@ -8,6 +8,7 @@
 //! the request: it is planned again, and goes to local tiers from then on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use garrison_guard::{Cleared, Taint, Tainted};
@@ -17,7 +18,7 @@ use garrison_route::{
 };
 use garrison_wire::PartKind;
 use serde_json::{Map, Value};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::providers::openai;
 use crate::providers::progress::sealed_bytes;
@@ -158,10 +159,32 @@ pub struct Journey {
     plan: Plan,
     position: usize,
     /// Attempts elsewhere so far.
-    asked: usize,
+    asked: AtomicUsize,
     deadline: Instant,
     trace: Open,
     failures: Vec<Failure>,
+}
+
+/// What came of asking one tier, or two.
+struct Raced {
+    begun: Begun,
+    failed: Vec<(Step, Failure)>,
+    answer: Option<Remote>,
+}
+
+/// How many were asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begun {
+    One,
+    Both,
+}
+
+/// An answer, or who failed and how.
+fn split(step: Step, done: Result<Remote, Failure>) -> (Option<Remote>, Option<(Step, Failure)>) {
+    match done {
+        Ok(remote) => (Some(remote), None),
+        Err(failure) => (None, Some((step, failure))),
+    }
 }
 
 impl Routes {
@@ -177,7 +200,7 @@ impl Routes {
             ask: Arc::new(ask),
             plan: Plan { steps: Vec::new(), decisions: Vec::new() },
             position: 0,
-            asked: 0,
+            asked: AtomicUsize::new(0),
             deadline,
             trace,
             failures: Vec::new(),
@@ -233,10 +256,9 @@ impl Journey {
                     (trace.tier, trace.privacy) = (Some(tier.clone()), Some("local"));
                     return Ok(Destination::Local { model, tier });
                 }
-                Some(Target::Remote { provider, model }) => {
-                    match self.attempt(step, &tier, provider, &model).await {
-                        Ok(remote) => return Ok(Destination::Remote(Box::new(remote))),
-                        Err(failure) => self.note_failure(&tier, failure),
+                Some(Target::Remote { .. }) => {
+                    if let Some(remote) = self.ask_elsewhere(step).await {
+                        return Ok(Destination::Remote(Box::new(remote)));
                     }
                 }
             }
@@ -262,28 +284,88 @@ impl Journey {
         policy.tiers.get(step.tier).or(policy.private.as_ref())
     }
 
-    fn note_failure(&mut self, tier: &str, failure: Failure) {
-        self.trace.lock().note("failed", Some(tier), Some(failure.to_string()));
+    /// Its name.
+    fn name(&self, step: Step) -> &str {
+        self.tier(step).map_or("", |tier| &tier.name)
+    }
+
+    fn note_failure(&mut self, step: Step, failure: Failure) {
+        self.trace.lock().note("failed", Some(self.name(step)), Some(failure.to_string()));
         if failure == Failure::NotCleared {
             self.make_plan(Privacy::Held);
         }
         self.failures.push(failure);
     }
 
+    /// Asks the tier of a step, and the next one as well if the route says so and this one is slow. The first that has
+    /// something to show answers; the other is dropped, which settles it.
+    async fn ask_elsewhere(&mut self, step: Step) -> Option<Remote> {
+        let beside = self.plan.beside(self.position.saturating_sub(1), &self.route.policy);
+        let (mut failed, answer) = match (self.route.hedge, beside) {
+            (Some(after), Some(beside)) => {
+                let raced = self.race(step, after, beside).await;
+                // Whoever was asked beside it is not asked again.
+                self.position += usize::from(raced.begun == Begun::Both);
+                (raced.failed, raced.answer)
+            }
+            _ => match self.attempt(step).await {
+                Ok(remote) => (Vec::new(), Some(remote)),
+                Err(failure) => (vec![(step, failure)], None),
+            },
+        };
+        let answer = match answer {
+            Some(mut remote) if self.ask.delivery == Delivery::Whole => match remote.until_whole().await {
+                Ok(()) => Some(remote),
+                Err(failure) => {
+                    let whose = if remote.tier() == self.name(step) { Some(step) } else { beside };
+                    failed.extend(whose.map(|step| (step, failure)));
+                    None
+                }
+            },
+            answer => answer,
+        };
+        for (step, failure) in failed {
+            self.note_failure(step, failure);
+        }
+        let remote = answer?;
+        let mut trace = self.trace.lock();
+        (trace.tier, trace.privacy) = (Some(remote.tier().to_owned()), Some("cleared"));
+        drop(trace);
+        Some(remote)
+    }
+
+    /// Asks the tier of a step, after a while that of another one as well, and takes whoever is first.
+    async fn race(&self, step: Step, after: Duration, beside: Step) -> Raced {
+        let mut first = std::pin::pin!(self.attempt(step));
+        if let Ok(done) = timeout(after, &mut first).await {
+            let (answer, failed) = split(step, done);
+            return Raced { begun: Begun::One, failed: failed.into_iter().collect(), answer };
+        }
+        self.trace.lock().note("hedged", Some(self.name(beside)), None);
+        let mut second = std::pin::pin!(self.attempt(beside));
+        let (answer, failed) = tokio::select! {
+            done = &mut first => split(step, done),
+            done = &mut second => split(beside, done),
+        };
+        let Some(failed) = failed else {
+            return Raced { begun: Begun::Both, failed: Vec::new(), answer };
+        };
+        let (answer, other) =
+            if failed.0 == step { split(beside, second.await) } else { split(step, first.await) };
+        Raced { begun: Begun::Both, failed: std::iter::once(failed).chain(other).collect(), answer }
+    }
+
     /// Asks a provider, until there is something to show.
-    async fn attempt(
-        &mut self,
-        step: Step,
-        tier: &str,
-        provider: usize,
-        model: &str,
-    ) -> Result<Remote, Failure> {
-        let routes = Arc::clone(&self.routes);
-        let provider = routes.providers.get(provider).ok_or(Failure::Misdirected)?;
+    async fn attempt(&self, step: Step) -> Result<Remote, Failure> {
+        let (routes, tier) = (&self.routes, self.name(step));
+        let Some(Target::Remote { provider, model }) = self.route.targets.get(step.tier) else {
+            return Err(Failure::Misdirected);
+        };
+        let provider = routes.providers.get(*provider).ok_or(Failure::Misdirected)?;
         if Instant::now() >= self.deadline {
             return Err(Failure::Deadline);
         }
-        if self.asked > 0 && !lock(&routes.retries).spend() {
+        if self.asked.load(Ordering::Relaxed) > 0 && !lock(&routes.retries).spend() {
             return Err(Failure::Attempts);
         }
         let request = provider.request(&self.ask, model, step.output_tokens)?;
@@ -295,7 +377,7 @@ impl Journey {
         };
         let mut settling = self.enter(step, tier).await?;
         settling.asked();
-        self.asked += 1;
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
         let until = (begun + self.route.first_token).min(self.deadline);
         let reply = match provider.send(cleared, until).await {
@@ -309,11 +391,6 @@ impl Journey {
         remote.until_shown(begun).await?;
         routes.note_speed(tier, begun.elapsed());
         self.trace.lock().note("first_token", Some(tier), None);
-        if self.ask.delivery == Delivery::Whole {
-            remote.until_whole().await?;
-        }
-        let mut trace = self.trace.lock();
-        (trace.tier, trace.privacy) = (Some(tier.to_owned()), Some("cleared"));
         Ok(remote)
     }
 

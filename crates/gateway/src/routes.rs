@@ -43,6 +43,8 @@ pub struct Route {
     pub stall: Duration,
     /// For the whole request, over all tiers.
     pub deadline: Duration,
+    /// After so long without a token the next tier is asked as well, if both are elsewhere. Never, if there is none.
+    pub hedge: Option<Duration>,
 }
 
 impl Route {

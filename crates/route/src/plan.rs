@@ -139,6 +139,17 @@ pub struct Plan {
     pub decisions: Vec<Decision>,
 }
 
+impl Plan {
+    /// The step that is asked beside the one at `position` while that is slow: the one that would follow it, if both are
+    /// elsewhere. A model here is not set to work on what somebody else may be about to answer.
+    pub fn beside(&self, position: usize, policy: &Policy) -> Option<Step> {
+        let is_remote =
+            |step: &Step| policy.tiers.get(step.tier).is_some_and(|tier| tier.place == Place::Remote);
+        self.steps.get(position).filter(|step| is_remote(step))?;
+        self.steps.get(position + 1).filter(|step| is_remote(step)).copied()
+    }
+}
+
 /// Tokens of an answer that nobody limited, for what it is expected to cost.
 const USUAL_OUTPUT: u64 = 512;
 /// Tokens of an answer that nobody limited, at most, where money is limited.

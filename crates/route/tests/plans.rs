@@ -130,6 +130,19 @@ proptest! {
     }
 
     #[test]
+    fn only_what_may_leave_is_asked_of_two_and_never_of_the_same_twice(
+        features in any_features(), policy in any_policy(), states in any_states()
+    ) {
+        let plan = plan(&features, &policy, &states);
+        for position in 0..=plan.steps.len() {
+            let Some(beside) = plan.beside(position, &policy) else { continue };
+            prop_assert_eq!(features.privacy, Privacy::Clear);
+            prop_assert_eq!(Some(&beside), plan.steps.get(position + 1));
+            prop_assert!(of(&policy, beside.tier).place == Place::Remote && beside.tier != plan.steps[position].tier);
+        }
+    }
+
+    #[test]
     fn nothing_is_asked_twice_and_each_step_has_its_decision(
         features in any_features(), policy in any_policy(), states in any_states()
     ) {

@@ -148,8 +148,9 @@ impl Connection {
     }
 }
 
-/// When the token of an event was sent, by its own words: `word MOMENT`.
+/// When a token of an event was sent, by its own words: `word MOMENT`, which a guard may have cut otherwise.
 fn sent_at(line: &str) -> Option<u64> {
     let data: Value = serde_json::from_str(line.strip_prefix("data: ")?).ok()?;
-    moment(data["choices"][0]["delta"]["content"].as_str()?.trim().strip_prefix("word ")?)
+    let said = data["choices"][0]["delta"]["content"].as_str()?;
+    said.split_whitespace().filter(|word| word.len() > 5).find_map(moment)
 }

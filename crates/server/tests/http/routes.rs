@@ -71,6 +71,7 @@ impl Setup {
             first_token: Duration::from_millis(400),
             stall: Duration::from_millis(400),
             deadline: Duration::from_secs(10),
+            hedge: None,
         };
         let scanner = Scanner::new(&ScanConfig::default()).unwrap();
         Setup {

@@ -181,6 +181,48 @@ fn a_tier_that_asks_for_rest_or_keeps_failing_is_left_alone() {
     }
 }
 
+#[test]
+fn a_slow_tier_is_hedged_by_the_next_and_the_loser_is_settled() {
+    let good = healthy("Hello from afar.");
+    let slow = || FakeServer::recording("127.0.0.1:0", |_, _| Script::healthy(ms(1500), ms(1), 3)).unwrap();
+    let asks = |upstreams: &[&str], stream: bool| {
+        let mut setup = Setup::new(upstreams);
+        setup.route.first_token = 5 * SECOND;
+        setup.route.hedge = Some(ms(100));
+        let books = setup.folder.path().join("spend.sqlite");
+        // There is room for two attempts at a time and no more: what is not settled is soon in the way.
+        setup.spend = Some(Spend::open(&books, Some(Micros(4000))).unwrap());
+        let (world, folder) = setup.start();
+        for _ in 0..4 {
+            let begun = Instant::now();
+            let mut asked = body("What is new?", stream);
+            asked["max_tokens"] = json!(60);
+            let answer = send(&world, "POST", CHAT, &[("x-request-id", "r-1")], &asked.to_string());
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert_ne!(answer.header("x-garrison-tier"), Some("local/tiny"), "{}", answer.text());
+            assert!(begun.elapsed() < ms(1400) || upstreams.len() == 3, "{:?}", begun.elapsed());
+        }
+        let trace = get(&world, "/v1/garrison/requests/r-1").ok();
+        (trace, receipts(&folder).cleared)
+    };
+    for stream in [true, false] {
+        let first = slow();
+        let (trace, cleared) = asks(&[&first.url, &good.url], stream);
+        let stages = trace["stages"].to_string();
+        assert!(stages.contains("hedged") && stages.contains("abandoned"), "{stages}");
+        assert_eq!((&trace["tier"], cleared), (&json!("up1/m"), 8));
+        assert_eq!(first.asked().len(), 4);
+        // The one that is asked beside it may fail; then the slow one answers, and nobody is asked twice.
+        let broken = FakeServer::recording("127.0.0.1:0", |_, _| Script::refusal(400, "no")).unwrap();
+        let (trace, _) = asks(&[&first.url, &broken.url, &good.url], stream);
+        assert_eq!(trace["tier"], "up0/m", "{trace}");
+        assert_eq!(broken.asked().len(), 4);
+        // What is fast enough is not hedged.
+        let (trace, cleared) = asks(&[&good.url, &first.url], stream);
+        assert_eq!((&trace["tier"], cleared), (&json!("up0/m"), 4));
+    }
+}
+
 /// An upstream that says `text` over TLS, with a certificate of the tests' authority.
 fn over_tls(certificate: &[u8], text: &'static str) -> String {
     use rustls::pki_types::pem::PemObject;

@@ -165,6 +165,8 @@ fn leaks(detector: Option<Arc<dyn Detector>>) -> Vec<(&'static str, &'static str
     let broken = FakeServer::recording("127.0.0.1:0", |_, _| Script::refusal(500, "oh")).unwrap();
     let mut setup = Setup::new(&[&broken.url, &upstream.url]);
     setup.detector = detector.unwrap_or(setup.detector);
+    // Both are asked of whatever may leave.
+    setup.route.hedge = Some(Duration::from_millis(1));
     for tier in &mut setup.route.policy.tiers {
         tier.has = tier.has.and(Need::Images);
     }
