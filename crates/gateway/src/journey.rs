@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::providers::openai;
+use crate::providers::pictures;
 use crate::providers::progress::sealed_bytes;
 use crate::providers::{Failure, RemoteRequest};
 use crate::remote::{Origin, Remote, Settling, Terms};
@@ -141,9 +142,7 @@ struct Pictures {
 
 impl Pictures {
     fn of(chat: &Map<String, Value>) -> Pictures {
-        let messages = chat.get("messages").and_then(Value::as_array).into_iter().flatten();
-        let parts = messages.filter_map(|message| message["content"].as_array()).flatten();
-        let urls = parts.filter_map(|part| part["image_url"]["url"].as_str());
+        let urls = pictures::urls(chat);
         urls.fold(Pictures { count: 0, bytes: 0 }, |all, url| Pictures {
             count: all.count + 1,
             bytes: all.bytes + url.len() as u64,

@@ -5,6 +5,7 @@
 //! missing, fails, panics or is late means that they stay. Each decision leaves a receipt first, and
 //! where that cannot be written nothing leaves either.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +86,12 @@ impl Detector for ScanDetector {
 pub trait Outgoing {
     /// The very bytes that would be sent. Asked for once to be judged, and again wherever they are given out.
     fn bytes(&self) -> &[u8];
+
+    /// Which of them are pictures that the owner lets leave unread, in order. No detector is shown these, as long as they
+    /// are nothing but Base64: it would take noise for names and numbers, and could not see what is on them.
+    fn unread(&self) -> &[Range<usize>] {
+        &[]
+    }
 }
 
 impl Outgoing for String {
@@ -247,7 +254,7 @@ impl Clearance {
         let (judged, outcome) = {
             // Asked for once, so that what is judged is what the digest is of.
             let bytes = outgoing.value.bytes();
-            (digest(bytes), self.decide(bytes, outgoing.taint))
+            (digest(bytes), self.decide(bytes, outgoing.value.unread(), outgoing.taint))
         };
         let is_same = || digest(outgoing.value.bytes()) == judged;
         let outcome = outcome.and_then(|()| if is_same() { Ok(()) } else { Err(Refused::Changed) });
@@ -263,7 +270,7 @@ impl Clearance {
         outcome.map(|()| Cleared { value: outgoing.value, digest: judged, receipt })
     }
 
-    fn decide(&self, bytes: &[u8], taint: Taint) -> Result<(), Refused> {
+    fn decide(&self, bytes: &[u8], unread: &[Range<usize>], taint: Taint) -> Result<(), Refused> {
         if taint == Taint::Local {
             return Err(Refused::Tainted);
         }
@@ -274,13 +281,33 @@ impl Clearance {
         if let Some(missing) = self.demanded.iter().find(|name| !there(name)) {
             return Err(Refused::Missing(missing.clone()));
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| Refused::NoText)?;
+        let text = readable(std::str::from_utf8(bytes).map_err(|_| Refused::NoText)?, unread);
         let mut found = Vec::new();
         for detector in &self.detectors {
-            found.extend(run(detector, text, self.budget.of(text.len()), &self.workers)?);
+            found.extend(run(detector, &text, self.budget.of(text.len()), &self.workers)?);
         }
         if found.is_empty() { Ok(()) } else { Err(Refused::Found(found)) }
     }
+}
+
+/// A text without what goes unread. Ranges that are none of the text's, or hold anything but Base64, are read.
+fn readable<'a>(text: &'a str, unread: &[Range<usize>]) -> Cow<'a, str> {
+    let is_base64 = |data: &str| {
+        data.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
+    };
+    let (mut at, mut out) = (0, String::new());
+    for range in unread {
+        let (before, data) = (text.get(at..range.start), text.get(range.clone()));
+        if let (Some(before), Some(true)) = (before, data.map(is_base64)) {
+            out.push_str(before);
+            at = range.end;
+        }
+    }
+    if at == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(text.get(at..).unwrap_or_default());
+    Cow::Owned(out)
 }
 
 /// Runs a detector on a thread that is left behind if it takes too long.
@@ -428,6 +455,15 @@ mod tests {
         let key = SigningKey::from_seed([7; 32]).public();
         let report = verify(&folder.path().join("receipts.jsonl"), Some(key)).unwrap();
         assert_eq!((report.receipts, report.cleared), (3, 1), "what changed is not told of as cleared");
+    }
+
+    #[test]
+    fn what_goes_unread_is_base64_and_nothing_else() {
+        let text = "see iVBORw0K and zoe@b.example.";
+        assert_eq!(readable(text, &[4..12]), "see  and zoe@b.example.");
+        let wrong = [17..30, 0..31, 25..900];
+        assert_eq!(readable(text, &wrong), text);
+        assert_eq!(readable(text, &[4..12, 6..8, 8..12]), "see  and zoe@b.example.");
     }
 
     #[test]

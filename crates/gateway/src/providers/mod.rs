@@ -10,10 +10,12 @@
 
 mod neutral;
 pub(crate) mod openai;
+pub(crate) mod pictures;
 pub(crate) mod progress;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -210,11 +212,17 @@ impl Failure {
 pub struct RemoteRequest {
     provider: String,
     body: Bytes,
+    /// Pictures in the body.
+    pictures: Vec<Range<usize>>,
 }
 
 impl Outgoing for RemoteRequest {
     fn bytes(&self) -> &[u8] {
         &self.body
+    }
+
+    fn unread(&self) -> &[Range<usize>] {
+        &self.pictures
     }
 }
 
@@ -306,7 +314,8 @@ impl Provider {
             ProviderKind::Responses => neutral::body(Format::Responses, chat, words, model, output)?,
             ProviderKind::Anthropic => neutral::body(Format::Messages, chat, words, model, output)?,
         };
-        Ok(RemoteRequest { provider: self.name.clone(), body: body.into() })
+        let pictures = pictures::places(chat, &body);
+        Ok(RemoteRequest { provider: self.name.clone(), body: body.into(), pictures })
     }
 
     /// Sends what may be sent, and waits for the answer's head until `until`.

@@ -83,7 +83,7 @@ fn surfaces(canary: &str) -> Vec<(&'static str, Value)> {
         (
             "an image's address",
             messages(
-                json!([{"role": "user", "content": [{"type": "text", "text": "Hi"}, image(&format!("https://a.example/{canary}.png"))]}]),
+                json!([{"role": "user", "content": [{"type": "text", "text": "Hi"}, image(&format!("https://a.example/b.png?for={canary}"))]}]),
             ),
         ),
         ("the user field", with("user", canary.into())),
