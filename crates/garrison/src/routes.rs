@@ -40,6 +40,9 @@ struct PriceSection {
     cached_input: Option<f64>,
     /// Tokens of prompt and answer.
     context: Option<u32>,
+    /// Whether it takes pictures, and may: nobody looks into them before they leave.
+    #[serde(default)]
+    images: bool,
 }
 
 /// A route, as it is written.
@@ -65,6 +68,8 @@ pub(crate) struct RouteSection {
     stall_timeout_ms: Option<u32>,
     /// For the whole request.
     deadline_ms: Option<u32>,
+    /// After so long without a token the next tier is asked as well.
+    hedge_ms: Option<u32>,
     max_cost_usd: Option<f64>,
 }
 
@@ -203,8 +208,12 @@ impl ProviderSection {
         let fault = |what: String| Fault::usage(format!("[[provider]] \"{}\": {what}", self.name));
         let kind = match self.kind.as_str() {
             "openai" => ProviderKind::OpenAi,
+            "openai-responses" => ProviderKind::Responses,
             "anthropic" => ProviderKind::Anthropic,
-            other => return Err(fault(format!("kind \"{other}\" is not known; known: openai, anthropic"))),
+            other => {
+                let known = "openai, openai-responses, anthropic";
+                return Err(fault(format!("kind \"{other}\" is not known; known: {known}")));
+            }
         };
         let api_key = match &self.api_key_env {
             None => None,
@@ -251,6 +260,13 @@ fn ms(ms: Option<u32>, default: u32) -> Duration {
 
 /// Tokens that a provider's model takes unless its price says otherwise.
 const USUAL_CONTEXT: u32 = 128_000;
+
+/// What models of a kind of provider can do.
+fn can(kind: &str, model: &PriceSection) -> Needs {
+    let more = [(Need::TopK, kind == "anthropic"), (Need::Images, model.images)];
+    let more = more.into_iter().filter(|(_, can)| *can).map(|(need, _)| need);
+    [Need::Tools, Need::Schema].into_iter().chain(more).collect()
+}
 
 impl RouteSection {
     fn resolve(&self, names: &Names<'_>) -> Result<Route, Fault> {
@@ -312,6 +328,7 @@ impl RouteSection {
             first_token: ms(self.timeout_ms, 10_000),
             stall: ms(self.stall_timeout_ms, 20_000),
             deadline: ms(self.deadline_ms, 600_000),
+            hedge: self.hedge_ms.map(|after| ms(Some(after), 0)),
         })
     }
 
@@ -339,7 +356,7 @@ impl RouteSection {
                 place: Place::Local,
                 price: Price::FREE,
                 context: u32::MAX,
-                has: Need::ALL.into_iter().collect(),
+                has: Need::ALL.into_iter().filter(|need| *need != Need::Images).collect(),
                 quality,
                 weight,
             };
@@ -351,7 +368,7 @@ impl RouteSection {
         };
         let section = &names.providers[index];
         let priced = section.price.get(model).and_then(|price| Some((price, price.resolve()?)));
-        let Some((section, price)) = priced else {
+        let Some((priced, price)) = priced else {
             return Err(self.fault(&format!(
                 "the tier {name} has no price; add \"{model}\" = {{ input = …, output = … }} to price of [[provider]] \
                  \"{provider}\" (0 if it costs nothing)"
@@ -361,8 +378,8 @@ impl RouteSection {
             name,
             place: Place::Remote,
             price,
-            context: section.context.unwrap_or(USUAL_CONTEXT),
-            has: Needs::from_iter([Need::Tools, Need::Schema]),
+            context: priced.context.unwrap_or(USUAL_CONTEXT),
+            has: can(&section.kind, priced),
             quality,
             weight,
         };

@@ -18,7 +18,6 @@ mod policy;
 
 mod judge;
 mod request;
-mod workers;
 
 mod answer;
 mod calls;
@@ -28,6 +27,7 @@ mod audit;
 mod counts;
 mod moderation;
 
+mod journey;
 mod providers;
 mod remote;
 mod routes;
@@ -40,7 +40,7 @@ mod tests;
 use std::sync::{Arc, OnceLock};
 
 use garrison_guard::injection::{Canary, RuleError};
-use garrison_guard::{ScanConfig, ScanConfigError, Scanner};
+use garrison_guard::{ScanConfig, ScanConfigError, Scanner, Workers};
 
 pub use answer::{Answers, Flow};
 pub use audit::Audit;
@@ -54,19 +54,20 @@ pub use garrison_guard::{
 pub use garrison_route::{
     LastResort, Micros, Need, Needs, Place, Policy as TierPolicy, Prefer, Price, Quality, Task, Tier,
 };
+pub use journey::{Ask, Delivery, Destination, Exhausted, Journey, Words, task_of};
 pub use judge::{Fault, NotJudged};
 pub use moderation::Moderation;
 pub use policy::{AnswerPolicy, InAnswers, InRequests, RequestPolicy, Settings};
-pub use providers::{Failure, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply};
+pub use providers::{
+    Failure, Heard, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply,
+};
 pub use remote::Remote;
 pub use request::{Judged, Origin, Refusal, Report, Request, Text};
-
-pub use routes::{Ask, Delivery, Destination, Exhausted, Journey, Route, Routes, Target, task_of};
+pub use routes::{Route, Routes, Target};
 pub use spend::{Spend, SpendError};
 pub use trace::{Stage, Trace, Traces};
 
 use judge::Judge;
-use workers::Workers;
 
 /// Why a gateway cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +84,6 @@ pub enum GatewayError {
 }
 
 /// Judges what passes.
-#[derive(Default)]
 pub struct Gateway {
     /// There if anything is judged.
     judge: Option<Arc<Judge>>,
@@ -92,6 +92,16 @@ pub struct Gateway {
     scanner: OnceLock<Arc<Scanner>>,
     workers: Workers,
     counts: Arc<Counts>,
+}
+
+/// Threads that judge requests at one time at most, those that were left behind included.
+const MAX_WORKING: usize = 64;
+
+/// One that lets everything pass.
+impl Default for Gateway {
+    fn default() -> Gateway {
+        Gateway::open()
+    }
 }
 
 impl std::fmt::Debug for Gateway {
@@ -103,7 +113,13 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// A gateway that lets everything pass, and can still be asked about texts ([`Gateway::moderate`]).
     pub fn open() -> Gateway {
-        Gateway::default()
+        Gateway {
+            judge: None,
+            scan: ScanConfig::default(),
+            scanner: OnceLock::new(),
+            workers: Workers::new(MAX_WORKING),
+            counts: Arc::default(),
+        }
     }
 
     /// A gateway with policies.
@@ -121,7 +137,7 @@ impl Gateway {
             judge: judges.then(|| Arc::new(judge)),
             scan,
             scanner: OnceLock::from(scanner),
-            workers: Workers::default(),
+            workers: Workers::new(MAX_WORKING),
             counts,
         })
     }

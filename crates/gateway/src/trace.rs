@@ -48,7 +48,8 @@ pub struct Trace {
 pub struct Stage {
     /// When, in microseconds after it came.
     pub at_us: u64,
-    /// What: `planned`, `cleared`, `held`, `asked`, `first_token`, `failed`, `answered`, `local`.
+    /// What: `planned`, `cleared`, `held`, `asked`, `first_token`, `hedged`, `failed`, `abandoned`,
+    /// `answered`, `broke`, `local`.
     pub what: &'static str,
     /// Of which tier.
     #[serde(skip_serializing_if = "Option::is_none")]

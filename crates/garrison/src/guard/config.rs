@@ -32,6 +32,15 @@ pub(crate) struct PrivacySection {
     pub(super) receipts_key: Option<PathBuf>,
     /// Receipts after which a file is closed and a new one begun.
     pub(super) receipts_per_file: Option<NonZeroU64>,
+    /// What a receipt survives before anything is sent.
+    pub(super) receipts_survive: Option<SurviveWord>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SurviveWord {
+    Power,
+    Kill,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::client::{Answer, get, post, send};
 use crate::world::World;
 
+mod dialects;
 mod faults;
 mod leaks;
 
@@ -30,6 +31,7 @@ struct Setup {
     detector: Arc<dyn Detector>,
     spend: Option<Spend>,
     kind: ProviderKind,
+    ca_pem: Option<Vec<u8>>,
     config: ServerConfig,
 }
 
@@ -51,7 +53,7 @@ impl Setup {
     fn new(upstreams: &[&str]) -> Setup {
         let remote = |i: usize| tier(format!("up{i}/m"), Place::Remote, PRICE);
         let local = Tier {
-            has: Need::ALL.into_iter().collect(),
+            has: Need::ALL.into_iter().filter(|need| *need != Need::Images).collect(),
             ..tier("local/tiny".into(), Place::Local, Price::FREE)
         };
         let targets = (0..upstreams.len()).map(|provider| Target::Remote { provider, model: "m".into() });
@@ -69,6 +71,7 @@ impl Setup {
             first_token: Duration::from_millis(400),
             stall: Duration::from_millis(400),
             deadline: Duration::from_secs(10),
+            hedge: None,
         };
         let scanner = Scanner::new(&ScanConfig::default()).unwrap();
         Setup {
@@ -78,13 +81,14 @@ impl Setup {
             detector: Arc::new(ScanDetector(Arc::new(scanner))),
             spend: None,
             kind: ProviderKind::OpenAi,
+            ca_pem: None,
             config: ServerConfig::default(),
         }
     }
 
     /// The server, and the folder with its receipts.
     fn start(self) -> (World, tempfile::TempDir) {
-        let Setup { folder, route, upstreams, detector, spend, kind, config } = self;
+        let Setup { folder, route, upstreams, detector, spend, kind, ca_pem, config } = self;
         let log = LogConfig::new(folder.path().join("receipts.jsonl"));
         let audit = Audit::new(ReceiptLog::open(log, SigningKey::from_seed([3; 32])).unwrap()).unwrap();
         let budget = Budget { start: Duration::from_secs(10), per_kilobyte: Duration::from_millis(10) };
@@ -95,7 +99,7 @@ impl Setup {
                 kind,
                 base_url: url,
                 api_key: Some("sk-upstream".into()),
-                ca_pem: None,
+                ca_pem: ca_pem.clone(),
                 connect_timeout: Duration::from_secs(1),
             };
             Provider::new(config).unwrap()
@@ -212,7 +216,7 @@ fn what_only_models_here_can_do_stays_and_is_told_of() {
     let upstream = healthy("no");
     let (world, _folder) = Setup::new(&[&upstream.url]).start();
     let mut asked = body("say:Hi", false);
-    asked["top_k"] = json!(5);
+    asked["min_p"] = json!(0.1);
     let answer = send(&world, "POST", CHAT, &[("x-request-id", "r-1")], &asked.to_string());
     assert_eq!(answer.ok()["choices"][0]["message"]["content"], "Hi");
     let trace = get(&world, "/v1/garrison/requests/r-1").ok();
