@@ -19,7 +19,8 @@ use crate::error::Fault;
 use crate::flags::{EngineFlags, ServeFlags};
 use crate::guard::config::PrivacySection;
 use crate::guard::policy::GuardSection;
-use crate::routes::{LimitsSection, ProviderSection, RouteSection, RouteSettings};
+use crate::limits::{KeySection, LimitSettings, LimitsSection};
+use crate::routes::{ProviderSection, RouteSection, RouteSettings};
 use crate::source::{AdapterRef, ModelRef, TINY};
 
 /// Everything `serve` needs to know.
@@ -31,6 +32,7 @@ pub(crate) struct Config {
     pub(crate) privacy: PrivacySection,
     pub(crate) guard: GuardSection,
     pub(crate) routes: RouteSettings,
+    pub(crate) limits: LimitSettings,
 }
 
 /// The `[server]` section.
@@ -219,6 +221,8 @@ struct File {
     route: Vec<RouteSection>,
     #[serde(default)]
     limits: LimitsSection,
+    #[serde(default)]
+    key: Vec<KeySection>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -303,10 +307,11 @@ impl Config {
             .flat_map(|model| std::iter::once(&model.name).chain(model.adapters.keys()))
             .map(String::as_str)
             .collect();
-        let routes = RouteSettings::resolve(&file.provider, &file.route, &file.limits, &local, &|name| {
-            std::env::var(name).ok()
-        })?;
-        Ok(Config { server, engine, models, privacy: file.privacy, guard: file.guard, routes })
+        let routes =
+            RouteSettings::resolve(&file.provider, &file.route, &local, &|name| std::env::var(name).ok())?;
+        let known: Vec<&str> = local.iter().copied().chain(routes.names()).collect();
+        let limits = LimitSettings::resolve(&file.limits, &file.key, &known)?;
+        Ok(Config { server, engine, models, privacy: file.privacy, guard: file.guard, routes, limits })
     }
 }
 

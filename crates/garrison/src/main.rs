@@ -11,6 +11,7 @@ mod error;
 mod flags;
 mod guard;
 mod hub;
+mod limits;
 mod load;
 mod manifests;
 mod memory;

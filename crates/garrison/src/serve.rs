@@ -33,9 +33,15 @@ pub(crate) fn run(flags: &ServeFlags) -> Result<(), Fault> {
         None => None,
         Some(audit) => Some(policy::clearance(&config.privacy, &config.guard, audit)?),
     };
-    let routes = config.routes.open(clearance)?;
-    let server_config =
-        ServerConfig { routes: Arc::new(routes), ..server_config(&config.server, Arc::new(gateway))? };
+    let meters = config.limits.meters()?;
+    let routes = config.routes.open(clearance, config.limits.spend(&meters))?;
+    let quotas = config.limits.quotas(&meters)?;
+    let server_config = ServerConfig {
+        routes: Arc::new(routes),
+        quotas: Arc::new(quotas),
+        ..server_config(&config.server, Arc::new(gateway))?
+    };
+    config.limits.check_keys(&server_config.api_keys)?;
     let mut models = Vec::new();
     let mut device = String::new();
     for entry in &config.models {

@@ -7,22 +7,23 @@
 //! What a provider is sent is judged anew for each attempt, as exact bytes, with a receipt for each. A refusal holds
 //! the request: it is planned again, and goes to local tiers from then on.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use garrison_guard::{Cleared, Taint, Tainted};
 use garrison_route::{
-    Admission, Considered, Features, Need, Needs, Plan, Price, Privacy, Skipped, Step, Task, Tier, TierState,
-    plan,
+    Admission, Considered, Features, Need, Needs, Plan, Policy, Price, Privacy, Skipped, Step, Task, Tier,
+    TierState, plan,
 };
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
+use crate::limits::{NotReserved, Tally};
 use crate::providers::openai;
 use crate::providers::{Failure, RemoteRequest};
 use crate::remote::{Origin, Remote, Settling, Terms};
 use crate::routes::{DEFAULT_REST, Route, Routes, Target, lock};
-use crate::spend::NotReserved;
 use crate::trace::Open;
 
 /// What is asked of a route.
@@ -48,6 +49,8 @@ pub struct Ask {
     pub sticky: u64,
     /// Whether an answer is of use before it is whole.
     pub delivery: Delivery,
+    /// What it takes is counted here.
+    pub tally: Arc<Tally>,
 }
 
 /// When an answer is of use.
@@ -76,10 +79,10 @@ pub enum Destination {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Exhausted {
     /// The key's budget has no room, and no local model may answer.
-    #[error("the budget of this key for today is used up")]
+    #[error("the budget of this key is used up")]
     Budget,
     /// It would cost more than a request may.
-    #[error("this request would cost more than the route allows for one")]
+    #[error("this request would cost more than its route or key allows for one")]
     RequestCap,
     /// All tiers want fewer requests.
     #[error("every provider of this route is asked too often")]
@@ -149,7 +152,7 @@ impl Journey {
             budget: self.routes.spend.as_ref().and_then(|spend| spend.left(&self.ask.key)),
             sticky: self.ask.sticky,
         };
-        let policy = &self.route.policy;
+        let policy = &self.policy();
         let tiers = policy.tiers.iter().chain(&policy.private);
         let states: Vec<TierState> = tiers.map(|tier| self.routes.state(&tier.name)).collect();
         self.plan = plan(&features, policy, &states);
@@ -158,6 +161,18 @@ impl Journey {
         trace.features = Some(features);
         trace.decisions = self.plan.decisions.clone();
         trace.note("planned", None, None);
+    }
+
+    /// The route's policy, under what the key may spend on one request.
+    fn policy(&self) -> Cow<'_, Policy> {
+        let policy = &self.route.policy;
+        let own = self.routes.spend.as_ref().and_then(|spend| spend.max_cost(&self.ask.key));
+        match (own, policy.max_cost) {
+            (Some(own), limit) if limit.is_none_or(|limit| own < limit) => {
+                Cow::Owned(Policy { max_cost: Some(own), ..policy.clone() })
+            }
+            _ => Cow::Borrowed(policy),
+        }
     }
 
     /// The next answer. Asked again when a local model could not answer.
@@ -270,6 +285,7 @@ impl Journey {
             ticket,
             choices: self.ask.choices,
             prompt,
+            tally: Arc::clone(&self.ask.tally),
         };
         // Before anything is waited for, so that the ticket is given back whatever happens.
         let mut settling = Settling::new(&self.routes, &self.trace, terms);

@@ -28,11 +28,12 @@ mod audit;
 mod counts;
 mod moderation;
 
+mod canonical;
 mod journey;
+mod limits;
 mod providers;
 mod remote;
 mod routes;
-mod spend;
 mod trace;
 
 #[cfg(test)]
@@ -46,6 +47,7 @@ use garrison_guard::{ScanConfig, ScanConfigError, Scanner};
 pub use answer::{Answers, Flow};
 pub use audit::Audit;
 pub use calls::Form;
+pub use canonical::digest;
 pub use counts::{Count, Counts};
 pub use garrison_guard::injection::{Policy, Rule, Topic};
 pub use garrison_guard::{
@@ -57,13 +59,16 @@ pub use garrison_route::{
 };
 pub use journey::{Ask, Delivery, Destination, Exhausted, Journey, task_of};
 pub use judge::{Fault, NotJudged};
+pub use limits::{
+    Alert, AlertKind, AlertRules, AlertSink, AlertsError, Books, BooksError, KeyLimits, Limited, Meters,
+    MoneyLimit, PerKey, PerMinute, Quotas, Room, Spend, Spent, Standing, Tally, TooMany, shown,
+};
 pub use moderation::Moderation;
 pub use policy::{AnswerPolicy, InAnswers, InRequests, RequestPolicy, Settings};
 pub use providers::{Failure, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply};
 pub use remote::Remote;
 pub use request::{Judged, Origin, Refusal, Report, Request, Text};
 pub use routes::{Route, Routes, Target};
-pub use spend::{Spend, SpendError};
 pub use trace::{Stage, Trace, Traces};
 
 use judge::Judge;

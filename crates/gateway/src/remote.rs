@@ -8,10 +8,10 @@ use garrison_route::{Micros, Price, Ticket, Tokens};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
+use crate::limits::{Reservation, Tally};
 use crate::providers::openai::Progress;
 use crate::providers::{Failure, Reply, Said};
 use crate::routes::{Route, Routes};
-use crate::spend::Reservation;
 use crate::trace::Open;
 
 /// How long the end of the stream is waited for once all answers have ended: for the usage.
@@ -30,6 +30,7 @@ pub(crate) struct Settling {
     progress: Progress,
     /// Tokens of the prompt, by estimate.
     prompt: u64,
+    tally: Arc<Tally>,
     phase: Phase,
 }
 
@@ -50,11 +51,12 @@ pub(crate) struct Terms {
     pub(crate) ticket: Ticket,
     pub(crate) choices: usize,
     pub(crate) prompt: u64,
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl Settling {
     pub(crate) fn new(routes: &Arc<Routes>, trace: &Open, terms: Terms) -> Settling {
-        let Terms { tier, price, ticket, choices, prompt } = terms;
+        let Terms { tier, price, ticket, choices, prompt, tally } = terms;
         Settling {
             routes: Arc::clone(routes),
             tier,
@@ -64,6 +66,7 @@ impl Settling {
             trace: trace.clone(),
             progress: Progress::new(choices),
             prompt,
+            tally,
             phase: Phase::Before,
         }
     }
@@ -83,8 +86,8 @@ impl Settling {
         if let Some(ticket) = self.ticket.take() {
             self.routes.leave(&self.tier, ticket, Ok(()));
         }
-        let (tokens, cost) = (self.tokens(), self.cost());
-        self.settle(cost);
+        let tokens = self.took();
+        self.settle(tokens);
         let mut trace = self.trace.lock();
         trace.tokens = Some(tokens);
         trace.outcome = Some("answered".into());
@@ -95,29 +98,27 @@ impl Settling {
         if let Some(ticket) = self.ticket.take() {
             self.routes.leave(&self.tier, ticket, Err(failure));
         }
-        let cost = if failure.may_cost() { self.cost() } else { Micros(0) };
-        self.settle(cost);
+        let took = if failure.may_cost() { self.took() } else { Tokens::default() };
+        self.settle(took);
     }
 
     /// What the provider says it took, or else an estimate that is rather too high: a token in three bytes.
-    fn tokens(&self) -> Tokens {
+    fn took(&self) -> Tokens {
+        if self.phase == Phase::Before {
+            return Tokens::default();
+        }
         let estimate =
             Tokens { prompt: self.prompt, cached: 0, output: self.progress.text_bytes.div_ceil(3) };
         self.progress.tokens.unwrap_or(estimate)
     }
 
-    fn cost(&self) -> Micros {
-        match self.phase {
-            Phase::Before => Micros(0),
-            Phase::Asked | Phase::Over => self.price.cost(self.tokens()),
-        }
-    }
-
-    fn settle(&mut self, cost: Micros) {
+    fn settle(&mut self, took: Tokens) {
         if self.phase == Phase::Over {
             return;
         }
         self.phase = Phase::Over;
+        let cost = self.price.cost(took);
+        self.tally.add(took.prompt + took.output, cost);
         if let (Some(spend), Some(reservation)) = (self.routes.spend(), self.reservation.take()) {
             spend.settle(&reservation, cost);
         }
@@ -133,8 +134,7 @@ impl Drop for Settling {
         }
         if self.phase != Phase::Over {
             self.trace.lock().note("abandoned", Some(&self.tier), None);
-            let cost = self.cost();
-            self.settle(cost);
+            self.settle(self.took());
         }
     }
 }

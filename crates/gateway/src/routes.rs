@@ -10,8 +10,8 @@ use garrison_route::{Breaker, BreakerConfig, Policy, RetryBudget, Ticket, TierSt
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::limits::Spend;
 use crate::providers::{Failure, Provider};
-use crate::spend::Spend;
 use crate::trace::Traces;
 
 /// Who answers for a tier.
@@ -182,7 +182,8 @@ impl Routes {
         });
     }
 
-    pub(crate) fn spend(&self) -> Option<&Arc<Spend>> {
+    /// What keys may spend, where that is counted.
+    pub fn spend(&self) -> Option<&Arc<Spend>> {
         self.spend.as_ref()
     }
 }

@@ -122,13 +122,22 @@ impl App {
     }
 
     /// What a request shares cached prefixes by: the salt that it `asked` for, within its API key's own
-    /// unless keys share. A key's number has no slash, so no salt reaches another key's.
+    /// unless keys share. A key's name has no slash, so no salt reaches another key's.
     pub(crate) fn cache_salt(&self, record: &Record, asked: &str) -> String {
         match self.config.share_prefixes {
             SharePrefixes::WithinKey if !self.config.api_keys.is_empty() => {
-                format!("{}/{asked}", record.caller())
+                format!("{}/{asked}", record.key())
             }
             SharePrefixes::WithinKey | SharePrefixes::BetweenKeys => asked.to_owned(),
+        }
+    }
+
+    /// Fails unless the key that a request came with may ask for `model`: a model, an adapter or a route.
+    pub(crate) fn check_allowed(&self, record: &Record, model: &str) -> Result<(), ApiError> {
+        if self.config.quotas.allows(record.key(), model) {
+            Ok(())
+        } else {
+            Err(ApiError::not_allowed(model))
         }
     }
 

@@ -18,10 +18,14 @@ use crate::cors::Origin;
 use crate::drain::InFlight;
 use crate::error::ApiError;
 use crate::ids;
+use crate::limits;
 use crate::record::Record;
 use crate::sse::Dialect;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Paths that an observer's key may read.
+const OBSERVED: [&str; 3] = ["/metrics", "/v1/models", "/v1/models/{id}"];
 
 /// What a request's handler needs to know about it.
 #[derive(Clone)]
@@ -51,6 +55,9 @@ pub(crate) async fn pass(State(app): State<Arc<App>>, mut request: Request, next
         response.headers_mut().insert(REQUEST_ID, value);
     }
     origin.mark(response.headers_mut());
+    if let Some(standing) = record.standing() {
+        limits::mark(standing, response.headers_mut());
+    }
     if app.drain.is_draining() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -86,7 +93,10 @@ fn admit(
         return Ok(None);
     }
     let caller = app.config.api_keys.caller(request.headers())?;
-    record.set_caller(caller);
+    if !OBSERVED.contains(&route) {
+        caller.check_user()?;
+    }
+    record.set_caller(caller.clone());
     request.extensions_mut().insert(Passed { caller, record: Arc::clone(record) });
     // Dashboards watch a server drain, too.
     if route == "/metrics" {

@@ -22,6 +22,7 @@ mod model;
 mod connection;
 mod drain;
 mod gate;
+mod limits;
 
 mod auth;
 mod body;

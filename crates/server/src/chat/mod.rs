@@ -64,6 +64,7 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Prepared, Api
     let fields = Fields::root(&value)?;
     let name = fields.string("model")?;
     if let Some(route) = name.and_then(|name| app.config.routes.find(name)) {
+        app.check_allowed(record, &route.name)?;
         let routed = Routed::read(app, record, body, &fields, route)?;
         return Ok(Prepared::Routed(Box::new(routed)));
     }
@@ -157,6 +158,7 @@ fn translate(app: &App, record: &Arc<Record>, body: &[u8], dialect: Dialect) -> 
 fn run(app: &App, record: &Arc<Record>, body: &[u8], chat: &Value) -> Result<Running, ApiError> {
     let fields = Fields::root(chat)?;
     let chosen = app.model(fields.string("model")?)?;
+    app.check_allowed(record, chosen.name())?;
     record.set_model(chosen.name());
     let (request, mut input) = read(&fields, &chosen.entry.model)?;
     let screen = judge(app, &request, &mut input, body, format!("local/{}", chosen.name()))?;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use garrison_gateway::{
-    Audit, Budget, Clearance, Detector, DetectorError, LastResort, Micros, Need, Needs, Place, Prefer, Price,
-    Provider, ProviderConfig, ProviderKind, Quality, Route, Routes, ScanDetector, Spend, Target, Tier,
-    TierPolicy,
+    Audit, Books, Budget, Clearance, Detector, DetectorError, KeyLimits, LastResort, Meters, Micros,
+    MoneyLimit, Need, Needs, PerKey, Place, Prefer, Price, Provider, ProviderConfig, ProviderKind, Quality,
+    Quotas, Route, Routes, ScanDetector, Spend, Target, Tier, TierPolicy,
 };
 use garrison_guard::{LogConfig, ReceiptLog, ScanConfig, Scanner, SigningKey, verify};
 use garrison_server::{ApiKeys, ServerConfig};
@@ -19,6 +19,7 @@ use crate::world::World;
 
 mod faults;
 mod leaks;
+mod money;
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -80,6 +81,16 @@ impl Setup {
             kind: ProviderKind::OpenAi,
             config: ServerConfig::default(),
         }
+    }
+
+    /// Gives every key limits, and named ones their own; with books in the folder.
+    fn limit<const N: usize>(&mut self, usual: KeyLimits, named: [(&str, KeyLimits); N]) {
+        let named = named.into_iter().map(|(name, limits)| (name.to_owned(), limits)).collect();
+        let limits = PerKey::new(usual, named);
+        let books = Arc::new(Books::open(&self.folder.path().join("spend.sqlite")).unwrap());
+        let meters = Meters::new(Some(Arc::clone(&books)));
+        self.spend = Some(Spend::new(books, limits.clone()));
+        self.config.quotas = Arc::new(Quotas::new(limits, meters, None));
     }
 
     /// The server, and the folder with its receipts.
@@ -272,8 +283,8 @@ fn money_is_bounded_per_day_and_per_request_and_never_for_models_here() {
         let mut setup = Setup::new(&[&upstream.url]);
         setup.route.policy.last_resort = last_resort;
         setup.route.policy.max_cost = max_cost.map(Micros);
-        let books = setup.folder.path().join("spend.sqlite");
-        setup.spend = Some(Spend::open(&books, Some(Micros(per_day))).unwrap());
+        let money = MoneyLimit { per_day: Some(Micros(per_day)), per_month: None };
+        setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
         setup.start()
     };
     // 135 are settled for each answer, and far more reserved: room for a first one is room for a few.

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use futures_util::stream;
 use garrison_gateway::{
-    Ask, Delivery as Use, Destination, Micros, Need, Needs, Place, Remote, Route, Taint, task_of,
+    Ask, Delivery as Use, Destination, Exhausted, Micros, Need, Needs, Place, Remote, Route, Taint, digest,
+    task_of,
 };
 use garrison_tokenizer::ChatInput;
 use serde_json::{Map, Value};
@@ -77,7 +78,8 @@ impl Routed {
         let chat = fields.map().clone();
         let judged = screen.as_ref().is_some_and(Screen::judges);
         let needs = needs(&chat, judged);
-        let key = app.config.api_keys.name(record.caller());
+        let key = record.key().to_owned();
+        app.config.quotas.saw(&key, || digest(&chat));
         let ask = Ask {
             id: record.id.clone(),
             taint: screen.as_ref().map_or(Taint::Clean, Screen::taint),
@@ -92,6 +94,7 @@ impl Routed {
             },
             chat,
             key,
+            tally: Arc::clone(&record.tally),
         };
         let body = Value::Object(fields.map().clone());
         Ok(Routed { route: Arc::clone(route), ask, body, input, screen, delivery: request.params.delivery })
@@ -107,7 +110,7 @@ impl Routed {
         loop {
             let answers = match journey.next().await {
                 Ok(answers) => answers,
-                Err(exhausted) => return Err(refused.unwrap_or_else(|| ApiError::exhausted(&exhausted))),
+                Err(exhausted) => return Err(refused.unwrap_or_else(|| nobody(app, record, &exhausted))),
             };
             match answers {
                 Destination::Remote(remote) => {
@@ -130,6 +133,15 @@ impl Routed {
                 }
             }
         }
+    }
+}
+
+/// What a client is told whom nobody answers.
+fn nobody(app: &App, record: &Record, exhausted: &Exhausted) -> ApiError {
+    let error = ApiError::exhausted(exhausted);
+    match (exhausted, app.config.routes.spend()) {
+        (Exhausted::Budget, Some(spend)) => error.retry_in(spend.resets_in(record.key())),
+        _ => error,
     }
 }
 

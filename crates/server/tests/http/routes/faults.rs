@@ -179,8 +179,8 @@ fn a_tier_that_asks_for_rest_or_keeps_failing_is_left_alone() {
 fn a_client_that_goes_away_leaves_nothing_behind() {
     let slow = FakeServer::start("127.0.0.1:0", |_, _| Script::healthy(ms(5), ms(30), 300)).unwrap();
     let mut setup = Setup::new(&[&slow.url]);
-    let books = setup.folder.path().join("spend.sqlite");
-    setup.spend = Some(Spend::open(&books, Some(Micros(10_000_000))).unwrap());
+    let money = MoneyLimit { per_day: Some(Micros(10_000_000)), per_month: None };
+    setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
     let (world, _folder) = setup.start();
     let mut connection = crate::client::Connection::open(&world);
     connection.post(CHAT, &[("x-request-id", "r-9")], &body("What is new?", true).to_string());
