@@ -181,8 +181,12 @@ impl ProviderSection {
         let fault = |what: String| Fault::usage(format!("[[provider]] \"{}\": {what}", self.name));
         let kind = match self.kind.as_str() {
             "openai" => ProviderKind::OpenAi,
+            "openai-responses" => ProviderKind::Responses,
             "anthropic" => ProviderKind::Anthropic,
-            other => return Err(fault(format!("kind \"{other}\" is not known; known: openai, anthropic"))),
+            other => {
+                let known = "openai, openai-responses, anthropic";
+                return Err(fault(format!("kind \"{other}\" is not known; known: {known}")));
+            }
         };
         let api_key = match &self.api_key_env {
             None => None,
@@ -229,6 +233,12 @@ fn ms(ms: Option<u32>, default: u32) -> Duration {
 
 /// Tokens that a provider's model takes unless its price says otherwise.
 const USUAL_CONTEXT: u32 = 128_000;
+
+/// What models of a kind of provider can do.
+fn can(kind: &str) -> Needs {
+    let more = (kind == "anthropic").then_some(Need::TopK);
+    [Need::Tools, Need::Schema].into_iter().chain(more).collect()
+}
 
 impl RouteSection {
     fn resolve(&self, names: &Names<'_>) -> Result<Route, Fault> {
@@ -329,7 +339,7 @@ impl RouteSection {
         };
         let section = &names.providers[index];
         let priced = section.price.get(model).and_then(|price| Some((price, price.resolve()?)));
-        let Some((section, price)) = priced else {
+        let Some((priced, price)) = priced else {
             return Err(self.fault(&format!(
                 "the tier {name} has no price; add \"{model}\" = {{ input = …, output = … }} to price of [[provider]] \
                  \"{provider}\" (0 if it costs nothing)"
@@ -339,8 +349,8 @@ impl RouteSection {
             name,
             place: Place::Remote,
             price,
-            context: section.context.unwrap_or(USUAL_CONTEXT),
-            has: Needs::from_iter([Need::Tools, Need::Schema]),
+            context: priced.context.unwrap_or(USUAL_CONTEXT),
+            has: can(&section.kind),
             quality,
             weight,
         };

@@ -16,11 +16,13 @@ use garrison_route::{
     Admission, Considered, Features, Need, Needs, Plan, Policy, Price, Privacy, Skipped, Step, Task, Tier,
     TierState, plan,
 };
+use garrison_wire::PartKind;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
 use crate::limits::{NotReserved, Tally};
 use crate::providers::openai;
+use crate::providers::progress::sealed_bytes;
 use crate::providers::{Failure, RemoteRequest};
 use crate::remote::{Origin, Remote, Settling, Terms};
 use crate::routes::{DEFAULT_REST, Route, Routes, Target, lock};
@@ -33,8 +35,10 @@ pub struct Ask {
     pub id: String,
     /// Who asks, as the books have it.
     pub key: String,
-    /// The client's body: a chat as OpenAI defines it.
+    /// What it asks, as a chat as OpenAI defines it.
     pub chat: Map<String, Value>,
+    /// The words it came in.
+    pub words: Words,
     /// Where it may go, as far as is known already.
     pub taint: Taint,
     /// Tokens of an answer at most, if the client said so.
@@ -51,6 +55,32 @@ pub struct Ask {
     pub delivery: Delivery,
     /// What it takes is counted here.
     pub tally: Arc<Tally>,
+}
+
+/// The words that a request came in.
+#[derive(Clone, Debug)]
+pub enum Words {
+    /// Chat Completions: it is its own chat.
+    Chat,
+    /// Another API's. What that can say and a chat cannot (what a provider signed, say) reaches providers that know it.
+    Neutral(Box<garrison_wire::Request>),
+}
+
+impl Words {
+    /// Bytes that providers read and a chat does not have.
+    fn sealed(&self) -> u64 {
+        let Words::Neutral(request) = self else { return 0 };
+        let parts = request.messages.iter().flat_map(|message| &message.parts);
+        parts
+            .map(|part| {
+                if let PartKind::Reasoning { seal, .. } = &part.kind {
+                    sealed_bytes(seal.as_ref())
+                } else {
+                    0
+                }
+            })
+            .sum()
+    }
 }
 
 /// When an answer is of use.
@@ -139,7 +169,8 @@ impl Journey {
     /// Plans the way from here on.
     fn make_plan(&mut self, privacy: Privacy) {
         let bytes = self.ask.chat.iter().filter(|(name, _)| openai::SENT.contains(&name.as_str()));
-        let bytes: u64 = bytes.map(|(_, value)| value.to_string().len() as u64).sum();
+        let bytes =
+            bytes.map(|(_, value)| value.to_string().len() as u64).sum::<u64>() + self.ask.words.sealed();
         let unseen = if self.ask.needs.has(Need::Tools) { UNSEEN_WITH_TOOLS } else { UNSEEN };
         let features = Features {
             prompt_tokens: bytes / 4,
@@ -244,7 +275,7 @@ impl Journey {
         if self.asked > 0 && !lock(&routes.retries).spend() {
             return Err(Failure::Attempts);
         }
-        let request = provider.request(&self.ask.chat, model, step.output_tokens)?;
+        let request = provider.request(&self.ask, model, step.output_tokens)?;
         let cleared = self.clear(request, tier).await?;
         let origin = Origin {
             tier: tier.to_owned(),

@@ -57,7 +57,7 @@ pub use garrison_guard::{
 pub use garrison_route::{
     LastResort, Micros, Need, Needs, Place, Policy as TierPolicy, Prefer, Price, Quality, Task, Tier,
 };
-pub use journey::{Ask, Delivery, Destination, Exhausted, Journey, task_of};
+pub use journey::{Ask, Delivery, Destination, Exhausted, Journey, Words, task_of};
 pub use judge::{Fault, NotJudged};
 pub use limits::{
     Alert, AlertKind, AlertRules, AlertSink, AlertsError, Books, BooksError, KeyLimits, Limited, Meters,
@@ -65,7 +65,9 @@ pub use limits::{
 };
 pub use moderation::Moderation;
 pub use policy::{AnswerPolicy, InAnswers, InRequests, RequestPolicy, Settings};
-pub use providers::{Failure, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply};
+pub use providers::{
+    Failure, Heard, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply,
+};
 pub use remote::Remote;
 pub use request::{Judged, Origin, Refusal, Report, Request, Text};
 pub use routes::{Route, Routes, Target};

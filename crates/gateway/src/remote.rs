@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use garrison_route::{Micros, Price, Ticket, Tokens};
-use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use crate::limits::{Reservation, Tally};
-use crate::providers::openai::Progress;
-use crate::providers::{Failure, Reply, Said};
+use crate::providers::progress::Progress;
+use crate::providers::{Failure, Heard, Reply, Said};
 use crate::routes::{Route, Routes};
 use crate::trace::Open;
 
@@ -143,8 +142,8 @@ impl Drop for Settling {
 pub struct Remote {
     reply: Reply,
     settling: Settling,
-    /// Events that have come and were not taken yet.
-    ready: VecDeque<Value>,
+    /// What has come and was not taken yet.
+    ready: VecDeque<Heard>,
     tier: String,
     provider: String,
     receipt: u64,
@@ -192,6 +191,11 @@ impl Remote {
         &self.provider
     }
 
+    /// Whether it says chunks of Chat Completions.
+    pub fn says_chunks(&self) -> bool {
+        self.reply.says_chunks()
+    }
+
     /// The receipt of what was sent.
     pub fn receipt(&self) -> u64 {
         self.receipt
@@ -202,11 +206,11 @@ impl Remote {
         self.settling.trace.lock().cost_micro_usd
     }
 
-    /// The next event: a chunk as OpenAI defines it. None at the end; after an error nothing more comes.
+    /// What it says next. None at the end; after an error nothing more comes.
     ///
     /// # Errors
     /// If the answer breaks off.
-    pub async fn next(&mut self) -> Option<Result<Value, Failure>> {
+    pub async fn next(&mut self) -> Option<Result<Heard, Failure>> {
         if let Some(event) = self.ready.pop_front() {
             return Some(Ok(event));
         }
@@ -244,16 +248,16 @@ impl Remote {
         }
     }
 
-    /// The next event off the socket, until a moment after which `late` is what went wrong. None at the end.
-    async fn read(&mut self, until: Instant, late: Failure) -> Result<Option<Value>, Failure> {
+    /// What comes next off the socket, until a moment after which `late` is what went wrong. None at the end.
+    async fn read(&mut self, until: Instant, late: Failure) -> Result<Option<Heard>, Failure> {
         if self.settling.phase == Phase::Over {
             return Ok(None);
         }
         let complete = self.settling.progress.complete();
         let until = if complete { Instant::now() + TRAILER } else { until };
         let failure = match timeout_at(until.min(self.deadline), self.reply.next()).await {
-            Ok(Ok(Said::Event(event))) => match self.settling.progress.read(&event) {
-                Ok(()) => return Ok(Some(event)),
+            Ok(Ok(Said::More(heard))) => match self.settling.progress.hear(&heard) {
+                Ok(()) => return Ok(Some(heard)),
                 Err(failure) => failure,
             },
             // What was said is whole, whatever becomes of the connection.

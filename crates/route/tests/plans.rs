@@ -21,7 +21,7 @@ fn tier(name: &str, place: Place, price: Price) -> Tier {
 
 fn any_tier() -> impl Strategy<Value = Tier> {
     let place = prop_oneof![Just(Place::Local), Just(Place::Remote)];
-    (0..6u8, place, 0..20_000u64, 0..60_000u64, 100..5000u32, 0..32u8, 0..=100u8, 0..4u32).prop_map(
+    (0..6u8, place, 0..20_000u64, 0..60_000u64, 100..5000u32, 0..64u8, 0..=100u8, 0..4u32).prop_map(
         |(name, place, input, output, context, has, quality, weight)| Tier {
             name: format!("t{name}"),
             place,
@@ -62,7 +62,7 @@ fn any_features() -> impl Strategy<Value = Features> {
     let privacy = prop_oneof![Just(Privacy::Clear), Just(Privacy::Held)];
     let task = prop::sample::select(Task::ALL.to_vec());
     let output = prop::option::of(1..2000u64);
-    (0..4000u64, output, 1..4u64, task, 0..32u8, privacy, prop::option::of(0..90_000u64), any::<u64>())
+    (0..4000u64, output, 1..4u64, task, 0..64u8, privacy, prop::option::of(0..90_000u64), any::<u64>())
         .prop_map(|(prompt, output_tokens, choices, task, needs, privacy, budget, sticky)| Features {
             prompt_tokens: prompt / 4,
             most_prompt_tokens: prompt,

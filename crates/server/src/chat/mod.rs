@@ -65,10 +65,10 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Prepared, Api
     let name = fields.string("model")?;
     if let Some(route) = name.and_then(|name| app.config.routes.find(name)) {
         app.check_allowed(record, &route.name)?;
-        let routed = Routed::read(app, record, body, &fields, route)?;
+        let routed = Routed::read(app, record, body, value.clone(), Client::Chat, route)?;
         return Ok(Prepared::Routed(Box::new(routed)));
     }
-    Ok(Prepared::Running(run(app, record, body, &value)?.into_chat()))
+    Ok(Prepared::Running(run(app, record, body, &value)?.say_to(Client::Chat)))
 }
 
 /// `POST /v1/messages`: Anthropic's.
@@ -131,27 +131,51 @@ impl Running {
         Running { generation: self.generation.screened(screen), ..self }
     }
 
-    /// The answer in Chat's words.
-    fn into_chat(self) -> Production {
+    /// The answer in the client's words.
+    fn say_to(self, client: Client) -> Production {
         let Running { generation, request, prompt, name, model } = self;
         let delivery = request.params.delivery;
-        produce(generation, ChatFormat::new(request, prompt, &name, &model.model), delivery)
+        match client {
+            Client::Chat => {
+                produce(generation, ChatFormat::new(request, prompt, &name, &model.model), delivery)
+            }
+            Client::Other(asked) => {
+                let turn = Turn::new(&request.tools);
+                produce(generation, NeutralFormat::new(*asked, turn, &name, prompt.len()), delivery)
+            }
+        }
+    }
+}
+
+/// Whose words an answer is written in.
+enum Client {
+    /// Chat Completions'.
+    Chat,
+    /// Those of another API, in which this was asked.
+    Other(Box<Translated>),
+}
+
+impl Client {
+    /// A refusal, named as the client named the field.
+    fn word(&self, error: ApiError) -> ApiError {
+        match self {
+            Client::Chat => error,
+            Client::Other(asked) => asked.in_its_words(error),
+        }
     }
 }
 
 /// Answers a request of another dialect: as the chat that it is, but in its own words.
 fn translate(app: &App, record: &Arc<Record>, body: &[u8], dialect: Dialect) -> Result<Prepared, ApiError> {
-    let asked = Translated::read(dialect, parse(body)?, Purpose::Answer)?;
-    if app.config.routes.find(&asked.request.model).is_some() {
-        let message =
-            format!("\"{}\" is a route, and routes answer /v1/chat/completions only", asked.request.model);
-        return Err(ApiError::bad_field("model", message));
+    let mut asked = Translated::read(dialect, parse(body)?, Purpose::Answer)?;
+    if let Some(route) = app.config.routes.find(&asked.request.model) {
+        app.check_allowed(record, &route.name)?;
+        let chat = std::mem::take(&mut asked.chat);
+        let routed = Routed::read(app, record, body, chat, Client::Other(Box::new(asked)), route)?;
+        return Ok(Prepared::Routed(Box::new(routed)));
     }
     let running = run(app, record, body, &asked.chat).map_err(|error| asked.in_its_words(error))?;
-    let Running { generation, request, prompt, name, .. } = running;
-    let delivery = request.params.delivery;
-    let format = NeutralFormat::new(asked, Turn::new(&request.tools), &name, prompt.len());
-    Ok(Prepared::Running(produce(generation, format, delivery)))
+    Ok(Prepared::Running(running.say_to(Client::Other(Box::new(asked)))))
 }
 
 /// Starts a chat with a model here: `body` as it came, and what it says in Chat's words.

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::client::{Answer, get, post, send};
 use crate::world::World;
 
+mod dialects;
 mod faults;
 mod leaks;
 mod money;
@@ -223,7 +224,7 @@ fn what_only_models_here_can_do_stays_and_is_told_of() {
     let upstream = healthy("no");
     let (world, _folder) = Setup::new(&[&upstream.url]).start();
     let mut asked = body("say:Hi", false);
-    asked["top_k"] = json!(5);
+    asked["min_p"] = json!(0.1);
     let answer = send(&world, "POST", CHAT, &[("x-request-id", "r-1")], &asked.to_string());
     assert_eq!(answer.ok()["choices"][0]["message"]["content"], "Hi");
     let trace = get(&world, "/v1/garrison/requests/r-1").ok();

@@ -3,9 +3,12 @@
 //!
 //! The conversation is read against the route's local model, since that has to be able to answer whatever happens; so
 //! what it refuses is refused here, wherever an answer could have come from. What a provider says is passed on event
-//! by event ([`relay`]), or put together where a client wants it whole ([`fold`]). The headers tell who answers, so
-//! they are sent when somebody does.
+//! by event ([`relay`]), or put together where a client wants it whole: chunks of Chat Completions as they came to
+//! Chat's clients ([`chunks`], [`fold`]), and everything else through deltas ([`deltas`]). The headers tell who answers,
+//! so they are sent when somebody does.
 
+mod chunks;
+mod deltas;
 mod fold;
 mod relay;
 
@@ -13,14 +16,14 @@ use std::sync::Arc;
 
 use futures_util::stream;
 use garrison_gateway::{
-    Ask, Delivery as Use, Destination, Exhausted, Micros, Need, Needs, Place, Remote, Route, Taint, digest,
-    task_of,
+    Ask, Delivery as Use, Destination, Exhausted, Micros, Need, Needs, Place, Remote, Route, Taint, Words,
+    digest, task_of,
 };
 use garrison_tokenizer::ChatInput;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{Running, judge, read, start};
+use super::{Client, Running, judge, read, start};
 use crate::answer::blocking;
 use crate::app::App;
 use crate::error::ApiError;
@@ -28,14 +31,12 @@ use crate::fields::Fields;
 use crate::params::Delivery;
 use crate::record::Record;
 use crate::screen::{self, Screen, Stamp};
-use crate::sse::{Dialect, Frame, Production, Shape};
-use fold::whole;
-use relay::relay;
+use crate::sse::{Frame, Production, Shape};
+use relay::{Teller, relay, whole};
 
 /// Fields that only Garrison's own models understand. Those that change no answer (`priority`, `cache_salt`) are not
 /// among them.
-const LOCAL_FIELDS: [&str; 13] = [
-    "top_k",
+const LOCAL_FIELDS: [&str; 12] = [
     "min_p",
     "repetition_penalty",
     "min_tokens",
@@ -54,8 +55,9 @@ const LOCAL_FIELDS: [&str; 13] = [
 pub(crate) struct Routed {
     route: Arc<Route>,
     ask: Ask,
-    /// The whole body, to be read again for whichever local model answers.
-    body: Value,
+    /// The chat, to be read again for whichever local model answers.
+    chat: Value,
+    client: Client,
     /// What became of the conversation when it was judged.
     input: ChatInput,
     screen: Option<Screen>,
@@ -63,17 +65,35 @@ pub(crate) struct Routed {
 }
 
 impl Routed {
-    /// Reads and judges it. It may block.
-    pub(crate) fn read(
+    /// Reads and judges it: `body` as it came, and what it says in Chat's words. It may block.
+    pub(super) fn read(
         app: &App,
         record: &Arc<Record>,
         body: &[u8],
-        fields: &Fields<'_>,
+        chat: Value,
+        client: Client,
         route: &Arc<Route>,
     ) -> Result<Routed, ApiError> {
         record.set_model(&route.name);
+        match Routed::judged(app, record, body, &chat, &client, route) {
+            Ok((ask, input, screen, delivery)) => {
+                Ok(Routed { route: Arc::clone(route), ask, chat, client, input, screen, delivery })
+            }
+            Err(error) => Err(client.word(error)),
+        }
+    }
+
+    fn judged(
+        app: &App,
+        record: &Arc<Record>,
+        body: &[u8],
+        chat: &Value,
+        client: &Client,
+        route: &Arc<Route>,
+    ) -> Result<(Ask, ChatInput, Option<Screen>, Delivery), ApiError> {
+        let fields = Fields::root(chat)?;
         let chosen = app.model(route.local_model())?;
-        let (request, mut input) = read(fields, &chosen.entry.model)?;
+        let (request, mut input) = read(&fields, &chosen.entry.model)?;
         let screen = judge(app, &request, &mut input, body, format!("route/{}", route.name))?;
         let chat = fields.map().clone();
         let judged = screen.as_ref().is_some_and(Screen::judges);
@@ -92,20 +112,23 @@ impl Routed {
                 Delivery::Whole => Use::Whole,
                 Delivery::Stream(_) => Use::Stream,
             },
+            words: match client {
+                Client::Chat => Words::Chat,
+                Client::Other(asked) => Words::Neutral(Box::new(asked.request.clone())),
+            },
             chat,
             key,
             tally: Arc::clone(&record.tally),
         };
-        let body = Value::Object(fields.map().clone());
-        Ok(Routed { route: Arc::clone(route), ask, body, input, screen, delivery: request.params.delivery })
+        Ok((ask, input, screen, request.params.delivery))
     }
 
     /// Goes along the route until somebody answers.
     pub(crate) async fn run(self, app: &Arc<App>, record: &Arc<Record>) -> Result<Production, ApiError> {
-        let Routed { route, ask, body, input, screen, delivery } = self;
+        let Routed { route, ask, chat, client, input, screen, delivery } = self;
         let receipt = screen.as_ref().and_then(Screen::receipt);
         let mut journey = app.config.routes.begin(&route, ask);
-        let shared = Arc::new((body, input));
+        let shared = Arc::new((chat, input));
         let mut refused = None;
         loop {
             let answers = match journey.next().await {
@@ -114,21 +137,21 @@ impl Routed {
             };
             match answers {
                 Destination::Remote(remote) => {
-                    return remote_answer(*remote, &route.name, screen, delivery).await;
+                    return remote_answer(*remote, &route.name, client, screen, delivery).await;
                 }
                 Destination::Local { model, tier } => {
                     match local_answer(app, record, &shared, &route.name, &model).await {
                         Ok(started) => {
                             journey.answered_here();
                             let stamp = stamp(tier, "local".into(), Place::Local, receipt, Some(Micros(0)));
-                            return Ok(Production { stamp, ..started.screened(screen).into_chat() });
+                            return Ok(Production { stamp, ..started.screened(screen).say_to(client) });
                         }
                         // Too many wait, the engine has failed, or it is too long here: another tier may do better.
                         Err(error) if error.may_pass_elsewhere() => {
                             journey.failed_here(&tier);
-                            refused = Some(error);
+                            refused = Some(client.word(error));
                         }
-                        Err(error) => return Err(error),
+                        Err(error) => return Err(client.word(error)),
                     }
                 }
             }
@@ -175,21 +198,22 @@ async fn local_answer(
 async fn remote_answer(
     remote: Remote,
     route: &str,
+    client: Client,
     screen: Option<Screen>,
     delivery: Delivery,
 ) -> Result<Production, ApiError> {
     let (tier, provider) = (remote.tier().to_owned(), remote.provider().to_owned());
     let receipt = Some(remote.receipt());
+    let teller = Teller::new(&remote, route, client, screen, delivery);
     Ok(match delivery {
-        Delivery::Stream(usage) => Production {
-            shape: Shape::Events(Dialect::Chat),
+        Delivery::Stream(_) => Production {
+            shape: Shape::Events(teller.dialect()),
             stamp: stamp(tier, provider, Place::Remote, receipt, None),
-            frames: relay(remote, route, screen, usage),
+            frames: relay(remote, teller),
         },
         Delivery::Whole => {
             let cost = remote.cost();
-            let json = whole(remote, route, screen).await?;
-            let frame = Frame::Data(json.to_string().into());
+            let frame = Frame::data(whole(remote, teller).await?);
             Production {
                 shape: Shape::Whole,
                 stamp: stamp(tier, provider, Place::Remote, receipt, Some(cost)),
@@ -206,6 +230,7 @@ fn needs(chat: &Map<String, Value>, judged: bool) -> Needs {
     let wanted = [
         (Need::Tools, tools),
         (Need::Schema, has("response_format") && chat["response_format"]["type"] != "text"),
+        (Need::TopK, has("top_k")),
         (Need::LocalParameters, LOCAL_FIELDS.iter().any(|field| has(field))),
         // The judge of answers knows calls by the syntax of templates here.
         (Need::LocalJudgement, judged && tools),
