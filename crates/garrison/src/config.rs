@@ -11,10 +11,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use garrison_device::KvDtype;
+use garrison_gateway::CacheSettings;
 use garrison_gguf::quantize::{Mix, UnknownMix};
 use garrison_server::SharePrefixes;
 use serde::Deserialize;
 
+use crate::cache::CacheSection;
 use crate::error::Fault;
 use crate::flags::{EngineFlags, ServeFlags};
 use crate::guard::config::PrivacySection;
@@ -33,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) guard: GuardSection,
     pub(crate) routes: RouteSettings,
     pub(crate) limits: LimitSettings,
+    /// None if no answer is given twice.
+    pub(crate) cache: Option<CacheSettings>,
 }
 
 /// The `[server]` section.
@@ -223,6 +227,7 @@ struct File {
     limits: LimitsSection,
     #[serde(default)]
     key: Vec<KeySection>,
+    cache: Option<CacheSection>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -311,7 +316,8 @@ impl Config {
             RouteSettings::resolve(&file.provider, &file.route, &local, &|name| std::env::var(name).ok())?;
         let known: Vec<&str> = local.iter().copied().chain(routes.names()).collect();
         let limits = LimitSettings::resolve(&file.limits, &file.key, &known)?;
-        Ok(Config { server, engine, models, privacy: file.privacy, guard: file.guard, routes, limits })
+        let cache = file.cache.as_ref().map(CacheSection::resolve).transpose()?;
+        Ok(Config { server, engine, models, privacy: file.privacy, guard: file.guard, routes, limits, cache })
     }
 }
 

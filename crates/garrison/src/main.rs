@@ -5,6 +5,7 @@
 mod adapters;
 mod backend;
 mod bench;
+mod cache;
 mod chat;
 mod config;
 mod error;
@@ -17,6 +18,7 @@ mod manifests;
 mod memory;
 mod models;
 mod output;
+mod reload;
 mod restart;
 mod routes;
 mod serve;

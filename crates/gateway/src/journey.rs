@@ -20,11 +20,12 @@ use garrison_wire::PartKind;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
+use crate::cache::{self, Found, Kept, Leader, Waited};
 use crate::limits::{NotReserved, Tally};
 use crate::providers::openai;
 use crate::providers::progress::sealed_bytes;
 use crate::providers::{Failure, RemoteRequest};
-use crate::remote::{Origin, Remote, Settling, Terms};
+use crate::remote::{Origin, Remote, Settling, Source, Terms};
 use crate::routes::{DEFAULT_REST, Route, Routes, Target, lock};
 use crate::trace::Open;
 
@@ -128,6 +129,16 @@ pub enum Exhausted {
 const UNSEEN: u64 = 64;
 const UNSEEN_WITH_TOOLS: u64 = 1024;
 
+/// What became of looking for an answer.
+enum Looked {
+    /// It is not looked for.
+    Off,
+    /// There is one.
+    Answer(Arc<Kept>),
+    /// There is none, and others may wait for this one.
+    Lead(Leader),
+}
+
 /// One request's way along its plan.
 pub struct Journey {
     routes: Arc<Routes>,
@@ -220,19 +231,35 @@ impl Journey {
                     let mut trace = self.trace.lock();
                     trace.note("local", Some(&tier), None);
                     (trace.tier, trace.privacy) = (Some(tier.clone()), Some("local"));
+                    drop(trace);
+                    self.count(&tier);
                     return Ok(Destination::Local { model, tier });
                 }
                 Some(Target::Remote { provider, model }) => {
                     match self.attempt(step, &tier, provider, &model).await {
-                        Ok(remote) => return Ok(Destination::Remote(Box::new(remote))),
+                        Ok(remote) => {
+                            self.count(&tier);
+                            return Ok(Destination::Remote(Box::new(remote)));
+                        }
                         Err(failure) => self.note_failure(&tier, failure),
                     }
                 }
             }
         }
         let exhausted = self.exhausted();
+        self.routes.counts.request(&self.route.name, "none");
         self.trace.lock().outcome = Some(exhausted.to_string());
         Err(exhausted)
+    }
+
+    /// Counts who answers.
+    fn count(&self, tier: &str) {
+        let counts = &self.routes.counts;
+        counts.request(&self.route.name, tier);
+        // Going to a model here because the request is held is no fallback.
+        if self.failures.iter().any(|failure| *failure != Failure::NotCleared) {
+            counts.fallback(&self.route.name);
+        }
     }
 
     /// A model here has begun to answer.
@@ -282,6 +309,11 @@ impl Journey {
             provider: provider.name().to_owned(),
             receipt: cleared.receipt(),
         };
+        let leader = match self.look_up(tier, step).await? {
+            Looked::Answer(kept) => return Ok(self.answer_again(&kept, origin, tier)),
+            Looked::Lead(leader) => Some(leader),
+            Looked::Off => None,
+        };
         let mut settling = self.enter(step, tier).await?;
         settling.asked();
         self.asked += 1;
@@ -294,7 +326,8 @@ impl Journey {
                 return Err(failure);
             }
         };
-        let mut remote = Remote::new(reply, settling, origin, &self.route, self.deadline);
+        let source = Source::Live(Box::new(reply), leader);
+        let mut remote = Remote::new(source, settling, origin, &self.route, self.deadline);
         remote.until_shown(begun).await?;
         routes.note_speed(tier, begun.elapsed());
         self.trace.lock().note("first_token", Some(tier), None);
@@ -306,6 +339,50 @@ impl Journey {
         Ok(remote)
     }
 
+    /// Looks for what a tier has said to an equal request. While that is being answered, it is waited for.
+    async fn look_up(&self, tier: &str, step: Step) -> Result<Looked, Failure> {
+        let Some(cache) = &self.routes.cache else { return Ok(Looked::Off) };
+        let key = cache::key(&self.ask, &self.route.name, tier, step.output_tokens);
+        let Some(key) = key else { return Ok(Looked::Off) };
+        let mut waited = Waited::Not;
+        loop {
+            match cache.find(key, waited) {
+                Found::Answer(kept) => return Ok(Looked::Answer(kept)),
+                Found::Lead(leader) => return Ok(Looked::Lead(leader)),
+                Found::Follow(led) => {
+                    if waited == Waited::Not {
+                        self.trace.lock().note("waiting", Some(tier), None);
+                    }
+                    if !led.landed(self.deadline).await {
+                        return Err(Failure::Deadline);
+                    }
+                    waited = Waited::ForAnother;
+                }
+            }
+        }
+    }
+
+    /// What a tier has said before, said again. It costs nothing, and nothing is sent.
+    fn answer_again(&self, kept: &Kept, origin: Origin, tier: &str) -> Remote {
+        let terms = Terms {
+            tier: tier.to_owned(),
+            price: Price::FREE,
+            ticket: None,
+            choices: self.ask.choices,
+            prompt: 0,
+            tally: Arc::clone(&self.ask.tally),
+        };
+        let said = kept.again(&format!("chatcmpl-{}", self.ask.id)).into();
+        let source = Source::Kept { said, says_chunks: kept.says_chunks() };
+        let settling = Settling::new(&self.routes, &self.trace, terms);
+        let mut trace = self.trace.lock();
+        trace.note("cached", Some(tier), None);
+        (trace.tier, trace.privacy) = (Some(tier.to_owned()), Some("cleared"));
+        trace.cache = Some("exact");
+        drop(trace);
+        Remote::new(source, settling, origin, &self.route, self.deadline)
+    }
+
     /// Takes the right to ask a tier, and the money for it.
     async fn enter(&self, step: Step, tier: &str) -> Result<Settling, Failure> {
         let ticket = self.routes.enter(tier).ok_or(Failure::Breaker)?;
@@ -313,7 +390,7 @@ impl Journey {
         let terms = Terms {
             tier: tier.to_owned(),
             price: self.tier(step).map_or(Price::FREE, |tier| tier.price),
-            ticket,
+            ticket: Some(ticket),
             choices: self.ask.choices,
             prompt,
             tally: Arc::clone(&self.ask.tally),
@@ -356,6 +433,7 @@ impl Journey {
             Ok(Err(_)) => "a detector panicked".to_owned(),
             Err(_) => "judging took longer than the request had".to_owned(),
         };
+        self.routes.counts.attempt(tier, Failure::NotCleared.code());
         self.trace.lock().note("held", Some(tier), Some(why));
         Err(Failure::NotCleared)
     }

@@ -28,12 +28,14 @@ mod audit;
 mod counts;
 mod moderation;
 
+mod cache;
 mod canonical;
 mod journey;
 mod limits;
 mod providers;
 mod remote;
 mod routes;
+mod tiers;
 mod trace;
 
 #[cfg(test)]
@@ -46,6 +48,7 @@ use garrison_guard::{ScanConfig, ScanConfigError, Scanner};
 
 pub use answer::{Answers, Flow};
 pub use audit::Audit;
+pub use cache::{AnswerCache, CacheCounts, CacheSettings, CacheUse};
 pub use calls::Form;
 pub use canonical::digest;
 pub use counts::{Count, Counts};
@@ -71,6 +74,7 @@ pub use providers::{
 pub use remote::Remote;
 pub use request::{Judged, Origin, Refusal, Report, Request, Text};
 pub use routes::{Route, Routes, Target};
+pub use tiers::{RouteCounts, Samples, TierHealth};
 pub use trace::{Stage, Trace, Traces};
 
 use judge::Judge;

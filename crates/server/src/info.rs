@@ -110,7 +110,8 @@ pub(crate) async fn metrics(State(app): Shared) -> Response {
         .iter()
         .map(|entry| (entry.model.name.as_str(), entry.model.engine.stats(), entry.metrics.as_ref()))
         .collect();
-    let page = render(&models, &app.http, app.config.gateway.counts());
+    let page =
+        render(&models, &app.http, app.config.gateway.counts(), &app.config.routes, &app.config.quotas);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     (StatusCode::OK, [(header::CONTENT_TYPE, kind)], page).into_response()
 }

@@ -56,6 +56,14 @@ impl PrivacySection {
         Ok(file.privacy)
     }
 
+    /// Whether receipts go where another section's do, under the same key.
+    pub(crate) fn has_log_of(&self, other: &PrivacySection) -> bool {
+        let log = |section: &PrivacySection| {
+            (section.receipts.clone(), section.receipts_key.clone(), section.receipts_per_file)
+        };
+        log(self) == log(other)
+    }
+
     /// An entity by its name, the owner's own included.
     ///
     /// # Errors

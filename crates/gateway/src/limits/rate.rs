@@ -124,15 +124,25 @@ pub(crate) fn judge(slots: &[Slot], limits: PerMinute, tokens: u64, now: Duratio
         (Limited::Requests, limits.requests, 1, |slot| slot.requests),
         (Limited::Tokens, limits.tokens, tokens, |slot| slot.tokens),
     ];
+    // Whoever has waited for one limit must not have to wait for the other then.
+    let mut longest: Option<(Limited, Option<Duration>)> = None;
     for (limited, limit, wanted, of) in checks {
         let Some(limit) = limit else { continue };
         let used: u64 = counting(slots, now).map(of).sum();
-        if used.saturating_add(wanted) > limit {
-            let wait = (wanted <= limit).then(|| wait(slots, used + wanted - limit, of, now));
-            return Err(TooMany { limited, wait, standing: standing(slots, limits, now) });
+        let needed = used.saturating_add(wanted);
+        if needed <= limit {
+            continue;
+        }
+        let wait = (wanted <= limit).then(|| wait(slots, needed - limit, of, now));
+        let never = wait.is_none();
+        if longest.is_none_or(|(_, before)| never || before.is_some_and(|before| wait > Some(before))) {
+            longest = Some((limited, wait));
         }
     }
-    Ok(())
+    match longest {
+        None => Ok(()),
+        Some((limited, wait)) => Err(TooMany { limited, wait, standing: standing(slots, limits, now) }),
+    }
 }
 
 /// How long until at least `excess` counts no more.

@@ -42,6 +42,16 @@ impl Spend {
         self.of(key).max_cost
     }
 
+    /// What each key that has spent anything may spend, by period.
+    pub fn limits(&self) -> Vec<(String, &'static str, Micros)> {
+        let of = |(key, _): (String, _)| {
+            let money = self.of(&key).money;
+            let periods = [("day", money.per_day), ("month", money.per_month)];
+            periods.into_iter().filter_map(move |(period, limit)| Some((key.clone(), period, limit?)))
+        };
+        self.books.all_spent().into_iter().flat_map(of).collect()
+    }
+
     /// How long it is until a key whose budget is used up has one again.
     pub fn resets_in(&self, key: &str) -> Duration {
         let now = SystemTime::now();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use garrison_gateway::{
-    Audit, Books, Budget, Clearance, Detector, DetectorError, KeyLimits, LastResort, Meters, Micros,
-    MoneyLimit, Need, Needs, PerKey, Place, Prefer, Price, Provider, ProviderConfig, ProviderKind, Quality,
-    Quotas, Route, Routes, ScanDetector, Spend, Target, Tier, TierPolicy,
+    AnswerCache, Audit, Books, Budget, Clearance, Detector, DetectorError, KeyLimits, LastResort, Meters,
+    Micros, MoneyLimit, Need, Needs, PerKey, Place, Prefer, Price, Provider, ProviderConfig, ProviderKind,
+    Quality, Quotas, Route, Routes, ScanDetector, Spend, Target, Tier, TierPolicy,
 };
 use garrison_guard::{LogConfig, ReceiptLog, ScanConfig, Scanner, SigningKey, verify};
 use garrison_server::{ApiKeys, ServerConfig};
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::client::{Answer, get, post, send};
 use crate::world::World;
 
+mod cached;
 mod dialects;
 mod faults;
 mod leaks;
@@ -31,6 +32,7 @@ struct Setup {
     upstreams: Vec<String>,
     detector: Arc<dyn Detector>,
     spend: Option<Spend>,
+    cache: Option<Arc<AnswerCache>>,
     kind: ProviderKind,
     config: ServerConfig,
 }
@@ -79,6 +81,7 @@ impl Setup {
             upstreams: upstreams.iter().map(|url| (*url).to_owned()).collect(),
             detector: Arc::new(ScanDetector(Arc::new(scanner))),
             spend: None,
+            cache: None,
             kind: ProviderKind::OpenAi,
             config: ServerConfig::default(),
         }
@@ -96,7 +99,7 @@ impl Setup {
 
     /// The server, and the folder with its receipts.
     fn start(self) -> (World, tempfile::TempDir) {
-        let Setup { folder, route, upstreams, detector, spend, kind, config } = self;
+        let Setup { folder, route, upstreams, detector, spend, cache, kind, config } = self;
         let log = LogConfig::new(folder.path().join("receipts.jsonl"));
         let audit = Audit::new(ReceiptLog::open(log, SigningKey::from_seed([3; 32])).unwrap()).unwrap();
         let budget = Budget { start: Duration::from_secs(10), per_kilobyte: Duration::from_millis(10) };
@@ -113,7 +116,11 @@ impl Setup {
             Provider::new(config).unwrap()
         };
         let providers = upstreams.into_iter().enumerate().map(provider).collect();
-        let routes = Arc::new(Routes::new(vec![route], providers, Some(clearance), spend));
+        let routes = Routes::new(vec![route], providers, Some(clearance), spend);
+        let routes = Arc::new(match cache {
+            None => routes,
+            Some(cache) => routes.keeping(cache),
+        });
         (World::echoing(ServerConfig { routes, ..config }), folder)
     }
 }

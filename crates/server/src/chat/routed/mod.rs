@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use futures_util::stream;
 use garrison_gateway::{
-    Ask, Delivery as Use, Destination, Exhausted, Micros, Need, Needs, Place, Remote, Route, Taint, Words,
-    digest, task_of,
+    Ask, CacheUse, Delivery as Use, Destination, Exhausted, Micros, Need, Needs, Place, Remote, Route, Taint,
+    Words, digest, task_of,
 };
 use garrison_tokenizer::ChatInput;
 use serde_json::{Map, Value};
@@ -143,7 +143,14 @@ impl Routed {
                     match local_answer(app, record, &shared, &route.name, &model).await {
                         Ok(started) => {
                             journey.answered_here();
-                            let stamp = stamp(tier, "local".into(), Place::Local, receipt, Some(Micros(0)));
+                            let stamp = stamp(
+                                tier,
+                                "local".into(),
+                                Place::Local,
+                                receipt,
+                                Some(Micros(0)),
+                                CacheUse::Off,
+                            );
                             return Ok(Production { stamp, ..started.screened(screen).say_to(client) });
                         }
                         // Too many wait, the engine has failed, or it is too long here: another tier may do better.
@@ -204,11 +211,14 @@ async fn remote_answer(
 ) -> Result<Production, ApiError> {
     let (tier, provider) = (remote.tier().to_owned(), remote.provider().to_owned());
     let receipt = Some(remote.receipt());
+    let cache = remote.cache();
+    // What is given again has cost what it will.
+    let cost = (cache == CacheUse::Exact).then(|| remote.cost());
     let teller = Teller::new(&remote, route, client, screen, delivery);
     Ok(match delivery {
         Delivery::Stream(_) => Production {
             shape: Shape::Events(teller.dialect()),
-            stamp: stamp(tier, provider, Place::Remote, receipt, None),
+            stamp: stamp(tier, provider, Place::Remote, receipt, cost, cache),
             frames: relay(remote, teller),
         },
         Delivery::Whole => {
@@ -216,7 +226,7 @@ async fn remote_answer(
             let frame = Frame::data(whole(remote, teller).await?);
             Production {
                 shape: Shape::Whole,
-                stamp: stamp(tier, provider, Place::Remote, receipt, Some(cost)),
+                stamp: stamp(tier, provider, Place::Remote, receipt, Some(cost), cache),
                 frames: Box::pin(stream::once(async move { frame })),
             }
         }
@@ -244,6 +254,13 @@ fn sticky(user: &str) -> u64 {
     digest[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-fn stamp(tier: String, provider: String, place: Place, receipt: Option<u64>, cost: Option<Micros>) -> Stamp {
-    Stamp::Routed(Box::new(screen::Routed { tier, provider, place, receipt, cost }))
+fn stamp(
+    tier: String,
+    provider: String,
+    place: Place,
+    receipt: Option<u64>,
+    cost: Option<Micros>,
+    cache: CacheUse,
+) -> Stamp {
+    Stamp::Routed(Box::new(screen::Routed { tier, provider, place, receipt, cost, cache }))
 }
