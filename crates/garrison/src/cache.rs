@@ -1,8 +1,10 @@
 //! `[cache]` of garrison.toml: answers that are given again.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use garrison_gateway::CacheSettings;
+use garrison_gateway::{AnswerCache, CacheSettings, Redis};
 use serde::Deserialize;
 
 use crate::error::Fault;
@@ -17,6 +19,38 @@ pub(crate) struct CacheSection {
     semantic: Option<toml::Value>,
 }
 
+/// The section, checked.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct CacheConfig {
+    pub(crate) settings: CacheSettings,
+    /// Where the Redis is that several Garrisons share; None to keep answers in this process.
+    redis: Option<String>,
+}
+
+/// Never shows a URL, which may have a password.
+impl fmt::Debug for CacheConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheConfig").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl CacheConfig {
+    /// An empty cache.
+    ///
+    /// # Errors
+    /// If the Redis cannot be.
+    pub(crate) fn open(&self) -> Result<Arc<AnswerCache>, Fault> {
+        let Some(url) = &self.redis else { return Ok(AnswerCache::new(self.settings)) };
+        let redis = Redis::new(url).map_err(|e| Fault::usage(format!("[cache]: store: {e}")))?;
+        Ok(AnswerCache::shared(self.settings, redis))
+    }
+
+    /// Whether answers are where another section's are.
+    pub(crate) fn has_store_of(&self, other: &CacheConfig) -> bool {
+        self.redis == other.redis
+    }
+}
+
 const USUAL_TTL_S: u32 = 3600;
 const USUAL_MIB: u32 = 64;
 
@@ -25,14 +59,15 @@ impl CacheSection {
     ///
     /// # Errors
     /// If a key has a value that means nothing here.
-    pub(crate) fn resolve(&self) -> Result<CacheSettings, Fault> {
+    pub(crate) fn resolve(&self) -> Result<CacheConfig, Fault> {
         let fault = |what: String| Err(Fault::usage(format!("[cache]: {what}")));
-        match self.store.as_deref() {
-            None | Some("memory") => {}
+        let redis = match self.store.as_deref() {
+            None | Some("memory") => None,
+            Some(url) if url.starts_with("redis://") => Some(url.to_owned()),
             Some(other) => {
-                return fault(format!("store is \"{other}\"; this version keeps answers in \"memory\" only"));
+                return fault(format!("store is \"{other}\"; it can be \"memory\" or \"redis://…\""));
             }
-        }
+        };
         match &self.semantic {
             None => {}
             Some(toml::Value::String(word)) if word == "off" => {}
@@ -48,7 +83,8 @@ impl CacheSection {
                 return fault(format!("{key} is 0; leave the section out to keep nothing"));
             }
         }
-        Ok(CacheSettings { ttl: Duration::from_secs(ttl.into()), bytes: (mib as usize) << 20 })
+        let settings = CacheSettings { ttl: Duration::from_secs(ttl.into()), bytes: (mib as usize) << 20 };
+        Ok(CacheConfig { settings, redis })
     }
 }
 
@@ -56,7 +92,7 @@ impl CacheSection {
 mod tests {
     use super::*;
 
-    fn resolve(text: &str) -> Result<CacheSettings, String> {
+    fn resolve(text: &str) -> Result<CacheConfig, String> {
         let section: CacheSection = toml::from_str(text).map_err(|e| e.message().to_owned())?;
         section.resolve().map_err(|e| e.to_string())
     }
@@ -64,10 +100,13 @@ mod tests {
     #[test]
     fn the_section_says_how_much_and_for_how_long() {
         let settings = resolve("store = \"memory\"\nttl_s = 60\nmax_mib = 2\nsemantic = \"off\"\n").unwrap();
-        assert_eq!(settings, CacheSettings { ttl: Duration::from_secs(60), bytes: 2 << 20 });
-        assert_eq!(resolve("").unwrap().bytes, 64 << 20);
+        assert_eq!(settings.settings, CacheSettings { ttl: Duration::from_secs(60), bytes: 2 << 20 });
+        assert_eq!(resolve("").unwrap().settings.bytes, 64 << 20);
+        let shared = resolve("store = \"redis://:secret@x\"").unwrap();
+        assert!(shared.open().is_ok() && !format!("{shared:?}").contains("secret"));
+        assert!(!shared.has_store_of(&resolve("").unwrap()));
         for (text, wanted) in [
-            ("store = \"redis://x\"", "store is \"redis://x\""),
+            ("store = \"sqlite\"", "store is \"sqlite\""),
             ("semantic = { threshold = 0.9 }", "semantic can only be \"off\""),
             ("ttl_s = 0", "ttl_s is 0"),
             ("size = 1", "size"),

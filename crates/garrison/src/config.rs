@@ -11,12 +11,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use garrison_device::KvDtype;
-use garrison_gateway::CacheSettings;
 use garrison_gguf::quantize::{Mix, UnknownMix};
 use garrison_server::SharePrefixes;
 use serde::Deserialize;
 
-use crate::cache::CacheSection;
+use crate::cache::{CacheConfig, CacheSection};
 use crate::error::Fault;
 use crate::flags::{EngineFlags, ServeFlags};
 use crate::guard::config::PrivacySection;
@@ -36,7 +35,9 @@ pub(crate) struct Config {
     pub(crate) routes: RouteSettings,
     pub(crate) limits: LimitSettings,
     /// None if no answer is given twice.
-    pub(crate) cache: Option<CacheSettings>,
+    pub(crate) cache: Option<CacheConfig>,
+    /// The collector's URL, if there is one.
+    pub(crate) otlp: Option<String>,
 }
 
 /// The `[server]` section.
@@ -228,6 +229,14 @@ struct File {
     #[serde(default)]
     key: Vec<KeySection>,
     cache: Option<CacheSection>,
+    #[serde(default)]
+    telemetry: TelemetrySection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TelemetrySection {
+    otlp: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -317,7 +326,17 @@ impl Config {
         let known: Vec<&str> = local.iter().copied().chain(routes.names()).collect();
         let limits = LimitSettings::resolve(&file.limits, &file.key, &known)?;
         let cache = file.cache.as_ref().map(CacheSection::resolve).transpose()?;
-        Ok(Config { server, engine, models, privacy: file.privacy, guard: file.guard, routes, limits, cache })
+        Ok(Config {
+            server,
+            engine,
+            models,
+            privacy: file.privacy,
+            guard: file.guard,
+            routes,
+            limits,
+            cache,
+            otlp: file.telemetry.otlp,
+        })
     }
 }
 
@@ -570,6 +589,17 @@ mod tests {
         assert_eq!(pinned(off, Some("on")), Ok(PinThreads::On));
         let said = pinned(off, Some("always")).unwrap_err();
         assert_eq!(said, "pin_threads \"always\" is not known; known: auto, on, off");
+    }
+
+    #[test]
+    fn every_key_that_the_readme_shows_is_known() {
+        let readme = include_str!("../../../README.md");
+        let examples: Vec<&str> =
+            readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert!(examples.len() >= 6);
+        for example in examples {
+            toml::from_str::<File>(example).unwrap_or_else(|e| panic!("{e} in {example}"));
+        }
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //! before.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use garrison_gateway::{
-    AlertRules, AlertSink, Books, KeyLimits, Meters, Micros, MoneyLimit, PerKey, PerMinute, Quotas, Spend,
+    AlertRules, AlertSink, Books, KeyLimits, Meters, Micros, MoneyLimit, PerKey, PerMinute, Quotas, Redis,
+    Spend,
 };
 use garrison_server::ApiKeys;
 use serde::Deserialize;
@@ -22,8 +24,8 @@ pub(crate) struct LimitsSection {
     usd_per_day: Option<f64>,
     usd_per_month: Option<f64>,
     max_cost_usd: Option<f64>,
-    /// The SQLite file with what was spent.
-    ledger: Option<PathBuf>,
+    /// The SQLite file with what was spent, or the Redis that several Garrisons share.
+    ledger: Option<String>,
     alerts: Option<AlertsSection>,
 }
 
@@ -49,11 +51,35 @@ struct AlertsSection {
     repeats: Option<u64>,
 }
 
+/// Where what was spent is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Ledger {
+    File(PathBuf),
+    /// At a URL.
+    Redis(String),
+}
+
+/// Never shows a URL, which may have a password.
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ledger::File(path) => f.debug_tuple("File").field(path).finish(),
+            Ledger::Redis(_) => f.write_str("Redis"),
+        }
+    }
+}
+
+impl Ledger {
+    fn new(text: &str) -> Ledger {
+        if text.contains("://") { Ledger::Redis(text.to_owned()) } else { Ledger::File(text.into()) }
+    }
+}
+
 /// All of it, checked.
 #[derive(Debug, Default)]
 pub(crate) struct LimitSettings {
     per_key: PerKey,
-    pub(crate) ledger: Option<PathBuf>,
+    pub(crate) ledger: Option<Ledger>,
     alerts: Option<(AlertRules, Option<String>)>,
 }
 
@@ -82,7 +108,11 @@ impl LimitSettings {
             ));
         }
         let alerts = limits.alerts.as_ref().map(AlertsSection::resolve).transpose()?;
-        Ok(LimitSettings { per_key: PerKey::new(usual, named), ledger: limits.ledger.clone(), alerts })
+        Ok(LimitSettings {
+            per_key: PerKey::new(usual, named),
+            ledger: limits.ledger.as_deref().map(Ledger::new),
+            alerts,
+        })
     }
 
     /// Fails if a `[[key]]` is about no key of the file.
@@ -104,10 +134,17 @@ impl LimitSettings {
     /// # Errors
     /// If the ledger cannot be used.
     pub(crate) fn meters(&self) -> Result<Arc<Meters>, Fault> {
-        let Some(path) = &self.ledger else { return Ok(Meters::new(None)) };
-        let books = Books::open(path).map_err(|e| {
-            Fault::usage(format!("[limits]: the ledger {} cannot be used: {e}", path.display()))
-        })?;
+        let books = match &self.ledger {
+            None => return Ok(Meters::new(None)),
+            Some(Ledger::File(path)) => Books::open(path).map_err(|e| {
+                Fault::usage(format!("[limits]: the ledger {} cannot be used: {e}", path.display()))
+            })?,
+            Some(Ledger::Redis(url)) => {
+                let redis = Redis::new(url)
+                    .map_err(|e| Fault::usage(format!("[limits]: the ledger cannot be used: {e}")))?;
+                Books::shared(redis)
+            }
+        };
         Ok(Meters::new(Some(Arc::new(books))))
     }
 
@@ -266,6 +303,9 @@ mod tests {
             let said = resolve(text).unwrap_err();
             assert!(said.contains(wanted), "{text}: {said}");
         }
+        let bad = resolve("[limits]\nledger = \"http://x\"\n").unwrap();
+        let said = bad.meters().unwrap_err().to_string();
+        assert!(said.contains("redis://") && !format!("{bad:?}").contains("http"), "{said}");
         let bad = resolve("[limits]\nalerts = { webhook = \"ftp://x\" }\n").unwrap();
         let said = bad.quotas(&Meters::new(None)).unwrap_err().to_string();
         assert!(said.contains("[limits] alerts: webhook is no http"), "{said}");

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use garrison_gateway::{AnswerCache, Audit, Gateway, Meters, Routes};
+use garrison_gateway::{AnswerCache, Audit, Gateway, Meters, Routes, Telemetry};
 use garrison_server::{ApiKeys, Limits, Reloader, ServerConfig, Times};
 
 use crate::config::{Config, ServerSettings};
@@ -22,6 +22,7 @@ struct Kept {
     meters: Arc<Meters>,
     cache: Option<Arc<AnswerCache>>,
     routes: Arc<Routes>,
+    telemetry: Option<Arc<Telemetry>>,
 }
 
 /// A configuration that is in use, and how to read it again.
@@ -54,10 +55,10 @@ impl Serving {
     pub(crate) fn reload(&mut self, server: &Reloader) -> Result<(), Fault> {
         let config = Config::resolve(&self.flags)?;
         self.check_same(&config)?;
-        let (server_config, kept) = assemble(&config, Some(&self.kept))?;
+        let (server_config, kept) = assemble(&config, Some(self))?;
         server.replace(server_config).map_err(|e| Fault::usage(e.to_string()))?;
-        if let (Some(cache), Some(settings)) = (&kept.cache, config.cache) {
-            cache.change(settings);
+        if let (Some(cache), Some(new)) = (&kept.cache, &config.cache) {
+            cache.change(new.settings);
         }
         (self.config, self.kept) = (config, kept);
         Ok(())
@@ -89,9 +90,9 @@ impl Serving {
 }
 
 /// Makes everything that a configuration asks for, and takes over what goes on.
-fn assemble(config: &Config, before: Option<&Kept>) -> Result<(ServerConfig, Kept), Fault> {
+fn assemble(config: &Config, before: Option<&Serving>) -> Result<(ServerConfig, Kept), Fault> {
     let leaves = if config.routes.leave() { Leaves::Something } else { Leaves::Nothing };
-    let open = before.and_then(|kept| kept.audit.as_ref());
+    let open = before.and_then(|before| before.kept.audit.as_ref());
     let receipts = open.map_or(Receipts::Open, Receipts::Continue);
     let (gateway, audit) = policy::gateway(&config.privacy, &config.guard, leaves, receipts)?;
     let clearance = match audit.clone().filter(|_| config.routes.leave()) {
@@ -100,27 +101,44 @@ fn assemble(config: &Config, before: Option<&Kept>) -> Result<(ServerConfig, Kep
     };
     let meters = match before {
         None => config.limits.meters()?,
-        Some(kept) => Arc::clone(&kept.meters),
+        Some(before) => Arc::clone(&before.kept.meters),
     };
     let mut routes = config.routes.open(clearance, config.limits.spend(&meters))?;
-    if let Some(kept) = before {
-        routes = routes.following(&kept.routes);
+    if let Some(before) = before {
+        routes = routes.following(&before.kept.routes);
     }
-    let cache = config.cache.map(|settings| match before.and_then(|kept| kept.cache.as_ref()) {
-        Some(cache) => Arc::clone(cache),
-        None => AnswerCache::new(settings),
-    });
+    let cache = match &config.cache {
+        None => None,
+        Some(new) => {
+            // Answers are kept on where they were.
+            let same =
+                before.filter(|before| before.config.cache.as_ref().is_some_and(|old| old.has_store_of(new)));
+            match same.and_then(|before| before.kept.cache.clone()) {
+                Some(cache) => Some(cache),
+                None => Some(new.open()?),
+            }
+        }
+    };
     if let Some(cache) = &cache {
         routes = routes.keeping(Arc::clone(cache));
     }
     let routes = Arc::new(routes);
+    let same = before.filter(|before| before.config.otlp == config.otlp);
+    let telemetry = match (same, &config.otlp) {
+        (Some(before), _) => before.kept.telemetry.clone(),
+        (None, None) => None,
+        (None, Some(url)) => {
+            Some(Telemetry::new(url).map_err(|e| Fault::usage(format!("[telemetry]: {e}")))?)
+        }
+    };
     let server_config = ServerConfig {
         routes: Arc::clone(&routes),
+        telemetry: telemetry.clone(),
         quotas: Arc::new(config.limits.quotas(&meters)?),
         ..server_config(&config.server, Arc::new(gateway))?
     };
     config.limits.check_keys(&server_config.api_keys)?;
-    Ok((server_config, Kept { audit, meters, cache, routes }))
+    Ok((server_config, Kept { audit, meters, cache, routes, telemetry }))
 }
 
 fn server_config(settings: &ServerSettings, gateway: Arc<Gateway>) -> Result<ServerConfig, Fault> {

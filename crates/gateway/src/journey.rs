@@ -348,7 +348,12 @@ impl Journey {
         loop {
             match cache.find(key, waited) {
                 Found::Answer(kept) => return Ok(Looked::Answer(kept)),
-                Found::Lead(leader) => return Ok(Looked::Lead(leader)),
+                Found::Lead(leader) => {
+                    return Ok(match leader.look_elsewhere().await {
+                        Ok(kept) => Looked::Answer(kept),
+                        Err(leader) => Looked::Lead(leader),
+                    });
+                }
                 Found::Follow(led) => {
                     if waited == Waited::Not {
                         self.trace.lock().note("waiting", Some(tier), None);

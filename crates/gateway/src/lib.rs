@@ -33,8 +33,10 @@ mod canonical;
 mod journey;
 mod limits;
 mod providers;
+mod redis;
 mod remote;
 mod routes;
+mod telemetry;
 mod tiers;
 mod trace;
 
@@ -71,9 +73,11 @@ pub use policy::{AnswerPolicy, InAnswers, InRequests, RequestPolicy, Settings};
 pub use providers::{
     Failure, Heard, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply,
 };
+pub use redis::{Redis, RedisError};
 pub use remote::Remote;
 pub use request::{Judged, Origin, Refusal, Report, Request, Text};
 pub use routes::{Route, Routes, Target};
+pub use telemetry::{Ended, Parent, Telemetry, TelemetryError};
 pub use tiers::{RouteCounts, Samples, TierHealth};
 pub use trace::{Stage, Trace, Traces};
 

@@ -218,7 +218,7 @@ async fn work(
     received: Received,
     prepare: Prepare,
 ) -> Result<Production, ApiError> {
-    limits::admit(app, &record, &received.bytes)?;
+    limits::admit(app, &record, &received.bytes).await?;
     let reading = Arc::clone(&record);
     match blocking(app, move |app| prepare(app, &reading, &received.bytes)).await? {
         Prepared::Running(production) => Ok(production),

@@ -54,6 +54,7 @@ mod sse;
 mod ids;
 mod metrics;
 mod record;
+mod telemetry;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -23,10 +23,10 @@ struct Lengths {
 }
 
 /// Admits a request, or tells its client when to come back.
-pub(crate) fn admit(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<(), ApiError> {
+pub(crate) async fn admit(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<(), ApiError> {
     let quotas = &app.config.quotas;
     let tokens = if quotas.counts_tokens(record.key()) { tokens(body) } else { 0 };
-    match quotas.admit(record.key(), tokens, &record.tally) {
+    match quotas.admit(record.key(), tokens, &record.tally).await {
         Ok(standing) => {
             record.set_standing(standing);
             Ok(())

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use garrison_gateway::{Micros, Standing, Tally};
+use garrison_gateway::{Micros, Parent, Standing, Tally};
 
 use crate::auth::Caller;
 
@@ -20,6 +20,7 @@ pub(crate) struct Record {
     /// What it takes, over everything that answers it.
     pub(crate) tally: Arc<Tally>,
     standing: OnceLock<Standing>,
+    parent: OnceLock<Parent>,
     model: OnceLock<String>,
     prompt_tokens: AtomicU32,
     completion_tokens: AtomicU64,
@@ -34,6 +35,7 @@ impl Record {
             caller: OnceLock::new(),
             tally: Arc::default(),
             standing: OnceLock::new(),
+            parent: OnceLock::new(),
             model: OnceLock::new(),
             prompt_tokens: AtomicU32::new(0),
             completion_tokens: AtomicU64::new(0),
@@ -104,6 +106,27 @@ impl Record {
     /// When the first token was there, after the request's arrival.
     pub(crate) fn ttft(&self) -> Option<Duration> {
         self.ttft.get().copied()
+    }
+
+    /// Notes which trace it is a part of.
+    pub(crate) fn set_parent(&self, parent: Parent) {
+        // There is one header.
+        let _ = self.parent.set(parent);
+    }
+
+    /// The trace that it is a part of, if its client has one.
+    pub(crate) fn parent(&self) -> Option<Parent> {
+        self.parent.get().copied()
+    }
+
+    /// What answers, if that is known.
+    pub(crate) fn model(&self) -> Option<&str> {
+        self.model.get().map(String::as_str)
+    }
+
+    /// Tokens of prompts and answers so far, of models here.
+    pub(crate) fn tokens(&self) -> (u64, u64) {
+        (self.prompt_tokens.load(Relaxed).into(), self.completion_tokens.load(Relaxed))
     }
 
     /// Writes the request's one line. `ending` says how the answer ended.

@@ -43,6 +43,22 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
+    /// Looks where other Garrisons keep answers, before anybody is asked.
+    pub(crate) async fn look_elsewhere(self) -> Result<Arc<Kept>, Leader> {
+        match self.cache.elsewhere(&self.key).await {
+            None => {
+                self.cache.missed();
+                Err(self)
+            }
+            Some((kept, holds)) => {
+                self.cache.found();
+                let answer = Arc::new(kept.clone());
+                self.cache.keep_here(self.key, kept, holds);
+                Ok(answer)
+            }
+        }
+    }
+
     /// Notes what was heard.
     pub(crate) fn hear(&mut self, heard: &Heard) {
         let Some(kept) = &mut self.kept else { return };

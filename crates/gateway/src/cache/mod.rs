@@ -10,7 +10,7 @@ mod store;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use garrison_wire::Delta;
 use serde_json::{Map, Value, json};
@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::canonical;
 use crate::journey::{Ask, Words};
 use crate::providers::Heard;
+use crate::redis::{Gone, Redis, Reply, command};
 pub(crate) use flight::{Leader, Led};
 use store::Store;
 
@@ -80,6 +81,8 @@ pub struct AnswerCache {
     hits: AtomicU64,
     shared: AtomicU64,
     misses: AtomicU64,
+    /// Where other Garrisons find them, too.
+    redis: Option<Arc<Redis>>,
 }
 
 #[derive(Debug)]
@@ -102,7 +105,17 @@ pub(crate) enum Found {
 impl AnswerCache {
     /// An empty one.
     pub fn new(settings: CacheSettings) -> Arc<AnswerCache> {
-        Arc::new(AnswerCache {
+        Arc::new(AnswerCache::with(settings, None))
+    }
+
+    /// The same, in front of a Redis that several Garrisons share. What is kept there are answers in chunks of Chat
+    /// Completions; while it is gone, each has its own alone.
+    pub fn shared(settings: CacheSettings, redis: Arc<Redis>) -> Arc<AnswerCache> {
+        Arc::new(AnswerCache::with(settings, Some(redis)))
+    }
+
+    fn with(settings: CacheSettings, redis: Option<Arc<Redis>>) -> AnswerCache {
+        AnswerCache {
             state: Mutex::new(State {
                 settings,
                 store: Store::default(),
@@ -111,7 +124,8 @@ impl AnswerCache {
             hits: AtomicU64::new(0),
             shared: AtomicU64::new(0),
             misses: AtomicU64::new(0),
-        })
+            redis,
+        }
     }
 
     /// Goes on with other settings and what fits into them.
@@ -138,7 +152,7 @@ impl AnswerCache {
     pub(crate) fn find(self: &Arc<Self>, key: Key, waited: Waited) -> Found {
         let mut state = self.lock();
         if let Some(kept) = state.store.get(&key, Instant::now()) {
-            self.hits.fetch_add(1, Relaxed);
+            self.found();
             if waited == Waited::ForAnother {
                 self.shared.fetch_add(1, Relaxed);
             }
@@ -147,15 +161,47 @@ impl AnswerCache {
         if let Some(led) = state.flights.follow(&key) {
             return Found::Follow(led);
         }
-        self.misses.fetch_add(1, Relaxed);
         // No answer may have more than an eighth of all.
         let most = state.settings.bytes / 8;
         Found::Lead(state.flights.lead(self, key, most))
     }
 
+    fn missed(&self) {
+        self.misses.fetch_add(1, Relaxed);
+    }
+
+    fn found(&self) {
+        self.hits.fetch_add(1, Relaxed);
+    }
+
+    /// Looks where other Garrisons keep answers.
+    async fn elsewhere(&self, key: &Key) -> Option<(Kept, Duration)> {
+        let name = remote_name(key);
+        match self.redis.as_ref()?.ask(command(&["GET", &name])).await {
+            Ok(Reply::Text(text)) => Kept::from_text(&text),
+            // While it is gone, it knows nothing.
+            Ok(_) | Err(Gone) => None,
+        }
+    }
+
+    /// Keeps an answer, for others too if they share.
     fn keep(&self, key: Key, kept: Kept) {
+        let ttl = self.lock().settings.ttl;
+        if let Some(redis) = &self.redis
+            && let Some(text) = kept.to_text(ttl)
+        {
+            let ms = ttl.as_millis().max(1).to_string();
+            let parts =
+                [b"SET".to_vec(), remote_name(&key).into_bytes(), text, b"PX".to_vec(), ms.into_bytes()];
+            // What does not get there is asked again elsewhere.
+            let _ = redis.tell(parts.into());
+        }
+        self.keep_here(key, kept, ttl);
+    }
+
+    fn keep_here(&self, key: Key, kept: Kept, ttl: Duration) {
         let mut state = self.lock();
-        let CacheSettings { ttl, bytes } = state.settings;
+        let bytes = state.settings.bytes;
         state.store.put(key, kept, Instant::now() + ttl, bytes);
     }
 
@@ -166,6 +212,10 @@ impl AnswerCache {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn remote_name(key: &Key) -> String {
+    key.iter().fold("garrison:answer:".to_owned(), |name, byte| name + &format!("{byte:02x}"))
 }
 
 /// Whether a request has waited for an equal one.
@@ -216,6 +266,29 @@ impl Kept {
         matches!(self.said.first(), Some(Saved::Chunk(_)))
     }
 
+    /// As a Redis keeps it: until when, in milliseconds since 1970, and a line for each chunk. None of what is not chunks.
+    fn to_text(&self, ttl: Duration) -> Option<Vec<u8>> {
+        let mut text = (since_1970() + ttl).as_millis().to_string();
+        for saved in &self.said {
+            let Saved::Chunk(chunk) = saved else { return None };
+            text.push('\n');
+            text.push_str(chunk);
+        }
+        Some(text.into_bytes())
+    }
+
+    /// The same and how long it holds; None if it is not of this form, or too old.
+    fn from_text(text: &[u8]) -> Option<(Kept, Duration)> {
+        let mut lines = str::from_utf8(text).ok()?.split('\n');
+        let until = Duration::from_millis(lines.next()?.parse().ok()?);
+        let left = until.checked_sub(since_1970()).filter(|left| !left.is_zero())?;
+        let mut kept = Kept::default();
+        for line in lines {
+            kept.push(&Heard::Chunk(serde_json::from_str(line).ok()?));
+        }
+        Some((kept, left))
+    }
+
     /// What is said when it is given again, under an id of its own and with a usage of which everything was cached.
     pub(crate) fn again(&self, id: &str) -> Vec<Heard> {
         let said = self.said.iter().filter_map(|saved| match saved {
@@ -225,6 +298,10 @@ impl Kept {
         });
         said.map(|heard| anew(heard, id)).collect()
     }
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn anew(mut heard: Heard, id: &str) -> Heard {

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::calendar::Day;
 use super::history::{Total, WEEK};
+use super::ledger::{BooksError, MoneyLimit, NotReserved, Pending, Reservation, Settles, Spent};
 
 /// Orders that wait to be written, at most.
 const MAX_WAITING: usize = 4096;
@@ -29,64 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Days for which single costs are kept.
 const KEPT: u64 = 400;
 
-/// Why the books cannot be kept.
-#[derive(Debug, thiserror::Error)]
-pub enum BooksError {
-    /// SQLite's reason.
-    #[error("{0}")]
-    Sqlite(#[from] rusqlite::Error),
-    /// No thread.
-    #[error("{0}")]
-    Thread(#[from] std::io::Error),
-}
-
-/// Why nothing was reserved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotReserved {
-    /// The key's budget has no room.
-    Budget,
-    /// It cannot be written down.
-    Books,
-}
-
-/// What a key may spend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MoneyLimit {
-    /// On one day of UTC.
-    pub per_day: Option<Micros>,
-    /// In one month of UTC.
-    pub per_month: Option<Micros>,
-}
-
-/// What a key has spent, open reservations included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
-    /// Today.
-    pub today: Micros,
-    /// This month.
-    pub month: Micros,
-}
-
-impl MoneyLimit {
-    /// What is left of it. None if there is no limit.
-    pub(crate) fn left(&self, spent: Spent) -> Option<Micros> {
-        let day = self.per_day.map(|limit| limit.less(spent.today));
-        let month = self.per_month.map(|limit| limit.less(spent.month));
-        day.into_iter().chain(month).min()
-    }
-
-    /// Whether there is room for `more`.
-    pub(crate) fn holds(&self, spent: Spent, more: Micros) -> bool {
-        self.per_day.is_none_or(|limit| spent.today.plus(more) <= limit)
-            && self.per_month.is_none_or(|limit| spent.month.plus(more) <= limit)
-    }
-}
-
 /// Tells the day.
 type Clock = Box<dyn Fn() -> Day + Send + Sync>;
 
-/// The books of all keys.
-pub struct Books {
+/// The books of all keys, in a file.
+pub(super) struct FileBooks {
     clock: Clock,
     sums: Mutex<Sums>,
     orders: SyncSender<Order>,
@@ -94,9 +42,9 @@ pub struct Books {
     history: Mutex<Vec<(String, Day, Total)>>,
 }
 
-impl std::fmt::Debug for Books {
+impl std::fmt::Debug for FileBooks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Books").finish_non_exhaustive()
+        f.debug_struct("FileBooks").finish_non_exhaustive()
     }
 }
 
@@ -115,46 +63,16 @@ enum Order {
     Wait(oneshot::Sender<bool>),
 }
 
-/// Money that was put aside. Dropped without being settled, it counts as spent.
-#[derive(Debug)]
-pub(crate) struct Reservation {
-    id: i64,
-    key: String,
-    day: Day,
-    most: Micros,
-}
-
-/// A reservation that nobody has yet. Dropped, because it cannot be written or whoever asked has gone, it costs
-/// nothing: nothing was sent.
-struct Pending<'a> {
-    books: &'a Books,
-    reservation: Option<Reservation>,
-}
-
-impl Pending<'_> {
-    fn done(mut self) -> Option<Reservation> {
-        self.reservation.take()
-    }
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        if let Some(reservation) = self.reservation.take() {
-            self.books.settle(&reservation, Micros(0));
-        }
-    }
-}
-
-impl Books {
+impl FileBooks {
     /// Opens the books at `path`, or begins them.
     ///
     /// # Errors
     /// If the file cannot be used, for example because another process uses it.
-    pub fn open(path: &Path) -> Result<Books, BooksError> {
-        Books::open_with(path, Box::new(Day::today))
+    pub(super) fn open(path: &Path) -> Result<FileBooks, BooksError> {
+        FileBooks::open_with(path, Box::new(Day::today))
     }
 
-    fn open_with(path: &Path, clock: Clock) -> Result<Books, BooksError> {
+    fn open_with(path: &Path, clock: Clock) -> Result<FileBooks, BooksError> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(PATIENCE)?;
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
@@ -187,23 +105,21 @@ impl Books {
         let history = load_history(&connection, today)?;
         let (orders, take) = sync_channel(MAX_WAITING);
         std::thread::Builder::new().name("books".into()).spawn(move || write(&connection, &take))?;
-        Ok(Books { clock, sums: Mutex::new(sums), orders, history: Mutex::new(history) })
+        Ok(FileBooks { clock, sums: Mutex::new(sums), orders, history: Mutex::new(history) })
     }
 
     /// What a key has spent.
-    pub fn spent(&self, key: &str) -> Spent {
+    pub(super) fn spent(&self, key: &str) -> Spent {
         self.sums().spent.get(key).copied().unwrap_or_default()
     }
 
     /// What every key that has spent anything this month has.
-    pub fn all_spent(&self) -> Vec<(String, Spent)> {
-        let mut all: Vec<_> = self.sums().spent.iter().map(|(key, spent)| (key.clone(), *spent)).collect();
-        all.sort_by(|(a, _), (b, _)| a.cmp(b));
-        all
+    pub(super) fn all_spent(&self) -> Vec<(String, Spent)> {
+        self.sums().spent.iter().map(|(key, spent)| (key.clone(), *spent)).collect()
     }
 
     /// Puts money aside within a limit; it is on the disk when this returns.
-    pub(crate) async fn reserve(
+    pub(super) async fn reserve(
         &self,
         key: &str,
         tier: &str,
@@ -225,38 +141,26 @@ impl Books {
             sums.spent.insert(key.to_owned(), spent);
             Reservation { id, key: key.to_owned(), day, most }
         };
-        let pending = Pending { books: self, reservation: Some(reservation) };
+        let pending = Pending::new(self, reservation);
         match told.await {
             Ok(true) => pending.done().ok_or(NotReserved::Books),
             Ok(false) | Err(_) => Err(NotReserved::Books),
         }
     }
 
-    /// Says what it cost, which can be more than was put aside only if the provider counts otherwise.
-    pub(crate) fn settle(&self, reservation: &Reservation, cost: Micros) {
-        self.take_back(reservation, cost);
-        match self.orders.try_send(Order::Settle { id: reservation.id, cost }) {
-            Ok(()) => {}
-            // The file then has the reservation, which is more.
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                tracing::error!("a cost could not be written down; what was reserved for it counts");
-            }
-        }
-    }
-
     /// Notes what a request took. It is not waited for, and may be lost with the process.
-    pub(crate) fn note(&self, key: &str, day: Day, total: Total) {
+    pub(super) fn note(&self, key: &str, day: Day, total: Total) {
         // A count that cannot be written is one request fewer in a comparison of weeks.
         let _ = self.orders.try_send(Order::Used { key: key.to_owned(), day, total });
     }
 
     /// What each key used on each of the last days, as it was when the file was opened. Given once.
-    pub(crate) fn take_history(&self) -> Vec<(String, Day, Total)> {
+    pub(super) fn take_history(&self) -> Vec<(String, Day, Total)> {
         std::mem::take(&mut self.history.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until everything that was ordered before is on the disk. False if it is not.
-    pub async fn flush(&self) -> bool {
+    pub(super) async fn flush(&self) -> bool {
         let (tell, told) = oneshot::channel();
         self.orders.try_send(Order::Wait(tell)).is_ok() && told.await.unwrap_or(false)
     }
@@ -286,6 +190,19 @@ impl Books {
             sums.day = day;
         }
         sums
+    }
+}
+
+impl Settles for FileBooks {
+    fn settle(&self, reservation: &Reservation, cost: Micros) {
+        self.take_back(reservation, cost);
+        match self.orders.try_send(Order::Settle { id: reservation.id, cost }) {
+            Ok(()) => {}
+            // The file then has the reservation, which is more.
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                tracing::error!("a cost could not be written down; what was reserved for it counts");
+            }
+        }
     }
 }
 
@@ -388,7 +305,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn a_budget_is_exact_however_many_want_it_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        let books = Arc::new(Books::open(&file(&folder)).unwrap());
+        let books = Arc::new(FileBooks::open(&file(&folder)).unwrap());
         let asking: Vec<_> = (0..200)
             .map(|_| {
                 let books = Arc::clone(&books);
@@ -415,7 +332,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_settled_is_kept_and_what_was_only_reserved_is_settled_at_that() {
         let folder = tempfile::tempdir().unwrap();
-        let books = Books::open(&file(&folder)).unwrap();
+        let books = FileBooks::open(&file(&folder)).unwrap();
         let first = books.reserve("k", "a/m", Micros(100), DAY_LIMIT).await.unwrap();
         let _killed = books.reserve("k", "a/m", Micros(200), DAY_LIMIT).await.unwrap();
         books.settle(&first, Micros(40));
@@ -423,20 +340,20 @@ mod tests {
         books.note("k", Day::today(), used);
         books.note("k", Day::today(), used);
         assert!(books.flush().await);
-        let locked = Books::open(&file(&folder)).unwrap_err().to_string();
+        let locked = FileBooks::open(&file(&folder)).unwrap_err().to_string();
         assert!(locked.contains("locked"), "{locked}");
         drop(books);
-        let books = Books::open(&file(&folder)).unwrap();
+        let books = FileBooks::open(&file(&folder)).unwrap();
         assert_eq!(books.spent("k").today, Micros(240));
         let both = Total { requests: 2, tokens: 18, cost: Micros(80) };
         assert_eq!(books.take_history(), [("k".to_owned(), Day::today(), both)]);
-        assert!(Books::open(&folder.path().join("no/such/folder")).is_err());
+        assert!(FileBooks::open(&folder.path().join("no/such/folder")).is_err());
     }
 
     #[tokio::test]
     async fn whoever_goes_before_anything_was_sent_owes_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let books = Books::open(&file(&folder)).unwrap();
+        let books = FileBooks::open(&file(&folder)).unwrap();
         {
             let mut asking = std::pin::pin!(books.reserve("k", "a/m", Micros(30), DAY_LIMIT));
             let waker = std::task::Waker::noop();
@@ -447,7 +364,7 @@ mod tests {
         assert_eq!(books.spent("k").today, Micros(0));
         assert!(books.flush().await);
         drop(books);
-        assert_eq!(Books::open(&file(&folder)).unwrap().spent("k").today, Micros(0));
+        assert_eq!(FileBooks::open(&file(&folder)).unwrap().spent("k").today, Micros(0));
     }
 
     #[derive(Clone, Debug)]
@@ -490,7 +407,7 @@ mod tests {
             let day = Arc::new(AtomicU64::new(20_000));
             let open = || {
                 let day = Arc::clone(&day);
-                Books::open_with(&file(&folder), Box::new(move || Day(day.load(Relaxed)))).unwrap()
+                FileBooks::open_with(&file(&folder), Box::new(move || Day(day.load(Relaxed)))).unwrap()
             };
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let mut books = open();

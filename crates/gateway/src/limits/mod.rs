@@ -8,6 +8,8 @@ mod quotas;
 mod rate;
 
 mod books;
+mod ledger;
+mod shared;
 mod spend;
 
 mod alert;
@@ -17,9 +19,9 @@ mod repeats;
 mod calendar;
 
 pub use alert::{Alert, AlertKind, AlertSink, AlertsError};
-pub use books::{Books, BooksError, MoneyLimit, Spent};
-pub(crate) use books::{NotReserved, Reservation};
 pub use history::AlertRules;
+pub use ledger::{Books, BooksError, MoneyLimit, Spent};
+pub(crate) use ledger::{NotReserved, Reservation};
 pub use quotas::{KeyLimits, Meters, PerKey, Quotas, Tally, shown};
 pub use rate::{Limited, PerMinute, Room, Standing, TooMany};
 pub use spend::Spend;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use garrison_route::Micros;
 
 use super::alert::{Alert, AlertKind, AlertSink};
-use super::books::{Books, MoneyLimit};
 use super::calendar::Day;
 use super::history::{AlertRules, History, Total};
+use super::ledger::{Books, MoneyLimit};
 use super::rate::{Limited, PerMinute, Rates, Standing, TooMany};
 use super::repeats::Repeats;
 
@@ -144,21 +144,34 @@ impl Quotas {
     ///
     /// # Errors
     /// If the key has used up its minute.
-    pub fn admit(self: &Arc<Self>, key: &str, tokens: u64, tally: &Tally) -> Result<Standing, TooMany> {
-        let now = self.meters.begun.elapsed();
-        let admitted = self.meters.rates.admit(key, self.limits.of(key).per_minute, tokens, now);
-        match &admitted {
-            Ok(_) => {
-                let hold =
-                    Hold { quotas: Arc::clone(self), key: key.to_owned(), second: now.as_secs(), tokens };
+    pub async fn admit(self: &Arc<Self>, key: &str, tokens: u64, tally: &Tally) -> Result<Standing, TooMany> {
+        let limits = self.limits.of(key).per_minute;
+        match self.count(key, limits, tokens).await {
+            Ok((standing, counted)) => {
+                let hold = Hold { quotas: Arc::clone(self), key: key.to_owned(), counted, tokens };
                 // A request is admitted once.
                 let _ = tally.hold.set(hold);
+                Ok(standing)
             }
-            Err(TooMany { limited, .. }) => {
-                self.meters.limited[usize::from(*limited == Limited::Tokens)].fetch_add(1, Relaxed);
+            Err(too_many) => {
+                let limit = usize::from(too_many.limited == Limited::Tokens);
+                self.meters.limited[limit].fetch_add(1, Relaxed);
+                Err(too_many)
             }
         }
-        admitted
+    }
+
+    /// Counts a request with all Garrisons, or by itself if none are heard of or there is no limit.
+    async fn count(&self, key: &str, limits: PerMinute, tokens: u64) -> Result<(Standing, Counted), TooMany> {
+        let shared = self.meters.books.as_ref().and_then(|books| books.rates());
+        if let Some(shared) = shared.filter(|_| limits != PerMinute::default())
+            && let Ok(admitted) = shared.admit(key, limits, tokens).await
+        {
+            return admitted.map(|(standing, second)| (standing, Counted::Together(second)));
+        }
+        let now = self.meters.begun.elapsed();
+        let standing = self.meters.rates.admit(key, limits, tokens, now)?;
+        Ok((standing, Counted::Here(now.as_secs())))
     }
 
     /// Notes what a key asks, by the digest of its canonical form, to find traffic that is sent twice.
@@ -175,7 +188,14 @@ impl Quotas {
     }
 
     fn settle(&self, hold: &Hold, tokens: u64, cost: Micros) {
-        self.meters.rates.settle(&hold.key, hold.second, hold.tokens, tokens);
+        match hold.counted {
+            Counted::Here(second) => self.meters.rates.settle(&hold.key, second, hold.tokens, tokens),
+            Counted::Together(second) => {
+                if let Some(shared) = self.meters.books.as_ref().and_then(|books| books.rates()) {
+                    shared.settle_tokens(&hold.key, second, hold.tokens, tokens);
+                }
+            }
+        }
         let (today, used) = (Day::today(), Total { requests: 1, tokens, cost });
         let rules = self.alerts.as_ref().map(|(rules, _)| rules);
         self.meters
@@ -210,9 +230,17 @@ pub struct Tally {
 struct Hold {
     quotas: Arc<Quotas>,
     key: String,
-    /// In which it was admitted.
-    second: u64,
+    counted: Counted,
     tokens: u64,
+}
+
+/// Where a request was counted, and in which second.
+#[derive(Clone, Copy, Debug)]
+enum Counted {
+    /// In this process.
+    Here(u64),
+    /// With other Garrisons.
+    Together(u64),
 }
 
 impl Tally {
@@ -244,21 +272,21 @@ pub fn shown(time: Duration) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_a_request_took_is_settled_when_nobody_works_on_it_any_more() {
+    #[tokio::test]
+    async fn what_a_request_took_is_settled_when_nobody_works_on_it_any_more() {
         let per_minute = PerMinute { requests: None, tokens: Some(100) };
         let limits = PerKey::new(KeyLimits { per_minute, ..KeyLimits::default() }, BTreeMap::new());
         let quotas = Arc::new(Quotas::new(limits, Meters::new(None), None));
         let tally = Arc::new(Tally::default());
-        quotas.admit("k", 90, &tally).unwrap();
+        quotas.admit("k", 90, &tally).await.unwrap();
         let provider = Arc::clone(&tally);
         drop(tally);
         let other = Tally::default();
-        assert_eq!(quotas.admit("k", 20, &other).unwrap_err().limited, Limited::Tokens);
+        assert_eq!(quotas.admit("k", 20, &other).await.unwrap_err().limited, Limited::Tokens);
         provider.add(30, Micros(7));
         provider.add(12, Micros(0));
         drop(provider);
-        assert_eq!(quotas.admit("k", 20, &other).unwrap().tokens.unwrap().remaining, 38);
+        assert_eq!(quotas.admit("k", 20, &other).await.unwrap().tokens.unwrap().remaining, 38);
         assert_eq!(quotas.meters().limited(), [("requests_per_minute", 0), ("tokens_per_minute", 1)]);
     }
 

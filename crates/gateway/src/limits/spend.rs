@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use garrison_route::Micros;
 
 use super::KeyLimits;
-use super::books::{Books, NotReserved, Reservation};
 use super::calendar::Day;
+use super::ledger::{Books, NotReserved, Reservation};
 use super::quotas::PerKey;
 
 /// What keys may spend, and what they have spent.
@@ -35,6 +35,11 @@ impl Spend {
     /// What a key may still spend. None if there is no limit.
     pub fn left(&self, key: &str) -> Option<Micros> {
         self.of(key).money.left(self.books.spent(key))
+    }
+
+    /// Hears what others have spent, where books are shared, so that a plan knows what is left.
+    pub async fn refresh(&self, key: &str) {
+        self.books.refresh(key).await;
     }
 
     /// What a key may spend on one request, if that is limited.

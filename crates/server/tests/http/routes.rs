@@ -22,6 +22,8 @@ mod dialects;
 mod faults;
 mod leaks;
 mod money;
+mod shared;
+mod telemetry;
 
 const CHAT: &str = "/v1/chat/completions";
 

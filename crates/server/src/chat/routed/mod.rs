@@ -127,6 +127,9 @@ impl Routed {
     pub(crate) async fn run(self, app: &Arc<App>, record: &Arc<Record>) -> Result<Production, ApiError> {
         let Routed { route, ask, chat, client, input, screen, delivery } = self;
         let receipt = screen.as_ref().and_then(Screen::receipt);
+        if let Some(spend) = app.config.routes.spend() {
+            spend.refresh(&ask.key).await;
+        }
         let mut journey = app.config.routes.begin(&route, ask);
         let shared = Arc::new((chat, input));
         let mut refused = None;
