@@ -75,7 +75,7 @@ impl Serving {
             ("[[model]]", text(&old.models) == text(&new.models)),
             ("[limits] ledger", old.limits.ledger == new.limits.ledger),
             (
-                "[privacy] receipts, receipts_key and receipts_per_file",
+                "[privacy] receipts, receipts_key, receipts_per_file and receipts_survive",
                 self.kept.audit.is_none() || old.privacy.has_log_of(&new.privacy),
             ),
         ] {

@@ -40,6 +40,9 @@ struct PriceSection {
     cached_input: Option<f64>,
     /// Tokens of prompt and answer.
     context: Option<u32>,
+    /// Whether it takes pictures, and may: nobody looks into them before they leave.
+    #[serde(default)]
+    images: bool,
 }
 
 /// A route, as it is written.
@@ -235,8 +238,9 @@ fn ms(ms: Option<u32>, default: u32) -> Duration {
 const USUAL_CONTEXT: u32 = 128_000;
 
 /// What models of a kind of provider can do.
-fn can(kind: &str) -> Needs {
-    let more = (kind == "anthropic").then_some(Need::TopK);
+fn can(kind: &str, model: &PriceSection) -> Needs {
+    let more = [(Need::TopK, kind == "anthropic"), (Need::Images, model.images)];
+    let more = more.into_iter().filter(|(_, can)| *can).map(|(need, _)| need);
     [Need::Tools, Need::Schema].into_iter().chain(more).collect()
 }
 
@@ -327,7 +331,7 @@ impl RouteSection {
                 place: Place::Local,
                 price: Price::FREE,
                 context: u32::MAX,
-                has: Need::ALL.into_iter().collect(),
+                has: Need::ALL.into_iter().filter(|need| *need != Need::Images).collect(),
                 quality,
                 weight,
             };
@@ -350,7 +354,7 @@ impl RouteSection {
             place: Place::Remote,
             price,
             context: priced.context.unwrap_or(USUAL_CONTEXT),
-            has: can(&section.kind),
+            has: can(&section.kind, priced),
             quality,
             weight,
         };

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use garrison_guard::{Cleared, Taint, Tainted};
 use garrison_route::{
-    Admission, Considered, Features, Need, Needs, Plan, Policy, Price, Privacy, Skipped, Step, Task, Tier,
-    TierState, plan,
+    Admission, Considered, Decision, Features, Need, Needs, Plan, Policy, Price, Privacy, Skipped, Step,
+    Task, Tier, TierState, plan,
 };
 use garrison_wire::PartKind;
 use serde_json::{Map, Value};
@@ -121,6 +121,9 @@ pub enum Exhausted {
     /// The time is over.
     #[error("the time for this request was over before a tier had answered")]
     Deadline,
+    /// There are images, and no tier that may be asked takes any.
+    #[error("messages holds an image, and no tier of this route that may be asked takes images")]
+    Images,
     /// Tiers failed, or none will do.
     #[error("no tier of this route could answer: {0}")]
     Failed(String),
@@ -128,6 +131,28 @@ pub enum Exhausted {
 /// Tokens that a provider puts around a conversation, at most; and around one with tools, which it explains.
 const UNSEEN: u64 = 64;
 const UNSEEN_WITH_TOOLS: u64 = 1024;
+/// Tokens that a picture usually takes, and at most: beyond what OpenAI and Anthropic say of their largest.
+const USUAL_IMAGE: u64 = 1_600;
+const MOST_IMAGE: u64 = 16_384;
+
+/// The pictures of a chat, whose tokens are no matter of their bytes.
+struct Pictures {
+    count: u64,
+    /// Of their addresses, which may hold them.
+    bytes: u64,
+}
+
+impl Pictures {
+    fn of(chat: &Map<String, Value>) -> Pictures {
+        let messages = chat.get("messages").and_then(Value::as_array).into_iter().flatten();
+        let parts = messages.filter_map(|message| message["content"].as_array()).flatten();
+        let urls = parts.filter_map(|part| part["image_url"]["url"].as_str());
+        urls.fold(Pictures { count: 0, bytes: 0 }, |all, url| Pictures {
+            count: all.count + 1,
+            bytes: all.bytes + url.len() as u64,
+        })
+    }
+}
 
 /// What became of looking for an answer.
 enum Looked {
@@ -180,12 +205,13 @@ impl Journey {
     /// Plans the way from here on.
     fn make_plan(&mut self, privacy: Privacy) {
         let bytes = self.ask.chat.iter().filter(|(name, _)| openai::SENT.contains(&name.as_str()));
-        let bytes =
-            bytes.map(|(_, value)| value.to_string().len() as u64).sum::<u64>() + self.ask.words.sealed();
+        let pictures = Pictures::of(&self.ask.chat);
+        let bytes: u64 = bytes.map(|(_, value)| value.to_string().len() as u64).sum();
+        let bytes = (bytes + self.ask.words.sealed()).saturating_sub(pictures.bytes);
         let unseen = if self.ask.needs.has(Need::Tools) { UNSEEN_WITH_TOOLS } else { UNSEEN };
         let features = Features {
-            prompt_tokens: bytes / 4,
-            most_prompt_tokens: bytes + unseen,
+            prompt_tokens: bytes / 4 + pictures.count * USUAL_IMAGE,
+            most_prompt_tokens: bytes + unseen + pictures.count * MOST_IMAGE,
             output_tokens: self.ask.output_tokens,
             choices: self.ask.choices as u64,
             task: self.ask.task,
@@ -446,6 +472,15 @@ impl Journey {
     fn exhausted(&self) -> Exhausted {
         if Instant::now() >= self.deadline {
             return Exhausted::Deadline;
+        }
+        let lacks_images = |decision: &Decision| {
+            matches!(
+                decision.considered,
+                Considered::Skipped(Skipped::Lacks { need: Need::Images } | Skipped::NotCleared)
+            )
+        };
+        if self.ask.needs.has(Need::Images) && self.plan.decisions.iter().all(lacks_images) {
+            return Exhausted::Images;
         }
         let mut rests = Vec::new();
         let mut other = false;

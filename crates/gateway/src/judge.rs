@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use garrison_guard::injection::{self, Canary, Policy, RuleError, Rules};
 use garrison_guard::normalize::{Decoding, Limits, Unfolded, unfold};
-use garrison_guard::{Detector, Finder, Named, Scanner, Side};
+use garrison_guard::{Detector, Finder, Named, NotDone, Scanner, Side};
 
 use crate::counts::Counts;
 use crate::policy::{InAnswers, InRequests, Settings};
@@ -27,6 +27,16 @@ pub enum Fault {
     /// Its receipt could not be written.
     #[error("its receipt could not be written")]
     Receipt,
+}
+
+impl From<NotDone> for Fault {
+    fn from(not_done: NotDone) -> Fault {
+        match not_done {
+            NotDone::Panicked => Fault::Failed,
+            NotDone::Late(time) => Fault::Late(time),
+            NotDone::Busy => Fault::Busy,
+        }
+    }
 }
 
 /// Something was not judged, and its policy lets nothing pass that was not.

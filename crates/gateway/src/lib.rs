@@ -18,7 +18,6 @@ mod policy;
 
 mod judge;
 mod request;
-mod workers;
 
 mod answer;
 mod calls;
@@ -46,7 +45,7 @@ mod tests;
 use std::sync::{Arc, OnceLock};
 
 use garrison_guard::injection::{Canary, RuleError};
-use garrison_guard::{ScanConfig, ScanConfigError, Scanner};
+use garrison_guard::{ScanConfig, ScanConfigError, Scanner, Workers};
 
 pub use answer::{Answers, Flow};
 pub use audit::Audit;
@@ -82,7 +81,6 @@ pub use tiers::{RouteCounts, Samples, TierHealth};
 pub use trace::{Stage, Trace, Traces};
 
 use judge::Judge;
-use workers::Workers;
 
 /// Why a gateway cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +97,6 @@ pub enum GatewayError {
 }
 
 /// Judges what passes.
-#[derive(Default)]
 pub struct Gateway {
     /// There if anything is judged.
     judge: Option<Arc<Judge>>,
@@ -108,6 +105,16 @@ pub struct Gateway {
     scanner: OnceLock<Arc<Scanner>>,
     workers: Workers,
     counts: Arc<Counts>,
+}
+
+/// Threads that judge requests at one time at most, those that were left behind included.
+const MAX_WORKING: usize = 64;
+
+/// One that lets everything pass.
+impl Default for Gateway {
+    fn default() -> Gateway {
+        Gateway::open()
+    }
 }
 
 impl std::fmt::Debug for Gateway {
@@ -119,7 +126,13 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// A gateway that lets everything pass, and can still be asked about texts ([`Gateway::moderate`]).
     pub fn open() -> Gateway {
-        Gateway::default()
+        Gateway {
+            judge: None,
+            scan: ScanConfig::default(),
+            scanner: OnceLock::new(),
+            workers: Workers::new(MAX_WORKING),
+            counts: Arc::default(),
+        }
     }
 
     /// A gateway with policies.
@@ -137,7 +150,7 @@ impl Gateway {
             judge: judges.then(|| Arc::new(judge)),
             scan,
             scanner: OnceLock::from(scanner),
-            workers: Workers::default(),
+            workers: Workers::new(MAX_WORKING),
             counts,
         })
     }

@@ -184,7 +184,8 @@ impl Gateway {
         let strict = texts.iter().any(|text| judge.injection(text.origin) == Policy::Block)
             || judge.changes_or_blocks();
         let looks = Arc::clone(judge);
-        match self.workers.run(judge.settings.budget.of(bytes), move || look(&looks, texts)) {
+        let looked = self.workers.run(judge.settings.budget.of(bytes), move || look(&looks, texts));
+        match looked.map_err(Fault::from) {
             Ok(Ok(outcome)) => Ok(outcome),
             Ok(Err(fault)) | Err(fault) if strict => Err(fault),
             Ok(Err(_)) | Err(_) => {

@@ -6,10 +6,7 @@
 //! where that cannot be written nothing leaves either.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -18,6 +15,7 @@ use crate::normalize::{Limits, unfold};
 use crate::receipts::{Decision, Verdict};
 use crate::scan::Scanner;
 use crate::taint::{Taint, Tainted};
+use crate::workers::{NotDone, Workers};
 
 /// Looks for something that must not leave.
 pub trait Detector: Send + Sync {
@@ -222,8 +220,7 @@ pub struct Clearance {
     demanded: Vec<String>,
     budget: Budget,
     ledger: Arc<dyn Ledger>,
-    /// Detectors at work, those that were left behind included.
-    working: Arc<AtomicUsize>,
+    workers: Workers,
 }
 
 /// Detectors at work at most; more fail at once, so that slow ones do not fill the machine.
@@ -238,7 +235,7 @@ impl Clearance {
         budget: Budget,
         ledger: Arc<dyn Ledger>,
     ) -> Clearance {
-        Clearance { detectors, demanded, budget, ledger, working: Arc::default() }
+        Clearance { detectors, demanded, budget, ledger, workers: Workers::new(MAX_WORKING) }
     }
 
     /// Judges something on its way to `tier`, which is written into the receipt. It may wait, so it is for a thread
@@ -280,47 +277,25 @@ impl Clearance {
         let text = std::str::from_utf8(bytes).map_err(|_| Refused::NoText)?;
         let mut found = Vec::new();
         for detector in &self.detectors {
-            found.extend(run(detector, text, self.budget.of(text.len()), &self.working)?);
+            found.extend(run(detector, text, self.budget.of(text.len()), &self.workers)?);
         }
         if found.is_empty() { Ok(()) } else { Err(Refused::Found(found)) }
     }
 }
 
-/// Runs a detector on a thread of its own, which is left behind if it takes too long.
+/// Runs a detector on a thread that is left behind if it takes too long.
 fn run(
     detector: &Arc<dyn Detector>,
     text: &str,
     time: Duration,
-    working: &Arc<AtomicUsize>,
+    workers: &Workers,
 ) -> Result<Vec<String>, Refused> {
-    let id = detector.id().to_owned();
-    let place = Place(Arc::clone(working));
-    if working.fetch_add(1, Ordering::Relaxed) >= MAX_WORKING {
-        return Err(Refused::Failed(id));
-    }
-    let (tell, told) = sync_channel(1);
+    let id = || detector.id().to_owned();
     let (worker, text) = (Arc::clone(detector), text.to_owned());
-    let started = std::thread::Builder::new().name("guard".into()).spawn(move || {
-        let _place = place;
-        // Nobody listens any more if it was late.
-        let _ = tell.send(catch_unwind(AssertUnwindSafe(|| worker.detect(&text))));
-    });
-    if started.is_err() {
-        return Err(Refused::Failed(id));
-    }
-    match told.recv_timeout(time) {
-        Ok(Ok(Ok(found))) => Ok(found),
-        Ok(_) | Err(RecvTimeoutError::Disconnected) => Err(Refused::Failed(id)),
-        Err(RecvTimeoutError::Timeout) => Err(Refused::Late(id, time)),
-    }
-}
-
-/// A place among the detectors at work, given back when it is dropped.
-struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    match workers.run(time, move || worker.detect(&text)) {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(_)) | Err(NotDone::Panicked | NotDone::Busy) => Err(Refused::Failed(id())),
+        Err(NotDone::Late(time)) => Err(Refused::Late(id(), time)),
     }
 }
 
@@ -334,6 +309,7 @@ mod tests {
     use crate::receipts::{LogConfig, ReceiptLog, SigningKey, verify};
     use crate::scan::ScanConfig;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     impl Ledger for Mutex<ReceiptLog> {
         fn record(&self, decision: Decision) -> Result<u64, Unrecorded> {

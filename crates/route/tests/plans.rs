@@ -100,7 +100,7 @@ proptest! {
         let features = Features { privacy: Privacy::Held, ..features };
         let plan = plan(&features, &policy, &states);
         prop_assert!(plan.steps.iter().all(|step| of(&policy, step.tier).place == Place::Local));
-        if policy.private.is_some() {
+        if policy.private.is_some() && !features.needs.has(Need::Images) {
             prop_assert_eq!(plan.steps[0].tier, policy.tiers.len(), "it goes to the private one first");
         }
     }
@@ -110,9 +110,23 @@ proptest! {
         features in any_features(), policy in any_policy(), states in any_states()
     ) {
         let policy = Policy { last_resort: LastResort::Local, ..policy };
-        let local = policy.private.is_some() || policy.tiers.iter().any(|t| t.place == Place::Local);
+        let sees = |tier: &Tier| !features.needs.has(Need::Images) || tier.has.has(Need::Images);
+        let local = match &policy.private {
+            Some(private) => sees(private),
+            None => policy.tiers.iter().any(|tier| tier.place == Place::Local && sees(tier)),
+        };
         let plan = plan(&features, &policy, &states);
         prop_assert!(!local || plan.steps.iter().any(|step| of(&policy, step.tier).place == Place::Local));
+    }
+
+    #[test]
+    fn images_go_only_to_tiers_that_take_them(
+        features in any_features(), policy in any_policy(), states in any_states()
+    ) {
+        let features = Features { needs: features.needs.and(Need::Images), ..features };
+        for step in plan(&features, &policy, &states).steps {
+            prop_assert!(of(&policy, step.tier).has.has(Need::Images));
+        }
     }
 
     #[test]

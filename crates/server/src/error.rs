@@ -225,6 +225,7 @@ impl ApiError {
             Exhausted::Deadline => {
                 error(StatusCode::GATEWAY_TIMEOUT, "server_error").code("deadline_exceeded")
             }
+            Exhausted::Images => ApiError::unsupported("messages", message),
             Exhausted::Failed(_) => error(StatusCode::BAD_GATEWAY, "server_error").code("providers_failed"),
         }
     }

@@ -32,6 +32,15 @@ pub(crate) struct PrivacySection {
     pub(super) receipts_key: Option<PathBuf>,
     /// Receipts after which a file is closed and a new one begun.
     pub(super) receipts_per_file: Option<NonZeroU64>,
+    /// What a receipt survives before anything is sent.
+    pub(super) receipts_survive: Option<SurviveWord>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SurviveWord {
+    Power,
+    Kill,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -59,7 +68,8 @@ impl PrivacySection {
     /// Whether receipts go where another section's do, under the same key.
     pub(crate) fn has_log_of(&self, other: &PrivacySection) -> bool {
         let log = |section: &PrivacySection| {
-            (section.receipts.clone(), section.receipts_key.clone(), section.receipts_per_file)
+            let files = (section.receipts.clone(), section.receipts_key.clone());
+            (files, section.receipts_per_file, section.receipts_survive)
         };
         log(self) == log(other)
     }

@@ -13,10 +13,10 @@ use garrison_gateway::{
     Policy, RequestPolicy, Rule, ScanDetector, Settings, Topic,
 };
 use garrison_guard::injection::Policies;
-use garrison_guard::{LogConfig, ReceiptLog, Scanner, SigningKey};
+use garrison_guard::{Durability, LogConfig, ReceiptLog, Scanner, SigningKey};
 use serde::Deserialize;
 
-use super::config::PrivacySection;
+use super::config::{PrivacySection, SurviveWord};
 use crate::error::Fault;
 use crate::source::EncoderRef;
 
@@ -171,9 +171,12 @@ pub(crate) fn gateway(
             Receipts::Open => audit(path, privacy)?,
             Receipts::Continue(audit) => audit.clone(),
         });
-    } else if privacy.receipts_key.is_some() || privacy.receipts_per_file.is_some() {
+    } else if privacy.receipts_key.is_some()
+        || privacy.receipts_per_file.is_some()
+        || privacy.receipts_survive.is_some()
+    {
         return Err(Fault::usage(
-            "[privacy]: receipts_key and receipts_per_file need receipts, the file they are for",
+            "[privacy]: receipts_key, receipts_per_file and receipts_survive need receipts, the file they are for",
         ));
     } else if leaves == Leaves::Something {
         return Err(Fault::usage(
@@ -246,6 +249,10 @@ fn audit(path: &Path, privacy: &PrivacySection) -> Result<Audit, Fault> {
     if let Some(lines) = privacy.receipts_per_file {
         config.max_lines = lines.get();
     }
+    config.durability = match privacy.receipts_survive {
+        None | Some(SurviveWord::Power) => Durability::Power,
+        Some(SurviveWord::Kill) => Durability::Kill,
+    };
     let log = ReceiptLog::open(config, key).map_err(|e| Fault::usage(format!("receipts: {e}")))?;
     Audit::new(log).map_err(|e| Fault::failed(format!("receipts: {e}")))
 }

@@ -102,6 +102,7 @@ pub(crate) async fn count_tokens(State(app): Shared, body: Body) -> Result<Json<
     let received = app.bodies.read(body).await?;
     let counted = blocking(&app, move |app| {
         let asked = Translated::read(Dialect::Messages, parse(&received.bytes)?, Purpose::Count)?;
+        asked.check_texts()?;
         let count = || {
             let fields = Fields::root(&asked.chat)?;
             let model = &app.model(fields.string("model")?)?.entry.model;
@@ -174,6 +175,7 @@ fn translate(app: &App, record: &Arc<Record>, body: &[u8], dialect: Dialect) -> 
         let routed = Routed::read(app, record, body, chat, Client::Other(Box::new(asked)), route)?;
         return Ok(Prepared::Routed(Box::new(routed)));
     }
+    asked.check_texts()?;
     let running = run(app, record, body, &asked.chat).map_err(|error| asked.in_its_words(error))?;
     Ok(Prepared::Running(running.say_to(Client::Other(Box::new(asked)))))
 }
@@ -243,6 +245,7 @@ pub(crate) fn check(dialect: Dialect, body: Value, model: &ServedModel) -> Resul
         return params(&body);
     }
     let asked = Translated::read(dialect, body, Purpose::Answer)?;
+    asked.check_texts()?;
     params(&asked.chat).map_err(|error| asked.in_its_words(error))
 }
 

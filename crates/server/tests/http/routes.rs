@@ -36,6 +36,7 @@ struct Setup {
     spend: Option<Spend>,
     cache: Option<Arc<AnswerCache>>,
     kind: ProviderKind,
+    ca_pem: Option<Vec<u8>>,
     config: ServerConfig,
 }
 
@@ -57,7 +58,7 @@ impl Setup {
     fn new(upstreams: &[&str]) -> Setup {
         let remote = |i: usize| tier(format!("up{i}/m"), Place::Remote, PRICE);
         let local = Tier {
-            has: Need::ALL.into_iter().collect(),
+            has: Need::ALL.into_iter().filter(|need| *need != Need::Images).collect(),
             ..tier("local/tiny".into(), Place::Local, Price::FREE)
         };
         let targets = (0..upstreams.len()).map(|provider| Target::Remote { provider, model: "m".into() });
@@ -85,6 +86,7 @@ impl Setup {
             spend: None,
             cache: None,
             kind: ProviderKind::OpenAi,
+            ca_pem: None,
             config: ServerConfig::default(),
         }
     }
@@ -101,7 +103,7 @@ impl Setup {
 
     /// The server, and the folder with its receipts.
     fn start(self) -> (World, tempfile::TempDir) {
-        let Setup { folder, route, upstreams, detector, spend, cache, kind, config } = self;
+        let Setup { folder, route, upstreams, detector, spend, cache, kind, ca_pem, config } = self;
         let log = LogConfig::new(folder.path().join("receipts.jsonl"));
         let audit = Audit::new(ReceiptLog::open(log, SigningKey::from_seed([3; 32])).unwrap()).unwrap();
         let budget = Budget { start: Duration::from_secs(10), per_kilobyte: Duration::from_millis(10) };
@@ -112,7 +114,7 @@ impl Setup {
                 kind,
                 base_url: url,
                 api_key: Some("sk-upstream".into()),
-                ca_pem: None,
+                ca_pem: ca_pem.clone(),
                 connect_timeout: Duration::from_secs(1),
             };
             Provider::new(config).unwrap()

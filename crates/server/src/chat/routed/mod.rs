@@ -10,6 +10,7 @@
 mod chunks;
 mod deltas;
 mod fold;
+mod images;
 mod relay;
 
 use std::sync::Arc;
@@ -91,21 +92,23 @@ impl Routed {
         client: &Client,
         route: &Arc<Route>,
     ) -> Result<(Ask, ChatInput, Option<Screen>, Delivery), ApiError> {
-        let fields = Fields::root(chat)?;
+        let texts = images::without(chat);
+        let fields = Fields::root(texts.as_ref().unwrap_or(chat))?;
         let chosen = app.model(route.local_model())?;
         let (request, mut input) = read(&fields, &chosen.entry.model)?;
         let screen = judge(app, &request, &mut input, body, format!("route/{}", route.name))?;
-        let chat = fields.map().clone();
         let judged = screen.as_ref().is_some_and(Screen::judges);
-        let needs = needs(&chat, judged);
+        let needs = needs(fields.map(), judged);
+        let needs = if texts.is_some() { needs.and(Need::Images) } else { needs };
         let key = record.key().to_owned();
-        app.config.quotas.saw(&key, || digest(&chat));
+        let whole = Fields::root(chat)?;
+        app.config.quotas.saw(&key, || digest(whole.map()));
         let ask = Ask {
             id: record.id.clone(),
             taint: screen.as_ref().map_or(Taint::Clean, Screen::taint),
             output_tokens: request.params.max_tokens().map(u64::from),
             choices: request.params.n as usize,
-            task: task_of(&chat, needs),
+            task: task_of(fields.map(), needs),
             needs,
             sticky: sticky(fields.string("user")?.unwrap_or(&key)),
             delivery: match request.params.delivery {
@@ -116,7 +119,7 @@ impl Routed {
                 Client::Chat => Words::Chat,
                 Client::Other(asked) => Words::Neutral(Box::new(asked.request.clone())),
             },
-            chat,
+            chat: whole.map().clone(),
             key,
             tally: Arc::clone(&record.tally),
         };
@@ -136,7 +139,10 @@ impl Routed {
         loop {
             let answers = match journey.next().await {
                 Ok(answers) => answers,
-                Err(exhausted) => return Err(refused.unwrap_or_else(|| nobody(app, record, &exhausted))),
+                Err(exhausted) => {
+                    let exhausted = || client.word(nobody(app, record, &exhausted));
+                    return Err(refused.unwrap_or_else(exhausted));
+                }
             };
             match answers {
                 Destination::Remote(remote) => {

@@ -281,3 +281,67 @@ fn answers_from_elsewhere_are_judged_in_every_dialect() {
         }
     }
 }
+
+/// Something that looks like the bytes of a picture.
+fn picture() -> String {
+    let mut state = 1u32;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[(state >> 26) as usize] as char
+    };
+    format!("iVBORw0KGgo{}", (0..60_001).map(|_| noise()).collect::<String>())
+}
+
+/// What shows a picture and asks what is on it.
+fn shows(format: Format, data: &str) -> Value {
+    let mut body = asks(format, "", false);
+    let url = format!("data:image/png;base64,{data}");
+    match format {
+        Format::Chat => {
+            body["messages"][0]["content"] = json!([{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]);
+        }
+        Format::Messages => {
+            let source = json!({"type": "base64", "media_type": "image/png", "data": data});
+            body["messages"][0]["content"] =
+                json!([{"type": "text", "text": "What is this?"}, {"type": "image", "source": source}]);
+        }
+        Format::Responses => {
+            body["input"] = json!([{"role": "user", "content": [
+                {"type": "input_text", "text": "What is this?"}, {"type": "input_image", "image_url": url}]}]);
+        }
+    }
+    body
+}
+
+#[test]
+fn images_go_to_tiers_that_take_them_and_are_refused_by_name_otherwise() {
+    let data = picture();
+    for (kind, spoken) in KINDS {
+        let blind = speaking(spoken, text());
+        let seeing = speaking(spoken, text());
+        let mut setup = Setup::new(&[&blind.url, &seeing.url]);
+        setup.kind = kind;
+        setup.route.policy.tiers[1].has = setup.route.policy.tiers[1].has.and(Need::Images);
+        let (world, _folder) = setup.start();
+        for client in Format::ALL {
+            let id = [("x-request-id", "r-1")];
+            let answer = send(&world, "POST", path(client), &id, &shows(client, &data).to_string());
+            let trace = get(&world, "/v1/garrison/requests/r-1").ok();
+            assert_eq!(answer.header("x-garrison-tier"), Some("up1/m"), "{} {trace}", answer.text());
+            assert_eq!(understood(client, &answer, false).parts, [Part::text("Hello there.")]);
+            assert_eq!(
+                (&trace["decisions"][0]["why"], &trace["decisions"][0]["need"]),
+                (&json!("lacks"), &json!("images"))
+            );
+            let sent = String::from_utf8(seeing.asked().pop().unwrap()).unwrap();
+            assert!(sent.contains(&data) && sent.contains("What is this?"), "{client:?} to {spoken:?}");
+            // What must stay stays, and a model here sees no pictures.
+            let mut private = shows(client, &data).to_string();
+            private = private.replace("What is this?", "Is this zoe@buecher.example?");
+            let refused = send(&world, "POST", path(client), &[], &private);
+            assert_eq!(refused.status, 400, "{}", refused.text());
+            assert!(refused.text().contains("holds an image"), "{}", refused.text());
+        }
+        assert!(blind.asked().is_empty() && seeing.asked().len() == 3);
+    }
+}

@@ -16,6 +16,7 @@ fn surfaces(canary: &str) -> Vec<(&'static str, Value)> {
     let note = format!("The value is {canary} as you know.");
     let messages = |messages: Value| json!({"model": "auto", "messages": messages});
     let call = json!([{"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": json!({"q": note}).to_string()}}]);
+    let image = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
     let tool = |description: &str, default: &str| {
         json!([{"type": "function", "function": {"name": "look_up", "description": description, "parameters": {
             "type": "object", "properties": {"q": {"type": "string", "default": default}}}}}])
@@ -73,6 +74,18 @@ fn surfaces(canary: &str) -> Vec<(&'static str, Value)> {
             ),
         ),
         ("in Base64", messages(json!([turn("user", &format!("See {}", base64(&note)))]))),
+        (
+            "beside an image",
+            messages(
+                json!([{"role": "user", "content": [{"type": "text", "text": note}, image("https://a.example/b.png")]}]),
+            ),
+        ),
+        (
+            "an image's address",
+            messages(
+                json!([{"role": "user", "content": [{"type": "text", "text": "Hi"}, image(&format!("https://a.example/{canary}.png"))]}]),
+            ),
+        ),
         ("the user field", with("user", canary.into())),
         ("the metadata", with("metadata", json!({"note": note}))),
     ]
@@ -152,6 +165,9 @@ fn leaks(detector: Option<Arc<dyn Detector>>) -> Vec<(&'static str, &'static str
     let broken = FakeServer::recording("127.0.0.1:0", |_, _| Script::refusal(500, "oh")).unwrap();
     let mut setup = Setup::new(&[&broken.url, &upstream.url]);
     setup.detector = detector.unwrap_or(setup.detector);
+    for tier in &mut setup.route.policy.tiers {
+        tier.has = tier.has.and(Need::Images);
+    }
     let (world, folder) = setup.start();
     let asked = || [broken.asked(), upstream.asked()].concat();
     for (canary, part) in CANARIES {
@@ -169,7 +185,9 @@ fn leaks(detector: Option<Arc<dyn Detector>>) -> Vec<(&'static str, &'static str
                     [("x-note", canary), ("cookie", canary), ("user-agent", canary), ("x-request-id", part)];
                 let headers = if part.contains(' ') { &headers[..3] } else { &headers[..] };
                 let answer = send(&world, "POST", path, headers, &body.to_string());
-                assert!(answer.status == 200, "{surface}: {}", answer.text());
+                // Models here see no images.
+                let refused = surface.contains("image") && answer.status == 400;
+                assert!(answer.status == 200 || refused, "{surface}: {}", answer.text());
                 let encoded = base64(&format!("The value is {canary} as you know."));
                 let leaked = asked()[before.min(asked().len())..].iter().any(|bytes| {
                     let text = String::from_utf8_lossy(bytes);
