@@ -23,7 +23,7 @@ impl Flights {
     pub(super) fn lead(&mut self, cache: &Arc<AnswerCache>, key: Key, most: usize) -> Leader {
         let (landed, led) = watch::channel(());
         self.0.insert(key, led);
-        Leader { cache: Arc::clone(cache), key, kept: Some(Kept::default()), most, _landed: landed }
+        Leader { cache: Arc::clone(cache), key, kept: Some(Kept::default()), most, landed: Some(landed) }
     }
 
     pub(super) fn land(&mut self, key: &Key) {
@@ -35,11 +35,11 @@ impl Flights {
 pub(crate) struct Leader {
     cache: Arc<AnswerCache>,
     key: Key,
-    /// None once it is too large to be kept, and nobody waits for it any more.
+    /// None once it is too large to be kept.
     kept: Option<Kept>,
     most: usize,
-    /// Those who wait see it go.
-    _landed: watch::Sender<()>,
+    /// Those who wait see it go. None once nobody waits any more.
+    landed: Option<watch::Sender<()>>,
 }
 
 impl Leader {
@@ -65,6 +65,7 @@ impl Leader {
         kept.push(heard);
         if kept.bytes() > self.most {
             self.kept = None;
+            self.let_go();
         }
     }
 
@@ -76,9 +77,20 @@ impl Leader {
     }
 }
 
+impl Leader {
+    /// Those who wait go on, and whoever comes next leads.
+    fn let_go(&mut self) {
+        // Once only: from then on another may lead under this key.
+        if self.landed.is_some() {
+            self.cache.land(&self.key);
+            self.landed = None;
+        }
+    }
+}
+
 impl Drop for Leader {
     fn drop(&mut self) {
-        self.cache.land(&self.key);
+        self.let_go();
     }
 }
 

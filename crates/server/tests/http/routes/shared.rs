@@ -102,6 +102,8 @@ fn rates_and_answers_are_one_over_several_garrisons() {
         assert_eq!(answer.ok()["choices"][0]["message"]["content"], "Hello there.");
         assert_eq!(answer.header("x-garrison-cache"), Some(cache));
         assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some(left));
+        // Nobody waits until the others can find it.
+        std::thread::sleep(Duration::from_millis(300));
     }
     for world in [&first.0, &second.0] {
         let answer = ask(world);
