@@ -375,7 +375,7 @@ mod tests {
 
     fn resolve(text: &str) -> Result<Gateway, String> {
         let file: File = toml::from_str(text).map_err(|e| e.message().to_owned())?;
-        gateway(&file.privacy, &file.guard, Leaves::Nothing)
+        gateway(&file.privacy, &file.guard, Leaves::Nothing, Receipts::Open)
             .map(|(gateway, _)| gateway)
             .map_err(|e| e.to_string())
     }
