@@ -70,8 +70,8 @@ fn whatever_breaks_before_anything_was_shown_leads_to_the_next_tier() {
     for (name, url, _server) in before_anything() {
         let mut setup = Setup::new(&[&url, &good.url]);
         // 1257 millionths are put aside for an attempt: there is room for the second only where the first is settled.
-        let books = setup.folder.path().join("spend.sqlite");
-        setup.spend = Some(Spend::open(&books, Some(Micros(2200))).unwrap());
+        let money = MoneyLimit { per_day: Some(Micros(2200)), per_month: None };
+        setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
         let (world, folder) = setup.start();
         for stream in [true, false] {
             let begun = Instant::now();
