@@ -257,9 +257,9 @@ fn a_tier_that_comes_and_goes_costs_no_answer_and_no_money() {
     })
     .unwrap();
     let mut setup = Setup::new(&[&flapping.url, &good.url]);
-    let books = setup.folder.path().join("spend.sqlite");
     // As in the test above: what is not settled is soon in the way.
-    setup.spend = Some(Spend::open(&books, Some(Micros(50 * 400))).unwrap());
+    let money = MoneyLimit { per_day: Some(Micros(50 * 400)), per_month: None };
+    setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
     let (world, _folder) = setup.start();
     let (mut first, mut second) = (0, 0);
     for i in 0..50 {
