@@ -15,11 +15,13 @@ use garrison_gguf::quantize::{Mix, UnknownMix};
 use garrison_server::SharePrefixes;
 use serde::Deserialize;
 
+use crate::cache::{CacheConfig, CacheSection};
 use crate::error::Fault;
 use crate::flags::{EngineFlags, ServeFlags};
 use crate::guard::config::PrivacySection;
 use crate::guard::policy::GuardSection;
-use crate::routes::{LimitsSection, ProviderSection, RouteSection, RouteSettings};
+use crate::limits::{KeySection, LimitSettings, LimitsSection};
+use crate::routes::{ProviderSection, RouteSection, RouteSettings};
 use crate::source::{AdapterRef, ModelRef, TINY};
 
 /// Everything `serve` needs to know.
@@ -31,6 +33,11 @@ pub(crate) struct Config {
     pub(crate) privacy: PrivacySection,
     pub(crate) guard: GuardSection,
     pub(crate) routes: RouteSettings,
+    pub(crate) limits: LimitSettings,
+    /// None if no answer is given twice.
+    pub(crate) cache: Option<CacheConfig>,
+    /// The collector's URL, if there is one.
+    pub(crate) otlp: Option<String>,
 }
 
 /// The `[server]` section.
@@ -219,6 +226,17 @@ struct File {
     route: Vec<RouteSection>,
     #[serde(default)]
     limits: LimitsSection,
+    #[serde(default)]
+    key: Vec<KeySection>,
+    cache: Option<CacheSection>,
+    #[serde(default)]
+    telemetry: TelemetrySection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TelemetrySection {
+    otlp: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -303,10 +321,22 @@ impl Config {
             .flat_map(|model| std::iter::once(&model.name).chain(model.adapters.keys()))
             .map(String::as_str)
             .collect();
-        let routes = RouteSettings::resolve(&file.provider, &file.route, &file.limits, &local, &|name| {
-            std::env::var(name).ok()
-        })?;
-        Ok(Config { server, engine, models, privacy: file.privacy, guard: file.guard, routes })
+        let routes =
+            RouteSettings::resolve(&file.provider, &file.route, &local, &|name| std::env::var(name).ok())?;
+        let known: Vec<&str> = local.iter().copied().chain(routes.names()).collect();
+        let limits = LimitSettings::resolve(&file.limits, &file.key, &known)?;
+        let cache = file.cache.as_ref().map(CacheSection::resolve).transpose()?;
+        Ok(Config {
+            server,
+            engine,
+            models,
+            privacy: file.privacy,
+            guard: file.guard,
+            routes,
+            limits,
+            cache,
+            otlp: file.telemetry.otlp,
+        })
     }
 }
 
@@ -559,6 +589,17 @@ mod tests {
         assert_eq!(pinned(off, Some("on")), Ok(PinThreads::On));
         let said = pinned(off, Some("always")).unwrap_err();
         assert_eq!(said, "pin_threads \"always\" is not known; known: auto, on, off");
+    }
+
+    #[test]
+    fn every_key_that_the_readme_shows_is_known() {
+        let readme = include_str!("../../../README.md");
+        let examples: Vec<&str> =
+            readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert!(examples.len() >= 6);
+        for example in examples {
+            toml::from_str::<File>(example).unwrap_or_else(|e| panic!("{e} in {example}"));
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `[[provider]]`, `[[route]]` and `[limits]` of garrison.toml: where requests go, and what that may cost. Everything
+//! `[[provider]]` and `[[route]]` of garrison.toml: where requests go. Everything
 //! is checked at the start, names that lead nowhere and variables that are not set included.
 
 use std::collections::BTreeMap;
@@ -96,23 +96,11 @@ enum QualityWord {
     ByTask(BTreeMap<String, u8>),
 }
 
-/// `[limits]`, as it is written.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct LimitsSection {
-    /// What each API key may spend on providers on one day.
-    usd_per_day: Option<f64>,
-    /// The SQLite file with what was spent.
-    ledger: Option<PathBuf>,
-}
-
 /// All of it, checked.
 #[derive(Debug, Default)]
 pub(crate) struct RouteSettings {
     routes: Vec<Route>,
     providers: Vec<ProviderConfig>,
-    per_day: Option<Micros>,
-    ledger: Option<PathBuf>,
 }
 
 /// What a tier's name is looked up in.
@@ -129,27 +117,18 @@ impl RouteSettings {
     pub(crate) fn resolve(
         providers: &[ProviderSection],
         routes: &[RouteSection],
-        limits: &LimitsSection,
         local: &[&str],
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<RouteSettings, Fault> {
         twins("[[provider]]", providers.iter().map(|provider| &provider.name))?;
         twins("[[route]]", routes.iter().map(|route| &route.name))?;
         let names = Names { providers, local };
-        let per_day = amount("[limits]: usd_per_day", limits.usd_per_day)?;
-        if per_day.is_some() && limits.ledger.is_none() {
-            return Err(Fault::usage(
-                "[limits]: usd_per_day needs ledger, the file in which what was spent is kept",
-            ));
-        }
         Ok(RouteSettings {
             routes: routes.iter().map(|route| route.resolve(&names)).collect::<Result<_, _>>()?,
             providers: providers
                 .iter()
                 .map(|provider| provider.resolve(variable))
                 .collect::<Result<_, _>>()?,
-            per_day,
-            ledger: limits.ledger.clone(),
         })
     }
 
@@ -159,22 +138,21 @@ impl RouteSettings {
         targets.into_iter().any(|target| matches!(target, Target::Remote { .. }))
     }
 
+    /// The routes' names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().map(|route| route.name.as_str())
+    }
+
     /// The routes themselves. Nothing is sent.
     ///
     /// # Errors
-    /// If a provider or the ledger cannot be set up.
-    pub(crate) fn open(&self, clearance: Option<Clearance>) -> Result<Routes, Fault> {
+    /// If a provider cannot be set up.
+    pub(crate) fn open(&self, clearance: Option<Clearance>, spend: Option<Spend>) -> Result<Routes, Fault> {
         let provider = |config: &ProviderConfig| {
             Provider::new(config.clone())
                 .map_err(|e| Fault::usage(format!("[[provider]] \"{}\": {e}", config.name)))
         };
         let providers = self.providers.iter().map(provider).collect::<Result<Vec<_>, Fault>>()?;
-        let spend = match &self.ledger {
-            None => None,
-            Some(path) => Some(Spend::open(path, self.per_day).map_err(|e| {
-                Fault::usage(format!("[limits]: the ledger {} cannot be used: {e}", path.display()))
-            })?),
-        };
         Ok(Routes::new(self.routes.clone(), providers, clearance, spend))
     }
 }
@@ -415,14 +393,12 @@ mod tests {
         provider: Vec<ProviderSection>,
         #[serde(default)]
         route: Vec<RouteSection>,
-        #[serde(default)]
-        limits: LimitsSection,
     }
 
     fn resolve(text: &str) -> Result<RouteSettings, String> {
         let file: File = toml::from_str(text).map_err(|e| e.message().to_owned())?;
         let variable = |name: &str| (name == "SET").then(|| "sk-1\n".to_owned());
-        RouteSettings::resolve(&file.provider, &file.route, &file.limits, &["tiny", "tone"], &variable)
+        RouteSettings::resolve(&file.provider, &file.route, &["tiny", "tone"], &variable)
             .map_err(|e| e.to_string())
     }
 
@@ -434,12 +410,10 @@ mod tests {
         let text = format!(
             "{PROVIDER}[[route]]\nname = \"auto\"\ntiers = [\"up/org/m\", \"local/tone\"]\nprivate = \"local/tiny\"\n\
              timeout_ms = 5000\nmax_cost_usd = 0.10\nprefer = \"cheapest\"\nleast_quality = 60\n\
-             quality = {{ \"local/tone\" = {{ code = 20 }} }}\nweights = {{ \"up/org/m\" = 3 }}\n\
-             [limits]\nusd_per_day = 2.5\nledger = \"spend.sqlite\"\n"
+             quality = {{ \"local/tone\" = {{ code = 20 }} }}\nweights = {{ \"up/org/m\" = 3 }}\n"
         );
         let settings = resolve(&text).unwrap();
         assert!(settings.leave());
-        assert_eq!(settings.per_day, Some(Micros(2_500_000)));
         assert_eq!(settings.providers[0].api_key.as_deref(), Some("sk-1"));
         let Route { policy, targets, first_token, .. } = &settings.routes[0];
         assert_eq!(*first_token, Duration::from_secs(5));
@@ -477,7 +451,6 @@ mod tests {
             ),
             (route("tiers = [\"local/tiny\"]\nmax_cost_usd = -1.0"), "max_cost_usd is -1"),
             (route("tiers = [\"local/tiny\"]\nprefer = \"best\""), "best"),
-            ("[limits]\nusd_per_day = 1.0\n".into(), "needs ledger"),
         ] {
             let said = resolve(&text).unwrap_err();
             assert!(said.contains(wanted), "{text}: {said}");
@@ -487,6 +460,8 @@ mod tests {
     #[test]
     fn a_url_that_is_none_is_named_when_it_is_opened() {
         let text = PROVIDER.replace("http://", "ftp://");
-        assert!(resolve(&text).unwrap().open(None).unwrap_err().to_string().contains("\"up\": base_url"));
+        assert!(
+            resolve(&text).unwrap().open(None, None).unwrap_err().to_string().contains("\"up\": base_url")
+        );
     }
 }

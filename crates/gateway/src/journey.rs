@@ -7,26 +7,28 @@
 //! What a provider is sent is judged anew for each attempt, as exact bytes, with a receipt for each. A refusal holds
 //! the request: it is planned again, and goes to local tiers from then on.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use garrison_guard::{Cleared, Taint, Tainted};
 use garrison_route::{
-    Admission, Considered, Decision, Features, Need, Needs, Plan, Price, Privacy, Skipped, Step, Task, Tier,
-    TierState, plan,
+    Admission, Considered, Decision, Features, Need, Needs, Plan, Policy, Price, Privacy, Skipped, Step,
+    Task, Tier, TierState, plan,
 };
 use garrison_wire::PartKind;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::cache::{self, Found, Kept, Leader, Waited};
+use crate::limits::{NotReserved, Tally};
 use crate::providers::openai;
 use crate::providers::pictures;
 use crate::providers::progress::sealed_bytes;
 use crate::providers::{Failure, RemoteRequest};
-use crate::remote::{Origin, Remote, Settling, Terms};
+use crate::remote::{Origin, Remote, Settling, Source, Terms};
 use crate::routes::{DEFAULT_REST, Route, Routes, Target, lock};
-use crate::spend::NotReserved;
 use crate::trace::Open;
 
 /// What is asked of a route.
@@ -54,6 +56,8 @@ pub struct Ask {
     pub sticky: u64,
     /// Whether an answer is of use before it is whole.
     pub delivery: Delivery,
+    /// What it takes is counted here.
+    pub tally: Arc<Tally>,
 }
 
 /// The words that a request came in.
@@ -108,10 +112,10 @@ pub enum Destination {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Exhausted {
     /// The key's budget has no room, and no local model may answer.
-    #[error("the budget of this key for today is used up")]
+    #[error("the budget of this key is used up")]
     Budget,
     /// It would cost more than a request may.
-    #[error("this request would cost more than the route allows for one")]
+    #[error("this request would cost more than its route or key allows for one")]
     RequestCap,
     /// All tiers want fewer requests.
     #[error("every provider of this route is asked too often")]
@@ -148,6 +152,16 @@ impl Pictures {
             bytes: all.bytes + url.len() as u64,
         })
     }
+}
+
+/// What became of looking for an answer.
+enum Looked {
+    /// It is not looked for.
+    Off,
+    /// There is one.
+    Answer(Arc<Kept>),
+    /// There is none, and others may wait for this one.
+    Lead(Leader),
 }
 
 /// One request's way along its plan.
@@ -228,7 +242,7 @@ impl Journey {
             budget: self.routes.spend.as_ref().and_then(|spend| spend.left(&self.ask.key)),
             sticky: self.ask.sticky,
         };
-        let policy = &self.route.policy;
+        let policy = &self.policy();
         let tiers = policy.tiers.iter().chain(&policy.private);
         let states: Vec<TierState> = tiers.map(|tier| self.routes.state(&tier.name)).collect();
         self.plan = plan(&features, policy, &states);
@@ -237,6 +251,18 @@ impl Journey {
         trace.features = Some(features);
         trace.decisions = self.plan.decisions.clone();
         trace.note("planned", None, None);
+    }
+
+    /// The route's policy, under what the key may spend on one request.
+    fn policy(&self) -> Cow<'_, Policy> {
+        let policy = &self.route.policy;
+        let own = self.routes.spend.as_ref().and_then(|spend| spend.max_cost(&self.ask.key));
+        match (own, policy.max_cost) {
+            (Some(own), limit) if limit.is_none_or(|limit| own < limit) => {
+                Cow::Owned(Policy { max_cost: Some(own), ..policy.clone() })
+            }
+            _ => Cow::Borrowed(policy),
+        }
     }
 
     /// The next answer. Asked again when a local model could not answer.
@@ -253,18 +279,32 @@ impl Journey {
                     let mut trace = self.trace.lock();
                     trace.note("local", Some(&tier), None);
                     (trace.tier, trace.privacy) = (Some(tier.clone()), Some("local"));
+                    drop(trace);
+                    self.count(&tier);
                     return Ok(Destination::Local { model, tier });
                 }
                 Some(Target::Remote { .. }) => {
                     if let Some(remote) = self.ask_elsewhere(step).await {
+                        self.count(remote.tier());
                         return Ok(Destination::Remote(Box::new(remote)));
                     }
                 }
             }
         }
         let exhausted = self.exhausted();
+        self.routes.counts.request(&self.route.name, "none");
         self.trace.lock().outcome = Some(exhausted.to_string());
         Err(exhausted)
+    }
+
+    /// Counts who answers.
+    fn count(&self, tier: &str) {
+        let counts = &self.routes.counts;
+        counts.request(&self.route.name, tier);
+        // Going to a model here because the request is held is no fallback.
+        if self.failures.iter().any(|failure| *failure != Failure::NotCleared) {
+            counts.fallback(&self.route.name);
+        }
     }
 
     /// A model here has begun to answer.
@@ -374,6 +414,11 @@ impl Journey {
             provider: provider.name().to_owned(),
             receipt: cleared.receipt(),
         };
+        let leader = match self.look_up(tier, step).await? {
+            Looked::Answer(kept) => return Ok(self.answer_again(&kept, origin, tier)),
+            Looked::Lead(leader) => Some(leader),
+            Looked::Off => None,
+        };
         let mut settling = self.enter(step, tier).await?;
         settling.asked();
         self.asked.fetch_add(1, Ordering::Relaxed);
@@ -386,11 +431,61 @@ impl Journey {
                 return Err(failure);
             }
         };
-        let mut remote = Remote::new(reply, settling, origin, &self.route, self.deadline);
+        let source = Source::Live(Box::new(reply), leader);
+        let mut remote = Remote::new(source, settling, origin, &self.route, self.deadline);
         remote.until_shown(begun).await?;
         routes.note_speed(tier, begun.elapsed());
         self.trace.lock().note("first_token", Some(tier), None);
         Ok(remote)
+    }
+
+    /// Looks for what a tier has said to an equal request. While that is being answered, it is waited for.
+    async fn look_up(&self, tier: &str, step: Step) -> Result<Looked, Failure> {
+        let Some(cache) = &self.routes.cache else { return Ok(Looked::Off) };
+        let key = cache::key(&self.ask, &self.route.name, tier, step.output_tokens);
+        let Some(key) = key else { return Ok(Looked::Off) };
+        let mut waited = Waited::Not;
+        loop {
+            match cache.find(key, waited) {
+                Found::Answer(kept) => return Ok(Looked::Answer(kept)),
+                Found::Lead(leader) => {
+                    return Ok(match leader.look_elsewhere().await {
+                        Ok(kept) => Looked::Answer(kept),
+                        Err(leader) => Looked::Lead(leader),
+                    });
+                }
+                Found::Follow(led) => {
+                    if waited == Waited::Not {
+                        self.trace.lock().note("waiting", Some(tier), None);
+                    }
+                    if !led.landed(self.deadline).await {
+                        return Err(Failure::Deadline);
+                    }
+                    waited = Waited::ForAnother;
+                }
+            }
+        }
+    }
+
+    /// What a tier has said before, said again. It costs nothing, and nothing is sent.
+    fn answer_again(&self, kept: &Kept, origin: Origin, tier: &str) -> Remote {
+        let terms = Terms {
+            tier: tier.to_owned(),
+            price: Price::FREE,
+            ticket: None,
+            choices: self.ask.choices,
+            prompt: 0,
+            tally: Arc::clone(&self.ask.tally),
+        };
+        let said = kept.again(&format!("chatcmpl-{}", self.ask.id)).into();
+        let source = Source::Kept { said, says_chunks: kept.says_chunks() };
+        let settling = Settling::new(&self.routes, &self.trace, terms);
+        let mut trace = self.trace.lock();
+        trace.note("cached", Some(tier), None);
+        (trace.tier, trace.privacy) = (Some(tier.to_owned()), Some("cleared"));
+        trace.cache = Some("exact");
+        drop(trace);
+        Remote::new(source, settling, origin, &self.route, self.deadline)
     }
 
     /// Takes the right to ask a tier, and the money for it.
@@ -400,9 +495,10 @@ impl Journey {
         let terms = Terms {
             tier: tier.to_owned(),
             price: self.tier(step).map_or(Price::FREE, |tier| tier.price),
-            ticket,
+            ticket: Some(ticket),
             choices: self.ask.choices,
             prompt,
+            tally: Arc::clone(&self.ask.tally),
         };
         // Before anything is waited for, so that the ticket is given back whatever happens.
         let mut settling = Settling::new(&self.routes, &self.trace, terms);
@@ -442,6 +538,7 @@ impl Journey {
             Ok(Err(_)) => "a detector panicked".to_owned(),
             Err(_) => "judging took longer than the request had".to_owned(),
         };
+        self.routes.counts.attempt(tier, Failure::NotCleared.code());
         self.trace.lock().note("held", Some(tier), Some(why));
         Err(Failure::NotCleared)
     }

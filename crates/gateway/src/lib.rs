@@ -27,11 +27,16 @@ mod audit;
 mod counts;
 mod moderation;
 
+mod cache;
+mod canonical;
 mod journey;
+mod limits;
 mod providers;
+mod redis;
 mod remote;
 mod routes;
-mod spend;
+mod telemetry;
+mod tiers;
 mod trace;
 
 #[cfg(test)]
@@ -44,7 +49,9 @@ use garrison_guard::{ScanConfig, ScanConfigError, Scanner, Workers};
 
 pub use answer::{Answers, Flow};
 pub use audit::Audit;
+pub use cache::{AnswerCache, CacheCounts, CacheSettings, CacheUse};
 pub use calls::Form;
+pub use canonical::digest;
 pub use counts::{Count, Counts};
 pub use garrison_guard::injection::{Policy, Rule, Topic};
 pub use garrison_guard::{
@@ -56,15 +63,21 @@ pub use garrison_route::{
 };
 pub use journey::{Ask, Delivery, Destination, Exhausted, Journey, Words, task_of};
 pub use judge::{Fault, NotJudged};
+pub use limits::{
+    Alert, AlertKind, AlertRules, AlertSink, AlertsError, Books, BooksError, KeyLimits, Limited, Meters,
+    MoneyLimit, PerKey, PerMinute, Quotas, Room, Spend, Spent, Standing, Tally, TooMany, shown,
+};
 pub use moderation::Moderation;
 pub use policy::{AnswerPolicy, InAnswers, InRequests, RequestPolicy, Settings};
 pub use providers::{
     Failure, Heard, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply,
 };
+pub use redis::{Redis, RedisError};
 pub use remote::Remote;
 pub use request::{Judged, Origin, Refusal, Report, Request, Text};
 pub use routes::{Route, Routes, Target};
-pub use spend::{Spend, SpendError};
+pub use telemetry::{Ended, Parent, Telemetry, TelemetryError};
+pub use tiers::{RouteCounts, Samples, TierHealth};
 pub use trace::{Stage, Trace, Traces};
 
 use judge::Judge;

@@ -7,10 +7,11 @@ use std::time::Duration;
 use garrison_route::{Micros, Price, Ticket, Tokens};
 use tokio::time::{Instant, timeout_at};
 
+use crate::cache::{CacheUse, Leader};
+use crate::limits::{Reservation, Tally};
 use crate::providers::progress::Progress;
 use crate::providers::{Failure, Heard, Reply, Said};
 use crate::routes::{Route, Routes};
-use crate::spend::Reservation;
 use crate::trace::Open;
 
 /// How long the end of the stream is waited for once all answers have ended: for the usage.
@@ -29,6 +30,7 @@ pub(crate) struct Settling {
     progress: Progress,
     /// Tokens of the prompt, by estimate.
     prompt: u64,
+    tally: Arc<Tally>,
     phase: Phase,
 }
 
@@ -46,23 +48,26 @@ enum Phase {
 pub(crate) struct Terms {
     pub(crate) tier: String,
     pub(crate) price: Price,
-    pub(crate) ticket: Ticket,
+    /// None if it is not asked.
+    pub(crate) ticket: Option<Ticket>,
     pub(crate) choices: usize,
     pub(crate) prompt: u64,
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl Settling {
     pub(crate) fn new(routes: &Arc<Routes>, trace: &Open, terms: Terms) -> Settling {
-        let Terms { tier, price, ticket, choices, prompt } = terms;
+        let Terms { tier, price, ticket, choices, prompt, tally } = terms;
         Settling {
             routes: Arc::clone(routes),
             tier,
             price,
-            ticket: Some(ticket),
+            ticket,
             reservation: None,
             trace: trace.clone(),
             progress: Progress::new(choices),
             prompt,
+            tally,
             phase: Phase::Before,
         }
     }
@@ -82,8 +87,11 @@ impl Settling {
         if let Some(ticket) = self.ticket.take() {
             self.routes.leave(&self.tier, ticket, Ok(()));
         }
-        let (tokens, cost) = (self.tokens(), self.cost());
-        self.settle(cost);
+        let tokens = self.took();
+        if self.phase == Phase::Asked {
+            self.routes.counts.attempt(&self.tier, "answered");
+        }
+        self.settle(tokens);
         let mut trace = self.trace.lock();
         trace.tokens = Some(tokens);
         trace.outcome = Some("answered".into());
@@ -94,29 +102,29 @@ impl Settling {
         if let Some(ticket) = self.ticket.take() {
             self.routes.leave(&self.tier, ticket, Err(failure));
         }
-        let cost = if failure.may_cost() { self.cost() } else { Micros(0) };
-        self.settle(cost);
+        self.routes.counts.attempt(&self.tier, failure.code());
+        let took = if failure.may_cost() { self.took() } else { Tokens::default() };
+        self.settle(took);
     }
 
     /// What the provider says it took, or else an estimate that is rather too high: a token in three bytes.
-    fn tokens(&self) -> Tokens {
+    fn took(&self) -> Tokens {
+        if self.phase == Phase::Before {
+            return Tokens::default();
+        }
         let estimate =
             Tokens { prompt: self.prompt, cached: 0, output: self.progress.text_bytes.div_ceil(3) };
         self.progress.tokens.unwrap_or(estimate)
     }
 
-    fn cost(&self) -> Micros {
-        match self.phase {
-            Phase::Before => Micros(0),
-            Phase::Asked | Phase::Over => self.price.cost(self.tokens()),
-        }
-    }
-
-    fn settle(&mut self, cost: Micros) {
+    fn settle(&mut self, took: Tokens) {
         if self.phase == Phase::Over {
             return;
         }
         self.phase = Phase::Over;
+        let cost = self.price.cost(took);
+        self.tally.add(took.prompt + took.output, cost);
+        self.routes.counts.took(&self.tier, took, cost);
         if let (Some(spend), Some(reservation)) = (self.routes.spend(), self.reservation.take()) {
             spend.settle(&reservation, cost);
         }
@@ -132,15 +140,50 @@ impl Drop for Settling {
         }
         if self.phase != Phase::Over {
             self.trace.lock().note("abandoned", Some(&self.tier), None);
-            let cost = self.cost();
-            self.settle(cost);
+            if self.phase == Phase::Asked {
+                self.routes.counts.attempt(&self.tier, "abandoned");
+            }
+            self.settle(self.took());
+        }
+    }
+}
+
+/// Where an answer is read from.
+pub(crate) enum Source {
+    /// A provider's reply, and what is told of it to requests that are equal, if it is kept.
+    Live(Box<Reply>, Option<Leader>),
+    /// What was kept of an earlier one.
+    Kept { said: VecDeque<Heard>, says_chunks: bool },
+}
+
+impl Source {
+    fn says_chunks(&self) -> bool {
+        match self {
+            Source::Live(reply, _) => reply.says_chunks(),
+            Source::Kept { says_chunks, .. } => *says_chunks,
+        }
+    }
+
+    async fn next(&mut self) -> Result<Said, Failure> {
+        match self {
+            Source::Live(reply, _) => reply.next().await,
+            Source::Kept { said, .. } => Ok(said.pop_front().map_or(Said::End, Said::More)),
+        }
+    }
+
+    fn cache(&self) -> CacheUse {
+        match self {
+            Source::Live(_, None) => CacheUse::Off,
+            Source::Live(_, Some(_)) => CacheUse::Miss,
+            Source::Kept { .. } => CacheUse::Exact,
         }
     }
 }
 
 /// A provider's answer, of which there is something to show.
 pub struct Remote {
-    reply: Reply,
+    source: Source,
+    cache: CacheUse,
     settling: Settling,
     /// What has come and was not taken yet.
     ready: VecDeque<Heard>,
@@ -161,7 +204,7 @@ pub(crate) struct Origin {
 
 impl Remote {
     pub(crate) fn new(
-        reply: Reply,
+        source: Source,
         settling: Settling,
         origin: Origin,
         route: &Route,
@@ -169,7 +212,8 @@ impl Remote {
     ) -> Remote {
         let Origin { tier, provider, receipt } = origin;
         Remote {
-            reply,
+            cache: source.cache(),
+            source,
             settling,
             ready: VecDeque::new(),
             tier,
@@ -193,7 +237,12 @@ impl Remote {
 
     /// Whether it says chunks of Chat Completions.
     pub fn says_chunks(&self) -> bool {
-        self.reply.says_chunks()
+        self.source.says_chunks()
+    }
+
+    /// Whether it is one that was given before.
+    pub fn cache(&self) -> CacheUse {
+        self.cache
     }
 
     /// The receipt of what was sent.
@@ -255,14 +304,24 @@ impl Remote {
         }
         let complete = self.settling.progress.complete();
         let until = if complete { Instant::now() + TRAILER } else { until };
-        let failure = match timeout_at(until.min(self.deadline), self.reply.next()).await {
+        let failure = match timeout_at(until.min(self.deadline), self.source.next()).await {
             Ok(Ok(Said::More(heard))) => match self.settling.progress.hear(&heard) {
-                Ok(()) => return Ok(Some(heard)),
+                Ok(()) => {
+                    if let Source::Live(_, Some(leader)) = &mut self.source {
+                        leader.hear(&heard);
+                    }
+                    return Ok(Some(heard));
+                }
                 Err(failure) => failure,
             },
             // What was said is whole, whatever becomes of the connection.
             _ if complete => {
                 self.settling.succeed();
+                if let Source::Live(_, leader) = &mut self.source
+                    && let Some(leader) = leader.take()
+                {
+                    leader.land();
+                }
                 return Ok(None);
             }
             Ok(Ok(Said::Done | Said::End)) => Failure::Cut,

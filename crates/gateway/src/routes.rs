@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use garrison_guard::Clearance;
-use garrison_route::{Breaker, BreakerConfig, Policy, RetryBudget, Ticket, TierState};
+use garrison_route::{Admission, Breaker, BreakerConfig, Policy, RetryBudget, Ticket, TierState};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::cache::AnswerCache;
+use crate::limits::Spend;
 use crate::providers::{Failure, Provider};
-use crate::spend::Spend;
+use crate::tiers::{RouteCounts, TierHealth};
 use crate::trace::Traces;
 
 /// Who answers for a tier.
@@ -66,9 +68,12 @@ pub struct Routes {
     pub(crate) clearance: Option<Arc<Clearance>>,
     /// None where nobody counts money.
     pub(crate) spend: Option<Arc<Spend>>,
-    pub(crate) traces: Traces,
-    health: Mutex<BTreeMap<String, Health>>,
-    pub(crate) retries: Mutex<RetryBudget>,
+    /// None where no answer is given twice.
+    pub(crate) cache: Option<Arc<AnswerCache>>,
+    pub(crate) counts: Arc<RouteCounts>,
+    pub(crate) traces: Arc<Traces>,
+    health: Arc<Mutex<BTreeMap<String, Health>>>,
+    pub(crate) retries: Arc<Mutex<RetryBudget>>,
     /// Bounds what is judged at one time: more would be more than the guard takes, and so held.
     pub(crate) judging: Arc<Semaphore>,
     begun: Instant,
@@ -112,12 +117,61 @@ impl Routes {
             providers,
             clearance: clearance.map(Arc::new),
             spend: spend.map(Arc::new),
-            traces: Traces::default(),
-            health: Mutex::default(),
-            retries: Mutex::new(RetryBudget::default()),
+            cache: None,
+            counts: Arc::default(),
+            traces: Arc::default(),
+            health: Arc::default(),
+            retries: Arc::new(Mutex::new(RetryBudget::default())),
             judging: Arc::new(Semaphore::new(MOST_JUDGING)),
             begun: Instant::now(),
         }
+    }
+
+    /// The same with answers kept.
+    #[must_use]
+    pub fn keeping(self, cache: Arc<AnswerCache>) -> Routes {
+        Routes { cache: Some(cache), ..self }
+    }
+
+    /// The same with what others have learned: breakers, speeds, retries, traces and counts, and one bound of what is
+    /// judged.
+    #[must_use]
+    pub fn following(self, others: &Routes) -> Routes {
+        Routes {
+            counts: Arc::clone(&others.counts),
+            traces: Arc::clone(&others.traces),
+            health: Arc::clone(&others.health),
+            retries: Arc::clone(&others.retries),
+            judging: Arc::clone(&others.judging),
+            begun: others.begun,
+            ..self
+        }
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> &RouteCounts {
+        &self.counts
+    }
+
+    /// How the tiers elsewhere do that were asked.
+    pub fn tiers(&self) -> Vec<TierHealth> {
+        let now = self.now();
+        let health = lock(&self.health);
+        let of = |(name, health): (&String, &Health)| TierHealth {
+            name: name.clone(),
+            open: match health.breaker.admission(now) {
+                Admission::Closed => 0.0,
+                Admission::Probe | Admission::Probing => 0.5,
+                Admission::Open { .. } | Admission::Resting { .. } => 1.0,
+            },
+            first_token_us: health.first_token_us,
+        };
+        health.iter().map(of).collect()
+    }
+
+    /// The answers that are kept, if any are.
+    pub fn cache(&self) -> Option<&Arc<AnswerCache>> {
+        self.cache.as_ref()
     }
 
     /// A route by its name.
@@ -184,7 +238,8 @@ impl Routes {
         });
     }
 
-    pub(crate) fn spend(&self) -> Option<&Arc<Spend>> {
+    /// What keys may spend, where that is counted.
+    pub fn spend(&self) -> Option<&Arc<Spend>> {
         self.spend.as_ref()
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use garrison_engine::Finish;
 use garrison_gateway::{
-    Answers, Flow, Form, Gateway, Judged, Micros, NotJudged, Origin, Place, Refusal, Report, Request, Taint,
-    Text,
+    Answers, CacheUse, Flow, Form, Gateway, Judged, Micros, NotJudged, Origin, Place, Refusal, Report,
+    Request, Taint, Text,
 };
 use garrison_tokenizer::ChatInput;
 use garrison_types::{FinishReason, Timings, Usage};
@@ -45,6 +45,8 @@ pub(crate) struct Routed {
     pub(crate) receipt: Option<u64>,
     /// What it cost, where that is known before the answer is sent.
     pub(crate) cost: Option<Micros>,
+    /// Whether it was given before.
+    pub(crate) cache: CacheUse,
 }
 
 impl Stamp {
@@ -66,6 +68,9 @@ impl Stamp {
                 put("x-garrison-provider", &routed.provider);
                 let here = routed.place == Place::Local;
                 put("x-garrison-privacy", if here { "local" } else { "cleared" });
+                if let Some(cache) = routed.cache.name() {
+                    put("x-garrison-cache", cache);
+                }
                 if let Some(cost) = routed.cost {
                     put("x-garrison-cost-usd", &cost.to_string());
                 }

@@ -139,6 +139,15 @@ pub(crate) enum Leaves {
     Something,
 }
 
+/// Where receipts are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Receipts<'a> {
+    /// Into a log that has to be opened, if the section names one.
+    Open,
+    /// Into the log that the section names and that is open already.
+    Continue(&'a Audit),
+}
+
 /// What `serve` judges with, and where receipts go, if they are written.
 ///
 /// # Errors
@@ -147,6 +156,7 @@ pub(crate) fn gateway(
     privacy: &PrivacySection,
     guard: &GuardSection,
     leaves: Leaves,
+    receipts: Receipts<'_>,
 ) -> Result<(Gateway, Option<Audit>), Fault> {
     let mut settings = guard.settings(privacy)?;
     models(&mut settings, privacy, guard)?;
@@ -157,7 +167,10 @@ pub(crate) fn gateway(
                  that they could tell of",
             ));
         }
-        settings.audit = Some(audit(path, privacy)?);
+        settings.audit = Some(match receipts {
+            Receipts::Open => audit(path, privacy)?,
+            Receipts::Continue(audit) => audit.clone(),
+        });
     } else if privacy.receipts_key.is_some()
         || privacy.receipts_per_file.is_some()
         || privacy.receipts_survive.is_some()
@@ -362,7 +375,7 @@ mod tests {
 
     fn resolve(text: &str) -> Result<Gateway, String> {
         let file: File = toml::from_str(text).map_err(|e| e.message().to_owned())?;
-        gateway(&file.privacy, &file.guard, Leaves::Nothing)
+        gateway(&file.privacy, &file.guard, Leaves::Nothing, Receipts::Open)
             .map(|(gateway, _)| gateway)
             .map_err(|e| e.to_string())
     }

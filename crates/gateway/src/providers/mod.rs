@@ -192,6 +192,31 @@ impl Failure {
         }
     }
 
+    /// What metrics call it.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Failure::Connect => "no_connection",
+            Failure::Broke => "connection_broke",
+            Failure::FirstToken(_) => "first_token_timeout",
+            Failure::Stalled(_) => "stalled",
+            Failure::Cut => "cut",
+            Failure::Garbage(_) => "garbage",
+            Failure::TooLarge => "too_large",
+            Failure::RateLimited(_) => "rate_limited",
+            Failure::Status(_) => "failed",
+            Failure::Rejected(_) => "rejected",
+            Failure::Reported => "reported_error",
+            Failure::Deadline => "deadline",
+            Failure::Breaker => "breaker_open",
+            Failure::Attempts => "too_many_attempts",
+            Failure::Budget => "budget",
+            Failure::NoWord(_) => "no_word",
+            Failure::NotCleared => "not_cleared",
+            Failure::Misdirected => "misdirected",
+            Failure::Books => "books",
+        }
+    }
+
     /// Whether the provider may have done work that it charges for.
     pub(crate) fn may_cost(&self) -> bool {
         matches!(

@@ -64,6 +64,7 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Prepared, Api
     let fields = Fields::root(&value)?;
     let name = fields.string("model")?;
     if let Some(route) = name.and_then(|name| app.config.routes.find(name)) {
+        app.check_allowed(record, &route.name)?;
         let routed = Routed::read(app, record, body, value.clone(), Client::Chat, route)?;
         return Ok(Prepared::Routed(Box::new(routed)));
     }
@@ -169,6 +170,7 @@ impl Client {
 fn translate(app: &App, record: &Arc<Record>, body: &[u8], dialect: Dialect) -> Result<Prepared, ApiError> {
     let mut asked = Translated::read(dialect, parse(body)?, Purpose::Answer)?;
     if let Some(route) = app.config.routes.find(&asked.request.model) {
+        app.check_allowed(record, &route.name)?;
         let chat = std::mem::take(&mut asked.chat);
         let routed = Routed::read(app, record, body, chat, Client::Other(Box::new(asked)), route)?;
         return Ok(Prepared::Routed(Box::new(routed)));
@@ -182,6 +184,7 @@ fn translate(app: &App, record: &Arc<Record>, body: &[u8], dialect: Dialect) -> 
 fn run(app: &App, record: &Arc<Record>, body: &[u8], chat: &Value) -> Result<Running, ApiError> {
     let fields = Fields::root(chat)?;
     let chosen = app.model(fields.string("model")?)?;
+    app.check_allowed(record, chosen.name())?;
     record.set_model(chosen.name());
     let (request, mut input) = read(&fields, &chosen.entry.model)?;
     let screen = judge(app, &request, &mut input, body, format!("local/{}", chosen.name()))?;

@@ -51,6 +51,7 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Prepared, Api
     }
     let chosen = app.model(name)?;
     let entry = chosen.entry;
+    app.check_allowed(record, chosen.name())?;
     record.set_model(chosen.name());
     let mut request = CompletionRequest::read(&fields, &entry.model, app.config.limits.sequences)?;
     let screen = judge(app, &mut request, chosen.name(), &entry.model, body)?;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use garrison_gateway::{
-    Audit, Budget, Clearance, Detector, DetectorError, LastResort, Micros, Need, Needs, Place, Prefer, Price,
-    Provider, ProviderConfig, ProviderKind, Quality, Route, Routes, ScanDetector, Spend, Target, Tier,
-    TierPolicy,
+    AnswerCache, Audit, Books, Budget, Clearance, Detector, DetectorError, KeyLimits, LastResort, Meters,
+    Micros, MoneyLimit, Need, Needs, PerKey, Place, Prefer, Price, Provider, ProviderConfig, ProviderKind,
+    Quality, Quotas, Route, Routes, ScanDetector, Spend, Target, Tier, TierPolicy,
 };
 use garrison_guard::{LogConfig, ReceiptLog, ScanConfig, Scanner, SigningKey, verify};
 use garrison_server::{ApiKeys, ServerConfig};
@@ -17,9 +17,13 @@ use serde_json::{Value, json};
 use crate::client::{Answer, get, post, send};
 use crate::world::World;
 
+mod cached;
 mod dialects;
 mod faults;
 mod leaks;
+mod money;
+mod shared;
+mod telemetry;
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -30,6 +34,7 @@ struct Setup {
     upstreams: Vec<String>,
     detector: Arc<dyn Detector>,
     spend: Option<Spend>,
+    cache: Option<Arc<AnswerCache>>,
     kind: ProviderKind,
     ca_pem: Option<Vec<u8>>,
     config: ServerConfig,
@@ -80,15 +85,26 @@ impl Setup {
             upstreams: upstreams.iter().map(|url| (*url).to_owned()).collect(),
             detector: Arc::new(ScanDetector(Arc::new(scanner))),
             spend: None,
+            cache: None,
             kind: ProviderKind::OpenAi,
             ca_pem: None,
             config: ServerConfig::default(),
         }
     }
 
+    /// Gives every key limits, and named ones their own; with books in the folder.
+    fn limit<const N: usize>(&mut self, usual: KeyLimits, named: [(&str, KeyLimits); N]) {
+        let named = named.into_iter().map(|(name, limits)| (name.to_owned(), limits)).collect();
+        let limits = PerKey::new(usual, named);
+        let books = Arc::new(Books::open(&self.folder.path().join("spend.sqlite")).unwrap());
+        let meters = Meters::new(Some(Arc::clone(&books)));
+        self.spend = Some(Spend::new(books, limits.clone()));
+        self.config.quotas = Arc::new(Quotas::new(limits, meters, None));
+    }
+
     /// The server, and the folder with its receipts.
     fn start(self) -> (World, tempfile::TempDir) {
-        let Setup { folder, route, upstreams, detector, spend, kind, ca_pem, config } = self;
+        let Setup { folder, route, upstreams, detector, spend, cache, kind, ca_pem, config } = self;
         let log = LogConfig::new(folder.path().join("receipts.jsonl"));
         let audit = Audit::new(ReceiptLog::open(log, SigningKey::from_seed([3; 32])).unwrap()).unwrap();
         let budget = Budget { start: Duration::from_secs(10), per_kilobyte: Duration::from_millis(10) };
@@ -105,7 +121,11 @@ impl Setup {
             Provider::new(config).unwrap()
         };
         let providers = upstreams.into_iter().enumerate().map(provider).collect();
-        let routes = Arc::new(Routes::new(vec![route], providers, Some(clearance), spend));
+        let routes = Routes::new(vec![route], providers, Some(clearance), spend);
+        let routes = Arc::new(match cache {
+            None => routes,
+            Some(cache) => routes.keeping(cache),
+        });
         (World::echoing(ServerConfig { routes, ..config }), folder)
     }
 }
@@ -276,8 +296,8 @@ fn money_is_bounded_per_day_and_per_request_and_never_for_models_here() {
         let mut setup = Setup::new(&[&upstream.url]);
         setup.route.policy.last_resort = last_resort;
         setup.route.policy.max_cost = max_cost.map(Micros);
-        let books = setup.folder.path().join("spend.sqlite");
-        setup.spend = Some(Spend::open(&books, Some(Micros(per_day))).unwrap());
+        let money = MoneyLimit { per_day: Some(Micros(per_day)), per_month: None };
+        setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
         setup.start()
     };
     // 135 are settled for each answer, and far more reserved: room for a first one is room for a few.

@@ -13,8 +13,10 @@ use crate::params::StreamUsage;
 use crate::screen::{Ends, Screen};
 use crate::sse::Frame;
 
-/// Parts of a delta that are text which nobody judges: they are not shown where answers are judged.
-const NOT_JUDGED: [&str; 5] = ["reasoning_content", "reasoning", "refusal", "audio", "tool_calls"];
+/// What of a choice and of its delta is shown where answers are judged: what was judged, and what is no text. A provider
+/// may put text into any other field.
+const SHOWN: [&str; 4] = ["index", "delta", "finish_reason", "logprobs"];
+const SHOWN_OF_DELTA: [&str; 2] = ["role", "content"];
 
 /// Passes chunks on.
 pub(super) struct Chunks {
@@ -139,9 +141,10 @@ fn judge(screen: &mut Screen, choice: &mut Value) -> Result<Shows, ApiError> {
     let text = choice["delta"]["content"].as_str().unwrap_or_default().to_owned();
     let (text, flow) = screen.take_text(index, &text, ends)?;
     if let Some(delta) = choice["delta"].as_object_mut() {
-        for name in NOT_JUDGED {
-            delta.remove(name);
-        }
+        delta.retain(|name, _| SHOWN_OF_DELTA.contains(&name.as_str()));
+    }
+    if let Some(choice) = choice.as_object_mut() {
+        choice.retain(|name, _| SHOWN.contains(&name.as_str()));
     }
     let (shown, starts) = (!text.is_empty(), choice["delta"]["role"].is_string());
     if shown || choice["delta"]["content"].is_string() {

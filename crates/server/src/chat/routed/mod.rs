@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 use futures_util::stream;
 use garrison_gateway::{
-    Ask, Delivery as Use, Destination, Micros, Need, Needs, Place, Remote, Route, Taint, Words, task_of,
+    Ask, CacheUse, Delivery as Use, Destination, Exhausted, Micros, Need, Needs, Place, Remote, Route, Taint,
+    Words, digest, task_of,
 };
 use garrison_tokenizer::ChatInput;
 use serde_json::{Map, Value};
@@ -99,7 +100,9 @@ impl Routed {
         let judged = screen.as_ref().is_some_and(Screen::judges);
         let needs = needs(fields.map(), judged);
         let needs = if texts.is_some() { needs.and(Need::Images) } else { needs };
-        let key = app.config.api_keys.name(record.caller());
+        let key = record.key().to_owned();
+        let whole = Fields::root(chat)?;
+        app.config.quotas.saw(&key, || digest(whole.map()));
         let ask = Ask {
             id: record.id.clone(),
             taint: screen.as_ref().map_or(Taint::Clean, Screen::taint),
@@ -116,8 +119,9 @@ impl Routed {
                 Client::Chat => Words::Chat,
                 Client::Other(asked) => Words::Neutral(Box::new(asked.request.clone())),
             },
-            chat: Fields::root(chat)?.map().clone(),
+            chat: whole.map().clone(),
             key,
+            tally: Arc::clone(&record.tally),
         };
         Ok((ask, input, screen, request.params.delivery))
     }
@@ -126,6 +130,9 @@ impl Routed {
     pub(crate) async fn run(self, app: &Arc<App>, record: &Arc<Record>) -> Result<Production, ApiError> {
         let Routed { route, ask, chat, client, input, screen, delivery } = self;
         let receipt = screen.as_ref().and_then(Screen::receipt);
+        if let Some(spend) = app.config.routes.spend() {
+            spend.refresh(&ask.key).await;
+        }
         let mut journey = app.config.routes.begin(&route, ask);
         let shared = Arc::new((chat, input));
         let mut refused = None;
@@ -133,7 +140,7 @@ impl Routed {
             let answers = match journey.next().await {
                 Ok(answers) => answers,
                 Err(exhausted) => {
-                    let exhausted = || client.word(ApiError::exhausted(&exhausted));
+                    let exhausted = || client.word(nobody(app, record, &exhausted));
                     return Err(refused.unwrap_or_else(exhausted));
                 }
             };
@@ -145,7 +152,14 @@ impl Routed {
                     match local_answer(app, record, &shared, &route.name, &model).await {
                         Ok(started) => {
                             journey.answered_here();
-                            let stamp = stamp(tier, "local".into(), Place::Local, receipt, Some(Micros(0)));
+                            let stamp = stamp(
+                                tier,
+                                "local".into(),
+                                Place::Local,
+                                receipt,
+                                Some(Micros(0)),
+                                CacheUse::Off,
+                            );
                             return Ok(Production { stamp, ..started.screened(screen).say_to(client) });
                         }
                         // Too many wait, the engine has failed, or it is too long here: another tier may do better.
@@ -158,6 +172,15 @@ impl Routed {
                 }
             }
         }
+    }
+}
+
+/// What a client is told whom nobody answers.
+fn nobody(app: &App, record: &Record, exhausted: &Exhausted) -> ApiError {
+    let error = ApiError::exhausted(exhausted);
+    match (exhausted, app.config.routes.spend()) {
+        (Exhausted::Budget, Some(spend)) => error.retry_in(spend.resets_in(record.key())),
+        _ => error,
     }
 }
 
@@ -197,11 +220,14 @@ async fn remote_answer(
 ) -> Result<Production, ApiError> {
     let (tier, provider) = (remote.tier().to_owned(), remote.provider().to_owned());
     let receipt = Some(remote.receipt());
+    let cache = remote.cache();
+    // What is given again has cost what it will.
+    let cost = (cache == CacheUse::Exact).then(|| remote.cost());
     let teller = Teller::new(&remote, route, client, screen, delivery);
     Ok(match delivery {
         Delivery::Stream(_) => Production {
             shape: Shape::Events(teller.dialect()),
-            stamp: stamp(tier, provider, Place::Remote, receipt, None),
+            stamp: stamp(tier, provider, Place::Remote, receipt, cost, cache),
             frames: relay(remote, teller),
         },
         Delivery::Whole => {
@@ -209,7 +235,7 @@ async fn remote_answer(
             let frame = Frame::data(whole(remote, teller).await?);
             Production {
                 shape: Shape::Whole,
-                stamp: stamp(tier, provider, Place::Remote, receipt, Some(cost)),
+                stamp: stamp(tier, provider, Place::Remote, receipt, Some(cost), cache),
                 frames: Box::pin(stream::once(async move { frame })),
             }
         }
@@ -237,6 +263,13 @@ fn sticky(user: &str) -> u64 {
     digest[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-fn stamp(tier: String, provider: String, place: Place, receipt: Option<u64>, cost: Option<Micros>) -> Stamp {
-    Stamp::Routed(Box::new(screen::Routed { tier, provider, place, receipt, cost }))
+fn stamp(
+    tier: String,
+    provider: String,
+    place: Place,
+    receipt: Option<u64>,
+    cost: Option<Micros>,
+    cache: CacheUse,
+) -> Stamp {
+    Stamp::Routed(Box::new(screen::Routed { tier, provider, place, receipt, cost, cache }))
 }

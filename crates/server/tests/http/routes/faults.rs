@@ -70,8 +70,8 @@ fn whatever_breaks_before_anything_was_shown_leads_to_the_next_tier() {
     for (name, url, _server) in before_anything() {
         let mut setup = Setup::new(&[&url, &good.url]);
         // 1257 millionths are put aside for an attempt: there is room for the second only where the first is settled.
-        let books = setup.folder.path().join("spend.sqlite");
-        setup.spend = Some(Spend::open(&books, Some(Micros(2200))).unwrap());
+        let money = MoneyLimit { per_day: Some(Micros(2200)), per_month: None };
+        setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
         let (world, folder) = setup.start();
         for stream in [true, false] {
             let begun = Instant::now();
@@ -299,9 +299,9 @@ fn a_tier_that_comes_and_goes_costs_no_answer_and_no_money() {
     })
     .unwrap();
     let mut setup = Setup::new(&[&flapping.url, &good.url]);
-    let books = setup.folder.path().join("spend.sqlite");
     // As in the test above: what is not settled is soon in the way.
-    setup.spend = Some(Spend::open(&books, Some(Micros(50 * 400))).unwrap());
+    let money = MoneyLimit { per_day: Some(Micros(50 * 400)), per_month: None };
+    setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
     let (world, _folder) = setup.start();
     let (mut first, mut second) = (0, 0);
     for i in 0..50 {
@@ -326,8 +326,8 @@ fn a_tier_that_comes_and_goes_costs_no_answer_and_no_money() {
 fn a_client_that_goes_away_leaves_nothing_behind() {
     let slow = FakeServer::start("127.0.0.1:0", |_, _| Script::healthy(ms(5), ms(30), 300)).unwrap();
     let mut setup = Setup::new(&[&slow.url]);
-    let books = setup.folder.path().join("spend.sqlite");
-    setup.spend = Some(Spend::open(&books, Some(Micros(10_000_000))).unwrap());
+    let money = MoneyLimit { per_day: Some(Micros(10_000_000)), per_month: None };
+    setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
     let (world, _folder) = setup.start();
     let mut connection = crate::client::Connection::open(&world);
     connection.post(CHAT, &[("x-request-id", "r-9")], &body("What is new?", true).to_string());
