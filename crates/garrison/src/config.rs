@@ -18,6 +18,7 @@ use serde::Deserialize;
 use crate::error::Fault;
 use crate::flags::{EngineFlags, ServeFlags};
 use crate::guard::config::PrivacySection;
+use crate::guard::exceptions::{GuardException, GuardExceptions};
 use crate::guard::policy::GuardSection;
 use crate::routes::{LimitsSection, ProviderSection, RouteSection, RouteSettings};
 use crate::source::{AdapterRef, ModelRef, TINY};
@@ -30,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) models: Vec<ModelEntry>,
     pub(crate) privacy: PrivacySection,
     pub(crate) guard: GuardSection,
+    /// What is judged otherwise, by model and route.
+    pub(crate) exceptions: GuardExceptions,
     pub(crate) routes: RouteSettings,
 }
 
@@ -133,12 +136,14 @@ pub(crate) struct ModelEntry {
     pub(crate) draft: Option<DraftEntry>,
     /// LoRA adapters by the names that clients ask for.
     pub(crate) adapters: BTreeMap<String, AdapterRef>,
+    /// What is judged otherwise than for all.
+    pub(crate) guard: Option<GuardException>,
 }
 
 impl ModelEntry {
     /// A model with nothing besides.
     pub(crate) fn new(name: String, model: ModelRef, quantize: Option<Mix>) -> ModelEntry {
-        ModelEntry { name, model, quantize, draft: None, adapters: BTreeMap::new() }
+        ModelEntry { name, model, quantize, draft: None, adapters: BTreeMap::new(), guard: None }
     }
 }
 
@@ -268,6 +273,7 @@ struct ModelSection {
     draft: Option<String>,
     #[serde(default)]
     adapters: BTreeMap<String, String>,
+    guard: Option<GuardException>,
 }
 
 impl Config {
@@ -306,7 +312,12 @@ impl Config {
         let routes = RouteSettings::resolve(&file.provider, &file.route, &file.limits, &local, &|name| {
             std::env::var(name).ok()
         })?;
-        Ok(Config { server, engine, models, privacy: file.privacy, guard: file.guard, routes })
+        let of_models = models.iter().filter_map(|model| Some((&*model.name, model.guard.as_ref()?)));
+        let of_routes = file.route.iter().filter_map(RouteSection::exception);
+        let exceptions =
+            of_models.chain(of_routes).map(|(name, guard)| (name.to_owned(), guard.clone())).collect();
+        let (privacy, guard) = (file.privacy, file.guard);
+        Ok(Config { server, engine, models, privacy, guard, exceptions, routes })
     }
 }
 
@@ -451,6 +462,7 @@ fn resolve_models(flags: &ServeFlags, file: &[ModelSection]) -> Result<Vec<Model
                 quantize: quantize.or(own),
                 draft,
                 adapters: section.adapters.iter().map(adapter).collect::<Result<_, Fault>>()?,
+                guard: section.guard.clone(),
             });
         }
     }

@@ -13,6 +13,7 @@ use garrison_gateway::{
 use serde::Deserialize;
 
 use crate::error::Fault;
+use crate::guard::exceptions::GuardException;
 
 /// A provider, as it is written.
 #[derive(Clone, Debug, Deserialize)]
@@ -66,6 +67,8 @@ pub(crate) struct RouteSection {
     /// For the whole request.
     deadline_ms: Option<u32>,
     max_cost_usd: Option<f64>,
+    /// What is judged otherwise than for all.
+    guard: Option<GuardException>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -253,6 +256,11 @@ fn ms(ms: Option<u32>, default: u32) -> Duration {
 const USUAL_CONTEXT: u32 = 128_000;
 
 impl RouteSection {
+    /// Its name, and what is judged otherwise there, if anything is.
+    pub(crate) fn exception(&self) -> Option<(&str, &GuardException)> {
+        Some((&self.name, self.guard.as_ref()?))
+    }
+
     fn resolve(&self, names: &Names<'_>) -> Result<Route, Fault> {
         if self.tiers.is_empty() {
             return Err(self.fault("tiers is empty"));

@@ -28,7 +28,7 @@ use crate::source::{ModelRef, TINY};
 pub(crate) fn run(flags: &ServeFlags) -> Result<(), Fault> {
     let config = Config::resolve(flags)?;
     let leaves = if config.routes.leave() { Leaves::Something } else { Leaves::Nothing };
-    let (gateway, audit) = policy::gateway(&config.privacy, &config.guard, leaves)?;
+    let (gateway, audit) = policy::gateway(&config.privacy, &config.guard, &config.exceptions, leaves)?;
     let clearance = match audit.filter(|_| config.routes.leave()) {
         None => None,
         Some(audit) => Some(policy::clearance(&config.privacy, &config.guard, audit)?),

@@ -19,7 +19,7 @@ use garrison_tokenizer::ChatInput;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{Running, judge, read, start};
+use super::{Running, Whose, judge, read, start};
 use crate::answer::blocking;
 use crate::app::App;
 use crate::error::ApiError;
@@ -73,7 +73,7 @@ impl Routed {
         record.set_model(&route.name);
         let chosen = app.model(route.local_model())?;
         let (request, mut input) = read(fields, &chosen.entry.model)?;
-        let screen = judge(app, &request, &mut input, body, format!("route/{}", route.name))?;
+        let screen = judge(app, &request, &mut input, body, Whose::Route(&route.name))?;
         let chat = fields.map().clone();
         let judged = screen.as_ref().is_some_and(Screen::judges);
         let needs = needs(&chat, judged);
