@@ -116,9 +116,9 @@ fn a_history_is_not_judged_again_and_its_verdict_stays() {
 #[test]
 fn nothing_is_judged_unless_asked_for() {
     let open = Gateway::open();
-    assert!(!open.judges() && !open.hides());
+    assert!(!open.judges("m") && !open.hides("m"));
     assert!(open.judge(request(vec![text(Origin::User, ATTACK)])).unwrap().is_none());
-    assert!(!gateway(|_| {}).judges());
+    assert!(!gateway(|_| {}).judges("m"));
 }
 
 #[test]
