@@ -19,6 +19,7 @@ use crate::cache::{CacheConfig, CacheSection};
 use crate::error::Fault;
 use crate::flags::{EngineFlags, ServeFlags};
 use crate::guard::config::PrivacySection;
+use crate::guard::exceptions::{GuardException, GuardExceptions};
 use crate::guard::policy::GuardSection;
 use crate::limits::{KeySection, LimitSettings, LimitsSection};
 use crate::routes::{ProviderSection, RouteSection, RouteSettings};
@@ -32,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) models: Vec<ModelEntry>,
     pub(crate) privacy: PrivacySection,
     pub(crate) guard: GuardSection,
+    /// What is judged otherwise, by model and route.
+    pub(crate) exceptions: GuardExceptions,
     pub(crate) routes: RouteSettings,
     pub(crate) limits: LimitSettings,
     /// None if no answer is given twice.
@@ -140,12 +143,14 @@ pub(crate) struct ModelEntry {
     pub(crate) draft: Option<DraftEntry>,
     /// LoRA adapters by the names that clients ask for.
     pub(crate) adapters: BTreeMap<String, AdapterRef>,
+    /// What is judged otherwise than for all.
+    pub(crate) guard: Option<GuardException>,
 }
 
 impl ModelEntry {
     /// A model with nothing besides.
     pub(crate) fn new(name: String, model: ModelRef, quantize: Option<Mix>) -> ModelEntry {
-        ModelEntry { name, model, quantize, draft: None, adapters: BTreeMap::new() }
+        ModelEntry { name, model, quantize, draft: None, adapters: BTreeMap::new(), guard: None }
     }
 }
 
@@ -286,6 +291,7 @@ struct ModelSection {
     draft: Option<String>,
     #[serde(default)]
     adapters: BTreeMap<String, String>,
+    guard: Option<GuardException>,
 }
 
 impl Config {
@@ -326,12 +332,17 @@ impl Config {
         let known: Vec<&str> = local.iter().copied().chain(routes.names()).collect();
         let limits = LimitSettings::resolve(&file.limits, &file.key, &known)?;
         let cache = file.cache.as_ref().map(CacheSection::resolve).transpose()?;
+        let of_models = models.iter().filter_map(|model| Some((&*model.name, model.guard.as_ref()?)));
+        let of_routes = file.route.iter().filter_map(RouteSection::exception);
+        let exceptions =
+            of_models.chain(of_routes).map(|(name, guard)| (name.to_owned(), guard.clone())).collect();
         Ok(Config {
             server,
             engine,
             models,
             privacy: file.privacy,
             guard: file.guard,
+            exceptions,
             routes,
             limits,
             cache,
@@ -481,6 +492,7 @@ fn resolve_models(flags: &ServeFlags, file: &[ModelSection]) -> Result<Vec<Model
                 quantize: quantize.or(own),
                 draft,
                 adapters: section.adapters.iter().map(adapter).collect::<Result<_, Fault>>()?,
+                guard: section.guard.clone(),
             });
         }
     }

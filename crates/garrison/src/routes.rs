@@ -13,6 +13,7 @@ use garrison_gateway::{
 use serde::Deserialize;
 
 use crate::error::Fault;
+use crate::guard::exceptions::GuardException;
 
 /// A provider, as it is written.
 #[derive(Clone, Debug, Deserialize)]
@@ -71,6 +72,8 @@ pub(crate) struct RouteSection {
     /// After so long without a token the next tier is asked as well.
     hedge_ms: Option<u32>,
     max_cost_usd: Option<f64>,
+    /// What is judged otherwise than for all.
+    guard: Option<GuardException>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -247,6 +250,11 @@ fn can(kind: &str, model: &PriceSection) -> Needs {
 }
 
 impl RouteSection {
+    /// Its name, and what is judged otherwise there, if anything is.
+    pub(crate) fn exception(&self) -> Option<(&str, &GuardException)> {
+        Some((&self.name, self.guard.as_ref()?))
+    }
+
     fn resolve(&self, names: &Names<'_>) -> Result<Route, Fault> {
         if self.tiers.is_empty() {
             return Err(self.fault("tiers is empty"));

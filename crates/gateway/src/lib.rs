@@ -18,6 +18,7 @@ mod policy;
 
 mod judge;
 mod request;
+mod verdicts;
 
 mod answer;
 mod calls;
@@ -42,6 +43,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use garrison_guard::injection::{Canary, RuleError};
@@ -68,7 +70,7 @@ pub use limits::{
     MoneyLimit, PerKey, PerMinute, Quotas, Room, Spend, Spent, Standing, Tally, TooMany, shown,
 };
 pub use moderation::Moderation;
-pub use policy::{AnswerPolicy, InAnswers, InRequests, RequestPolicy, Settings};
+pub use policy::{AnswerPolicy, Exception, InAnswers, InRequests, LooksFor, RequestPolicy, Settings};
 pub use providers::{
     Failure, Heard, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply,
 };
@@ -81,6 +83,7 @@ pub use tiers::{RouteCounts, Samples, TierHealth};
 pub use trace::{Stage, Trace, Traces};
 
 use judge::Judge;
+use verdicts::Verdicts;
 
 /// Why a gateway cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -98,8 +101,10 @@ pub enum GatewayError {
 
 /// Judges what passes.
 pub struct Gateway {
-    /// There if anything is judged.
+    /// There if anything is judged where there is no exception.
     judge: Option<Arc<Judge>>,
+    /// Those of models and routes that have one of their own, or none.
+    exceptions: BTreeMap<String, Option<Arc<Judge>>>,
     scan: ScanConfig,
     /// Made when it is first needed, if nothing is judged: it takes a while.
     scanner: OnceLock<Arc<Scanner>>,
@@ -144,10 +149,20 @@ impl Gateway {
         let counts = Arc::new(Counts::default());
         let canary = Canary::random().map_err(|_| GatewayError::Random)?;
         let scan = settings.scan.clone();
-        let judges = settings.judge();
-        let judge = Judge::new(settings, Arc::clone(&scanner), canary, Arc::clone(&counts))?;
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret).map_err(|_| GatewayError::Random)?;
+        let judge = |settings: Settings| -> Result<Option<Arc<Judge>>, GatewayError> {
+            let judges = settings.judge();
+            let (canary, counts) = (canary.clone(), Arc::clone(&counts));
+            let judge = Judge::new(settings, Arc::clone(&scanner), canary, counts, Verdicts::new(secret))?;
+            Ok(judges.then(|| Arc::new(judge)))
+        };
+        let names = settings.exceptions.keys();
+        let exceptions = names.map(|name| Ok((name.clone(), judge(settings.for_name(name))?)));
+        let exceptions = exceptions.collect::<Result<_, GatewayError>>()?;
         Ok(Gateway {
-            judge: judges.then(|| Arc::new(judge)),
+            judge: judge(settings.for_name(""))?,
+            exceptions,
             scan,
             scanner: OnceLock::from(scanner),
             workers: Workers::new(MAX_WORKING),
@@ -155,15 +170,23 @@ impl Gateway {
         })
     }
 
-    /// Whether anything is judged.
-    pub fn judges(&self) -> bool {
-        self.judge.is_some()
+    /// What judges requests for a model or route, if anything does.
+    fn judge_of(&self, model: &str) -> Option<&Arc<Judge>> {
+        match self.exceptions.get(model) {
+            Some(own) => own.as_ref(),
+            None => self.judge.as_ref(),
+        }
     }
 
-    /// Whether answers are changed or ended, so that nothing else may tell what the model wrote: neither
-    /// tokens nor their probabilities.
-    pub fn hides(&self) -> bool {
-        self.judge.as_ref().is_some_and(|judge| judge.hides())
+    /// Whether anything is judged of what is asked of this model or route.
+    pub fn judges(&self, model: &str) -> bool {
+        self.judge_of(model).is_some()
+    }
+
+    /// Whether answers of this model or route are changed or ended, so that nothing else may tell what the model wrote:
+    /// neither tokens nor their probabilities.
+    pub fn hides(&self, model: &str) -> bool {
+        self.judge_of(model).is_some_and(|judge| judge.hides())
     }
 
     /// What was counted.

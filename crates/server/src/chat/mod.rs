@@ -187,8 +187,14 @@ fn run(app: &App, record: &Arc<Record>, body: &[u8], chat: &Value) -> Result<Run
     app.check_allowed(record, chosen.name())?;
     record.set_model(chosen.name());
     let (request, mut input) = read(&fields, &chosen.entry.model)?;
-    let screen = judge(app, &request, &mut input, body, format!("local/{}", chosen.name()))?;
+    let screen = judge(app, &request, &mut input, body, Whose::Model(&chosen))?;
     Ok(start(app, record, &chosen, request, &input, chosen.name())?.screened(screen))
+}
+
+/// Whose policies count for a conversation.
+enum Whose<'a> {
+    Model(&'a Chosen<'a>),
+    Route(&'a str),
 }
 
 /// Has a conversation judged, and goes on with what becomes of it.
@@ -197,11 +203,16 @@ fn judge(
     request: &ChatRequest,
     input: &mut ChatInput,
     body: &[u8],
-    tier: String,
+    whose: Whose<'_>,
 ) -> Result<Option<Screen>, ApiError> {
     let gateway = &app.config.gateway;
-    screen::check_tokens(gateway, &request.params, request.logprobs)?;
-    let asked = Asked { body, tier, form: request.form(), choices: request.params.n as usize };
+    let (model, tier) = match whose {
+        // An adapter has the policies of its model.
+        Whose::Model(chosen) => (&*chosen.entry.model.name, format!("local/{}", chosen.name())),
+        Whose::Route(name) => (name, format!("route/{name}")),
+    };
+    screen::check_tokens(gateway, model, &request.params, request.logprobs)?;
+    let asked = Asked { body, model, tier, form: request.form(), choices: request.params.n as usize };
     screen::conversation(gateway, input, &asked)
 }
 

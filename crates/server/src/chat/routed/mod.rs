@@ -24,7 +24,7 @@ use garrison_tokenizer::ChatInput;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{Client, Running, judge, read, start};
+use super::{Client, Running, Whose, judge, read, start};
 use crate::answer::blocking;
 use crate::app::App;
 use crate::error::ApiError;
@@ -96,7 +96,7 @@ impl Routed {
         let fields = Fields::root(texts.as_ref().unwrap_or(chat))?;
         let chosen = app.model(route.local_model())?;
         let (request, mut input) = read(&fields, &chosen.entry.model)?;
-        let screen = judge(app, &request, &mut input, body, format!("route/{}", route.name))?;
+        let screen = judge(app, &request, &mut input, body, Whose::Route(&route.name))?;
         let judged = screen.as_ref().is_some_and(Screen::judges);
         let needs = needs(fields.map(), judged);
         let needs = if texts.is_some() { needs.and(Need::Images) } else { needs };
