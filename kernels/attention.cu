@@ -1,33 +1,6 @@
-// Causal attention of each token over its own sequence's cached keys and values, with the softmax taken in
-// tiles (Dao et al. 2022, FlashAttention) and long contexts split (Flash-Decoding).
-//
-// A block has the rows (query heads of tokens) of one tile of tokens and one KV head, and goes through keys
-// in steps of 32, counted from position 0. Every SPAN positions what was summed is joined to the spans before
-// it, in order. So a row's bits depend neither on the tile it is in nor on whether spans were computed by one
-// block or by several, whose results a second kernel joins.
-#include "cells.cuh"
-
-constexpr int ATTENTION_THREADS = 128;
-constexpr int WARPS = ATTENTION_THREADS / WARP;
-constexpr uint32_t STEP = 32; // keys, one for each lane
-constexpr uint32_t SPAN = 512;
-
-struct AttentionArgs {
-    float *dst;     // [tokens, n_heads, head_dim], of the tokens that are computed
-    const float *q; // [tokens, n_heads, head_dim]
-    LayerArgs layer;
-    const uint32_t *positions;   // [tokens]
-    const uint32_t *q_start;     // [seqs + 1]
-    const uint32_t *blocks;      // all block tables
-    const uint32_t *block_start; // [seqs + 1]
-    float *parts;                // [tokens, n_heads, max_spans, 2 + head_dim] where spans are split
-    uint32_t one_each; // whether each sequence has one of the tokens
-    uint32_t seqs, n_heads, window;
-    uint32_t tile_tokens; // of a block
-    uint32_t tile_heads;  // of a block, of those that share a KV head
-    uint32_t max_spans;   // that any context has
-    float scale;
-};
+// Attention in f32 without tensor cores, for heads and types of cells that attention_mma.cu does not take, and what joins
+// the spans of either.
+#include "attention.cuh"
 
 // What was summed of a row: the largest score, the sum of weights, and this lane's weighted values.
 template <int D> struct Sum {
@@ -43,7 +16,7 @@ template <int D> struct Sum {
     __device__ __forceinline__ void join(const Sum &next) {
         if (next.largest == -INFINITY) return;
         float both = fmaxf(largest, next.largest);
-        float mine = expf(largest - both), others = expf(next.largest - both);
+        float mine = power_of_two(largest - both), others = power_of_two(next.largest - both);
         largest = both;
         weights = fmaf(weights, mine, next.weights * others);
         for (int i = 0; i < D; i++) values[i] = fmaf(values[i], mine, next.values[i] * others);
@@ -51,50 +24,12 @@ template <int D> struct Sum {
 
     __device__ __forceinline__ void write(float *dst, uint32_t head_dim) const {
         uint32_t lane = threadIdx.x % WARP;
+        float times = 1.0f / weights;
         for (int i = 0; i < D; i++) {
-            if (lane + i * WARP < head_dim) dst[lane + i * WARP] = values[i] / weights;
+            if (lane + i * WARP < head_dim) dst[lane + i * WARP] = values[i] * times;
         }
     }
 };
-
-// The rows of a block: `heads` heads from `head` on of each of `count` tokens from `token` on.
-struct Rows {
-    uint32_t seq, token, count, head, heads;
-
-    __device__ __forceinline__ size_t at(const AttentionArgs &args, uint32_t row) const {
-        return (size_t)(token + row / heads) * args.n_heads + head + row % heads;
-    }
-};
-
-// None where there is no such tile.
-__device__ __forceinline__ Rows find_rows(const AttentionArgs &args) {
-    uint32_t group = args.n_heads / args.layer.n_kv_heads;
-    uint32_t tiles_of_group = (group + args.tile_heads - 1) / args.tile_heads;
-    uint32_t skipped = blockIdx.y % tiles_of_group * args.tile_heads;
-    uint32_t heads = group - skipped < args.tile_heads ? group - skipped : args.tile_heads;
-    uint32_t head = blockIdx.y / tiles_of_group * group + skipped, tile = blockIdx.x;
-    if (args.one_each) return {tile, tile, 1, head, heads};
-    for (uint32_t seq = 0; seq < args.seqs; seq++) {
-        uint32_t first = args.q_start[seq], end = args.q_start[seq + 1];
-        uint32_t tiles = (end - first + args.tile_tokens - 1) / args.tile_tokens;
-        if (tile < tiles) {
-            first += tile * args.tile_tokens;
-            return {seq, first, end - first < args.tile_tokens ? end - first : args.tile_tokens, head, heads};
-        }
-        tile -= tiles;
-    }
-    return {0, 0, 0, head, heads};
-}
-
-// The first position that a query at `position` sees.
-__device__ __forceinline__ uint32_t first_seen(const AttentionArgs &args, uint32_t position) {
-    return position >= args.window ? position - args.window + 1 : 0;
-}
-
-// Where the spans of a row lie that blocks hand on.
-__device__ __forceinline__ float *part_of(const AttentionArgs &args, size_t row, uint32_t span) {
-    return args.parts + (row * args.max_spans + span) * (2 + args.layer.head_dim);
-}
 
 // Reads the keys or the values of a step. What lies beyond all rows' positions is not read: nobody knows what
 // is there.
@@ -140,9 +75,12 @@ template <class Cell, int D, int R> __device__ __forceinline__ void attend(const
     uint32_t end = args.positions[rows.token + rows.count - 1] + 1;
     const uint32_t *table = args.blocks + args.block_start[rows.seq];
 
+    uint32_t splits = splits_of(args, rows.seq);
+    if (blockIdx.z >= splits) return;
+
     Sum<D> sums[R];
     for (int r = 0; r < R; r++) sums[r].clear();
-    for (uint32_t span = begin / SPAN + blockIdx.z; span * SPAN < end; span += gridDim.z) {
+    for (uint32_t span = begin / SPAN + blockIdx.z; span * SPAN < end; span += splits) {
         Sum<D> part[R];
         for (int r = 0; r < R; r++) part[r].clear();
         uint32_t from = span * SPAN > begin ? span * SPAN : begin / STEP * STEP;
@@ -160,8 +98,8 @@ template <class Cell, int D, int R> __device__ __forceinline__ void attend(const
                 float score = seen ? weights[r] : -INFINITY;
                 float largest = fmaxf(part[r].largest, warp_max(score));
                 // Before a row's first key there is nothing to shrink, and no difference of infinities to take.
-                float shrink = largest == part[r].largest ? 1 : expf(part[r].largest - largest);
-                weights[r] = seen ? expf(score - largest) : 0;
+                float shrink = largest == part[r].largest ? 1 : power_of_two(part[r].largest - largest);
+                weights[r] = seen ? power_of_two(score - largest) : 0;
                 part[r].largest = largest;
                 part[r].weights = fmaf(part[r].weights, shrink, warp_sum(weights[r]));
                 for (int i = 0; i < D; i++) part[r].values[i] *= shrink;
@@ -178,7 +116,7 @@ template <class Cell, int D, int R> __device__ __forceinline__ void attend(const
             }
         }
         for (int r = 0; r < R; r++) {
-            if (gridDim.z == 1) {
+            if (splits == 1) {
                 sums[r].join(part[r]);
             } else if (first_row + r < n_rows) {
                 float *to_part = part_of(args, rows.at(args, first_row + r), span);
@@ -192,7 +130,7 @@ template <class Cell, int D, int R> __device__ __forceinline__ void attend(const
             }
         }
     }
-    for (int r = 0; r < R && gridDim.z == 1; r++) {
+    for (int r = 0; r < R && splits == 1; r++) {
         if (first_row + r < n_rows) sums[r].write(args.dst + rows.at(args, first_row + r) * head_dim, head_dim);
     }
 }
@@ -206,20 +144,40 @@ template <class Cell, int D, int R> __device__ __forceinline__ void attend(const
     KERNEL(attention_##name##_256_2, ATTENTION_THREADS, AttentionArgs) { attend<Cell, 8, 2>(args); }
 FOR_EACH_CELL(ATTEND)
 
+// The sequence of a token.
+__device__ __forceinline__ uint32_t seq_of(const AttentionArgs &args, uint32_t token) {
+    if (args.one_each) return token;
+    uint32_t seq = 0;
+    while (seq + 1 < args.seqs && args.q_start[seq + 1] <= token) seq++;
+    return seq;
+}
+
+constexpr uint32_t JOINED = 4; // spans that are read at once
+
 // Joins the spans of each row: a warp for each.
 KERNEL(attention_join, WARP, AttentionArgs) {
     uint32_t head_dim = args.layer.head_dim, lane = threadIdx.x, token = blockIdx.x;
+    if (splits_of(args, seq_of(args, token)) == 1) return;
     size_t row = (size_t)token * args.n_heads + blockIdx.y;
-    uint32_t position = args.positions[token];
+    uint32_t position = args.positions[token], last = position / SPAN;
     Sum<8> sum;
     sum.clear();
-    for (uint32_t span = first_seen(args, position) / SPAN; span <= position / SPAN; span++) {
-        const float *part = part_of(args, row, span);
-        Sum<8> next;
-        next.largest = part[0];
-        next.weights = part[1];
-        for (int i = 0; i < 8; i++) next.values[i] = lane + i * WARP < head_dim ? part[2 + lane + i * WARP] : 0;
-        sum.join(next);
+    for (uint32_t first = first_seen(args, position) / SPAN; first <= last; first += JOINED) {
+        Sum<8> next[JOINED];
+        UNROLL
+        for (uint32_t j = 0; j < JOINED; j++) {
+            const float *part = part_of(args, row, first + j < last ? first + j : last);
+            next[j].largest = part[0];
+            next[j].weights = part[1];
+            UNROLL
+            for (int i = 0; i < 8; i++) {
+                next[j].values[i] = lane + i * WARP < head_dim ? part[2 + lane + i * WARP] : 0;
+            }
+        }
+        UNROLL
+        for (uint32_t j = 0; j < JOINED; j++) {
+            if (first + j <= last) sum.join(next[j]);
+        }
     }
     sum.write(args.dst + row * head_dim, head_dim);
 }

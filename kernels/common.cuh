@@ -2,6 +2,9 @@
 //
 // - A kernel takes one struct, which crates/device-cuda has the twin of: KERNEL(name, threads, Args). Its
 //   threads are at most as many as it says.
+// - Where the GPU can (Hopper and newer) a kernel's blocks come while the kernel before it ends, and wait before they
+//   read what that wrote. KERNEL_AHEAD(name, threads, Args, early) does `early` before: it may ask for weights
+//   (PREFETCH), which no kernel writes, and touch nothing else.
 // - Shared memory is asked for by SHARED(type, name, count), by all threads of a block alike.
 // - Nothing is contracted behind our back (nvcc runs with -fmad=false): where a fused multiply-add is wanted
 //   it is written, so that the host's emulation computes the same bits.
@@ -10,8 +13,27 @@
 #ifdef __CUDACC__
 #include <cstdint>
 #include <cuda_fp16.h>
-#define KERNEL(name, max_threads, Args) \
-    extern "C" __global__ void __launch_bounds__(max_threads) kernel_##name(const __grid_constant__ Args args)
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define LET_NEXT_COME() asm volatile("griddepcontrol.launch_dependents;\n" ::: "memory")
+#define AWAIT_EARLIER() asm volatile("griddepcontrol.wait;\n" ::: "memory")
+// Brings bytes near, both a multiple of 16.
+#define PREFETCH(from, bytes) \
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;\n" ::"l"(from), "r"((uint32_t)(bytes)) : "memory")
+#else
+#define LET_NEXT_COME()
+#define AWAIT_EARLIER()
+#define PREFETCH(from, bytes) ((void)(from), (void)(bytes))
+#endif
+#define KERNEL_AHEAD(name, max_threads, Args, early)                                                            \
+    static __device__ __forceinline__ void body_##name(const Args &args);                                       \
+    extern "C" __global__ void __launch_bounds__(max_threads) kernel_##name(const __grid_constant__ Args args) { \
+        LET_NEXT_COME();                                                                                        \
+        early;                                                                                                  \
+        AWAIT_EARLIER();                                                                                        \
+        body_##name(args);                                                                                      \
+    }                                                                                                           \
+    static __device__ __forceinline__ void body_##name(const Args &args)
+#define KERNEL(name, max_threads, Args) KERNEL_AHEAD(name, max_threads, Args, )
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define UNROLL _Pragma("unroll")
 #define PRAGMA(text) _Pragma(#text)
@@ -39,6 +61,16 @@ __device__ __forceinline__ uint16_t float_to_half(float x) {
     return __half_as_ushort(__float2half_rn(x));
 #else
     return emulator::float_to_half(x);
+#endif
+}
+
+// The first in the lower half of the word.
+__device__ __forceinline__ uint32_t two_halves(float first, float second) {
+#ifdef __CUDACC__
+    __half2 two = __floats2half2_rn(first, second);
+    return (uint32_t)__half_as_ushort(__low2half(two)) | (uint32_t)__half_as_ushort(__high2half(two)) << 16;
+#else
+    return float_to_half(first) | (uint32_t)float_to_half(second) << 16;
 #endif
 }
 

@@ -13,6 +13,7 @@ constexpr uint32_t SUM_BLOCK = 256;  // weights that are summed before they are 
 constexpr uint32_t SUM_LANES = 16;   // sums within a block, each of every 16th weight
 constexpr uint32_t MAX_BLOCKS = 1024;
 constexpr uint32_t BUCKETS = 1024;   // by distance from the largest logit
+constexpr uint32_t READ_AHEAD = 8;   // logits that a thread reads before it writes any
 constexpr float PER_NAT = 64.0f;     // buckets
 constexpr float FIXED = 0x1p45f;     // weights of 0 to 1 as integers, of which 2^18 do not overflow
 
@@ -130,12 +131,23 @@ __device__ __forceinline__ uint64_t settle(const DrawArgs &args, const DrawRow &
     SHARED(uint64_t, bests, DRAW_THREADS / WARP);
     const uint32_t *mask = args.masks + (size_t)(row.mask - 1) * ((args.vocab + 31) / 32);
     uint64_t best = 0;
-    for (uint32_t id = threadIdx.x; id < args.vocab; id += DRAW_THREADS) {
-        float x = comparable(logits[id]);
-        if (row.mask != 0 && !(mask[id / 32] >> (id % 32) & 1)) x = -INFINITY;
-        logits[id] = x;
-        uint64_t own = (uint64_t)key_of(x) << 32 | (uint32_t)~id;
-        best = own > best ? own : best;
+    for (uint32_t first = threadIdx.x; first < args.vocab; first += READ_AHEAD * DRAW_THREADS) {
+        float x[READ_AHEAD];
+        UNROLL
+        for (uint32_t i = 0; i < READ_AHEAD; i++) {
+            uint32_t id = first + i * DRAW_THREADS;
+            x[i] = id < args.vocab ? logits[id] : 0;
+        }
+        UNROLL
+        for (uint32_t i = 0; i < READ_AHEAD; i++) {
+            uint32_t id = first + i * DRAW_THREADS;
+            if (id >= args.vocab) break;
+            x[i] = comparable(x[i]);
+            if (row.mask != 0 && !(mask[id / 32] >> (id % 32) & 1)) x[i] = -INFINITY;
+            logits[id] = x[i];
+            uint64_t own = (uint64_t)key_of(x[i]) << 32 | (uint32_t)~id;
+            best = own > best ? own : best;
+        }
     }
     for (int with = 1; with < WARP; with *= 2) {
         uint32_t high = __shfl_xor_sync(ALL_LANES, (uint32_t)(best >> 32), with);
@@ -180,6 +192,7 @@ __device__ __forceinline__ void fill(const Choice &choice, uint64_t *counts, uin
 // The first of `n` counts, in order, with which they reach `target`, which is left with what is wanted of it; `n` if
 // they never do. Each thread finds the same.
 __device__ __forceinline__ uint32_t reach(const uint64_t *counts, uint32_t n, bool backwards, uint64_t &target) {
+    UNROLL_BY(4)
     for (uint32_t i = 0; i < n; i++) {
         uint32_t at = backwards ? n - 1 - i : i;
         if (counts[at] >= target) return at;
@@ -194,6 +207,7 @@ template <Counting BY> __device__ __forceinline__ void move_border(Choice &choic
     fill<BY>(choice, counts, BUCKETS, [&](uint32_t, float x) { return choice.bucket(x); });
     if (BY == Counting::weights) {
         uint64_t all = 0;
+        UNROLL_BY(8)
         for (uint32_t i = 0; i < BUCKETS; i++) all += counts[i];
         double wanted = (double)share * (double)all;
         target = (uint64_t)wanted + ((double)(uint64_t)wanted < wanted ? 1 : 0);

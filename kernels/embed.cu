@@ -13,7 +13,7 @@ struct EmbedArgs {
 // The float operations of the file's definition, in their order. A thread has what a lane has of a group.
 template <class F> __device__ __forceinline__ void embed(const EmbedArgs &args) {
     float *dst = args.dst + blockIdx.x * args.k;
-    size_t row = (size_t)args.tokens[blockIdx.x] * args.table.units;
+    uint32_t row = args.tokens[blockIdx.x] * args.table.units;
     for (uint32_t at = threadIdx.x; at < args.table.units * GROUPS * 4; at += EMBED_THREADS) {
         uint32_t unit = at / (GROUPS * 4), group = at / 4 % GROUPS, t = at % 4;
         uint32_t quads[LANE_QUADS];

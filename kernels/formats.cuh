@@ -20,6 +20,7 @@ constexpr int GROUPS = UNIT_RUNS / GROUP_RUNS; // of a unit
 constexpr int LANE_QUADS = 8;                  // of a lane in a group: quads t and t + 4 of each run
 constexpr int SCALE_BYTES = 16;                // of a unit
 
+// No plane has more words than 32 bits count.
 struct WeightArgs {
     const uint32_t *codes;
     const uint32_t *high;
@@ -64,8 +65,10 @@ using Q6_K = Format<4, High::twos, 4, 32, Scales::signed_halves, 1, 256, false>;
 using IQ4_NL = Format<4, High::none, 0, 0, Scales::none, 1, 32, true>;
 using IQ4_XS = Format<4, High::none, 0, 0, Scales::signed_run, 1, 256, true>;
 
-#define FOR_EACH_FORMAT(X) \
-    X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS)
+// Those that have scales for each run, and for each unit.
+#define FOR_EACH_RUN_FORMAT(X) X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(IQ4_NL)
+#define FOR_EACH_UNIT_FORMAT(X) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
+#define FOR_EACH_FORMAT(X) FOR_EACH_RUN_FORMAT(X) FOR_EACH_UNIT_FORMAT(X)
 
 // Four codes less OFFSET, each within its byte: the top bit, which no code has, keeps borrows in.
 template <int OFFSET> __device__ __forceinline__ uint32_t less(uint32_t codes) {
@@ -119,7 +122,7 @@ template <class F> struct Decoder {
     }
 
     // All quads of lane t in group `group` (of all units) of a row.
-    static __device__ __forceinline__ void all(const WeightArgs &w, size_t group, int t, uint32_t (&quads)[LANE_QUADS]) {
+    static __device__ __forceinline__ void all(const WeightArgs &w, uint32_t group, int t, uint32_t (&quads)[LANE_QUADS]) {
         uint32_t codes[F::BITS], high[F::HIGH ? F::HIGH : 1];
         load_words(codes, w.codes + group * 4 * F::BITS + lane_words<F::BITS>(t));
         if constexpr (F::HIGH != 0) load_words(high, w.high + group * 4 * F::HIGH + lane_words<F::HIGH>(t));
@@ -127,6 +130,15 @@ template <class F> struct Decoder {
         for (int i = 0; i < LANE_QUADS; i++) quads[i] = decode(codes, high, i);
     }
 };
+
+// Asks for the codes and integer scales of `rows` rows from `first` on, which are no kernel's to write.
+template <class F> __device__ __forceinline__ void prefetch_rows(const WeightArgs &w, uint32_t first, uint32_t rows) {
+    if (first >= w.n) return;
+    size_t of = (size_t)first * w.units, units = (size_t)(rows < w.n - first ? rows : w.n - first) * w.units;
+    PREFETCH(w.codes + of * 8 * F::BITS, units * 32 * F::BITS);
+    if (F::HIGH != 0) PREFETCH(w.high + of * 8 * F::HIGH, units * 32 * F::HIGH);
+    if (F::HAS_SCALES) PREFETCH(w.scales + of * SCALE_BYTES, units * SCALE_BYTES);
+}
 
 // The integer scale that one byte, or the low half of it, is.
 template <class F> __device__ __forceinline__ int scale_of(uint32_t byte) {

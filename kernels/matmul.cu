@@ -21,47 +21,71 @@ template <class F> struct Shape {
     static constexpr int DX = F::SPAN == UNIT ? 0 : 2;
 };
 
+// A thread's part of copying ROWS rows of CHUNKS chunks each. Where it reads is worked out once, and goes on by a step.
+template <int ROWS, int CHUNKS, int THREADS> struct Copies {
+    static constexpr int ALL = ROWS * CHUNKS, COUNT = (ALL + THREADS - 1) / THREADS, OF_ROW = CHUNKS > 0 ? CHUNKS : 1;
+    static_assert(THREADS / OF_ROW % 2 == 0, "a thread's rows are all even, or all odd");
+    uint32_t from[COUNT > 0 ? COUNT : 1]; // chunks from the array's beginning
+
+    // Rows `first` on of `limit`, so many chunks apart; beyond the last it stands in.
+    __device__ __forceinline__ void begin(uint32_t first, uint32_t limit, uint32_t stride) {
+        if constexpr (CHUNKS > 0) {
+            UNROLL
+            for (int i = 0; i < COUNT; i++) {
+                uint32_t at = i * THREADS + threadIdx.x, row = first + at / OF_ROW;
+                from[i] = (row < limit ? row : limit - 1) * stride + at % OF_ROW;
+            }
+        }
+    }
+
+    // What lies `further` chunks on.
+    __device__ __forceinline__ void copy(uint8_t *to, const void *array, uint32_t further) const {
+        if constexpr (CHUNKS > 0) {
+            // Of rows of 128 bytes every other has its halves exchanged, so that two neighbours meet in no bank.
+            uint32_t place = CHUNKS == 8 ? threadIdx.x ^ threadIdx.x / OF_ROW % 2 * 4 : threadIdx.x;
+            UNROLL
+            for (int i = 0; i < COUNT; i++) {
+                if (ALL % THREADS != 0 && i * THREADS + threadIdx.x >= ALL) continue;
+                const uint8_t *chunk = (const uint8_t *)array + (size_t)(from[i] + further) * CHUNK;
+                COPY_ASYNC(to + (i * THREADS + place) * CHUNK, chunk);
+            }
+        }
+    }
+};
+
 // A block's shared memory, each array by rows.
 template <class F> struct Stage {
     using S = Shape<F>;
     uint8_t *codes, *high, *x;      // [STAGES]
     uint8_t *scales, *sums, *dx;    // [2 units]
+    Copies<S::ROWS, S::CODES, S::THREADS> copy_codes;
+    Copies<S::ROWS, S::HIGH, S::THREADS> copy_high;
+    Copies<BLOCK_COLS, S::X, S::THREADS> copy_x;
+    Copies<S::ROWS, S::SCALES, S::THREADS> copy_scales;
+    Copies<BLOCK_COLS, S::SUMS, S::THREADS> copy_sums;
+    Copies<BLOCK_COLS, S::DX, S::THREADS> copy_dx;
 
-    __device__ __forceinline__ void copy_rows(uint8_t *to, const void *from, uint32_t first, uint32_t limit, int rows,
-                                              int chunks, size_t stride, bool swizzled) const {
-        for (int at = threadIdx.x; at < rows * chunks; at += S::THREADS) {
-            uint32_t row = at / chunks, chunk = at % chunks, of = first + row < limit ? first + row : limit - 1;
-            // Of rows of 128 bytes every other has its halves exchanged, so that two neighbours meet in no bank.
-            uint32_t place = swizzled ? chunk ^ (row % 2 * 4) : chunk;
-            COPY_ASYNC(to + (row * chunks + place) * CHUNK, (const uint8_t *)from + of * stride + chunk * CHUNK);
-        }
+    __device__ __forceinline__ void begin(const MatmulArgs &args, const MatmulJob &job, uint32_t row, uint32_t col) {
+        uint32_t units = job.w.units, groups = units * GROUPS;
+        copy_codes.begin(row, job.w.n, groups * S::CODES);
+        copy_high.begin(row, job.w.n, groups * S::HIGH);
+        copy_x.begin(col, args.rows, groups * S::X);
+        copy_scales.begin(row, job.w.n, units * S::SCALES);
+        copy_sums.begin(col, args.rows, units * S::SUMS);
+        copy_dx.begin(col, args.rows, units * S::DX);
     }
 
-    // Begins to copy group `step` (of all units).
-    __device__ __forceinline__ void load(const MatmulArgs &args, const MatmulJob &job, uint32_t step,
-                                         uint32_t first_row, uint32_t first_col) {
-        size_t units = job.w.units, groups = units * GROUPS;
-        uint32_t n = job.w.n, m = args.rows, slot = step % STAGES, unit = step / GROUPS, of_unit = unit % 2;
-        copy_rows(codes + slot * S::ROWS * S::CODES * CHUNK, job.w.codes + step * 4 * S::CODES, first_row, n, S::ROWS,
-                  S::CODES, groups * S::CODES * CHUNK, F::BITS == 8);
-        if (S::HIGH != 0) {
-            copy_rows(high + slot * S::ROWS * S::HIGH * CHUNK, job.w.high + step * 4 * S::HIGH, first_row, n, S::ROWS,
-                      S::HIGH, groups * S::HIGH * CHUNK, false);
-        }
-        copy_rows(x + slot * BLOCK_COLS * S::X * CHUNK, args.x.q + step * 4 * S::X, first_col, m, BLOCK_COLS, S::X,
-                  groups * S::X * CHUNK, true);
-        if (step % GROUPS != 0) return;
-        const uint8_t *from = F::HAS_SCALES ? job.w.scales : (const uint8_t *)job.w.d;
-        copy_rows(scales + of_unit * S::ROWS * S::SCALES * CHUNK, from + (size_t)unit * S::SCALES * CHUNK, first_row, n,
-                  S::ROWS, S::SCALES, units * S::SCALES * CHUNK, false);
-        if (S::SUMS != 0) {
-            copy_rows(sums + of_unit * BLOCK_COLS * S::SUMS * CHUNK, args.x.sums + (size_t)unit * SUM_BYTES, first_col,
-                      m, BLOCK_COLS, S::SUMS, units * SUM_BYTES, false);
-        }
-        if (S::DX != 0) {
-            copy_rows(dx + of_unit * BLOCK_COLS * S::DX * CHUNK, args.x.d + (size_t)unit * UNIT_RUNS, first_col, m,
-                      BLOCK_COLS, S::DX, units * UNIT_RUNS * sizeof(float), false);
-        }
+    // Begins to copy a group of a unit, and what the unit is scaled by with its first.
+    __device__ __forceinline__ void load(const MatmulArgs &args, const MatmulJob &job, uint32_t unit, uint32_t group) {
+        uint32_t step = unit * GROUPS + group, slot = step % STAGES, of_unit = unit % 2;
+        copy_codes.copy(codes + slot * S::ROWS * S::CODES * CHUNK, job.w.codes, step * S::CODES);
+        copy_high.copy(high + slot * S::ROWS * S::HIGH * CHUNK, job.w.high, step * S::HIGH);
+        copy_x.copy(x + slot * BLOCK_COLS * S::X * CHUNK, args.x.q, step * S::X);
+        if (group != 0) return;
+        const void *from = F::HAS_SCALES ? (const void *)job.w.scales : (const void *)job.w.d;
+        copy_scales.copy(scales + of_unit * S::ROWS * S::SCALES * CHUNK, from, unit * S::SCALES);
+        copy_sums.copy(sums + of_unit * BLOCK_COLS * S::SUMS * CHUNK, args.x.sums, unit * S::SUMS);
+        copy_dx.copy(dx + of_unit * BLOCK_COLS * S::DX * CHUNK, args.x.d, unit * S::DX);
     }
 
     // Lane t's quads of a row of the weight, and of a row of activations.
@@ -138,7 +162,7 @@ template <class F> struct Warp {
         for (int i = 0; i < WARP_TILES * 2; i++) {
             uint32_t own = row + i / 2 * TILE_ROWS + i % 2 * 8 + g, at = first_row + own;
             if (F::SPAN != UNIT) continue;
-            size_t in_plane = (size_t)(at < job.w.n ? at : job.w.n - 1) * job.w.units + unit;
+            uint32_t in_plane = (at < job.w.n ? at : job.w.n - 1) * job.w.units + unit;
             const uint16_t *halves = job.w.d + in_plane * F::HALVES;
             d[i / 2][i % 2] = scale_of_scales<F>(halves);
             if (!F::HAS_MIN) continue;
@@ -151,7 +175,7 @@ template <class F> struct Warp {
             UNROLL
             for (int i = 0; i < 2; i++) {
                 uint32_t at = first_col + col + c * TILE_COLS + 2 * t + i;
-                size_t in_plane = (size_t)(at < args.rows ? at : args.rows - 1) * job.w.units + unit;
+                uint32_t in_plane = (at < args.rows ? at : args.rows - 1) * job.w.units + unit;
                 if (F::SPAN == UNIT) dx[i] = args.x.d[in_plane];
             }
             uint32_t own = unit % 2 * BLOCK_COLS + col + c * TILE_COLS + g, low = 0, high = 0;
@@ -177,7 +201,7 @@ template <class F> __device__ __forceinline__ void matmul(const MatmulArgs &args
     SHARED(uint8_t, scales, 2 * S::ROWS * S::SCALES * CHUNK);
     SHARED(uint8_t, sums, 2 * BLOCK_COLS * S::SUMS * CHUNK + CHUNK);
     SHARED(uint8_t, dx, 2 * BLOCK_COLS * S::DX * CHUNK + CHUNK);
-    Stage<F> stage = {codes, high, x, scales, sums, dx};
+    Stage<F> stage = {codes, high, x, scales, sums, dx, {}, {}, {}, {}, {}, {}};
     uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     uint32_t block = blockIdx.y;
     const MatmulJob &job = find_job(args, block);
@@ -192,18 +216,18 @@ template <class F> __device__ __forceinline__ void matmul(const MatmulArgs &args
         for (int j = 0; j < 4; j++) own.acc[i / WARP_COLS][i % WARP_COLS][j] = 0;
     }
 
-    uint32_t steps = job.w.units * GROUPS;
-    stage.load(args, job, 0, first_row, first_col);
+    stage.begin(args, job, first_row, first_col);
+    stage.load(args, job, 0, 0);
     COPY_COMMIT();
     for (uint32_t unit = 0; unit < job.w.units; unit++) {
         UNROLL
         for (uint32_t group = 0; group < GROUPS; group++) {
-            uint32_t step = unit * GROUPS + group;
-            if (step + 1 < steps) stage.load(args, job, step + 1, first_row, first_col);
+            if (group + 1 < GROUPS) stage.load(args, job, unit, group + 1);
+            else if (unit + 1 < job.w.units) stage.load(args, job, unit + 1, 0);
             COPY_COMMIT();
             COPY_WAIT(1); // for all but the one that has just begun
             __syncthreads();
-            own.add_group(stage, step);
+            own.add_group(stage, unit * GROUPS + group);
             if (group == GROUPS - 1) own.finish_unit(args, job, stage, unit, first_row, first_col);
             __syncthreads(); // until all have read what is copied over next
         }

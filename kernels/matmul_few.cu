@@ -6,6 +6,15 @@
 constexpr int FEW_WARPS = 4;
 constexpr int FEW_THREADS = FEW_WARPS * WARP;
 
+// The rows of a block, before anybody may read activations.
+template <class F, int MT> __device__ __forceinline__ void prefetch(const MatmulArgs &args) {
+    constexpr uint32_t SHARE = MT * TILE_ROWS / FEW_WARPS;
+    uint32_t block = blockIdx.x;
+    const MatmulJob &job = find_job(args, block);
+    uint32_t first = block * MT * TILE_ROWS + threadIdx.x / WARP * SHARE;
+    if (threadIdx.x % WARP == 0) prefetch_rows<F>(job.w, first, SHARE);
+}
+
 // 16 MT rows of the weight times 8 NT of activations.
 template <class F, int MT, int NT> __device__ __forceinline__ void matmul_few(const MatmulArgs &args) {
     constexpr int ROWS = MT * TILE_ROWS;
@@ -15,22 +24,23 @@ template <class F, int MT, int NT> __device__ __forceinline__ void matmul_few(co
     uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
     uint32_t block = blockIdx.x;
     const MatmulJob &job = find_job(args, block);
-    uint32_t units = job.w.units, first_row = block * ROWS;
-    // Beyond the edges the last row stands in; what it gives is not written.
-    size_t rows[MT][2], cols[NT], out_cols[NT][2];
+    uint32_t units = job.w.units, first_row = block * ROWS, first_col = blockIdx.y * NT * TILE_COLS;
+    // In units, of which there are no more than 32 bits count. Beyond the edges the last row stands in; what it gives is
+    // not written.
+    uint32_t rows[MT][2], cols[NT], out_cols[NT][2];
     UNROLL
     for (int i = 0; i < MT * 2; i++) {
         uint32_t row = first_row + i / 2 * TILE_ROWS + i % 2 * 8 + g;
-        rows[i / 2][i % 2] = (size_t)(row < job.w.n ? row : job.w.n - 1) * units;
+        rows[i / 2][i % 2] = (row < job.w.n ? row : job.w.n - 1) * units;
     }
     UNROLL
     for (int c = 0; c < NT; c++) {
-        uint32_t col = c * TILE_COLS + g;
-        cols[c] = (size_t)(col < args.rows ? col : args.rows - 1) * units;
+        uint32_t col = first_col + c * TILE_COLS + g;
+        cols[c] = (col < args.rows ? col : args.rows - 1) * units;
         UNROLL
         for (int i = 0; i < 2; i++) {
-            col = c * TILE_COLS + 2 * t + i;
-            out_cols[c][i] = (size_t)(col < args.rows ? col : args.rows - 1) * units;
+            col = first_col + c * TILE_COLS + 2 * t + i;
+            out_cols[c][i] = (col < args.rows ? col : args.rows - 1) * units;
         }
     }
     float acc[PER_THREAD] = {};
@@ -40,13 +50,13 @@ template <class F, int MT, int NT> __device__ __forceinline__ void matmul_few(co
         Tile<F> tiles[MT][NT];
         UNROLL
         for (int i = 0; i < MT * NT; i++) tiles[i / NT][i % NT].clear();
-        UNROLL
+        UNROLL_BY(1) // two at once do not fit into registers
         for (int group = 0; group < GROUPS; group++) {
             uint32_t quads[MT][2][LANE_QUADS];
             RowScales<F> scales[MT];
             UNROLL
             for (int i = 0; i < MT * 2; i++) {
-                size_t at = rows[i / 2][i % 2] + unit;
+                uint32_t at = rows[i / 2][i % 2] + unit;
                 Decoder<F>::all(job.w, at * GROUPS + group, t, quads[i / 2][i % 2]);
                 scales[i / 2].load(i % 2, job.w.scales + at * SCALE_BYTES, job.w.d + at * F::UNIT_HALVES, group);
             }
@@ -57,7 +67,7 @@ template <class F, int MT, int NT> __device__ __forceinline__ void matmul_few(co
                 ColScales<F> of_cols;
                 UNROLL
                 for (int i = 0; i < 2; i++) {
-                    size_t at = out_cols[c][i] + unit;
+                    uint32_t at = out_cols[c][i] + unit;
                     of_cols.load(i, args.x.d + at * (UNIT / F::SPAN), args.x.sums + at * SUM_BYTES, group);
                 }
                 UNROLL
@@ -70,7 +80,7 @@ template <class F, int MT, int NT> __device__ __forceinline__ void matmul_few(co
             uint32_t mins[2] = {};
             UNROLL
             for (int i = 0; i < 2; i++) {
-                size_t at = rows[m][i] + unit;
+                uint32_t at = rows[m][i] + unit;
                 const uint16_t *halves = job.w.d + at * F::UNIT_HALVES;
                 if (F::SPAN == UNIT) d[i] = scale_of_scales<F>(halves);
                 if (F::SPAN == UNIT && F::HAS_MIN) {
@@ -104,14 +114,17 @@ template <class F, int MT, int NT> __device__ __forceinline__ void matmul_few(co
     }
     UNROLL
     for (int i = 0; i < PER_THREAD; i++) {
-        uint32_t at = i * FEW_THREADS + threadIdx.x, row = first_row + at % ROWS, col = at / ROWS;
+        uint32_t at = i * FEW_THREADS + threadIdx.x, row = first_row + at % ROWS, col = first_col + at / ROWS;
         if (row < job.w.n && col < args.rows) put(args, job.dst + (size_t)col * job.w.n + row, acc[i]);
     }
 }
 
-#define MATMUL_FEW(F)                                                               \
-    KERNEL(matmul_8_##F, FEW_THREADS, MatmulArgs) { matmul_few<F, 1, 1>(args); }     \
-    KERNEL(matmul_16_##F, FEW_THREADS, MatmulArgs) { matmul_few<F, 2, 2>(args); }    \
-    KERNEL(matmul_32_##F, FEW_THREADS, MatmulArgs) { matmul_few<F, 2, 4>(args); }    \
-    KERNEL(matmul_64_##F, FEW_THREADS, MatmulArgs) { matmul_few<F, 2, 8>(args); }
-FOR_EACH_FORMAT(MATMUL_FEW)
+#define FEW_OF(COLS, MT, NT, F)                                                          \
+    KERNEL_AHEAD(matmul_##COLS##_##F, FEW_THREADS, MatmulArgs, (prefetch<F, MT>(args))) { \
+        matmul_few<F, MT, NT>(args);                                                     \
+    }
+#define FEW_TO_32(F) FEW_OF(8, 1, 1, F) FEW_OF(16, 2, 2, F) FEW_OF(32, 2, 4, F)
+FOR_EACH_FORMAT(FEW_TO_32)
+// Where each run has scales of its own, 32 rows and 64 columns are more than registers hold: those take 32 twice.
+#define FEW_64(F) FEW_OF(64, 2, 8, F)
+FOR_EACH_UNIT_FORMAT(FEW_64)

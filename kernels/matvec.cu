@@ -16,7 +16,7 @@ __device__ __forceinline__ int sum_runs(const int (&dots)[GROUP_RUNS], uint32_t 
 
 // What a lane's unit of row `row` of activations comes to; in each of its eight lanes.
 template <class F>
-__device__ __forceinline__ float unit_of(const MatmulArgs &args, size_t x_unit, uint32_t group, uint32_t t,
+__device__ __forceinline__ float unit_of(const MatmulArgs &args, uint32_t x_unit, uint32_t group, uint32_t t,
                                          const uint32_t (&quads)[LANE_QUADS], const GroupScales<F> &scales,
                                          uint32_t mins, float d, float m, bool inside) {
     uint32_t x[LANE_QUADS];
@@ -59,6 +59,13 @@ __device__ __forceinline__ float unit_of(const MatmulArgs &args, size_t x_unit, 
     return inside ? value : 0;
 }
 
+// The row of each warp, before anybody may read activations.
+template <class F> __device__ __forceinline__ void prefetch(const MatmulArgs &args) {
+    uint32_t block = blockIdx.x;
+    const MatmulJob &job = find_job(args, block);
+    if (threadIdx.x % WARP == 0) prefetch_rows<F>(job.w, block * (MATVEC_THREADS / WARP) + threadIdx.x / WARP, 1);
+}
+
 template <class F, int M> __device__ __forceinline__ void matvec(const MatmulArgs &args) {
     uint32_t block = blockIdx.x;
     const MatmulJob &job = find_job(args, block);
@@ -70,7 +77,7 @@ template <class F, int M> __device__ __forceinline__ void matvec(const MatmulArg
     for (uint32_t first = 0; first < units; first += 4) {
         bool inside = first + lane / 8 < units;
         uint32_t unit = inside ? first + lane / 8 : 0;
-        size_t at = (size_t)row * units + unit;
+        uint32_t at = row * units + unit;
         uint32_t quads[LANE_QUADS], mins = 0;
         Decoder<F>::all(job.w, at * GROUPS + group, t, quads);
         GroupScales<F> scales;
@@ -81,7 +88,7 @@ template <class F, int M> __device__ __forceinline__ void matvec(const MatmulArg
         float d = scale_of_scales<F>(halves), m = F::HAS_MIN ? scale_of_mins<F>(halves) : 0;
         UNROLL
         for (int r = 0; r < M; r++) {
-            float value = unit_of<F>(args, (size_t)r * units + unit, group, t, quads, scales, mins, d, m, inside);
+            float value = unit_of<F>(args, r * units + unit, group, t, quads, scales, mins, d, m, inside);
             UNROLL
             for (int u = 0; u < 4; u++) acc[r] += __shfl_sync(ALL_LANES, value, u * 8);
         }
@@ -92,9 +99,7 @@ template <class F, int M> __device__ __forceinline__ void matvec(const MatmulArg
     }
 }
 
-#define MATVEC(F)                                                           \
-    KERNEL(matvec_1_##F, MATVEC_THREADS, MatmulArgs) { matvec<F, 1>(args); } \
-    KERNEL(matvec_2_##F, MATVEC_THREADS, MatmulArgs) { matvec<F, 2>(args); } \
-    KERNEL(matvec_3_##F, MATVEC_THREADS, MatmulArgs) { matvec<F, 3>(args); } \
-    KERNEL(matvec_4_##F, MATVEC_THREADS, MatmulArgs) { matvec<F, 4>(args); }
+#define MATVEC_OF(M, F) \
+    KERNEL_AHEAD(matvec_##M##_##F, MATVEC_THREADS, MatmulArgs, prefetch<F>(args)) { matvec<F, M>(args); }
+#define MATVEC(F) MATVEC_OF(1, F) MATVEC_OF(2, F) MATVEC_OF(3, F) MATVEC_OF(4, F)
 FOR_EACH_FORMAT(MATVEC)

@@ -205,6 +205,7 @@ int byte_of(uint32_t word, uint32_t i) { return (int8_t)(word >> (8 * i)); }
 void multiply(Fiber *lanes, uint32_t k) {
     int sums[16][8];
     auto fragment = [&](uint32_t lane) -> const Request & { return *lanes[lane].waits; };
+    auto word = [](const void *words, uint32_t i) { return static_cast<const uint32_t *>(words)[i]; };
     for (uint32_t row = 0; row < 16; row++) {
         for (uint32_t col = 0; col < 8; col++) {
             uint32_t sum = 0;
@@ -212,16 +213,66 @@ void multiply(Fiber *lanes, uint32_t k) {
                 // Registers hold four of k each; with k = 32 the second half's follow those of both rows.
                 uint32_t t = i % 16 / 4, half = i / 16;
                 const Request &of_a = fragment(row % 8 * 4 + t), &of_b = fragment(col * 4 + t);
-                sum += (uint32_t)(byte_of(of_a.a[row / 8 + 2 * half], i % 4) * byte_of(of_b.b[half], i % 4));
+                sum += (uint32_t)(byte_of(word(of_a.a, row / 8 + 2 * half), i % 4) * byte_of(of_b.b[half], i % 4));
             }
             sums[row][col] = (int)sum;
         }
     }
     for (uint32_t lane = 0; lane < WARP; lane++) {
         uint32_t g = lane / 4, t = lane % 4;
-        int *c = fragment(lane).c;
+        int *c = static_cast<int *>(fragment(lane).c);
         for (uint32_t i = 0; i < 4; i++) {
             c[i] = (int)((uint32_t)c[i] + (uint32_t)sums[g + 8 * (i / 2)][2 * t + i % 2]);
+        }
+    }
+}
+
+float half_of(uint32_t word, uint32_t i) { return half_to_float((uint16_t)(word >> (16 * i))); }
+
+// d = a b + c as mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 defines its fragments: of lane 4 g + t, row g and
+// columns 2 t and 2 t + 1 of the first factor, and so on. All is added exactly, or nearly, and rounded once.
+void multiply_halves(Fiber *lanes) {
+    float a[16][16], b[8][16];
+    for (uint32_t lane = 0; lane < WARP; lane++) {
+        uint32_t g = lane / 4, t = lane % 4;
+        const Request &own = *lanes[lane].waits;
+        for (uint32_t i = 0; i < 8; i++) {
+            a[g + i / 2 % 2 * 8][2 * t + i % 2 + i / 4 * 8] = half_of(static_cast<const uint32_t *>(own.a)[i / 2], i % 2);
+        }
+        for (uint32_t i = 0; i < 4; i++) b[g][2 * t + i % 2 + i / 2 * 8] = half_of(own.b[i / 2], i % 2);
+    }
+    for (uint32_t lane = 0; lane < WARP; lane++) {
+        float *c = static_cast<float *>(lanes[lane].waits->c);
+        for (uint32_t i = 0; i < 4; i++) {
+            const float *of_a = a[lane / 4 + i / 2 * 8], *of_b = b[lane % 4 * 2 + i % 2];
+            double sum = c[i];
+            for (uint32_t k = 0; k < 16; k++) sum += (double)of_a[k] * (double)of_b[k];
+            c[i] = (float)sum;
+        }
+    }
+}
+
+// As ldmatrix.sync.aligned.m8n8.x4.shared.b16, or with .trans.
+void load_all_matrices(Fiber *lanes, bool turned) {
+    Machine &m = machine();
+    for (uint32_t lane = 0; lane < WARP; lane++) {
+        const Request &own = *lanes[lane].waits;
+        const uint8_t *from = static_cast<const uint8_t *>(own.a);
+        if (reinterpret_cast<uintptr_t>(from) % 16 || from < m.shared || from + 16 > m.shared + m.shared_end) {
+            fail("thread %u loads a row of a matrix from what is not shared or no multiple of 16, at line %d",
+                 lanes[lane].index.x, own.line);
+            return;
+        }
+    }
+    for (uint32_t lane = 0; lane < WARP; lane++) {
+        uint32_t *to = static_cast<uint32_t *>(lanes[lane].waits->c), g = lane / 4, t = lane % 4;
+        for (uint32_t i = 0; i < 4; i++) {
+            auto at = [&](uint32_t row, uint32_t col) {
+                uint16_t half;
+                std::memcpy(&half, static_cast<const uint8_t *>(lanes[8 * i + row].waits->a) + 2 * col, 2);
+                return (uint32_t)half;
+            };
+            to[i] = turned ? at(2 * t, g) | at(2 * t + 1, g) << 16 : at(g, 2 * t) | at(g, 2 * t + 1) << 16;
         }
     }
 }
@@ -258,6 +309,10 @@ bool meet_in_warp(Fiber *lanes, uint32_t count) {
         }
         if (kind == Meet::mma_s8_k16) multiply(lanes, 16);
         if (kind == Meet::mma_s8_k32) multiply(lanes, 32);
+        if (kind == Meet::mma_f16_k16) multiply_halves(lanes);
+        if (kind == Meet::matrices || kind == Meet::matrices_turned) {
+            load_all_matrices(lanes, kind == Meet::matrices_turned);
+        }
         for (uint32_t i = 0; i < count; i++) {
             if (!(mask >> i & 1)) continue;
             Fiber &one = lanes[i];

@@ -53,6 +53,26 @@ KERNEL(mistake, 64, MistakeArgs) {
         if (thread == 4) args.to[0] = sum;
         return;
     }
+    case 16:   // a matrix from what is not shared
+    case 17:   // one from beside a multiple of 16
+    case 18: { // and as it should be: element (row, col) of matrix i is 64 i + 8 row + col
+        SHARED(uint16_t, matrices, 4 * 64 + 8);
+        for (uint32_t i = thread; i < 4 * 64; i += 64) matrices[i] = (uint16_t)i;
+        __syncthreads();
+        const void *from = matrices + lane * 8 + (args.number == 17 ? 1 : 0);
+        uint32_t plain[4], turned[4];
+        LOAD_MATRICES(plain, (args.number == 16 ? (const void *)args.to : from));
+        LOAD_MATRICES_TURNED(turned, from);
+        // Of matrix i, row g, columns 2 t and 2 t + 1; rows 2 t and 2 t + 1, column g.
+        uint32_t g = lane / 4, t = lane % 4, wrong = 0;
+        for (uint32_t i = 0; i < 4; i++) {
+            uint32_t row = 64 * i + 8 * g + 2 * t, column = 64 * i + 16 * t + g;
+            if (plain[i] != (row | (row + 1) << 16) || turned[i] != (column | (column + 8) << 16)) wrong++;
+        }
+        wrong = (uint32_t)__reduce_add_sync(ALL_LANES, wrong);
+        if (thread == 0) args.to[0] = wrong;
+        return;
+    }
     case 10: args.to[thread] = sums[lane % 2]; return;
     default: break;
     }

@@ -19,6 +19,9 @@
 struct dim3 {
     uint32_t x, y, z;
 };
+struct alignas(8) float2 {
+    float x, y;
+};
 struct alignas(8) uint2 {
     uint32_t x, y;
 };
@@ -37,7 +40,7 @@ struct Kernel {
 };
 
 // Why a fiber waits.
-enum class Meet : uint8_t { none, block, sync, shuffle, vote, sum, mma_s8_k16, mma_s8_k32 };
+enum class Meet : uint8_t { none, block, sync, shuffle, vote, sum, mma_s8_k16, mma_s8_k32, mma_f16_k16, matrices, matrices_turned };
 
 // What a lane brings to where it meets others. Stays on its stack until it goes on.
 struct Request {
@@ -46,8 +49,8 @@ struct Request {
     uint32_t mask;
     uint32_t from; // lane whose value is wanted
     uint32_t value;
-    int *c;            // of a matrix product: what is added to, and the two factors
-    const uint32_t *a;
+    void *c;           // of a matrix product: what is added to, and the two factors; of matrices: where they go,
+    const void *a;     // and a row
     const uint32_t *b;
 };
 
@@ -100,9 +103,18 @@ inline uint32_t shuffle(int line, uint32_t mask, uint32_t x, uint32_t from) {
     return meet_warp(Meet::shuffle, line, mask, x, from);
 }
 
-inline void mma(Meet kind, int line, int *c, const uint32_t *a, const uint32_t *b) {
+inline void mma(Meet kind, int line, void *c, const uint32_t *a, const uint32_t *b) {
     Request r{kind, line, 0xffffffffu, 0, 0, c, a, b};
     meet(r);
+}
+inline void load_matrices(Meet kind, int line, uint32_t (&to)[4], const void *from) {
+    Request r{kind, line, 0xffffffffu, 0, 0, to, from, nullptr};
+    meet(r);
+}
+// Looks at both ends of what a kernel asks for ahead of time, as sanitizers see.
+inline void prefetch(const void *from, size_t bytes) {
+    const volatile uint8_t *at = static_cast<const uint8_t *>(from);
+    if (bytes != 0) (void)at[0], (void)at[bytes - 1];
 }
 
 float half_to_float(uint16_t half);
@@ -148,13 +160,20 @@ inline int __float2int_rn(float x) { return (int)std::nearbyintf(x); }
 inline uint32_t __float_as_uint(float x) { return emulator::bits(x); }
 inline float __uint_as_float(uint32_t x) { return emulator::from_bits(x); }
 
+#define PREFETCH(from, bytes) emulator::prefetch(from, bytes)
+
 // Two kernels of one name do not link.
-#define KERNEL(name, max_threads, Args)                                                                     \
+#define KERNEL(name, max_threads, Args) KERNEL_AHEAD(name, max_threads, Args, )
+#define KERNEL_AHEAD(name, max_threads, Args, early)                                                                     \
     static void body_##name(const Args &args);                                                              \
     extern "C" {                                                                                            \
     extern const emulator::Kernel kernel_##name;                                                            \
     const emulator::Kernel kernel_##name = {                                                                \
-        #name, sizeof(Args), max_threads, [](const void *p) { body_##name(*static_cast<const Args *>(p)); }}; \
+        #name, sizeof(Args), max_threads, [](const void *p) {                                               \
+            const Args &args = *static_cast<const Args *>(p);                                               \
+            early;                                                                                          \
+            body_##name(args);                                                                              \
+        }};                                                                                                 \
     }                                                                                                       \
     static void body_##name(const Args &args)
 

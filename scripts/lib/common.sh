@@ -23,3 +23,11 @@ python_env() {
     fi
     echo "$env"
 }
+
+# need PACKAGE: installs a Debian package whose program of the same name is not there.
+need() {
+    if command -v "$1" >/dev/null; then return; fi
+    local root=""
+    if [ "$(id -u)" -ne 0 ]; then root=sudo; fi
+    ($root apt-get update && $root apt-get install -y --no-install-recommends "$1") >&2
+}

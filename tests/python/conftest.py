@@ -7,6 +7,9 @@ import signal
 import subprocess
 import tempfile
 
+# LiteLLM would fetch prices from the network when it is imported.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+
 import anthropic
 import openai
 import pytest

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use garrison_device::{Capture, DeviceError, KvDtype};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
-use garrison_device_cuda::{Build, CudaDevice, Emulator, Mishap, Order};
+use garrison_device_cuda::{Build, CudaDevice, Emulator, Mishap, Order, SharedGpu};
 use garrison_engine::{
     Engine, EngineConfig, Event, Execute, Failure, LocalExecutor, Request, Restarting, Stream,
 };
@@ -152,6 +152,36 @@ fn a_lost_gpu_is_started_again_and_gives_the_same_tokens() {
         assert_eq!(read(engine.submit(request(seed)).unwrap()).as_ref(), Ok(expected));
     }
     assert_eq!(restarts.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn models_on_one_gpu_are_lost_and_started_again_together() {
+    let source = Arc::new(source());
+    let gpu = Arc::new(SharedGpu::default());
+    let launches =
+        execute(&source, CudaDevice::new(emulator()).unwrap()).unwrap().device().driver().launches();
+    let serve = |mishap: Mishap| {
+        let make = {
+            let (source, gpu) = (Arc::clone(&source), Arc::clone(&gpu));
+            move |mishap| -> Result<Box<dyn Execute>, DeviceError> {
+                let device = CudaDevice::new(emulator().with_mishap(mishap).on(&gpu))?;
+                Ok(Box::new(execute(&source, device)?))
+            }
+        };
+        let first = make(mishap).unwrap();
+        start(&source, Box::new(Restarting::new(first, Box::new(move |_| make(Mishap::None)))))
+    };
+    let (one, other) = (serve(Mishap::LostAt(launches + 40)), serve(Mishap::None));
+    let expected = read(other.submit(request(1)).unwrap()).unwrap();
+    assert!(matches!(read(one.submit(request(1)).unwrap()), Err(Failure::Device(_))));
+    // The first is there again before the other knows, which has lost its memory, too.
+    assert_eq!(read(one.submit(request(1)).unwrap()).as_ref(), Ok(&expected));
+    let lost = read(other.submit(request(1)).unwrap());
+    assert!(matches!(&lost, Err(Failure::Device(why)) if why.contains("lost")), "{lost:?}");
+    for engine in [&other, &one] {
+        assert_eq!(read(engine.submit(request(1)).unwrap()).as_ref(), Ok(&expected));
+    }
+    assert_eq!(gpu.revivals(), 1);
 }
 
 #[test]

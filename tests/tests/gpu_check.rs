@@ -1,6 +1,7 @@
 //! `scripts/gpu-check`, rehearsed: a GPU machine's minutes are not for finding mistakes of a script.
 #![allow(clippy::unwrap_used)] // a test may
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -21,22 +22,67 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
 }
 
+/// Programs that answer as llama.cpp's do, if they are asked as those are.
+fn pretend_llama(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    let bench = r#"case "$*" in *"-p 16 -n 0 -o json") echo '[{"n_prompt": 16, "n_gen": 0, "avg_ts": 1000.0}]' ;; *) exit 1 ;; esac"#;
+    let batched = r#"echo 'main: n_kv_max = 64'
+for batch in 1 3; do echo "{\"pp\": 4, \"tg\": 4, \"pl\": $batch, \"speed_tg\": 1000.0}"; done"#;
+    for (name, body) in [("llama-bench", bench), ("llama-batched-bench", batched)] {
+        let path = folder.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
 #[test]
 fn every_stage_runs_to_its_end_on_the_emulator() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    let output = gpu_check(&out, &["rehearse"], &[]);
+    let mut stages = vec!["limits", "conformance", "graphs", "engine", "sanitizer", "speed", "peer"];
+    let garrison = Path::new(env!("CARGO_BIN_EXE_gpu_check")).with_file_name("garrison");
+    if garrison.exists() {
+        stages.push("serve");
+    } else {
+        println!("skipped: serve, since {} is not built", garrison.display());
+    }
+    let llama = folder.path().join("llama");
+    pretend_llama(&llama);
+    let output = gpu_check(
+        &out,
+        &[&["rehearse"], &stages[..]].concat(),
+        &[("GPU_CHECK_LLAMA", llama.to_str().unwrap())],
+    );
     assert!(output.status.success(), "{}", text(&output));
     let report: Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
-    for stage in ["limits", "conformance", "graphs", "engine", "sanitizer", "speed"] {
+    for &stage in &stages {
         let findings = report[stage].as_array().unwrap();
         assert!(!findings.is_empty(), "{stage}");
         assert!(findings.iter().all(|finding| finding["ok"] != Value::Bool(false)), "{findings:?}");
     }
-    let rows: Vec<&str> =
-        report["speed"].as_array().unwrap().iter().filter_map(|row| row["row"].as_str()).collect();
-    for row in ["load", "decode", "prefill", "decode kernels", "batch ratio", "adapters", "done"] {
+    let rows_of = |stage: &str| -> Vec<&Value> { report[stage].as_array().into_iter().flatten().collect() };
+    let rows: Vec<&str> = rows_of("speed").iter().filter_map(|row| row["row"].as_str()).collect();
+    for row in [
+        "load",
+        "decode",
+        "prefill",
+        "decode kernels",
+        "batch ratio",
+        "adapters",
+        "batch-invariant mode",
+        "done",
+    ] {
         assert!(rows.contains(&row), "{row} is not among {rows:?}");
+    }
+    // Theirs are a thousand tokens a second, whatever is asked; ours are on an emulator.
+    let beside = rows_of("peer");
+    assert_eq!(beside.len(), 3, "{beside:?}");
+    for row in beside {
+        assert!(row["theirs"] == 1000.0 && row["ours"].as_f64().unwrap() > 0.0, "{row}");
+        assert_eq!(row["met"], false, "{row}");
+    }
+    for row in rows_of("serve") {
+        assert!(row["value"].as_f64().unwrap() > 0.0, "{row}");
     }
     assert!(report["run"]["command"].as_str().unwrap().starts_with("scripts/gpu-check limits"));
     assert!(std::fs::read_to_string(out.join("report.txt")).unwrap().contains("decode, "));

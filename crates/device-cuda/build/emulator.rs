@@ -6,9 +6,8 @@ use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::SystemTime;
 
-use crate::{run, run_all, sources};
+use crate::{modified, newest, run, run_all, sources};
 
 /// No multiplication is fused with an addition unless a kernel says so, as under nvcc.
 const COMMON: [&str; 8] =
@@ -55,17 +54,4 @@ pub(crate) fn build(kernels: &Path, out: &Path) {
     fs::write(stamp, how).expect("cargo's output folder can be written to");
     println!("cargo::rustc-env=GARRISON_EMULATOR={}", out.join("emulator.so").display());
     println!("cargo::rustc-env=GARRISON_EMULATOR_SANITIZED={}", out.join("emulator-sanitized.so").display());
-}
-
-/// When a file was last written; long ago if there is none.
-fn modified(path: &Path) -> SystemTime {
-    path.metadata().and_then(|of| of.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-/// When the newest header of a folder was written.
-fn newest(folder: &Path) -> SystemTime {
-    let entries = fs::read_dir(folder).expect("the kernels are part of the repository");
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let headers = paths.filter(|path| path.extension().is_some_and(|e| e == "cuh" || e == "h"));
-    headers.map(|path| modified(&path)).max().unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -1,13 +1,17 @@
-//! The kernels for GPUs: one fat binary for each source, with code for each architecture.
+//! The kernels for GPUs: one fat binary for each source, with code for each architecture. What was compiled stays until its
+//! source or any header changes, or how it is compiled.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use crate::{run_all, sources};
+use crate::{modified, newest, run_all, sources};
 
 /// What is compiled for, the oldest first. The last also as PTX, which newer GPUs compile for themselves.
 const ARCHITECTURES: [&str; 6] = ["80", "86", "89", "90a", "100", "120"];
+
+/// No multiplication is fused with an addition unless a kernel says so, as on the host.
+const FLAGS: [&str; 6] = ["-std=c++17", "-O3", "-fmad=false", "--Werror", "all-warnings", "-fatbin"];
 
 /// Makes the fat binaries and `fatbins.rs`, which embeds them: a list of `(name, bytes)`, empty where there is
 /// no nvcc.
@@ -18,20 +22,26 @@ pub(crate) fn build(kernels: &Path, out: &Path) {
     let mut list = String::from("[\n");
     if let Some(nvcc) = nvcc() {
         let wanted = architectures();
-        let commands = sources(kernels).into_iter().map(|source| {
+        let how = format!("{} {FLAGS:?} {wanted:?}", nvcc.display());
+        let stamp = out.join("fatbins.stamp");
+        let (known, headers) = (fs::read_to_string(&stamp).is_ok_and(|known| known == how), newest(kernels));
+        let mut commands = Vec::new();
+        for source in sources(kernels) {
             let stem = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let fatbin = out.join(format!("{stem}.fatbin"));
             list +=
                 &format!("    ({stem:?}, include_bytes!({:?}).as_slice()),\n", fatbin.display().to_string());
-            compile(&nvcc, &wanted, kernels, &source, &fatbin)
-        });
-        let commands = commands.collect();
+            if !known || modified(&fatbin) <= modified(&source).max(headers) {
+                commands.push(compile(&nvcc, &wanted, kernels, &source, &fatbin));
+            }
+        }
         if let Err(error) = run_all(commands) {
             panic!(
                 "the kernels do not compile with {}; GARRISON_NVCC=none builds without them:\n{error}",
                 nvcc.display()
             );
         }
+        fs::write(stamp, how).expect("cargo's output folder can be written to");
     }
     list += "]";
     fs::write(out.join("fatbins.rs"), list).expect("cargo's output folder can be written to");
@@ -39,8 +49,7 @@ pub(crate) fn build(kernels: &Path, out: &Path) {
 
 fn compile(nvcc: &Path, wanted: &[String], kernels: &Path, source: &Path, fatbin: &Path) -> Command {
     let mut command = Command::new(nvcc);
-    command.args(["-std=c++17", "-O3", "-fmad=false", "--Werror", "all-warnings", "-fatbin", "-I"]);
-    command.arg(kernels).arg(source).arg("-o").arg(fatbin);
+    command.args(FLAGS).arg("-I").arg(kernels).arg(source).arg("-o").arg(fatbin);
     for architecture in wanted {
         command.arg(format!("-gencode=arch=compute_{architecture},code=sm_{architecture}"));
     }

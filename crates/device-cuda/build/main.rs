@@ -9,6 +9,7 @@ mod fatbins;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 use std::{env, fs, thread};
 
 fn main() {
@@ -58,4 +59,17 @@ fn run(mut command: Command) -> Result<(), String> {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     ))
+}
+
+/// When a file was last written; long ago if there is none.
+fn modified(path: &Path) -> SystemTime {
+    path.metadata().and_then(|of| of.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// When the newest header of a folder was written.
+fn newest(folder: &Path) -> SystemTime {
+    let entries = fs::read_dir(folder).expect("the kernels are part of the repository");
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let headers = paths.filter(|path| path.extension().is_some_and(|e| e == "cuh" || e == "h"));
+    headers.map(|path| modified(&path)).max().unwrap_or(SystemTime::UNIX_EPOCH)
 }

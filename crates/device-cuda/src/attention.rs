@@ -1,43 +1,60 @@
-//! Attention: how a step's work is cut into blocks of threads. The arithmetic is in `kernels/attention.cu`.
+//! Attention: how a step's work is cut into blocks of threads. The arithmetic is in `kernels/attention_mma.cu`, for tensor
+//! cores, and `attention.cu`.
 //!
 //! Key decision: a grid depends on nothing but the step's shape and what was allocated, since a recorded step
 //! keeps it. Blocks that find nothing to do end at once.
 
 use bytemuck::{Pod, Zeroable};
-use garrison_device::{AttentionShape, BLOCK_SIZE, DeviceError};
+use garrison_device::{AttentionShape, BLOCK_SIZE, DeviceError, KvDtype};
 
 use crate::device::Step;
 use crate::driver::{Address, Driver, Grid};
 use crate::gpu::{Buffer, Gpu, blocks, count};
-use crate::kv::{KvLayer, LayerArgs};
+use crate::kv::{KvLayer, LayerArgs, suffix};
 
 /// Positions that are summed on their own.
-const SPAN: usize = 512;
+const SPAN: usize = 256;
 /// Warps of a block.
 const WARPS: usize = 4;
 /// Blocks of threads for each multiprocessor that are worth splitting contexts for.
 const WORTH_SPLITTING: usize = 4;
-/// What the parts of split contexts may take; beyond it contexts stay whole.
+/// What the parts of split contexts may take.
 const PARTS_BYTES: usize = 64 << 20;
 
 /// Kernels for one type of cache and head size.
 pub(crate) struct Kernels<D: Driver> {
-    /// For two rows to a warp.
-    few: D::Function,
-    /// For eight, where there is one.
-    many: Option<D::Function>,
+    /// Where few rows share keys, as in decoding.
+    few: Kernel<D>,
+    /// For prompts, where there is one.
+    many: Option<Kernel<D>>,
     join: D::Function,
 }
 
+struct Kernel<D: Driver> {
+    function: D::Function,
+    /// Of a block: heads of tokens.
+    rows: usize,
+}
+
 impl<D: Driver> Kernels<D> {
-    pub(crate) fn new(driver: &D, cell: &str, head_dim: usize) -> Result<Self, DeviceError> {
+    pub(crate) fn new(driver: &D, dtype: KvDtype, head_dim: usize) -> Result<Self, DeviceError> {
         let Some(size) = [64, 128, 256].into_iter().find(|&size| head_dim <= size) else {
             let reason = format!("heads of {head_dim} values are larger than its kernels take, 256");
             return Err(DeviceError::Failed { device: driver.name(), reason });
         };
-        let kernel = |rows: usize| driver.function(&format!("attention_{cell}_{size}_{rows}"));
-        let many = if size < 256 { Some(kernel(8)?) } else { None };
-        Ok(Kernels { few: kernel(2)?, many, join: driver.function("attention_join")? })
+        let kernel = |name: String, rows| Ok(Kernel { function: driver.function(&name)?, rows });
+        let cell = suffix(dtype);
+        // Cells that are halves, or become halves without loss, eight at a time.
+        let halves = matches!(dtype, KvDtype::F16 | KvDtype::F8E4M3) && head_dim.is_multiple_of(8);
+        let (few, many) = if halves && size < 256 {
+            let kernel = |rows: usize| kernel(format!("attention_mma_{cell}_{size}_{rows}"), rows);
+            (kernel(16)?, Some(kernel(64)?))
+        } else {
+            // Named by rows of a warp.
+            let kernel = |rows: usize| kernel(format!("attention_{cell}_{size}_{rows}"), rows * WARPS);
+            (kernel(2)?, if size < 256 { Some(kernel(8)?) } else { None })
+        };
+        Ok(Kernels { few, many, join: driver.function("attention_join")? })
     }
 }
 
@@ -70,7 +87,9 @@ struct AttentionArgs {
     tile_tokens: u32,
     tile_heads: u32,
     max_spans: u32,
+    splits: u32,
     scale: f32,
+    unused: u32,
 }
 
 pub(crate) fn attention<D: Driver>(
@@ -88,9 +107,10 @@ pub(crate) fn attention<D: Driver>(
     let (tokens, seqs, group) = (step.tokens, step.shape.seqs, n_heads / n_kv_heads);
 
     // One token a sequence has few rows; prompts fill the larger tiles.
-    let (function, rows) = match layer.attention.many {
-        Some(many) if tokens > seqs || group > 2 * WARPS => (many, 8 * WARPS),
-        _ => (layer.attention.few, 2 * WARPS),
+    let Kernels { few, many, join } = &layer.attention;
+    let &Kernel { function, rows } = match many {
+        Some(many) if tokens > seqs || group > few.rows => many,
+        _ => few,
     };
     let tile_heads = group.min(rows);
     let tile_tokens = (rows / group).max(1);
@@ -98,11 +118,11 @@ pub(crate) fn attention<D: Driver>(
     let tiles = tokens.min(tokens / tile_tokens + seqs);
     let heads = n_kv_heads * group.div_ceil(tile_heads);
 
-    let longest = kv.n_blocks.min(step.block_limit) * BLOCK_SIZE;
-    let max_spans = longest.div_ceil(SPAN).max(1);
-    let bytes = tokens * n_heads * max_spans * (2 + head_dim) * size_of::<f32>();
+    // A context whose spans find no room is not split, which blocks see for themselves.
+    let longest = (kv.n_blocks.min(step.block_limit) * BLOCK_SIZE).div_ceil(SPAN).max(1);
+    let max_spans = PARTS_BYTES / (tokens * n_heads * (2 + head_dim) * size_of::<f32>());
     let wanted = (WORTH_SPLITTING * gpu.driver.processors()).div_ceil(tiles * heads);
-    let splits = if bytes <= PARTS_BYTES { wanted.min(max_spans) } else { 1 };
+    let splits = wanted.min(max_spans).min(longest).max(1);
 
     let len = tokens * n_heads * head_dim;
     let args = AttentionArgs {
@@ -121,12 +141,14 @@ pub(crate) fn attention<D: Driver>(
         tile_tokens: count(tile_tokens),
         tile_heads: count(tile_heads),
         max_spans: count(max_spans),
-        scale,
+        splits: count(splits),
+        scale: scale * std::f32::consts::LOG2_E,
+        unused: 0,
     };
     let grid = Grid { blocks: [count(tiles), count(heads), count(splits)], threads: (32 * WARPS) as u32 };
     gpu.enqueue(function, grid, &args);
     if splits > 1 {
         let grid = Grid { blocks: [blocks(tokens, 1), count(n_heads), 1], threads: 32 };
-        gpu.enqueue(layer.attention.join, grid, &args);
+        gpu.enqueue(*join, grid, &args);
     }
 }

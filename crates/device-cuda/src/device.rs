@@ -15,6 +15,7 @@ use crate::kv::{self, KvLayer, Turn};
 use crate::lora::LoraSlots;
 use crate::matmul::{Into, Products, Quantizers, Scratch, Source};
 use crate::ops::{self, Plain};
+use crate::upload::Uploads;
 use crate::weight::Weight;
 
 /// A GPU as a [`Device`], or what stands in for one.
@@ -24,6 +25,7 @@ pub struct CudaDevice<D: Driver> {
     quantizers: Quantizers<D>,
     drawer: Drawer<D>,
     scratch: Mutex<Scratch<D>>,
+    uploads: Mutex<Uploads<D>>,
     /// Made with the first layer of a cache.
     parts: OnceLock<Parts<D>>,
 }
@@ -32,16 +34,19 @@ impl<D: Driver> CudaDevice<D> {
     /// A device on `driver`.
     ///
     /// # Errors
-    /// If kernels are missing.
+    /// If kernels are missing, or there is no memory at all.
     pub fn new(driver: D) -> Result<Self, DeviceError> {
         let (plain, quantizers) = (Plain::new(&driver)?, Quantizers::new(&driver)?);
         let drawer = Drawer::new(&driver)?;
+        let gpu = Gpu::new(driver);
+        let uploads = Mutex::new(Uploads::new(&gpu)?);
         Ok(CudaDevice {
-            gpu: Gpu::new(driver),
+            gpu,
             plain,
             quantizers,
             drawer,
             scratch: Mutex::default(),
+            uploads,
             parts: OnceLock::new(),
         })
     }
@@ -183,6 +188,10 @@ impl<D: Driver> Device for CudaDevice<D> {
 
     fn write<T: Element>(&self, dst: &mut Buffer<D>, data: &[T]) -> Result<(), DeviceError> {
         self.gpu.driver.write(&dst.memory, 0, bytemuck::cast_slice(data))
+    }
+
+    fn write_all<T: Element>(&self, parts: &mut [(&mut Buffer<D>, &[T])]) -> Result<(), DeviceError> {
+        lock(&self.uploads).write(&self.gpu, parts)
     }
 
     fn read<T: Element>(&self, src: &Buffer<D>, offset: usize, out: &mut [T]) -> Result<(), DeviceError> {

@@ -74,7 +74,7 @@ pub(crate) fn block_bytes(shape: &KvShape) -> usize {
 }
 
 /// What kernels call the type.
-fn suffix(dtype: KvDtype) -> &'static str {
+pub(crate) fn suffix(dtype: KvDtype) -> &'static str {
     match dtype {
         KvDtype::F16 => "F16",
         KvDtype::BF16 => "BF16",
@@ -98,7 +98,7 @@ impl<D: Driver> KvLayer<D> {
         };
         let name = suffix(shape.dtype);
         let store = gpu.driver.function(&format!("store_kv_{name}"))?;
-        let attention = Kernels::new(&gpu.driver, name, shape.head_dim)?;
+        let attention = Kernels::new(&gpu.driver, shape.dtype, shape.head_dim)?;
         Ok(KvLayer { shape: *shape, memory, args, store, attention })
     }
 

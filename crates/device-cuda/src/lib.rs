@@ -6,7 +6,7 @@
 //!   at run time, so the same binary runs where there is none; the emulator runs the very same kernels on
 //!   the host, so everything here is tested without a GPU.
 //! - Results do not depend on the batch or on which kernel computes a row: every sum has one fixed order
-//!   (`kernels/matmul.cuh`, `kernels/attention.cu`).
+//!   (`kernels/matmul.cuh`, `kernels/attention.cuh`).
 //! - A launch that fails is remembered, and whoever next reads or waits is told.
 
 mod attention;
@@ -21,13 +21,14 @@ mod matmul;
 mod ops;
 mod probe;
 mod sharded;
+mod upload;
 mod weight;
 
 pub use collective::{Collective, HostRing};
 pub use device::CudaDevice;
 pub use driver::cuda::{Cuda, NoGpu};
 #[cfg(feature = "emulator")]
-pub use driver::emulator::{Build, Emulator, Mishap, Order};
+pub use driver::emulator::{Build, Call, Emulator, Mishap, Order, SharedGpu};
 pub use driver::nccl::{Nccl, NoNccl};
 pub use driver::profiled::{KernelTime, Profiled};
 pub use driver::{Address, Driver, Grid};

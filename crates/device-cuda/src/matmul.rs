@@ -11,6 +11,8 @@ use crate::gpu::{Buffer, Gpu, blocks, count};
 use crate::ops::RmsNormArgs;
 use crate::weight::{Content, Quantized, UNIT, Weight, WeightArgs};
 
+/// Rows up to which weights go straight from memory to tensor cores.
+const FEW_ROWS: usize = 64;
 /// Rows that are computed at a time: what the scratch holds.
 const MAX_ROWS: usize = 1024;
 
@@ -297,10 +299,11 @@ fn product<D: Driver>(
     into: Into,
 ) {
     let w = jobs[0].1;
-    let mut few = [(8, 16), (16, 32), (32, 32), (64, 32)].into_iter().zip(w.few);
-    let (function, block_rows, cols) = match (w.vectors.get(rows - 1), few.find(|f| rows <= f.0.0)) {
+    // The smallest kernel that holds all rows; up to 64 rows the largest of them, some at a time.
+    let few = w.few.iter().find(|few| rows <= few.rows).or(w.few.last().filter(|_| rows <= FEW_ROWS));
+    let (function, block_rows, cols) = match (w.vectors.get(rows - 1), few) {
         (Some(&function), _) => (function, 4, 1),
-        (None, Some(((_, block_rows), function))) => (function, block_rows, 1),
+        (None, Some(few)) => (few.function, few.block_rows, blocks(rows, few.rows)),
         (None, None) => (w.many, w.block_rows, blocks(rows, 64)),
     };
     let mut args = MatmulArgs { x, count: count(jobs.len()), rows: count(rows), ..MatmulArgs::zeroed() };
@@ -310,10 +313,10 @@ fn product<D: Driver>(
         *job = MatmulJob { dst, w: w.args, first_block: all, unused: 0 };
         all += blocks(w.args.rows(), block_rows);
     }
-    let grid = if rows > 64 {
+    let grid = if rows > FEW_ROWS {
         Grid { blocks: [cols, all, 1], threads: count(w.block_rows * 2) }
     } else {
-        Grid { blocks: [all, 1, 1], threads: 128 }
+        Grid { blocks: [all, cols, 1], threads: 128 }
     };
     gpu.enqueue(function, grid, &args);
 }

@@ -244,6 +244,16 @@ impl<D: Driver, C: Collective<D>> Device for Sharded<D, C> {
         self.ranks.iter().zip(&mut dst.parts).try_for_each(|(rank, part)| rank.write(part, data))
     }
 
+    fn write_all<T: Element>(&self, parts: &mut [(&mut ShardedBuffer<D>, &[T])]) -> Result<(), DeviceError> {
+        self.ranks.iter().enumerate().try_for_each(|(i, rank)| {
+            let own = parts.iter_mut().map(|(dst, data)| {
+                dst.set_cut(false);
+                (&mut dst.parts[i], *data)
+            });
+            rank.write_all(&mut own.collect::<Vec<_>>())
+        })
+    }
+
     /// What is cut is never asked for.
     fn read<T: Element>(
         &self,

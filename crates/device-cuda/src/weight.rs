@@ -48,11 +48,19 @@ pub(crate) struct Quantized<D: Driver> {
     pub(crate) embed: D::Function,
     /// For one to four rows.
     pub(crate) vectors: [D::Function; 4],
-    /// For up to 8, 16, 32 and 64 rows.
-    pub(crate) few: [D::Function; 4],
+    /// For few rows, the kernels for the fewest first.
+    pub(crate) few: Vec<Few<D>>,
     /// For more.
     pub(crate) many: D::Function,
     /// Rows of the weight that a block of `many` has.
+    pub(crate) block_rows: usize,
+}
+
+/// A kernel of `kernels/matmul_few.cu`.
+pub(crate) struct Few<D: Driver> {
+    pub(crate) function: D::Function,
+    /// Rows of activations, and of the weight, that a block has.
+    pub(crate) rows: usize,
     pub(crate) block_rows: usize,
 }
 
@@ -122,6 +130,13 @@ impl Layout {
         if self.bits == 8 || (self.span != UNIT && self.halves == 2) { 64 } else { 128 }
     }
 
+    /// Rows of activations and of the weight that blocks of the kernels for few rows have, as `kernels/matmul_few.cu` has
+    /// them.
+    fn few(self) -> impl Iterator<Item = (usize, usize)> {
+        let all = [(8, 16), (16, 32), (32, 32), (64, 32)];
+        all.into_iter().take(if self.span == UNIT { 4 } else { 3 })
+    }
+
     /// Writes a block's share of each plane: `run` is its first run in a unit, whose share of the planes is given and
     /// holds zeros where nothing was written yet.
     fn pack(self, parts: &Parts, run: usize, planes: [&mut [u8]; 4]) {
@@ -176,7 +191,9 @@ impl<D: Driver> Weight<D> {
             let reason = format!("{} bytes are not {n} rows of {k} values of {ty}", data.len());
             return Err(DeviceError::Weight { tensor: name.into(), reason });
         };
-        if [n, k, n.saturating_mul(k.div_ceil(UNIT))].into_iter().any(|x| x > u32::MAX as usize) {
+        // Words of 8-bit codes are what there are the most of.
+        let words = n.saturating_mul(k.div_ceil(UNIT)).saturating_mul(UNIT / 4);
+        if [n, k, words].into_iter().any(|x| x > u32::MAX as usize) {
             let reason = format!("[{n}, {k}] is more than the GPU's kernels can count");
             return Err(DeviceError::Weight { tensor: name.into(), reason });
         }
@@ -237,6 +254,9 @@ impl<D: Driver> Quantized<D> {
         }
         let args = WeightArgs { planes: planes.each_ref().map(D::address), n: count(n), units: count(units) };
         let kernel = |op: &str| gpu.driver.function(&format!("{op}_{ty}"));
+        let few = |(rows, block_rows): (usize, usize)| {
+            Ok(Few { function: kernel(&format!("matmul_{rows}"))?, rows, block_rows })
+        };
         Ok(Quantized {
             planes,
             args,
@@ -244,7 +264,7 @@ impl<D: Driver> Quantized<D> {
             span: layout.span,
             embed: kernel("embed")?,
             vectors: [kernel("matvec_1")?, kernel("matvec_2")?, kernel("matvec_3")?, kernel("matvec_4")?],
-            few: [kernel("matmul_8")?, kernel("matmul_16")?, kernel("matmul_32")?, kernel("matmul_64")?],
+            few: layout.few().map(few).collect::<Result<_, _>>()?,
             many: kernel("matmul")?,
             block_rows: layout.block_rows(),
         })

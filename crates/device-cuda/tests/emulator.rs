@@ -77,6 +77,9 @@ fn mistakes_are_named_with_kernel_block_and_thread() {
     says(12, &["thread 0 ended without waiting for the copy of line"]);
     says(13, &["thread 0 copies from or to what is no multiple of 16"]);
     says(14, &["thread 9 copies to where a copy is under way"]);
+    for number in [16, 17] {
+        says(number, &["loads a row of a matrix from what is not shared or no multiple of 16"]);
+    }
 }
 
 #[test]
@@ -84,6 +87,11 @@ fn a_copy_is_there_when_it_was_waited_for_and_not_before() {
     assert_eq!(commit(15, 64), Ok(4 + 5 + 6 + 7), "four numbers that others wrote");
     // Four times what is no number, added.
     assert_eq!(commit(11, 64), Ok(u32::MAX.wrapping_mul(4)));
+}
+
+#[test]
+fn matrices_are_loaded_by_rows_and_turned() {
+    assert_eq!(commit(18, 64), Ok(0), "elements that are not where they belong");
 }
 
 #[test]

@@ -149,13 +149,9 @@ impl<D: Device> DrawBuffers<D> {
     /// If the device fails.
     pub fn write(&mut self, device: &D) -> Result<(), DeviceError> {
         let Words { rows, edits, masks } = &self.host;
-        device.write(&mut self.rows, rows)?;
-        if !edits.is_empty() {
-            device.write(&mut self.edits, edits)?;
-        }
-        if !masks.is_empty() {
-            device.write(&mut self.masks, masks)?;
-        }
-        Ok(())
+        let parts: [(&mut D::Buffer, &[u32]); 3] =
+            [(&mut self.rows, rows), (&mut self.edits, edits), (&mut self.masks, masks)];
+        let mut used: Vec<_> = parts.into_iter().filter(|(_, data)| !data.is_empty()).collect();
+        device.write_all(&mut used)
     }
 }

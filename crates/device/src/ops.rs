@@ -128,6 +128,14 @@ pub trait Device: Sized + Send + Sync + 'static {
     /// If the device fails.
     fn write<T: Element>(&self, dst: &mut Self::Buffer, data: &[T]) -> Result<(), DeviceError>;
 
+    /// [`Device::write`] of each: of many that are small, a device may make one.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn write_all<T: Element>(&self, parts: &mut [(&mut Self::Buffer, &[T])]) -> Result<(), DeviceError> {
+        parts.iter_mut().try_for_each(|(dst, data)| self.write(dst, data))
+    }
+
     /// Reads `out.len()` elements from element `offset` on, after everything enqueued.
     ///
     /// # Errors

@@ -158,18 +158,20 @@ impl<D: Device> StepBuffers<D> {
         let row_positions: Vec<u32> = rows.iter().map(|&row| batch.positions[row as usize]).collect();
         let rows_before = |&token: &u32| rows.partition_point(|&row| row < token) as u32;
         let row_start: Vec<u32> = batch.q_start.iter().map(rows_before).collect();
-        device.write(&mut self.tokens, &batch.tokens)?;
-        device.write(&mut self.positions, &batch.positions)?;
-        device.write(&mut self.slots, &batch.slots)?;
-        device.write(&mut self.q_start, &batch.q_start)?;
-        device.write(&mut self.kv_len, &batch.kv_len)?;
-        device.write(&mut self.blocks, &batch.blocks)?;
-        device.write(&mut self.block_start, &batch.block_start)?;
-        device.write(&mut self.token_adapters, &token_adapters)?;
-        device.write(&mut self.rows, &rows)?;
-        device.write(&mut self.row_adapters, &row_adapters)?;
-        device.write(&mut self.row_positions, &row_positions)?;
-        device.write(&mut self.row_start, &row_start)?;
+        device.write_all(&mut [
+            (&mut self.tokens, &batch.tokens),
+            (&mut self.positions, &batch.positions),
+            (&mut self.slots, &batch.slots),
+            (&mut self.q_start, &batch.q_start),
+            (&mut self.kv_len, &batch.kv_len),
+            (&mut self.blocks, &batch.blocks),
+            (&mut self.block_start, &batch.block_start),
+            (&mut self.token_adapters, &token_adapters),
+            (&mut self.rows, &rows),
+            (&mut self.row_adapters, &row_adapters),
+            (&mut self.row_positions, &row_positions),
+            (&mut self.row_start, &row_start),
+        ])?;
         self.shape = shape;
         Ok(())
     }

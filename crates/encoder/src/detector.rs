@@ -105,6 +105,8 @@ pub struct AttackDetector {
     attacks: Vec<usize>,
     threshold: f32,
     budget: Budget,
+    /// What it says if it is one.
+    code: String,
 }
 
 /// Words in the names of classes that are attacks, where the manifest names none.
@@ -131,7 +133,14 @@ impl AttackDetector {
             );
             return Err(EncoderError::Invalid { path: path.to_owned(), reason });
         }
-        Ok(AttackDetector { model, attacks, threshold: manifest.threshold, budget })
+        let code = "INJECTION".to_owned();
+        Ok(AttackDetector { model, attacks, threshold: manifest.threshold, budget, code })
+    }
+
+    /// The same under another code, for texts in which such a class is no attack on a model.
+    #[must_use]
+    pub fn saying(self, code: &str) -> AttackDetector {
+        AttackDetector { code: code.to_owned(), ..self }
     }
 
     /// How likely the text, or a window of it, is an attack, from 0 to 1.
@@ -151,7 +160,7 @@ impl Detector for AttackDetector {
 
     fn detect(&self, text: &str) -> Result<Vec<String>, DetectorError> {
         let likelihood = self.likelihood(text).map_err(|e: EncoderError| DetectorError(e.to_string()))?;
-        Ok(if likelihood >= self.threshold { vec!["INJECTION".to_owned()] } else { Vec::new() })
+        Ok(if likelihood >= self.threshold { vec![self.code.clone()] } else { Vec::new() })
     }
 }
 

@@ -15,11 +15,14 @@ use garrison_gguf::quantize::{Mix, UnknownMix};
 use garrison_server::SharePrefixes;
 use serde::Deserialize;
 
+use crate::cache::{CacheConfig, CacheSection};
 use crate::error::Fault;
 use crate::flags::{EngineFlags, ServeFlags};
 use crate::guard::config::PrivacySection;
+use crate::guard::exceptions::{GuardException, GuardExceptions};
 use crate::guard::policy::GuardSection;
-use crate::routes::{LimitsSection, ProviderSection, RouteSection, RouteSettings};
+use crate::limits::{KeySection, LimitSettings, LimitsSection};
+use crate::routes::{ProviderSection, RouteSection, RouteSettings};
 use crate::source::{AdapterRef, ModelRef, TINY};
 
 /// Everything `serve` needs to know.
@@ -30,7 +33,14 @@ pub(crate) struct Config {
     pub(crate) models: Vec<ModelEntry>,
     pub(crate) privacy: PrivacySection,
     pub(crate) guard: GuardSection,
+    /// What is judged otherwise, by model and route.
+    pub(crate) exceptions: GuardExceptions,
     pub(crate) routes: RouteSettings,
+    pub(crate) limits: LimitSettings,
+    /// None if no answer is given twice.
+    pub(crate) cache: Option<CacheConfig>,
+    /// The collector's URL, if there is one.
+    pub(crate) otlp: Option<String>,
 }
 
 /// The `[server]` section.
@@ -133,12 +143,14 @@ pub(crate) struct ModelEntry {
     pub(crate) draft: Option<DraftEntry>,
     /// LoRA adapters by the names that clients ask for.
     pub(crate) adapters: BTreeMap<String, AdapterRef>,
+    /// What is judged otherwise than for all.
+    pub(crate) guard: Option<GuardException>,
 }
 
 impl ModelEntry {
     /// A model with nothing besides.
     pub(crate) fn new(name: String, model: ModelRef, quantize: Option<Mix>) -> ModelEntry {
-        ModelEntry { name, model, quantize, draft: None, adapters: BTreeMap::new() }
+        ModelEntry { name, model, quantize, draft: None, adapters: BTreeMap::new(), guard: None }
     }
 }
 
@@ -219,6 +231,17 @@ struct File {
     route: Vec<RouteSection>,
     #[serde(default)]
     limits: LimitsSection,
+    #[serde(default)]
+    key: Vec<KeySection>,
+    cache: Option<CacheSection>,
+    #[serde(default)]
+    telemetry: TelemetrySection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TelemetrySection {
+    otlp: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -268,6 +291,7 @@ struct ModelSection {
     draft: Option<String>,
     #[serde(default)]
     adapters: BTreeMap<String, String>,
+    guard: Option<GuardException>,
 }
 
 impl Config {
@@ -303,10 +327,27 @@ impl Config {
             .flat_map(|model| std::iter::once(&model.name).chain(model.adapters.keys()))
             .map(String::as_str)
             .collect();
-        let routes = RouteSettings::resolve(&file.provider, &file.route, &file.limits, &local, &|name| {
-            std::env::var(name).ok()
-        })?;
-        Ok(Config { server, engine, models, privacy: file.privacy, guard: file.guard, routes })
+        let routes =
+            RouteSettings::resolve(&file.provider, &file.route, &local, &|name| std::env::var(name).ok())?;
+        let known: Vec<&str> = local.iter().copied().chain(routes.names()).collect();
+        let limits = LimitSettings::resolve(&file.limits, &file.key, &known)?;
+        let cache = file.cache.as_ref().map(CacheSection::resolve).transpose()?;
+        let of_models = models.iter().filter_map(|model| Some((&*model.name, model.guard.as_ref()?)));
+        let of_routes = file.route.iter().filter_map(RouteSection::exception);
+        let exceptions =
+            of_models.chain(of_routes).map(|(name, guard)| (name.to_owned(), guard.clone())).collect();
+        Ok(Config {
+            server,
+            engine,
+            models,
+            privacy: file.privacy,
+            guard: file.guard,
+            exceptions,
+            routes,
+            limits,
+            cache,
+            otlp: file.telemetry.otlp,
+        })
     }
 }
 
@@ -451,6 +492,7 @@ fn resolve_models(flags: &ServeFlags, file: &[ModelSection]) -> Result<Vec<Model
                 quantize: quantize.or(own),
                 draft,
                 adapters: section.adapters.iter().map(adapter).collect::<Result<_, Fault>>()?,
+                guard: section.guard.clone(),
             });
         }
     }
@@ -559,6 +601,17 @@ mod tests {
         assert_eq!(pinned(off, Some("on")), Ok(PinThreads::On));
         let said = pinned(off, Some("always")).unwrap_err();
         assert_eq!(said, "pin_threads \"always\" is not known; known: auto, on, off");
+    }
+
+    #[test]
+    fn every_key_that_the_readme_shows_is_known() {
+        let readme = include_str!("../../../README.md");
+        let examples: Vec<&str> =
+            readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert!(examples.len() >= 6);
+        for example in examples {
+            toml::from_str::<File>(example).unwrap_or_else(|e| panic!("{e} in {example}"));
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(crate) struct EngineFlags {
     pub(crate) host_cache_dir: Option<PathBuf>,
 }
 
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ServeFlags {
     /// A .gguf file, a safetensors folder, a name from `garrison models list`, or
     /// hf:OWNER/REPO[:FILE]. May be given several times; NAME=M sets the name clients use

@@ -1,4 +1,4 @@
-//! `[[provider]]`, `[[route]]` and `[limits]` of garrison.toml: where requests go, and what that may cost. Everything
+//! `[[provider]]` and `[[route]]` of garrison.toml: where requests go. Everything
 //! is checked at the start, names that lead nowhere and variables that are not set included.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use garrison_gateway::{
 use serde::Deserialize;
 
 use crate::error::Fault;
+use crate::guard::exceptions::GuardException;
 
 /// A provider, as it is written.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,6 +41,9 @@ struct PriceSection {
     cached_input: Option<f64>,
     /// Tokens of prompt and answer.
     context: Option<u32>,
+    /// Whether it takes pictures, and may: nobody looks into them before they leave.
+    #[serde(default)]
+    images: bool,
 }
 
 /// A route, as it is written.
@@ -65,7 +69,11 @@ pub(crate) struct RouteSection {
     stall_timeout_ms: Option<u32>,
     /// For the whole request.
     deadline_ms: Option<u32>,
+    /// After so long without a token the next tier is asked as well.
+    hedge_ms: Option<u32>,
     max_cost_usd: Option<f64>,
+    /// What is judged otherwise than for all.
+    guard: Option<GuardException>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -91,23 +99,11 @@ enum QualityWord {
     ByTask(BTreeMap<String, u8>),
 }
 
-/// `[limits]`, as it is written.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct LimitsSection {
-    /// What each API key may spend on providers on one day.
-    usd_per_day: Option<f64>,
-    /// The SQLite file with what was spent.
-    ledger: Option<PathBuf>,
-}
-
 /// All of it, checked.
 #[derive(Debug, Default)]
 pub(crate) struct RouteSettings {
     routes: Vec<Route>,
     providers: Vec<ProviderConfig>,
-    per_day: Option<Micros>,
-    ledger: Option<PathBuf>,
 }
 
 /// What a tier's name is looked up in.
@@ -124,27 +120,18 @@ impl RouteSettings {
     pub(crate) fn resolve(
         providers: &[ProviderSection],
         routes: &[RouteSection],
-        limits: &LimitsSection,
         local: &[&str],
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<RouteSettings, Fault> {
         twins("[[provider]]", providers.iter().map(|provider| &provider.name))?;
         twins("[[route]]", routes.iter().map(|route| &route.name))?;
         let names = Names { providers, local };
-        let per_day = amount("[limits]: usd_per_day", limits.usd_per_day)?;
-        if per_day.is_some() && limits.ledger.is_none() {
-            return Err(Fault::usage(
-                "[limits]: usd_per_day needs ledger, the file in which what was spent is kept",
-            ));
-        }
         Ok(RouteSettings {
             routes: routes.iter().map(|route| route.resolve(&names)).collect::<Result<_, _>>()?,
             providers: providers
                 .iter()
                 .map(|provider| provider.resolve(variable))
                 .collect::<Result<_, _>>()?,
-            per_day,
-            ledger: limits.ledger.clone(),
         })
     }
 
@@ -154,22 +141,21 @@ impl RouteSettings {
         targets.into_iter().any(|target| matches!(target, Target::Remote { .. }))
     }
 
+    /// The routes' names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().map(|route| route.name.as_str())
+    }
+
     /// The routes themselves. Nothing is sent.
     ///
     /// # Errors
-    /// If a provider or the ledger cannot be set up.
-    pub(crate) fn open(&self, clearance: Option<Clearance>) -> Result<Routes, Fault> {
+    /// If a provider cannot be set up.
+    pub(crate) fn open(&self, clearance: Option<Clearance>, spend: Option<Spend>) -> Result<Routes, Fault> {
         let provider = |config: &ProviderConfig| {
             Provider::new(config.clone())
                 .map_err(|e| Fault::usage(format!("[[provider]] \"{}\": {e}", config.name)))
         };
         let providers = self.providers.iter().map(provider).collect::<Result<Vec<_>, Fault>>()?;
-        let spend = match &self.ledger {
-            None => None,
-            Some(path) => Some(Spend::open(path, self.per_day).map_err(|e| {
-                Fault::usage(format!("[limits]: the ledger {} cannot be used: {e}", path.display()))
-            })?),
-        };
         Ok(Routes::new(self.routes.clone(), providers, clearance, spend))
     }
 }
@@ -203,8 +189,12 @@ impl ProviderSection {
         let fault = |what: String| Fault::usage(format!("[[provider]] \"{}\": {what}", self.name));
         let kind = match self.kind.as_str() {
             "openai" => ProviderKind::OpenAi,
+            "openai-responses" => ProviderKind::Responses,
             "anthropic" => ProviderKind::Anthropic,
-            other => return Err(fault(format!("kind \"{other}\" is not known; known: openai, anthropic"))),
+            other => {
+                let known = "openai, openai-responses, anthropic";
+                return Err(fault(format!("kind \"{other}\" is not known; known: {known}")));
+            }
         };
         let api_key = match &self.api_key_env {
             None => None,
@@ -252,7 +242,19 @@ fn ms(ms: Option<u32>, default: u32) -> Duration {
 /// Tokens that a provider's model takes unless its price says otherwise.
 const USUAL_CONTEXT: u32 = 128_000;
 
+/// What models of a kind of provider can do.
+fn can(kind: &str, model: &PriceSection) -> Needs {
+    let more = [(Need::TopK, kind == "anthropic"), (Need::Images, model.images)];
+    let more = more.into_iter().filter(|(_, can)| *can).map(|(need, _)| need);
+    [Need::Tools, Need::Schema].into_iter().chain(more).collect()
+}
+
 impl RouteSection {
+    /// Its name, and what is judged otherwise there, if anything is.
+    pub(crate) fn exception(&self) -> Option<(&str, &GuardException)> {
+        Some((&self.name, self.guard.as_ref()?))
+    }
+
     fn resolve(&self, names: &Names<'_>) -> Result<Route, Fault> {
         if self.tiers.is_empty() {
             return Err(self.fault("tiers is empty"));
@@ -312,6 +314,7 @@ impl RouteSection {
             first_token: ms(self.timeout_ms, 10_000),
             stall: ms(self.stall_timeout_ms, 20_000),
             deadline: ms(self.deadline_ms, 600_000),
+            hedge: self.hedge_ms.map(|after| ms(Some(after), 0)),
         })
     }
 
@@ -339,7 +342,7 @@ impl RouteSection {
                 place: Place::Local,
                 price: Price::FREE,
                 context: u32::MAX,
-                has: Need::ALL.into_iter().collect(),
+                has: Need::ALL.into_iter().filter(|need| *need != Need::Images).collect(),
                 quality,
                 weight,
             };
@@ -351,7 +354,7 @@ impl RouteSection {
         };
         let section = &names.providers[index];
         let priced = section.price.get(model).and_then(|price| Some((price, price.resolve()?)));
-        let Some((section, price)) = priced else {
+        let Some((priced, price)) = priced else {
             return Err(self.fault(&format!(
                 "the tier {name} has no price; add \"{model}\" = {{ input = …, output = … }} to price of [[provider]] \
                  \"{provider}\" (0 if it costs nothing)"
@@ -361,8 +364,8 @@ impl RouteSection {
             name,
             place: Place::Remote,
             price,
-            context: section.context.unwrap_or(USUAL_CONTEXT),
-            has: Needs::from_iter([Need::Tools, Need::Schema]),
+            context: priced.context.unwrap_or(USUAL_CONTEXT),
+            has: can(&section.kind, priced),
             quality,
             weight,
         };
@@ -398,14 +401,12 @@ mod tests {
         provider: Vec<ProviderSection>,
         #[serde(default)]
         route: Vec<RouteSection>,
-        #[serde(default)]
-        limits: LimitsSection,
     }
 
     fn resolve(text: &str) -> Result<RouteSettings, String> {
         let file: File = toml::from_str(text).map_err(|e| e.message().to_owned())?;
         let variable = |name: &str| (name == "SET").then(|| "sk-1\n".to_owned());
-        RouteSettings::resolve(&file.provider, &file.route, &file.limits, &["tiny", "tone"], &variable)
+        RouteSettings::resolve(&file.provider, &file.route, &["tiny", "tone"], &variable)
             .map_err(|e| e.to_string())
     }
 
@@ -417,12 +418,10 @@ mod tests {
         let text = format!(
             "{PROVIDER}[[route]]\nname = \"auto\"\ntiers = [\"up/org/m\", \"local/tone\"]\nprivate = \"local/tiny\"\n\
              timeout_ms = 5000\nmax_cost_usd = 0.10\nprefer = \"cheapest\"\nleast_quality = 60\n\
-             quality = {{ \"local/tone\" = {{ code = 20 }} }}\nweights = {{ \"up/org/m\" = 3 }}\n\
-             [limits]\nusd_per_day = 2.5\nledger = \"spend.sqlite\"\n"
+             quality = {{ \"local/tone\" = {{ code = 20 }} }}\nweights = {{ \"up/org/m\" = 3 }}\n"
         );
         let settings = resolve(&text).unwrap();
         assert!(settings.leave());
-        assert_eq!(settings.per_day, Some(Micros(2_500_000)));
         assert_eq!(settings.providers[0].api_key.as_deref(), Some("sk-1"));
         let Route { policy, targets, first_token, .. } = &settings.routes[0];
         assert_eq!(*first_token, Duration::from_secs(5));
@@ -460,7 +459,6 @@ mod tests {
             ),
             (route("tiers = [\"local/tiny\"]\nmax_cost_usd = -1.0"), "max_cost_usd is -1"),
             (route("tiers = [\"local/tiny\"]\nprefer = \"best\""), "best"),
-            ("[limits]\nusd_per_day = 1.0\n".into(), "needs ledger"),
         ] {
             let said = resolve(&text).unwrap_err();
             assert!(said.contains(wanted), "{text}: {said}");
@@ -470,6 +468,8 @@ mod tests {
     #[test]
     fn a_url_that_is_none_is_named_when_it_is_opened() {
         let text = PROVIDER.replace("http://", "ftp://");
-        assert!(resolve(&text).unwrap().open(None).unwrap_err().to_string().contains("\"up\": base_url"));
+        assert!(
+            resolve(&text).unwrap().open(None, None).unwrap_err().to_string().contains("\"up\": base_url")
+        );
     }
 }

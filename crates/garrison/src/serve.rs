@@ -1,24 +1,20 @@
 //! `garrison serve`: loads the models, listens, says so, and drains when told to stop.
 
-use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use garrison_gateway::Gateway;
-use garrison_server::{ApiKeys, Drained, Limits, ServedModel, Server, ServerConfig, Times};
+use garrison_server::{Drained, Reloader, ServedModel, Server, ServerConfig};
 use garrison_tokenizer::ChatTemplate;
 use garrison_types::Sampling;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::adapters;
-use crate::config::{Config, EngineSettings, ModelEntry, ServerSettings};
+use crate::config::{EngineSettings, ModelEntry};
 use crate::error::Fault;
 use crate::flags::ServeFlags;
-use crate::guard::policy::{self, Leaves};
 use crate::load::{self, Loaded};
+use crate::reload::Serving;
 use crate::source::{ModelRef, TINY};
 
 /// Runs `garrison serve` until SIGTERM or Ctrl-C.
@@ -26,16 +22,8 @@ use crate::source::{ModelRef, TINY};
 /// # Errors
 /// If the configuration, a model or the address cannot be used.
 pub(crate) fn run(flags: &ServeFlags) -> Result<(), Fault> {
-    let config = Config::resolve(flags)?;
-    let leaves = if config.routes.leave() { Leaves::Something } else { Leaves::Nothing };
-    let (gateway, audit) = policy::gateway(&config.privacy, &config.guard, leaves)?;
-    let clearance = match audit.filter(|_| config.routes.leave()) {
-        None => None,
-        Some(audit) => Some(policy::clearance(&config.privacy, &config.guard, audit)?),
-    };
-    let routes = config.routes.open(clearance)?;
-    let server_config =
-        ServerConfig { routes: Arc::new(routes), ..server_config(&config.server, Arc::new(gateway))? };
+    let (serving, server_config) = Serving::new(flags)?;
+    let config = serving.config();
     let mut models = Vec::new();
     let mut device = String::new();
     for entry in &config.models {
@@ -59,7 +47,14 @@ pub(crate) fn run(flags: &ServeFlags) -> Result<(), Fault> {
         .enable_all()
         .build()
         .map_err(|e| Fault::failed(format!("the async runtime cannot start: {e}")))?;
-    let outcome = runtime.block_on(serve(server_config, models, address, &names.join(","), &device));
+    let names = names.join(",");
+    let outcome = runtime.block_on(serve(
+        server_config,
+        models,
+        address,
+        &format!("model={names} device={device}"),
+        serving,
+    ));
     // What is still at work on a thread, such as a download, has no one to wait for it.
     runtime.shutdown_timeout(STRAGGLERS);
     outcome
@@ -72,14 +67,16 @@ async fn serve(
     config: ServerConfig,
     models: Vec<ServedModel>,
     address: SocketAddr,
-    names: &str,
-    device: &str,
+    what: &str,
+    serving: Serving,
 ) -> Result<(), Fault> {
     let fault = |e: std::io::Error| Fault::failed(format!("signals cannot be received: {e}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
+    let hangup = signal(SignalKind::hangup()).map_err(fault)?;
     let server = Server::bind(config, models, address).await.map_err(|e| Fault::usage(e.to_string()))?;
-    announce(&format!("ready http://{} model={names} device={device}", server.local_addr()));
+    tokio::spawn(reload(hangup, serving, server.reloader()));
+    announce(&format!("ready http://{} {what}", server.local_addr()));
     let drained = server
         .serve(async move {
             tokio::select! {
@@ -95,31 +92,38 @@ async fn serve(
     Ok(())
 }
 
+/// Reads the configuration again at each SIGHUP.
+async fn reload(mut hangup: Signal, mut serving: Serving, server: Reloader) {
+    while hangup.recv().await.is_some() {
+        let server = server.clone();
+        let reloading = tokio::task::spawn_blocking(move || {
+            let done = serving.reload(&server);
+            (serving, done)
+        });
+        match reloading.await {
+            Ok((back, Ok(()))) => {
+                serving = back;
+                tracing::info!("the configuration was read again and holds from the next request on");
+            }
+            Ok((back, Err(fault))) => {
+                serving = back;
+                tracing::error!(
+                    "the configuration was read again and is not used; nothing has changed: {fault}"
+                );
+            }
+            // It panicked; what it would have changed is whole or not there.
+            Err(_) => {
+                tracing::error!("the configuration can no longer be read again; restart for that");
+                return;
+            }
+        }
+    }
+}
+
 /// The one line on stdout that scripts wait for. A closed stdout is the reader's business.
 fn announce(line: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
-}
-
-fn server_config(settings: &ServerSettings, gateway: Arc<Gateway>) -> Result<ServerConfig, Fault> {
-    let api_keys = settings.api_keys_file.as_deref().map_or_else(|| Ok(ApiKeys::none()), read_keys)?;
-    let limits = Limits { body_bytes: settings.max_body_bytes, ..Limits::default() };
-    Ok(ServerConfig {
-        api_keys,
-        cors_origins: settings.cors_origins.clone(),
-        host_names: settings.host_names.clone(),
-        share_prefixes: settings.share_prefixes,
-        gateway,
-        limits,
-        times: Times { request: settings.request_timeout, ..Times::default() },
-        ..ServerConfig::default()
-    })
-}
-
-fn read_keys(path: &Path) -> Result<ApiKeys, Fault> {
-    let refuse = |e: &dyn std::fmt::Display| Fault::usage(format!("API keys file {}: {e}", path.display()));
-    let text = fs::read_to_string(path).map_err(|e| refuse(&e))?;
-    ApiKeys::parse(&text).map_err(|e| refuse(&e))
 }
 
 fn serve_model(entry: &ModelEntry, settings: &EngineSettings, loaded: Loaded) -> Result<ServedModel, Fault> {

@@ -76,7 +76,14 @@ fn request(bytes: usize, round: usize) -> Request {
         Text { origin: Origin::System, place: "messages[0].content".into(), text: SYSTEM.into() },
         Text { origin: Origin::User, place: "messages[1].content".into(), text },
     ];
-    Request { texts, digest: [0; 32], tier: "local/bench".into(), form: Form::Text, choices: 1 }
+    Request {
+        texts,
+        digest: [0; 32],
+        model: "bench".into(),
+        tier: "local/bench".into(),
+        form: Form::Text,
+        choices: 1,
+    }
 }
 
 /// Median and 99th percentile in microseconds.

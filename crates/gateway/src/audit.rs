@@ -62,13 +62,19 @@ fn write(mut log: ReceiptLog, orders: &Receiver<Order>) {
         let more = orders.try_iter().take(MAX_BATCH as usize - 1);
         let (decisions, waiting): (Vec<_>, Vec<_>) =
             std::iter::once(first).chain(more).map(|order| (order.decision, order.tell)).unzip();
-        let written = log.record_all(decisions);
+        let written = log.append_all(decisions);
         if let Err(error) = &written {
             tracing::error!(%error, "receipts cannot be written");
         }
         for (i, tell) in (0..).zip(waiting) {
             // Who has gone away meanwhile has a receipt all the same.
             let _ = tell.send(written.as_ref().map(|id| id + i).map_err(|_| Fault::Receipt));
+        }
+        // Nobody waits for the head, which only tells how many lines there are.
+        if written.is_ok()
+            && let Err(error) = log.seal()
+        {
+            tracing::error!(%error, "receipts cannot be written");
         }
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use garrison_guard::injection::{self, Canary, Policy, RuleError, Rules};
 use garrison_guard::normalize::{Decoding, Limits, Unfolded, unfold};
-use garrison_guard::{Detector, Finder, Named, Scanner, Side};
+use garrison_guard::{Detector, Finder, Named, NotDone, Scanner, Side};
 
 use crate::counts::Counts;
 use crate::policy::{InAnswers, InRequests, Settings};
 use crate::request::Origin;
+use crate::verdicts::Verdicts;
 
 /// Why something was not judged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +28,16 @@ pub enum Fault {
     /// Its receipt could not be written.
     #[error("its receipt could not be written")]
     Receipt,
+}
+
+impl From<NotDone> for Fault {
+    fn from(not_done: NotDone) -> Fault {
+        match not_done {
+            NotDone::Panicked => Fault::Failed,
+            NotDone::Late(time) => Fault::Late(time),
+            NotDone::Busy => Fault::Busy,
+        }
+    }
 }
 
 /// Something was not judged, and its policy lets nothing pass that was not.
@@ -47,12 +58,14 @@ pub(crate) struct Judge {
     pub(crate) rules: Option<Rules>,
     pub(crate) canary: Canary,
     pub(crate) counts: Arc<Counts>,
+    /// What was seen in texts of requests.
+    verdicts: Verdicts,
     /// Who judges requests, and who answers.
     detectors: (Vec<String>, Vec<String>),
 }
 
 /// What was seen in a text: codes for people and programs, never content.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     /// Kinds of attacks.
     pub(crate) attacks: Vec<String>,
@@ -68,12 +81,13 @@ impl Judge {
         scanner: Arc<Scanner>,
         canary: Canary,
         counts: Arc<Counts>,
+        verdicts: Verdicts,
     ) -> Result<Judge, RuleError> {
         let (topics, rules) = (std::mem::take(&mut settings.topics), std::mem::take(&mut settings.rules));
         let any = !topics.is_empty() || !rules.is_empty();
         let rules = Some(Rules::new(topics, rules)?).filter(|_| any);
         let detectors = settings.detectors();
-        Ok(Judge { settings, scanner, rules, canary, counts, detectors })
+        Ok(Judge { settings, scanner, rules, canary, counts, verdicts, detectors })
     }
 
     /// Who judges one side, as receipts have it.
@@ -114,14 +128,18 @@ impl Judge {
         }
     }
 
-    /// Looks at a text of a request, in all its readings.
+    /// What is in a text of a request, in all its readings; not read again if it was read before.
     pub(crate) fn look(&self, origin: Origin, text: &str) -> Result<Seen, Fault> {
-        let mut seen = Seen::default();
         let attacks = self.injection(origin) != Policy::Off;
         let private = self.settings.requests.private != InRequests::Off;
         if !attacks && !private {
+            return Ok(Seen::default());
+        }
+        let key = self.verdicts.key(origin, text);
+        if let Some(seen) = key.and_then(|key| self.verdicts.get(&key)) {
             return Ok(seen);
         }
+        let mut seen = Seen::default();
         let unfolded = unfold(text, &self.limits(text.len()));
         if attacks {
             let findings = injection::judge(&unfolded);
@@ -140,6 +158,9 @@ impl Judge {
             seen.private.extend(seen.named.iter().map(|named| named.entity.clone()));
             seen.private.sort_unstable();
             seen.private.dedup();
+        }
+        if let Some(key) = key.filter(|_| !unfolded.truncated()) {
+            self.verdicts.put(key, &seen);
         }
         Ok(seen)
     }

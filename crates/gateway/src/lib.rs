@@ -18,7 +18,7 @@ mod policy;
 
 mod judge;
 mod request;
-mod workers;
+mod verdicts;
 
 mod answer;
 mod calls;
@@ -28,23 +28,32 @@ mod audit;
 mod counts;
 mod moderation;
 
+mod cache;
+mod canonical;
+mod journey;
+mod limits;
 mod providers;
+mod redis;
 mod remote;
 mod routes;
-mod spend;
+mod telemetry;
+mod tiers;
 mod trace;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use garrison_guard::injection::{Canary, RuleError};
-use garrison_guard::{ScanConfig, ScanConfigError, Scanner};
+use garrison_guard::{ScanConfig, ScanConfigError, Scanner, Workers};
 
 pub use answer::{Answers, Flow};
 pub use audit::Audit;
+pub use cache::{AnswerCache, CacheCounts, CacheSettings, CacheUse};
 pub use calls::Form;
+pub use canonical::digest;
 pub use counts::{Count, Counts};
 pub use garrison_guard::injection::{Policy, Rule, Topic};
 pub use garrison_guard::{
@@ -54,19 +63,27 @@ pub use garrison_guard::{
 pub use garrison_route::{
     LastResort, Micros, Need, Needs, Place, Policy as TierPolicy, Prefer, Price, Quality, Task, Tier,
 };
+pub use journey::{Ask, Delivery, Destination, Exhausted, Journey, Words, task_of};
 pub use judge::{Fault, NotJudged};
+pub use limits::{
+    Alert, AlertKind, AlertRules, AlertSink, AlertsError, Books, BooksError, KeyLimits, Limited, Meters,
+    MoneyLimit, PerKey, PerMinute, Quotas, Room, Spend, Spent, Standing, Tally, TooMany, shown,
+};
 pub use moderation::Moderation;
-pub use policy::{AnswerPolicy, InAnswers, InRequests, RequestPolicy, Settings};
-pub use providers::{Failure, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply};
+pub use policy::{AnswerPolicy, Exception, InAnswers, InRequests, LooksFor, RequestPolicy, Settings};
+pub use providers::{
+    Failure, Heard, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply,
+};
+pub use redis::{Redis, RedisError};
 pub use remote::Remote;
 pub use request::{Judged, Origin, Refusal, Report, Request, Text};
-
-pub use routes::{Ask, Delivery, Destination, Exhausted, Journey, Route, Routes, Target, task_of};
-pub use spend::{Spend, SpendError};
+pub use routes::{Route, Routes, Target};
+pub use telemetry::{Ended, Parent, Telemetry, TelemetryError};
+pub use tiers::{RouteCounts, Samples, TierHealth};
 pub use trace::{Stage, Trace, Traces};
 
 use judge::Judge;
-use workers::Workers;
+use verdicts::Verdicts;
 
 /// Why a gateway cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -83,15 +100,26 @@ pub enum GatewayError {
 }
 
 /// Judges what passes.
-#[derive(Default)]
 pub struct Gateway {
-    /// There if anything is judged.
+    /// There if anything is judged where there is no exception.
     judge: Option<Arc<Judge>>,
+    /// Those of models and routes that have one of their own, or none.
+    exceptions: BTreeMap<String, Option<Arc<Judge>>>,
     scan: ScanConfig,
     /// Made when it is first needed, if nothing is judged: it takes a while.
     scanner: OnceLock<Arc<Scanner>>,
     workers: Workers,
     counts: Arc<Counts>,
+}
+
+/// Threads that judge requests at one time at most, those that were left behind included.
+const MAX_WORKING: usize = 64;
+
+/// One that lets everything pass.
+impl Default for Gateway {
+    fn default() -> Gateway {
+        Gateway::open()
+    }
 }
 
 impl std::fmt::Debug for Gateway {
@@ -103,7 +131,13 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// A gateway that lets everything pass, and can still be asked about texts ([`Gateway::moderate`]).
     pub fn open() -> Gateway {
-        Gateway::default()
+        Gateway {
+            judge: None,
+            scan: ScanConfig::default(),
+            scanner: OnceLock::new(),
+            workers: Workers::new(MAX_WORKING),
+            counts: Arc::default(),
+        }
     }
 
     /// A gateway with policies.
@@ -115,26 +149,44 @@ impl Gateway {
         let counts = Arc::new(Counts::default());
         let canary = Canary::random().map_err(|_| GatewayError::Random)?;
         let scan = settings.scan.clone();
-        let judges = settings.judge();
-        let judge = Judge::new(settings, Arc::clone(&scanner), canary, Arc::clone(&counts))?;
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret).map_err(|_| GatewayError::Random)?;
+        let judge = |settings: Settings| -> Result<Option<Arc<Judge>>, GatewayError> {
+            let judges = settings.judge();
+            let (canary, counts) = (canary.clone(), Arc::clone(&counts));
+            let judge = Judge::new(settings, Arc::clone(&scanner), canary, counts, Verdicts::new(secret))?;
+            Ok(judges.then(|| Arc::new(judge)))
+        };
+        let names = settings.exceptions.keys();
+        let exceptions = names.map(|name| Ok((name.clone(), judge(settings.for_name(name))?)));
+        let exceptions = exceptions.collect::<Result<_, GatewayError>>()?;
         Ok(Gateway {
-            judge: judges.then(|| Arc::new(judge)),
+            judge: judge(settings.for_name(""))?,
+            exceptions,
             scan,
             scanner: OnceLock::from(scanner),
-            workers: Workers::default(),
+            workers: Workers::new(MAX_WORKING),
             counts,
         })
     }
 
-    /// Whether anything is judged.
-    pub fn judges(&self) -> bool {
-        self.judge.is_some()
+    /// What judges requests for a model or route, if anything does.
+    fn judge_of(&self, model: &str) -> Option<&Arc<Judge>> {
+        match self.exceptions.get(model) {
+            Some(own) => own.as_ref(),
+            None => self.judge.as_ref(),
+        }
     }
 
-    /// Whether answers are changed or ended, so that nothing else may tell what the model wrote: neither
-    /// tokens nor their probabilities.
-    pub fn hides(&self) -> bool {
-        self.judge.as_ref().is_some_and(|judge| judge.hides())
+    /// Whether anything is judged of what is asked of this model or route.
+    pub fn judges(&self, model: &str) -> bool {
+        self.judge_of(model).is_some()
+    }
+
+    /// Whether answers of this model or route are changed or ended, so that nothing else may tell what the model wrote:
+    /// neither tokens nor their probabilities.
+    pub fn hides(&self, model: &str) -> bool {
+        self.judge_of(model).is_some_and(|judge| judge.hides())
     }
 
     /// What was counted.

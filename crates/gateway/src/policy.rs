@@ -1,5 +1,6 @@
 //! What the owner wants done with what is found.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use garrison_guard::injection::{Policies, Policy, Rule, Topic};
@@ -60,6 +61,13 @@ pub struct AnswerPolicy {
     pub rules: Policy,
 }
 
+impl RequestPolicy {
+    fn looks_for_attacks(&self) -> bool {
+        let RequestPolicy { injection, system, .. } = self;
+        [injection.user, injection.retrieved, injection.tool, *system] != [Policy::Off; 4]
+    }
+}
+
 impl Default for RequestPolicy {
     fn default() -> Self {
         let injection = Policies { user: Policy::Off, retrieved: Policy::Off, tool: Policy::Off };
@@ -78,7 +86,28 @@ impl Default for AnswerPolicy {
     }
 }
 
+/// What is done for one model or route instead of what is done for all.
+#[derive(Clone, Debug, Default)]
+pub struct Exception {
+    /// With its requests.
+    pub requests: RequestPolicy,
+    /// With its answers.
+    pub answers: AnswerPolicy,
+}
+
+/// What [`Settings`] ask of detectors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LooksFor {
+    /// Attacks in requests.
+    pub attacks: bool,
+    /// Personal data in requests.
+    pub private: bool,
+    /// Whatever rules and further detectors say of answers.
+    pub rules: bool,
+}
+
 /// Everything a gateway is told. By default nothing is judged.
+#[derive(Clone)]
 pub struct Settings {
     /// What counts as personal data.
     pub scan: ScanConfig,
@@ -86,6 +115,8 @@ pub struct Settings {
     pub requests: RequestPolicy,
     /// What is done with answers.
     pub answers: AnswerPolicy,
+    /// What is done otherwise, by the name of the model or route.
+    pub exceptions: BTreeMap<String, Exception>,
     /// Topics to stay away from.
     pub topics: Vec<Topic>,
     /// Expressions that no answer may match.
@@ -108,6 +139,7 @@ impl Default for Settings {
             scan: ScanConfig::default(),
             requests: RequestPolicy::default(),
             answers: AnswerPolicy::default(),
+            exceptions: BTreeMap::new(),
             topics: Vec::new(),
             rules: Vec::new(),
             request_detectors: Vec::new(),
@@ -124,14 +156,35 @@ pub(crate) const DEFAULT_BUDGET: Budget =
     Budget { start: std::time::Duration::from_secs(1), per_kilobyte: std::time::Duration::from_millis(10) };
 
 impl Settings {
-    /// Whether anything is judged by them.
-    pub fn judge(&self) -> bool {
-        self.looks_for_attacks() || self.requests.private != InRequests::Off || self.judges_answers()
+    /// Whether anything is judged by them, for all or for some model or route.
+    pub fn judge_any(&self) -> bool {
+        self.judge() || self.exceptions.keys().any(|name| self.for_name(name).judge())
     }
 
-    fn looks_for_attacks(&self) -> bool {
-        let RequestPolicy { injection, system, .. } = &self.requests;
-        [injection.user, injection.retrieved, injection.tool, *system] != [Policy::Off; 4]
+    /// What is asked of detectors, for all or for some model or route.
+    pub fn looks_for(&self) -> LooksFor {
+        let names = self.exceptions.keys().map(|name| self.for_name(name));
+        let mut looks = LooksFor::default();
+        for Settings { requests, answers, .. } in std::iter::once(self.for_name("")).chain(names) {
+            looks.attacks |= requests.looks_for_attacks();
+            looks.private |= requests.private != InRequests::Off;
+            looks.rules |= answers.rules != Policy::Off;
+        }
+        looks
+    }
+
+    /// What this model or route is told alone.
+    pub(crate) fn for_name(&self, name: &str) -> Settings {
+        let all = Settings { exceptions: BTreeMap::new(), ..self.clone() };
+        match self.exceptions.get(name).cloned() {
+            Some(Exception { requests, answers }) => Settings { requests, answers, ..all },
+            None => all,
+        }
+    }
+
+    /// Whether anything is judged where there is no exception.
+    pub(crate) fn judge(&self) -> bool {
+        self.requests.looks_for_attacks() || self.requests.private != InRequests::Off || self.judges_answers()
     }
 
     fn judges_answers(&self) -> bool {
@@ -146,7 +199,7 @@ impl Settings {
         let further = |detectors: &[Arc<dyn Detector>], ask: bool| -> Vec<String> {
             detectors.iter().filter(|_| ask).map(|detector| detector.id().to_owned()).collect()
         };
-        let attacks = self.looks_for_attacks();
+        let attacks = self.requests.looks_for_attacks();
         let private = self.requests.private != InRequests::Off;
         let requests = [own("patterns", private), own("injection", attacks)];
         let finders = self.request_finders.iter().filter(|_| private).map(|finder| finder.id().to_owned());

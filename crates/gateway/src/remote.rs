@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use garrison_route::{Micros, Price, Ticket, Tokens};
-use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use crate::providers::openai::Progress;
-use crate::providers::{Failure, Reply, Said};
+use crate::cache::{CacheUse, Leader};
+use crate::limits::{Reservation, Tally};
+use crate::providers::progress::Progress;
+use crate::providers::{Failure, Heard, Reply, Said};
 use crate::routes::{Route, Routes};
-use crate::spend::Reservation;
 use crate::trace::Open;
 
 /// How long the end of the stream is waited for once all answers have ended: for the usage.
@@ -30,6 +30,7 @@ pub(crate) struct Settling {
     progress: Progress,
     /// Tokens of the prompt, by estimate.
     prompt: u64,
+    tally: Arc<Tally>,
     phase: Phase,
 }
 
@@ -47,23 +48,26 @@ enum Phase {
 pub(crate) struct Terms {
     pub(crate) tier: String,
     pub(crate) price: Price,
-    pub(crate) ticket: Ticket,
+    /// None if it is not asked.
+    pub(crate) ticket: Option<Ticket>,
     pub(crate) choices: usize,
     pub(crate) prompt: u64,
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl Settling {
     pub(crate) fn new(routes: &Arc<Routes>, trace: &Open, terms: Terms) -> Settling {
-        let Terms { tier, price, ticket, choices, prompt } = terms;
+        let Terms { tier, price, ticket, choices, prompt, tally } = terms;
         Settling {
             routes: Arc::clone(routes),
             tier,
             price,
-            ticket: Some(ticket),
+            ticket,
             reservation: None,
             trace: trace.clone(),
             progress: Progress::new(choices),
             prompt,
+            tally,
             phase: Phase::Before,
         }
     }
@@ -83,8 +87,11 @@ impl Settling {
         if let Some(ticket) = self.ticket.take() {
             self.routes.leave(&self.tier, ticket, Ok(()));
         }
-        let (tokens, cost) = (self.tokens(), self.cost());
-        self.settle(cost);
+        let tokens = self.took();
+        if self.phase == Phase::Asked {
+            self.routes.counts.attempt(&self.tier, "answered");
+        }
+        self.settle(tokens);
         let mut trace = self.trace.lock();
         trace.tokens = Some(tokens);
         trace.outcome = Some("answered".into());
@@ -95,29 +102,29 @@ impl Settling {
         if let Some(ticket) = self.ticket.take() {
             self.routes.leave(&self.tier, ticket, Err(failure));
         }
-        let cost = if failure.may_cost() { self.cost() } else { Micros(0) };
-        self.settle(cost);
+        self.routes.counts.attempt(&self.tier, failure.code());
+        let took = if failure.may_cost() { self.took() } else { Tokens::default() };
+        self.settle(took);
     }
 
     /// What the provider says it took, or else an estimate that is rather too high: a token in three bytes.
-    fn tokens(&self) -> Tokens {
+    fn took(&self) -> Tokens {
+        if self.phase == Phase::Before {
+            return Tokens::default();
+        }
         let estimate =
             Tokens { prompt: self.prompt, cached: 0, output: self.progress.text_bytes.div_ceil(3) };
         self.progress.tokens.unwrap_or(estimate)
     }
 
-    fn cost(&self) -> Micros {
-        match self.phase {
-            Phase::Before => Micros(0),
-            Phase::Asked | Phase::Over => self.price.cost(self.tokens()),
-        }
-    }
-
-    fn settle(&mut self, cost: Micros) {
+    fn settle(&mut self, took: Tokens) {
         if self.phase == Phase::Over {
             return;
         }
         self.phase = Phase::Over;
+        let cost = self.price.cost(took);
+        self.tally.add(took.prompt + took.output, cost);
+        self.routes.counts.took(&self.tier, took, cost);
         if let (Some(spend), Some(reservation)) = (self.routes.spend(), self.reservation.take()) {
             spend.settle(&reservation, cost);
         }
@@ -133,18 +140,53 @@ impl Drop for Settling {
         }
         if self.phase != Phase::Over {
             self.trace.lock().note("abandoned", Some(&self.tier), None);
-            let cost = self.cost();
-            self.settle(cost);
+            if self.phase == Phase::Asked {
+                self.routes.counts.attempt(&self.tier, "abandoned");
+            }
+            self.settle(self.took());
+        }
+    }
+}
+
+/// Where an answer is read from.
+pub(crate) enum Source {
+    /// A provider's reply, and what is told of it to requests that are equal, if it is kept.
+    Live(Box<Reply>, Option<Leader>),
+    /// What was kept of an earlier one.
+    Kept { said: VecDeque<Heard>, says_chunks: bool },
+}
+
+impl Source {
+    fn says_chunks(&self) -> bool {
+        match self {
+            Source::Live(reply, _) => reply.says_chunks(),
+            Source::Kept { says_chunks, .. } => *says_chunks,
+        }
+    }
+
+    async fn next(&mut self) -> Result<Said, Failure> {
+        match self {
+            Source::Live(reply, _) => reply.next().await,
+            Source::Kept { said, .. } => Ok(said.pop_front().map_or(Said::End, Said::More)),
+        }
+    }
+
+    fn cache(&self) -> CacheUse {
+        match self {
+            Source::Live(_, None) => CacheUse::Off,
+            Source::Live(_, Some(_)) => CacheUse::Miss,
+            Source::Kept { .. } => CacheUse::Exact,
         }
     }
 }
 
 /// A provider's answer, of which there is something to show.
 pub struct Remote {
-    reply: Reply,
+    source: Source,
+    cache: CacheUse,
     settling: Settling,
-    /// Events that have come and were not taken yet.
-    ready: VecDeque<Value>,
+    /// What has come and was not taken yet.
+    ready: VecDeque<Heard>,
     tier: String,
     provider: String,
     receipt: u64,
@@ -162,7 +204,7 @@ pub(crate) struct Origin {
 
 impl Remote {
     pub(crate) fn new(
-        reply: Reply,
+        source: Source,
         settling: Settling,
         origin: Origin,
         route: &Route,
@@ -170,7 +212,8 @@ impl Remote {
     ) -> Remote {
         let Origin { tier, provider, receipt } = origin;
         Remote {
-            reply,
+            cache: source.cache(),
+            source,
             settling,
             ready: VecDeque::new(),
             tier,
@@ -192,6 +235,16 @@ impl Remote {
         &self.provider
     }
 
+    /// Whether it says chunks of Chat Completions.
+    pub fn says_chunks(&self) -> bool {
+        self.source.says_chunks()
+    }
+
+    /// Whether it is one that was given before.
+    pub fn cache(&self) -> CacheUse {
+        self.cache
+    }
+
     /// The receipt of what was sent.
     pub fn receipt(&self) -> u64 {
         self.receipt
@@ -202,11 +255,11 @@ impl Remote {
         self.settling.trace.lock().cost_micro_usd
     }
 
-    /// The next event: a chunk as OpenAI defines it. None at the end; after an error nothing more comes.
+    /// What it says next. None at the end; after an error nothing more comes.
     ///
     /// # Errors
     /// If the answer breaks off.
-    pub async fn next(&mut self) -> Option<Result<Value, Failure>> {
+    pub async fn next(&mut self) -> Option<Result<Heard, Failure>> {
         if let Some(event) = self.ready.pop_front() {
             return Some(Ok(event));
         }
@@ -244,21 +297,31 @@ impl Remote {
         }
     }
 
-    /// The next event off the socket, until a moment after which `late` is what went wrong. None at the end.
-    async fn read(&mut self, until: Instant, late: Failure) -> Result<Option<Value>, Failure> {
+    /// What comes next off the socket, until a moment after which `late` is what went wrong. None at the end.
+    async fn read(&mut self, until: Instant, late: Failure) -> Result<Option<Heard>, Failure> {
         if self.settling.phase == Phase::Over {
             return Ok(None);
         }
         let complete = self.settling.progress.complete();
         let until = if complete { Instant::now() + TRAILER } else { until };
-        let failure = match timeout_at(until.min(self.deadline), self.reply.next()).await {
-            Ok(Ok(Said::Event(event))) => match self.settling.progress.read(&event) {
-                Ok(()) => return Ok(Some(event)),
+        let failure = match timeout_at(until.min(self.deadline), self.source.next()).await {
+            Ok(Ok(Said::More(heard))) => match self.settling.progress.hear(&heard) {
+                Ok(()) => {
+                    if let Source::Live(_, Some(leader)) = &mut self.source {
+                        leader.hear(&heard);
+                    }
+                    return Ok(Some(heard));
+                }
                 Err(failure) => failure,
             },
             // What was said is whole, whatever becomes of the connection.
             _ if complete => {
                 self.settling.succeed();
+                if let Source::Live(_, leader) = &mut self.source
+                    && let Some(leader) = leader.take()
+                {
+                    leader.land();
+                }
                 return Ok(None);
             }
             Ok(Ok(Said::Done | Said::End)) => Failure::Cut,

@@ -53,6 +53,8 @@ pub struct Request {
     pub texts: Vec<Text>,
     /// SHA-256 of what the client sent, for the receipt.
     pub digest: [u8; 32],
+    /// The model or route whose policies count.
+    pub model: String,
     /// Who answers, for the receipt: `local/NAME`.
     pub tier: String,
     /// What the answers are.
@@ -152,12 +154,12 @@ impl Gateway {
     /// # Errors
     /// If it must go no further.
     pub fn judge(&self, request: Request) -> Result<Option<Judged>, Refusal> {
-        let Some(judge) = &self.judge else { return Ok(None) };
+        let Some(judge) = self.judge_of(&request.model) else { return Ok(None) };
         let begun = Instant::now();
         let span =
             tracing::info_span!("guard.request", texts = request.texts.len(), action = tracing::field::Empty);
         let entered = span.enter();
-        let Request { texts, digest, tier, form, choices } = request;
+        let Request { texts, digest, tier, form, choices, model: _ } = request;
         let outcome = self.look_at(judge, texts);
         let (report, blocked) = match &outcome {
             Ok(outcome) => (outcome.report.clone(), outcome.blocked.clone()),
@@ -184,7 +186,8 @@ impl Gateway {
         let strict = texts.iter().any(|text| judge.injection(text.origin) == Policy::Block)
             || judge.changes_or_blocks();
         let looks = Arc::clone(judge);
-        match self.workers.run(judge.settings.budget.of(bytes), move || look(&looks, texts)) {
+        let looked = self.workers.run(judge.settings.budget.of(bytes), move || look(&looks, texts));
+        match looked.map_err(Fault::from) {
             Ok(Ok(outcome)) => Ok(outcome),
             Ok(Err(fault)) | Err(fault) if strict => Err(fault),
             Ok(Err(_)) | Err(_) => {

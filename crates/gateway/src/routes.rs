@@ -1,30 +1,20 @@
-//! Routes: what a client calls a model and is a policy over tiers.
-//!
-//! A [`Journey`] is one request's way along its plan. It asks one tier after the other until one has said something
-//! that a client would see, and gives that answer, or the name of a local model, which whoever called runs by itself.
-//! Until then everything that goes wrong leads to the next tier; from then on it is an error that the client is told.
-//!
-//! What a provider is sent is judged anew for each attempt, as exact bytes, with a receipt for each. A refusal holds
-//! the request: it is planned again, and goes to local tiers from then on.
+//! Routes: what a client calls a model and is a policy over tiers; and what all requests to them share: providers, the
+//! guard's clearance, the books, traces, and how each tier does.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use garrison_guard::{Clearance, Cleared, Taint, Tainted};
-use garrison_route::{
-    Admission, Breaker, BreakerConfig, Considered, Features, Need, Needs, Plan, Policy, Price, Privacy,
-    RetryBudget, Skipped, Step, Task, Ticket, Tier, TierState, plan,
-};
-use serde_json::{Map, Value};
+use garrison_guard::Clearance;
+use garrison_route::{Admission, Breaker, BreakerConfig, Policy, RetryBudget, Ticket, TierState};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use crate::providers::openai;
-use crate::providers::{Failure, Provider, RemoteRequest};
-use crate::remote::{Origin, Remote, Settling, Terms};
-use crate::spend::{NotReserved, Spend};
-use crate::trace::{Open, Traces};
+use crate::cache::AnswerCache;
+use crate::limits::Spend;
+use crate::providers::{Failure, Provider};
+use crate::tiers::{RouteCounts, TierHealth};
+use crate::trace::Traces;
 
 /// Who answers for a tier.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +45,8 @@ pub struct Route {
     pub stall: Duration,
     /// For the whole request, over all tiers.
     pub deadline: Duration,
+    /// After so long without a token the next tier is asked as well, if both are elsewhere. Never, if there is none.
+    pub hedge: Option<Duration>,
 }
 
 impl Route {
@@ -71,18 +63,26 @@ impl Route {
 /// All routes, with what they share.
 pub struct Routes {
     routes: BTreeMap<String, Arc<Route>>,
-    providers: Vec<Provider>,
+    pub(crate) providers: Vec<Provider>,
     /// None where no tier is elsewhere: then nothing can leave.
-    clearance: Option<Arc<Clearance>>,
+    pub(crate) clearance: Option<Arc<Clearance>>,
     /// None where nobody counts money.
-    spend: Option<Arc<Spend>>,
-    traces: Traces,
-    health: Mutex<BTreeMap<String, Health>>,
-    retries: Mutex<RetryBudget>,
+    pub(crate) spend: Option<Arc<Spend>>,
+    /// None where no answer is given twice.
+    pub(crate) cache: Option<Arc<AnswerCache>>,
+    pub(crate) counts: Arc<RouteCounts>,
+    pub(crate) traces: Arc<Traces>,
+    health: Arc<Mutex<BTreeMap<String, Health>>>,
+    pub(crate) retries: Arc<Mutex<RetryBudget>>,
     /// Bounds what is judged at one time: more would be more than the guard takes, and so held.
-    judging: Arc<Semaphore>,
+    pub(crate) judging: Arc<Semaphore>,
     begun: Instant,
 }
+
+/// Requests that are judged at one time.
+const MOST_JUDGING: usize = 8;
+/// How long a tier is left alone that answers 429 and does not say for how long.
+pub(crate) const DEFAULT_REST: Duration = Duration::from_secs(5);
 
 /// No routes at all.
 impl Default for Routes {
@@ -104,73 +104,6 @@ struct Health {
     first_token_us: Option<u64>,
 }
 
-/// What is asked of a route.
-#[derive(Clone, Debug)]
-pub struct Ask {
-    /// The request's id.
-    pub id: String,
-    /// Who asks, as the books have it.
-    pub key: String,
-    /// The client's body: a chat as OpenAI defines it.
-    pub chat: Map<String, Value>,
-    /// Where it may go, as far as is known already.
-    pub taint: Taint,
-    /// Tokens of an answer at most, if the client said so.
-    pub output_tokens: Option<u64>,
-    /// Answers.
-    pub choices: usize,
-    /// What it wants of a tier.
-    pub needs: Needs,
-    /// What kind of work it is.
-    pub task: Task,
-    /// The same for all requests of one user.
-    pub sticky: u64,
-    /// Whether an answer is of use before it is whole.
-    pub delivery: Delivery,
-}
-
-/// When an answer is of use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// As soon as something of it can be shown.
-    Stream,
-    /// Once it is whole. Until then whatever goes wrong leads to the next tier.
-    Whole,
-}
-
-/// Who answers.
-pub enum Destination {
-    /// A model here, which whoever called runs.
-    Local {
-        /// Its name.
-        model: String,
-        /// The tier's.
-        tier: String,
-    },
-    /// A provider.
-    Remote(Box<Remote>),
-}
-
-/// Nobody answers.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Exhausted {
-    /// The key's budget has no room, and no local model may answer.
-    #[error("the budget of this key for today is used up")]
-    Budget,
-    /// It would cost more than a request may.
-    #[error("this request would cost more than the route allows for one")]
-    RequestCap,
-    /// All tiers want fewer requests.
-    #[error("every provider of this route is asked too often")]
-    RateLimited(Duration),
-    /// The time is over.
-    #[error("the time for this request was over before a tier had answered")]
-    Deadline,
-    /// Tiers failed, or none will do.
-    #[error("no tier of this route could answer: {0}")]
-    Failed(String),
-}
-
 impl Routes {
     /// Routes over providers. `clearance` judges what leaves; without it nothing does.
     pub fn new(
@@ -184,12 +117,61 @@ impl Routes {
             providers,
             clearance: clearance.map(Arc::new),
             spend: spend.map(Arc::new),
-            traces: Traces::default(),
-            health: Mutex::default(),
-            retries: Mutex::new(RetryBudget::default()),
+            cache: None,
+            counts: Arc::default(),
+            traces: Arc::default(),
+            health: Arc::default(),
+            retries: Arc::new(Mutex::new(RetryBudget::default())),
             judging: Arc::new(Semaphore::new(MOST_JUDGING)),
             begun: Instant::now(),
         }
+    }
+
+    /// The same with answers kept.
+    #[must_use]
+    pub fn keeping(self, cache: Arc<AnswerCache>) -> Routes {
+        Routes { cache: Some(cache), ..self }
+    }
+
+    /// The same with what others have learned: breakers, speeds, retries, traces and counts, and one bound of what is
+    /// judged.
+    #[must_use]
+    pub fn following(self, others: &Routes) -> Routes {
+        Routes {
+            counts: Arc::clone(&others.counts),
+            traces: Arc::clone(&others.traces),
+            health: Arc::clone(&others.health),
+            retries: Arc::clone(&others.retries),
+            judging: Arc::clone(&others.judging),
+            begun: others.begun,
+            ..self
+        }
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> &RouteCounts {
+        &self.counts
+    }
+
+    /// How the tiers elsewhere do that were asked.
+    pub fn tiers(&self) -> Vec<TierHealth> {
+        let now = self.now();
+        let health = lock(&self.health);
+        let of = |(name, health): (&String, &Health)| TierHealth {
+            name: name.clone(),
+            open: match health.breaker.admission(now) {
+                Admission::Closed => 0.0,
+                Admission::Probe | Admission::Probing => 0.5,
+                Admission::Open { .. } | Admission::Resting { .. } => 1.0,
+            },
+            first_token_us: health.first_token_us,
+        };
+        health.iter().map(of).collect()
+    }
+
+    /// The answers that are kept, if any are.
+    pub fn cache(&self) -> Option<&Arc<AnswerCache>> {
+        self.cache.as_ref()
     }
 
     /// A route by its name.
@@ -207,27 +189,6 @@ impl Routes {
         &self.traces
     }
 
-    /// Sets out with a request.
-    pub fn begin(self: &Arc<Self>, route: &Arc<Route>, ask: Ask) -> Journey {
-        lock(&self.retries).earn();
-        let trace = self.traces.open(&ask.id, &route.name);
-        let deadline = Instant::now() + route.deadline;
-        let privacy = if ask.taint == Taint::Clean { Privacy::Clear } else { Privacy::Held };
-        let mut journey = Journey {
-            routes: Arc::clone(self),
-            route: Arc::clone(route),
-            ask: Arc::new(ask),
-            plan: Plan { steps: Vec::new(), decisions: Vec::new() },
-            position: 0,
-            asked: 0,
-            deadline,
-            trace,
-            failures: Vec::new(),
-        };
-        journey.make_plan(privacy);
-        journey
-    }
-
     fn now(&self) -> Duration {
         self.begun.elapsed()
     }
@@ -237,7 +198,7 @@ impl Routes {
         change(lock(&self.health).entry(tier.to_owned()).or_insert_with(new))
     }
 
-    fn state(&self, tier: &str) -> TierState {
+    pub(crate) fn state(&self, tier: &str) -> TierState {
         let now = self.now();
         self.with_health(tier, |health| TierState {
             breaker: health.breaker.admission(now),
@@ -245,7 +206,7 @@ impl Routes {
         })
     }
 
-    fn enter(&self, tier: &str) -> Option<Ticket> {
+    pub(crate) fn enter(&self, tier: &str) -> Option<Ticket> {
         let now = self.now();
         self.with_health(tier, |health| health.breaker.begin(now))
     }
@@ -270,251 +231,16 @@ impl Routes {
     }
 
     /// Notes how long a tier's first token took: a moving average over about eight answers.
-    fn note_speed(&self, tier: &str, time: Duration) {
+    pub(crate) fn note_speed(&self, tier: &str, time: Duration) {
         let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.with_health(tier, |health| {
             health.first_token_us = Some(health.first_token_us.map_or(time, |old| old - old / 8 + time / 8));
         });
     }
 
-    pub(crate) fn spend(&self) -> Option<&Arc<Spend>> {
+    /// What keys may spend, where that is counted.
+    pub fn spend(&self) -> Option<&Arc<Spend>> {
         self.spend.as_ref()
-    }
-}
-
-/// Tokens that a provider puts around a conversation, at most; and around one with tools, which it explains.
-const UNSEEN: u64 = 64;
-const UNSEEN_WITH_TOOLS: u64 = 1024;
-/// Requests that are judged at one time.
-const MOST_JUDGING: usize = 8;
-/// How long a tier is left alone that answers 429 and does not say for how long.
-const DEFAULT_REST: Duration = Duration::from_secs(5);
-
-/// One request's way along its plan.
-pub struct Journey {
-    routes: Arc<Routes>,
-    route: Arc<Route>,
-    ask: Arc<Ask>,
-    plan: Plan,
-    position: usize,
-    /// Attempts elsewhere so far.
-    asked: usize,
-    deadline: Instant,
-    trace: Open,
-    failures: Vec<Failure>,
-}
-
-impl Journey {
-    /// Plans the way from here on.
-    fn make_plan(&mut self, privacy: Privacy) {
-        let bytes = self.ask.chat.iter().filter(|(name, _)| openai::SENT.contains(&name.as_str()));
-        let bytes: u64 = bytes.map(|(_, value)| value.to_string().len() as u64).sum();
-        let unseen = if self.ask.needs.has(Need::Tools) { UNSEEN_WITH_TOOLS } else { UNSEEN };
-        let features = Features {
-            prompt_tokens: bytes / 4,
-            most_prompt_tokens: bytes + unseen,
-            output_tokens: self.ask.output_tokens,
-            choices: self.ask.choices as u64,
-            task: self.ask.task,
-            needs: self.ask.needs,
-            privacy,
-            budget: self.routes.spend.as_ref().and_then(|spend| spend.left(&self.ask.key)),
-            sticky: self.ask.sticky,
-        };
-        let policy = &self.route.policy;
-        let tiers = policy.tiers.iter().chain(&policy.private);
-        let states: Vec<TierState> = tiers.map(|tier| self.routes.state(&tier.name)).collect();
-        self.plan = plan(&features, policy, &states);
-        self.position = 0;
-        let mut trace = self.trace.lock();
-        trace.features = Some(features);
-        trace.decisions = self.plan.decisions.clone();
-        trace.note("planned", None, None);
-    }
-
-    /// The next answer. Asked again when a local model could not answer.
-    ///
-    /// # Errors
-    /// If nobody answers.
-    pub async fn next(&mut self) -> Result<Destination, Exhausted> {
-        while let Some(step) = self.plan.steps.get(self.position).copied() {
-            self.position += 1;
-            let Some(tier) = self.tier(step).map(|tier| tier.name.clone()) else { continue };
-            match self.route.targets.get(step.tier).cloned() {
-                None => {}
-                Some(Target::Local(model)) => {
-                    let mut trace = self.trace.lock();
-                    trace.note("local", Some(&tier), None);
-                    (trace.tier, trace.privacy) = (Some(tier.clone()), Some("local"));
-                    return Ok(Destination::Local { model, tier });
-                }
-                Some(Target::Remote { provider, model }) => {
-                    match self.attempt(step, &tier, provider, &model).await {
-                        Ok(remote) => return Ok(Destination::Remote(Box::new(remote))),
-                        Err(failure) => self.note_failure(&tier, failure),
-                    }
-                }
-            }
-        }
-        let exhausted = self.exhausted();
-        self.trace.lock().outcome = Some(exhausted.to_string());
-        Err(exhausted)
-    }
-
-    /// A model here has begun to answer.
-    pub fn answered_here(&self) {
-        self.trace.lock().outcome = Some("answered".into());
-    }
-
-    /// A model here could not answer; the next tier may.
-    pub fn failed_here(&self, tier: &str) {
-        self.trace.lock().note("failed", Some(tier), None);
-    }
-
-    /// The tier of a step: one of the listed, or the private one, which is behind them.
-    fn tier(&self, step: Step) -> Option<&Tier> {
-        let policy = &self.route.policy;
-        policy.tiers.get(step.tier).or(policy.private.as_ref())
-    }
-
-    fn note_failure(&mut self, tier: &str, failure: Failure) {
-        self.trace.lock().note("failed", Some(tier), Some(failure.to_string()));
-        if failure == Failure::NotCleared {
-            self.make_plan(Privacy::Held);
-        }
-        self.failures.push(failure);
-    }
-
-    /// Asks a provider, until there is something to show.
-    async fn attempt(
-        &mut self,
-        step: Step,
-        tier: &str,
-        provider: usize,
-        model: &str,
-    ) -> Result<Remote, Failure> {
-        let routes = Arc::clone(&self.routes);
-        let provider = routes.providers.get(provider).ok_or(Failure::Misdirected)?;
-        if Instant::now() >= self.deadline {
-            return Err(Failure::Deadline);
-        }
-        if self.asked > 0 && !lock(&routes.retries).spend() {
-            return Err(Failure::Attempts);
-        }
-        let request = provider.request(&self.ask.chat, model, step.output_tokens)?;
-        let cleared = self.clear(request, tier).await?;
-        let origin = Origin {
-            tier: tier.to_owned(),
-            provider: provider.name().to_owned(),
-            receipt: cleared.receipt(),
-        };
-        let mut settling = self.enter(step, tier).await?;
-        settling.asked();
-        self.asked += 1;
-        let begun = Instant::now();
-        let until = (begun + self.route.first_token).min(self.deadline);
-        let reply = match provider.send(cleared, until).await {
-            Ok(reply) => reply,
-            Err(failure) => {
-                settling.fail(&failure);
-                return Err(failure);
-            }
-        };
-        let mut remote = Remote::new(reply, settling, origin, &self.route, self.deadline);
-        remote.until_shown(begun).await?;
-        routes.note_speed(tier, begun.elapsed());
-        self.trace.lock().note("first_token", Some(tier), None);
-        if self.ask.delivery == Delivery::Whole {
-            remote.until_whole().await?;
-        }
-        let mut trace = self.trace.lock();
-        (trace.tier, trace.privacy) = (Some(tier.to_owned()), Some("cleared"));
-        Ok(remote)
-    }
-
-    /// Takes the right to ask a tier, and the money for it.
-    async fn enter(&self, step: Step, tier: &str) -> Result<Settling, Failure> {
-        let ticket = self.routes.enter(tier).ok_or(Failure::Breaker)?;
-        let prompt = self.trace.lock().features.map_or(0, |features| features.most_prompt_tokens.div_ceil(3));
-        let terms = Terms {
-            tier: tier.to_owned(),
-            price: self.tier(step).map_or(Price::FREE, |tier| tier.price),
-            ticket,
-            choices: self.ask.choices,
-            prompt,
-        };
-        // Before anything is waited for, so that the ticket is given back whatever happens.
-        let mut settling = Settling::new(&self.routes, &self.trace, terms);
-        if let Some(spend) = self.routes.spend() {
-            let reserved = spend.reserve(&self.ask.key, tier, step.reserve).await;
-            settling.hold(reserved.map_err(|refused| match refused {
-                NotReserved::Budget => Failure::Budget,
-                NotReserved::Books => Failure::Books,
-            })?);
-        }
-        Ok(settling)
-    }
-
-    /// Has exact bytes judged on their way to a tier.
-    async fn clear(&self, request: RemoteRequest, tier: &str) -> Result<Cleared<RemoteRequest>, Failure> {
-        let Some(clearance) = self.routes.clearance.clone() else { return Err(Failure::NotCleared) };
-        let (taint, whom) = (self.ask.taint, tier.to_owned());
-        let places = Arc::clone(&self.routes.judging);
-        let judging = async move {
-            let place = places.acquire_owned().await;
-            tokio::task::spawn_blocking(move || {
-                // Held until it is judged, also if nobody waits for that any more.
-                let _place = place;
-                clearance.judge(Tainted::new(request, taint), &whom)
-            })
-            .await
-        };
-        let why = match timeout_at(self.deadline, judging).await {
-            Ok(Ok(Ok(cleared))) => {
-                let mut trace = self.trace.lock();
-                trace.receipts.push(cleared.receipt());
-                trace.note("cleared", Some(tier), None);
-                return Ok(cleared);
-            }
-            // Names of what was found, or of the detector that could not tell; never content.
-            Ok(Ok(Err(refused))) => refused.to_string(),
-            Ok(Err(_)) => "a detector panicked".to_owned(),
-            Err(_) => "judging took longer than the request had".to_owned(),
-        };
-        self.trace.lock().note("held", Some(tier), Some(why));
-        Err(Failure::NotCleared)
-    }
-
-    fn exhausted(&self) -> Exhausted {
-        if Instant::now() >= self.deadline {
-            return Exhausted::Deadline;
-        }
-        let mut rests = Vec::new();
-        let mut other = false;
-        for failure in &self.failures {
-            match failure {
-                Failure::Budget => return Exhausted::Budget,
-                Failure::RateLimited(time) => rests.push(time.unwrap_or(DEFAULT_REST)),
-                _ => other = true,
-            }
-        }
-        for decision in &self.plan.decisions {
-            let Considered::Skipped(why) = decision.considered else { continue };
-            match why {
-                Skipped::Budget => return Exhausted::Budget,
-                Skipped::RequestCap => return Exhausted::RequestCap,
-                Skipped::Breaker { breaker: Admission::Resting { retry_in_ms } } => {
-                    rests.push(Duration::from_millis(retry_in_ms));
-                }
-                _ => other = true,
-            }
-        }
-        // The first that comes back decides when it is worth asking again.
-        if let (false, Some(wait)) = (other, rests.into_iter().min()) {
-            return Exhausted::RateLimited(wait);
-        }
-        let reasons: Vec<String> = self.failures.iter().map(Failure::to_string).collect();
-        Exhausted::Failed(if reasons.is_empty() { "none of them will do".into() } else { reasons.join("; ") })
     }
 }
 
@@ -526,19 +252,4 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
-}
-
-/// What kind of work a chat is, as far as its form tells.
-pub fn task_of(chat: &Map<String, Value>, needs: Needs) -> Task {
-    if needs.has(Need::Tools) {
-        return Task::Tools;
-    }
-    if needs.has(Need::Schema) {
-        return Task::Extract;
-    }
-    let last = chat.get("messages").and_then(Value::as_array).and_then(|messages| messages.last());
-    let text = last.map(|message| message["content"].to_string()).unwrap_or_default();
-    let signs = ["```", "fn ", "def ", "class ", "#include", "SELECT ", "function ", "import ", "=> ", "();"];
-    let seen = signs.iter().filter(|sign| text.contains(**sign)).count();
-    if text.contains("```") || seen >= 2 { Task::Code } else { Task::Chat }
 }

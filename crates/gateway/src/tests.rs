@@ -18,7 +18,14 @@ fn text(origin: Origin, text: &str) -> Text {
 }
 
 fn request(texts: Vec<Text>) -> Request {
-    Request { texts, digest: [1; 32], tier: "local/m".into(), form: Form::Text, choices: 1 }
+    Request {
+        texts,
+        digest: [1; 32],
+        model: "m".into(),
+        tier: "local/m".into(),
+        form: Form::Text,
+        choices: 1,
+    }
 }
 
 fn gateway(change: impl FnOnce(&mut Settings)) -> Gateway {
@@ -46,11 +53,72 @@ fn say(answers: &mut Answers, pieces: &[&str]) -> (String, Flow) {
 }
 
 #[test]
+fn an_exception_holds_for_its_model_alone() {
+    let gateway = gateway(|settings| {
+        settings.requests.injection.user = Policy::Block;
+        settings.exceptions.insert("free".into(), Exception::default());
+        let mut flags = Exception::default();
+        flags.requests.injection.user = Policy::Flag;
+        settings.exceptions.insert("watched".into(), flags);
+    });
+    let ask = |model: &str| {
+        gateway.judge(Request { model: model.into(), ..request(vec![text(Origin::User, ATTACK)]) })
+    };
+    assert!(matches!(ask("m"), Err(Refusal::Blocked { .. })));
+    assert!(ask("free").unwrap().is_none());
+    assert_eq!(ask("watched").unwrap().unwrap().report.verdict(), "flag");
+    // What one judged is not taken for what another would.
+    assert!(matches!(ask("m"), Err(Refusal::Blocked { .. })));
+}
+
+/// A detector that counts how often it is asked.
+#[derive(Default)]
+struct Counting(std::sync::atomic::AtomicUsize);
+
+impl Detector for Counting {
+    fn id(&self) -> &str {
+        "counting/1"
+    }
+
+    fn detect(&self, text: &str) -> Result<Vec<String>, DetectorError> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Ok(if text.contains("bad") { vec!["bad".into()] } else { Vec::new() })
+    }
+}
+
+#[test]
+fn a_history_is_not_judged_again_and_its_verdict_stays() {
+    let counting = Arc::new(Counting::default());
+    let asked = Arc::clone(&counting);
+    let gateway = gateway(|settings| {
+        settings.requests.injection.user = Policy::Flag;
+        settings.request_detectors = vec![counting];
+    });
+    let turn = |n: usize| {
+        text(
+            Origin::User,
+            &format!("turn {n} of a long conversation about gardens, {}", "and bees ".repeat(20)),
+        )
+    };
+    for turns in 1..=20 {
+        let judged = gateway.judge(request((0..turns).map(turn).collect())).unwrap().unwrap();
+        assert_eq!(judged.report.verdict(), "pass");
+        assert_eq!(asked.0.load(std::sync::atomic::Ordering::SeqCst), turns);
+    }
+    let bad = format!("this one is bad {}", "and long ".repeat(20));
+    for _ in 0..3 {
+        let judged = gateway.judge(request(vec![text(Origin::User, &bad)])).unwrap().unwrap();
+        assert_eq!((judged.report.verdict(), judged.texts.taint()), ("flag", Taint::Local));
+    }
+    assert_eq!(asked.0.load(std::sync::atomic::Ordering::SeqCst), 21);
+}
+
+#[test]
 fn nothing_is_judged_unless_asked_for() {
     let open = Gateway::open();
-    assert!(!open.judges() && !open.hides());
+    assert!(!open.judges("m") && !open.hides("m"));
     assert!(open.judge(request(vec![text(Origin::User, ATTACK)])).unwrap().is_none());
-    assert!(!gateway(|_| {}).judges());
+    assert!(!gateway(|_| {}).judges("m"));
 }
 
 #[test]

@@ -37,6 +37,9 @@ pub struct Trace {
     pub tokens: Option<Tokens>,
     /// What all tiers that were asked cost together, in millionths of a US dollar.
     pub cost_micro_usd: Micros,
+    /// `exact` if an answer that was given before was given again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<&'static str>,
     /// How it ended, once it has.
     pub outcome: Option<String>,
     #[serde(skip)]
@@ -48,7 +51,8 @@ pub struct Trace {
 pub struct Stage {
     /// When, in microseconds after it came.
     pub at_us: u64,
-    /// What: `planned`, `cleared`, `held`, `asked`, `first_token`, `failed`, `answered`, `local`.
+    /// What: `planned`, `cleared`, `held`, `asked`, `first_token`, `hedged`, `failed`, `abandoned`,
+    /// `answered`, `broke`, `local`, `waiting` for an equal request, `cached`.
     pub what: &'static str,
     /// Of which tier.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,6 +77,7 @@ impl Trace {
             receipts: Vec::new(),
             tokens: None,
             cost_micro_usd: Micros(0),
+            cache: None,
             outcome: None,
             begun: Instant::now(),
         }

@@ -5,11 +5,9 @@
 //! missing, fails, panics or is late means that they stay. Each decision leaves a receipt first, and
 //! where that cannot be written nothing leaves either.
 
+use std::borrow::Cow;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -18,6 +16,7 @@ use crate::normalize::{Limits, unfold};
 use crate::receipts::{Decision, Verdict};
 use crate::scan::Scanner;
 use crate::taint::{Taint, Tainted};
+use crate::workers::{NotDone, Workers};
 
 /// Looks for something that must not leave.
 pub trait Detector: Send + Sync {
@@ -87,6 +86,12 @@ impl Detector for ScanDetector {
 pub trait Outgoing {
     /// The very bytes that would be sent. Asked for once to be judged, and again wherever they are given out.
     fn bytes(&self) -> &[u8];
+
+    /// Which of them are pictures that the owner lets leave unread, in order. No detector is shown these, as long as they
+    /// are nothing but Base64: it would take noise for names and numbers, and could not see what is on them.
+    fn unread(&self) -> &[Range<usize>] {
+        &[]
+    }
 }
 
 impl Outgoing for String {
@@ -222,8 +227,7 @@ pub struct Clearance {
     demanded: Vec<String>,
     budget: Budget,
     ledger: Arc<dyn Ledger>,
-    /// Detectors at work, those that were left behind included.
-    working: Arc<AtomicUsize>,
+    workers: Workers,
 }
 
 /// Detectors at work at most; more fail at once, so that slow ones do not fill the machine.
@@ -238,7 +242,7 @@ impl Clearance {
         budget: Budget,
         ledger: Arc<dyn Ledger>,
     ) -> Clearance {
-        Clearance { detectors, demanded, budget, ledger, working: Arc::default() }
+        Clearance { detectors, demanded, budget, ledger, workers: Workers::new(MAX_WORKING) }
     }
 
     /// Judges something on its way to `tier`, which is written into the receipt. It may wait, so it is for a thread
@@ -250,7 +254,7 @@ impl Clearance {
         let (judged, outcome) = {
             // Asked for once, so that what is judged is what the digest is of.
             let bytes = outgoing.value.bytes();
-            (digest(bytes), self.decide(bytes, outgoing.taint))
+            (digest(bytes), self.decide(bytes, outgoing.value.unread(), outgoing.taint))
         };
         let is_same = || digest(outgoing.value.bytes()) == judged;
         let outcome = outcome.and_then(|()| if is_same() { Ok(()) } else { Err(Refused::Changed) });
@@ -266,7 +270,7 @@ impl Clearance {
         outcome.map(|()| Cleared { value: outgoing.value, digest: judged, receipt })
     }
 
-    fn decide(&self, bytes: &[u8], taint: Taint) -> Result<(), Refused> {
+    fn decide(&self, bytes: &[u8], unread: &[Range<usize>], taint: Taint) -> Result<(), Refused> {
         if taint == Taint::Local {
             return Err(Refused::Tainted);
         }
@@ -277,50 +281,48 @@ impl Clearance {
         if let Some(missing) = self.demanded.iter().find(|name| !there(name)) {
             return Err(Refused::Missing(missing.clone()));
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| Refused::NoText)?;
+        let text = readable(std::str::from_utf8(bytes).map_err(|_| Refused::NoText)?, unread);
         let mut found = Vec::new();
         for detector in &self.detectors {
-            found.extend(run(detector, text, self.budget.of(text.len()), &self.working)?);
+            found.extend(run(detector, &text, self.budget.of(text.len()), &self.workers)?);
         }
         if found.is_empty() { Ok(()) } else { Err(Refused::Found(found)) }
     }
 }
 
-/// Runs a detector on a thread of its own, which is left behind if it takes too long.
+/// A text without what goes unread. Ranges that are none of the text's, or hold anything but Base64, are read.
+fn readable<'a>(text: &'a str, unread: &[Range<usize>]) -> Cow<'a, str> {
+    let is_base64 = |data: &str| {
+        data.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
+    };
+    let (mut at, mut out) = (0, String::new());
+    for range in unread {
+        let (before, data) = (text.get(at..range.start), text.get(range.clone()));
+        if let (Some(before), Some(true)) = (before, data.map(is_base64)) {
+            out.push_str(before);
+            at = range.end;
+        }
+    }
+    if at == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(text.get(at..).unwrap_or_default());
+    Cow::Owned(out)
+}
+
+/// Runs a detector on a thread that is left behind if it takes too long.
 fn run(
     detector: &Arc<dyn Detector>,
     text: &str,
     time: Duration,
-    working: &Arc<AtomicUsize>,
+    workers: &Workers,
 ) -> Result<Vec<String>, Refused> {
-    let id = detector.id().to_owned();
-    let place = Place(Arc::clone(working));
-    if working.fetch_add(1, Ordering::Relaxed) >= MAX_WORKING {
-        return Err(Refused::Failed(id));
-    }
-    let (tell, told) = sync_channel(1);
+    let id = || detector.id().to_owned();
     let (worker, text) = (Arc::clone(detector), text.to_owned());
-    let started = std::thread::Builder::new().name("guard".into()).spawn(move || {
-        let _place = place;
-        // Nobody listens any more if it was late.
-        let _ = tell.send(catch_unwind(AssertUnwindSafe(|| worker.detect(&text))));
-    });
-    if started.is_err() {
-        return Err(Refused::Failed(id));
-    }
-    match told.recv_timeout(time) {
-        Ok(Ok(Ok(found))) => Ok(found),
-        Ok(_) | Err(RecvTimeoutError::Disconnected) => Err(Refused::Failed(id)),
-        Err(RecvTimeoutError::Timeout) => Err(Refused::Late(id, time)),
-    }
-}
-
-/// A place among the detectors at work, given back when it is dropped.
-struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    match workers.run(time, move || worker.detect(&text)) {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(_)) | Err(NotDone::Panicked | NotDone::Busy) => Err(Refused::Failed(id())),
+        Err(NotDone::Late(time)) => Err(Refused::Late(id(), time)),
     }
 }
 
@@ -334,6 +336,7 @@ mod tests {
     use crate::receipts::{LogConfig, ReceiptLog, SigningKey, verify};
     use crate::scan::ScanConfig;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     impl Ledger for Mutex<ReceiptLog> {
         fn record(&self, decision: Decision) -> Result<u64, Unrecorded> {
@@ -452,6 +455,15 @@ mod tests {
         let key = SigningKey::from_seed([7; 32]).public();
         let report = verify(&folder.path().join("receipts.jsonl"), Some(key)).unwrap();
         assert_eq!((report.receipts, report.cleared), (3, 1), "what changed is not told of as cleared");
+    }
+
+    #[test]
+    fn what_goes_unread_is_base64_and_nothing_else() {
+        let text = "see iVBORw0K and zoe@b.example.";
+        assert_eq!(readable(text, &[4..12]), "see  and zoe@b.example.");
+        let wrong = [17..30, 0..31, 25..900];
+        assert_eq!(readable(text, &wrong), text);
+        assert_eq!(readable(text, &[4..12, 6..8, 8..12]), "see  and zoe@b.example.");
     }
 
     #[test]

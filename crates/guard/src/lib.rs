@@ -20,6 +20,7 @@ mod redact;
 mod clearance;
 mod receipts;
 mod taint;
+mod workers;
 
 pub use clearance::{
     Budget, Clearance, Cleared, Detector, DetectorError, Finder, Ledger, Named, Outgoing, Refused,
@@ -28,8 +29,8 @@ pub use clearance::{
 pub use entity::Entity;
 pub use pii::{Custom, CustomError, DEFAULT_THRESHOLD, Pattern};
 pub use receipts::{
-    Action, Decision, LogConfig, MAX_BATCH, PublicKey, ReceiptError, ReceiptLog, Report, Side, SigningKey,
-    Verdict, VerifyError, secret_from_hex, verify, verify_lines,
+    Action, Decision, Durability, LogConfig, MAX_BATCH, PublicKey, ReceiptError, ReceiptLog, Report, SOON,
+    Side, SigningKey, Verdict, VerifyError, secret_from_hex, verify, verify_lines,
 };
 pub use redact::{Ending, Operator, Operators, OutputGuard, Pseudonyms, Redacted, Redactor, Restorer};
 pub use scan::{
@@ -37,3 +38,4 @@ pub use scan::{
     Scanner, Segment,
 };
 pub use taint::{Taint, Tainted};
+pub use workers::{NotDone, Workers};

@@ -18,7 +18,7 @@ use ed25519_dalek::{Signer, Verifier};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use log::{LogConfig, MAX_BATCH, ReceiptError, ReceiptLog};
+pub use log::{Durability, LogConfig, MAX_BATCH, ReceiptError, ReceiptLog, SOON};
 pub use verify::{Report, VerifyError, verify, verify_lines};
 
 /// Bytes of a line at most.

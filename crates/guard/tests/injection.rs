@@ -5,8 +5,8 @@
 //!
 //! The texts in `corpus/heldout` were written and committed before those in `corpus/train` were extended and before
 //! the network was made, in whole situations rather than from a grammar; no threshold or weight was chosen by
-//! them, and a test holds that they are no copies. `corpus/dev` judged an earlier
-//! version.
+//! them, and a test holds that they are no copies. Those in `corpus/later` were written when the network was finished,
+//! by whom half of the training texts are from, each a sentence of its own. `corpus/dev` judged an earlier version.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 mod corpus;
@@ -35,6 +35,11 @@ fn heldout() -> [Vec<Line>; 2] {
     ]
 }
 
+fn later() -> [Vec<Line>; 2] {
+    let read = |source| corpus::read(source, &Words::default(), 1);
+    [read(include_str!("../corpus/later/innocent.txt")), read(include_str!("../corpus/later/attacks.txt"))]
+}
+
 fn findings(text: &str) -> Vec<Finding> {
     judge(&unfold(text, &Limits { time: Duration::from_secs(3600), ..Limits::for_len(text.len()) }))
 }
@@ -58,7 +63,7 @@ fn what_is_judged_by_was_not_learned_from() {
     let train = [include_str!("../corpus/train/innocent.txt"), include_str!("../corpus/train/attacks.txt")];
     let train = train.map(|source| corpus::read(source, &words, LEARNED));
     let learned: HashSet<Vec<String>> = train.iter().flatten().flat_map(|l| runs(&l.text)).collect();
-    for line in heldout().iter().flatten() {
+    for line in heldout().iter().chain(&later()).flatten() {
         let runs = runs(&line.text);
         let known = runs.iter().filter(|run| learned.contains(*run)).count();
         assert!(3 * known <= runs.len(), "{:?} is nearly a training text", line.text);
@@ -71,11 +76,34 @@ fn share(lines: &[Line], encode: fn(&str) -> String) -> f64 {
 }
 
 /// What holds today, so that nothing makes it worse unseen. The bars are at most 0.5% of look-alikes and at
-/// least 95% of attacks, plain and in each encoding; the classifier does not meet them yet.
-const MOST_INNOCENT: f64 = 2.0;
-const FEWEST_PLAIN: f64 = 57.0;
+/// least 95% of attacks, plain and in each encoding; the classifier meets the first only.
+const MOST_INNOCENT: f64 = 0.5;
+const FEWEST_PLAIN: f64 = 55.0;
 /// In percent of the plain attacks that are caught.
 const FEWEST_ENCODED: f64 = 80.0;
+
+fn by_kind(attacks: &[Line]) {
+    let mut kinds: BTreeMap<&str, Vec<Line>> = BTreeMap::new();
+    attacks.iter().for_each(|l| kinds.entry(&l.kind).or_default().push(l.clone()));
+    for (kind, lines) in &kinds {
+        println!("| of them: {} of {kind} | {:.1}% |", lines.len(), share(lines, str::to_owned));
+    }
+}
+
+/// As above, for the later texts.
+const MOST_INNOCENT_LATER: f64 = 0.5;
+const FEWEST_LATER: f64 = 32.0;
+
+#[test]
+fn later_attacks_are_told_from_later_look_alikes() {
+    let [innocent, attacks] = later();
+    let (alarms, caught) = (share(&innocent, str::to_owned), share(&attacks, str::to_owned));
+    println!("| {} later look-alikes | {alarms:.2}% |", innocent.len());
+    println!("| {} later attacks, plain | {caught:.1}% |", attacks.len());
+    by_kind(&attacks);
+    assert!(alarms <= MOST_INNOCENT_LATER, "{alarms:.2}% of later innocent texts are blocked");
+    assert!(caught >= FEWEST_LATER, "only {caught:.1}% of later attacks are caught");
+}
 
 #[test]
 fn attacks_are_told_from_look_alikes() {
@@ -86,11 +114,7 @@ fn attacks_are_told_from_look_alikes() {
     println!("| texts | blocked |\n| --- | ---: |");
     println!("| {} innocent look-alikes | {alarms:.2}% |", innocent.len());
     println!("| {} attacks, plain | {plain:.1}% |", attacks.len());
-    let mut kinds: BTreeMap<&str, Vec<Line>> = BTreeMap::new();
-    attacks.iter().for_each(|l| kinds.entry(&l.kind).or_default().push(l.clone()));
-    for (kind, lines) in &kinds {
-        println!("| of them: {} of {kind} | {:.1}% |", lines.len(), share(lines, str::to_owned));
-    }
+    by_kind(&attacks);
     // A tenth of them, in every encoding.
     let some: Vec<Line> = innocent.iter().step_by(10).cloned().collect();
     let encoded = ENCODINGS.map(|(_, encode)| share(&some, encode));

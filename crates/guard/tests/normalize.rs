@@ -56,6 +56,14 @@ fn every_encoding_is_undone() {
 }
 
 #[test]
+fn what_stands_after_a_uuencoded_text_stays_apart_from_it() {
+    let text = "begin 644 a.txt\nB4&QE87-E('=A=&5R('1H92!P;&%N=',@;VX@4W5N9&%Y+@``\n`\nend\n";
+    let said = "Please water the plants on Sunday.\nend\n";
+    let unfolded = unfolded(text);
+    assert!(unfolded.views().iter().any(|view| view.text().ends_with(said)), "{unfolded:?}");
+}
+
+#[test]
 fn a_code_is_found_inside_a_text_and_maps_back_to_it() {
     let (before, after) =
         ("Good morning. The code of the day is this one:\n", "\nWhat do you think about it?");

@@ -139,6 +139,17 @@ pub struct Plan {
     pub decisions: Vec<Decision>,
 }
 
+impl Plan {
+    /// The step that is asked beside the one at `position` while that is slow: the one that would follow it, if both are
+    /// elsewhere. A model here is not set to work on what somebody else may be about to answer.
+    pub fn beside(&self, position: usize, policy: &Policy) -> Option<Step> {
+        let is_remote =
+            |step: &Step| policy.tiers.get(step.tier).is_some_and(|tier| tier.place == Place::Remote);
+        self.steps.get(position).filter(|step| is_remote(step))?;
+        self.steps.get(position + 1).filter(|step| is_remote(step)).copied()
+    }
+}
+
 /// Tokens of an answer that nobody limited, for what it is expected to cost.
 const USUAL_OUTPUT: u64 = 512;
 /// Tokens of an answer that nobody limited, at most, where money is limited.
@@ -159,11 +170,16 @@ pub fn plan(features: &Features, policy: &Policy, states: &[TierState]) -> Plan 
     draw(&mut order, features, &policy.tiers);
 
     let held = features.privacy == Privacy::Held;
-    if held && let Some(private) = &policy.private {
+    if held
+        && let Some(private) = policy
+            .private
+            .as_ref()
+            .filter(|tier| tier.has.has(Need::Images) || !features.needs.has(Need::Images))
+    {
         order.retain(|i| policy.tiers[*i].name != private.name);
         order.insert(0, listed);
     }
-    let last = last_resort(&order, policy, held);
+    let last = last_resort(&order, features, policy);
     order.extend(last);
 
     let steps: Vec<Step> = order.iter().map(|i| judged[*i].unwrap_or_else(|_| free(*i, features))).collect();
@@ -300,15 +316,18 @@ fn unit(hash: u64) -> f64 {
     ((hash >> 11) + 1) as f64 / (1u64 << 53) as f64
 }
 
-/// The local tier that is asked when nothing else has answered, if none is in the plan yet.
-fn last_resort(order: &[usize], policy: &Policy, held: bool) -> Option<usize> {
+/// The local tier that is asked when nothing else has answered, if none is in the plan yet. One that cannot see what the
+/// request shows is of no use.
+fn last_resort(order: &[usize], features: &Features, policy: &Policy) -> Option<usize> {
+    let held = features.privacy == Privacy::Held;
     let listed = policy.tiers.len();
     let is_local = |i: &usize| *i == listed || policy.tiers[*i].place == Place::Local;
     if order.iter().any(is_local) || (policy.last_resort == LastResort::Refuse && !held) {
         return None;
     }
-    match policy.private {
-        Some(_) => Some(listed),
-        None => (0..listed).find(is_local),
+    let sees = |tier: &Tier| !features.needs.has(Need::Images) || tier.has.has(Need::Images);
+    match &policy.private {
+        Some(private) => sees(private).then_some(listed),
+        None => (0..listed).find(|i| is_local(i) && sees(&policy.tiers[*i])),
     }
 }

@@ -24,6 +24,8 @@ pub enum Need {
     Schema,
     /// Images in the prompt.
     Images,
+    /// `top_k`, which Anthropic's and Garrison's own models have.
+    TopK,
     /// A parameter that only Garrison's own models have.
     LocalParameters,
     /// An answer that is judged while it is written, in a form that can only be judged here.
@@ -32,8 +34,8 @@ pub enum Need {
 
 impl Need {
     /// All of them.
-    pub const ALL: [Need; 5] =
-        [Need::Tools, Need::Schema, Need::Images, Need::LocalParameters, Need::LocalJudgement];
+    pub const ALL: [Need; 6] =
+        [Need::Tools, Need::Schema, Need::Images, Need::TopK, Need::LocalParameters, Need::LocalJudgement];
 }
 
 /// Several [`Need`]s, or what a tier has of them.

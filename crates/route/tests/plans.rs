@@ -21,7 +21,7 @@ fn tier(name: &str, place: Place, price: Price) -> Tier {
 
 fn any_tier() -> impl Strategy<Value = Tier> {
     let place = prop_oneof![Just(Place::Local), Just(Place::Remote)];
-    (0..6u8, place, 0..20_000u64, 0..60_000u64, 100..5000u32, 0..32u8, 0..=100u8, 0..4u32).prop_map(
+    (0..6u8, place, 0..20_000u64, 0..60_000u64, 100..5000u32, 0..64u8, 0..=100u8, 0..4u32).prop_map(
         |(name, place, input, output, context, has, quality, weight)| Tier {
             name: format!("t{name}"),
             place,
@@ -62,7 +62,7 @@ fn any_features() -> impl Strategy<Value = Features> {
     let privacy = prop_oneof![Just(Privacy::Clear), Just(Privacy::Held)];
     let task = prop::sample::select(Task::ALL.to_vec());
     let output = prop::option::of(1..2000u64);
-    (0..4000u64, output, 1..4u64, task, 0..32u8, privacy, prop::option::of(0..90_000u64), any::<u64>())
+    (0..4000u64, output, 1..4u64, task, 0..64u8, privacy, prop::option::of(0..90_000u64), any::<u64>())
         .prop_map(|(prompt, output_tokens, choices, task, needs, privacy, budget, sticky)| Features {
             prompt_tokens: prompt / 4,
             most_prompt_tokens: prompt,
@@ -100,7 +100,7 @@ proptest! {
         let features = Features { privacy: Privacy::Held, ..features };
         let plan = plan(&features, &policy, &states);
         prop_assert!(plan.steps.iter().all(|step| of(&policy, step.tier).place == Place::Local));
-        if policy.private.is_some() {
+        if policy.private.is_some() && !features.needs.has(Need::Images) {
             prop_assert_eq!(plan.steps[0].tier, policy.tiers.len(), "it goes to the private one first");
         }
     }
@@ -110,9 +110,36 @@ proptest! {
         features in any_features(), policy in any_policy(), states in any_states()
     ) {
         let policy = Policy { last_resort: LastResort::Local, ..policy };
-        let local = policy.private.is_some() || policy.tiers.iter().any(|t| t.place == Place::Local);
+        let sees = |tier: &Tier| !features.needs.has(Need::Images) || tier.has.has(Need::Images);
+        let local = match &policy.private {
+            Some(private) => sees(private),
+            None => policy.tiers.iter().any(|tier| tier.place == Place::Local && sees(tier)),
+        };
         let plan = plan(&features, &policy, &states);
         prop_assert!(!local || plan.steps.iter().any(|step| of(&policy, step.tier).place == Place::Local));
+    }
+
+    #[test]
+    fn images_go_only_to_tiers_that_take_them(
+        features in any_features(), policy in any_policy(), states in any_states()
+    ) {
+        let features = Features { needs: features.needs.and(Need::Images), ..features };
+        for step in plan(&features, &policy, &states).steps {
+            prop_assert!(of(&policy, step.tier).has.has(Need::Images));
+        }
+    }
+
+    #[test]
+    fn only_what_may_leave_is_asked_of_two_and_never_of_the_same_twice(
+        features in any_features(), policy in any_policy(), states in any_states()
+    ) {
+        let plan = plan(&features, &policy, &states);
+        for position in 0..=plan.steps.len() {
+            let Some(beside) = plan.beside(position, &policy) else { continue };
+            prop_assert_eq!(features.privacy, Privacy::Clear);
+            prop_assert_eq!(Some(&beside), plan.steps.get(position + 1));
+            prop_assert!(of(&policy, beside.tier).place == Place::Remote && beside.tier != plan.steps[position].tier);
+        }
     }
 
     #[test]

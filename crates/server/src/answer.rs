@@ -21,6 +21,7 @@ use crate::chat::routed::Routed;
 use crate::error::ApiError;
 use crate::gate::Passed;
 use crate::generation::{Generation, Piece, Totals};
+use crate::limits;
 use crate::params::{Delivery, StreamUsage};
 use crate::record::Record;
 use crate::replay::{MAX_KEY_BYTES, Opened, Recording};
@@ -157,7 +158,7 @@ pub(crate) async fn handle(
     };
     let digest = digest(route, &received.bytes);
     let recording = match resume.after {
-        Some(_) => app.replays.find(passed.caller, &resume.key, digest)?,
+        Some(_) => app.replays.find(&passed.caller, &resume.key, digest)?,
         None => record(&app, &passed, &resume.key, digest, received, prepare).await?,
     };
     let (shape, stamp, frames) = recording.read(resume.after.unwrap_or(0)).await?;
@@ -173,7 +174,7 @@ async fn record(
     received: Received,
     prepare: Prepare,
 ) -> Result<Arc<Recording>, ApiError> {
-    let starting = match app.replays.open(passed.caller, key, digest)? {
+    let starting = match app.replays.open(&passed.caller, key, digest)? {
         Opened::Known(recording) => return Ok(recording),
         Opened::New(starting) => starting,
     };
@@ -217,6 +218,7 @@ async fn work(
     received: Received,
     prepare: Prepare,
 ) -> Result<Production, ApiError> {
+    limits::admit(app, &record, &received.bytes).await?;
     let reading = Arc::clone(&record);
     match blocking(app, move |app| prepare(app, &reading, &received.bytes)).await? {
         Prepared::Running(production) => Ok(production),

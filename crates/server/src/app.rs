@@ -1,18 +1,18 @@
 //! The server's state and its routes.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{OriginalUri, State};
+use axum::extract::{FromRef, OriginalUri, State};
 use axum::http::Method;
 use axum::routing::{get, post};
 use garrison_engine::AdapterHandle;
 use tokio::sync::Semaphore;
 
 use crate::body::BodyReader;
-use crate::config::{ServerConfig, SharePrefixes};
+use crate::config::{ServerConfig, SharePrefixes, Times};
 use crate::cors::HostNames;
 use crate::drain::Drain;
 use crate::error::ApiError;
@@ -29,14 +29,41 @@ pub(crate) struct App {
     pub(crate) hosts: HostNames,
     /// At least one, with different names.
     pub(crate) models: Vec<Arc<Entry>>,
-    pub(crate) bodies: BodyReader,
+    pub(crate) bodies: Arc<BodyReader>,
     /// Bounds the prompts that are worked on at one time.
     pub(crate) workers: Arc<Semaphore>,
     /// One adapter is loaded at a time, so two cannot get the same name.
     pub(crate) loader: Arc<Semaphore>,
     pub(crate) replays: Arc<Replays>,
     pub(crate) drain: Drain,
-    pub(crate) http: HttpMetrics,
+    pub(crate) http: Arc<HttpMetrics>,
+    address: SocketAddr,
+}
+
+/// What requests share at present. A request keeps what it began with.
+#[derive(Clone)]
+pub(crate) struct Live(Arc<RwLock<Arc<App>>>);
+
+impl Live {
+    pub(crate) fn new(app: App) -> Live {
+        Live(Arc::new(RwLock::new(Arc::new(app))))
+    }
+
+    pub(crate) fn now(&self) -> Arc<App> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Serves by another configuration from the next request on.
+    pub(crate) fn replace(&self, config: ServerConfig) {
+        let mut app = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *app = Arc::new(app.succeeded_by(config));
+    }
+}
+
+impl FromRef<Live> for Arc<App> {
+    fn from_ref(live: &Live) -> Arc<App> {
+        live.now()
+    }
 }
 
 /// A model and what is counted about it.
@@ -105,14 +132,33 @@ impl App {
         let models = models.into_iter().map(|model| Arc::new(Entry::new(model, &checkers))).collect();
         App {
             hosts: HostNames::of(address, &config.host_names),
-            bodies: BodyReader::new(&config.limits, &config.times),
+            bodies: Arc::new(BodyReader::new(&config.limits, &config.times)),
             workers: workers(),
             loader: Arc::new(Semaphore::new(1)),
             replays: Replays::new(&config.limits, &config.times),
             drain: Drain::new(),
-            http: HttpMetrics::default(),
+            http: Arc::default(),
             models,
             config,
+            address,
+        }
+    }
+
+    /// The same by another configuration. What is bounded over all requests stays, as do models, recordings and counts;
+    /// so do the bounds and times that were set when the server started, but for that of a request.
+    fn succeeded_by(&self, config: ServerConfig) -> App {
+        let times = Times { request: config.times.request, ..self.config.times };
+        App {
+            hosts: HostNames::of(self.address, &config.host_names),
+            bodies: Arc::clone(&self.bodies),
+            workers: Arc::clone(&self.workers),
+            loader: Arc::clone(&self.loader),
+            replays: Arc::clone(&self.replays),
+            drain: self.drain.clone(),
+            http: Arc::clone(&self.http),
+            models: self.models.clone(),
+            config: ServerConfig { limits: self.config.limits, times, ..config },
+            address: self.address,
         }
     }
 
@@ -122,13 +168,22 @@ impl App {
     }
 
     /// What a request shares cached prefixes by: the salt that it `asked` for, within its API key's own
-    /// unless keys share. A key's number has no slash, so no salt reaches another key's.
+    /// unless keys share. A key's name has no slash, so no salt reaches another key's.
     pub(crate) fn cache_salt(&self, record: &Record, asked: &str) -> String {
         match self.config.share_prefixes {
             SharePrefixes::WithinKey if !self.config.api_keys.is_empty() => {
-                format!("{}/{asked}", record.caller())
+                format!("{}/{asked}", record.key())
             }
             SharePrefixes::WithinKey | SharePrefixes::BetweenKeys => asked.to_owned(),
+        }
+    }
+
+    /// Fails unless the key that a request came with may ask for `model`: a model, an adapter or a route.
+    pub(crate) fn check_allowed(&self, record: &Record, model: &str) -> Result<(), ApiError> {
+        if self.config.quotas.allows(record.key(), model) {
+            Ok(())
+        } else {
+            Err(ApiError::not_allowed(model))
         }
     }
 
@@ -162,7 +217,7 @@ impl App {
 }
 
 /// All routes, each behind the gate.
-pub(crate) fn router(app: Arc<App>) -> Router {
+pub(crate) fn router(live: Live) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/messages", post(chat::create_message))
@@ -187,8 +242,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(|method: Method, OriginalUri(uri): OriginalUri| async move {
             ApiError::method(method.as_str(), uri.path())
         })
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), gate::pass))
-        .with_state(app)
+        .layer(axum::middleware::from_fn_with_state(live.clone(), gate::pass))
+        .with_state(live)
 }
 
 /// The name of the route that serves `path`.

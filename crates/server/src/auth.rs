@@ -4,6 +4,8 @@
 //! a presented key is compared with every digest, all the way, so that the time taken says
 //! nothing about which key came close.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -15,18 +17,43 @@ const MAX_KEYS: usize = 1024;
 /// Bytes of one key at most.
 const MAX_KEY_BYTES: usize = 512;
 
+/// Bytes of a key's name at most.
+const MAX_NAME_BYTES: usize = 64;
+/// What everyone is called on a server without keys.
+const ANYONE: &str = "anyone";
+
 /// The keys that open this server. Without any, everyone may ask.
 #[derive(Clone, Default)]
 pub struct ApiKeys {
-    digests: Vec<[u8; 32]>,
-    /// `[keys]` whether it is an owner's.
-    owners: Vec<bool>,
+    keys: Vec<Key>,
+}
+
+#[derive(Clone)]
+struct Key {
+    digest: [u8; 32],
+    caller: Caller,
+}
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Role {
+    /// Ask.
+    User,
+    /// Ask, change what is served, and see what became of requests.
+    Owner,
+    /// Read the metrics and the list of models, and nothing else.
+    Observer,
+}
+
+impl Role {
+    const WORDS: [(&str, Role); 3] =
+        [("user", Role::User), ("owner", Role::Owner), ("observer", Role::Observer)];
 }
 
 /// Never shows a digest, let alone a key.
 impl std::fmt::Debug for ApiKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ApiKeys({})", self.digests.len())
+        write!(f, "ApiKeys({})", self.keys.len())
     }
 }
 
@@ -38,7 +65,7 @@ pub enum ApiKeysError {
     Empty,
     /// A line is not a key.
     #[error(
-        "line {line} of the API keys file is not a key: it must be 1 to {MAX_KEY_BYTES} visible ASCII characters without spaces"
+        "line {line} of the API keys file is not a key: it must be 1 to {MAX_KEY_BYTES} visible ASCII characters without spaces, after its role and name if it has any: [user|owner|observer] [name=NAME] KEY"
     )]
     NotAKey {
         /// Counted from 1.
@@ -49,27 +76,38 @@ pub enum ApiKeysError {
     TooMany,
 }
 
-/// Which key a request came with; everyone is the same caller on a server without keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Who sent a request; everyone is the same caller on a server without keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Caller {
-    index: u32,
-    is_owner: bool,
+    /// What the books, limits and caches call it: the key's name, else the beginning of its digest. It stays the same
+    /// when lines of the file move, and when a named key is replaced.
+    name: Arc<str>,
+    role: Role,
 }
 
 impl Caller {
-    /// The key's place in the file.
-    pub(crate) fn index(self) -> u32 {
-        self.index
+    fn anyone() -> Caller {
+        Caller { name: ANYONE.into(), role: Role::Owner }
+    }
+
+    /// What the books, limits and caches call it. It has no slash.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// Fails unless the caller may change what is served.
-    pub(crate) fn check_owner(self) -> Result<(), ApiError> {
-        if self.is_owner { Ok(()) } else { Err(ApiError::not_owner()) }
+    pub(crate) fn check_owner(&self) -> Result<(), ApiError> {
+        if self.role == Role::Owner { Ok(()) } else { Err(ApiError::not_owner()) }
+    }
+
+    /// Fails unless the caller may ask for what costs work.
+    pub(crate) fn check_user(&self) -> Result<(), ApiError> {
+        if self.role == Role::Observer { Err(ApiError::observer()) } else { Ok(()) }
     }
 }
 
-/// Before an owner's key in the file.
-const OWNER: &str = "owner ";
+/// A word of a line before its key, for its name.
+const NAME: &str = "name=";
 
 impl ApiKeys {
     /// No keys: everyone may ask.
@@ -77,56 +115,49 @@ impl ApiKeys {
         ApiKeys::default()
     }
 
-    /// Reads one key per line; blank lines and lines that start with `#` are skipped. `owner KEY` is a
-    /// key that may also change what is served.
+    /// Reads one key per line; blank lines and lines that start with `#` are skipped. Before the key there may be its
+    /// role (`user`, `owner`, `observer`) and its name (`name=anna`), which several keys may share.
     ///
     /// # Errors
-    /// If there is no key, too many, or a line that cannot be sent in a header.
+    /// If there is no key, too many, or a line that cannot be sent in a header or has words that mean nothing.
     pub fn parse(text: &str) -> Result<ApiKeys, ApiKeysError> {
-        let (mut digests, mut owners) = (Vec::new(), Vec::new());
+        let mut keys = Vec::new();
         for (index, line) in text.lines().enumerate() {
-            let key = line.trim();
-            if key.is_empty() || key.starts_with('#') {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let owned = key.strip_prefix(OWNER).map(str::trim_start);
-            // `owner` alone is an owner whose key is missing.
-            let key = if key == OWNER.trim_end() { "" } else { owned.unwrap_or(key) };
-            if key.is_empty() || key.len() > MAX_KEY_BYTES || !key.bytes().all(|b| b.is_ascii_graphic()) {
-                return Err(ApiKeysError::NotAKey { line: index + 1 });
-            }
-            if digests.len() == MAX_KEYS {
+            let key = Key::parse(line).ok_or(ApiKeysError::NotAKey { line: index + 1 })?;
+            if keys.len() == MAX_KEYS {
                 return Err(ApiKeysError::TooMany);
             }
-            digests.push(Sha256::digest(key.as_bytes()).into());
-            owners.push(owned.is_some());
+            keys.push(key);
         }
-        if digests.is_empty() {
+        if keys.is_empty() {
             return Err(ApiKeysError::Empty);
         }
-        Ok(ApiKeys { digests, owners })
+        Ok(ApiKeys { keys })
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.digests.len()
+        self.keys.len()
     }
 
     /// Whether everyone may ask.
     pub fn is_empty(&self) -> bool {
-        self.digests.is_empty()
+        self.keys.is_empty()
     }
 
-    /// What the books call a key: the beginning of its digest, which stays when lines of the file move.
-    pub(crate) fn name(&self, index: u32) -> String {
-        let Some(digest) = self.digests.get(index as usize) else { return "anyone".into() };
-        digest[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+    /// What the books call the keys.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| &*key.caller.name)
     }
 
     /// Who sent a request with these headers.
     pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
-        if self.digests.is_empty() {
-            return Ok(Caller { index: 0, is_owner: true });
+        if self.keys.is_empty() {
+            return Ok(Caller::anyone());
         }
         let presented = bearer(headers).or_else(|| api_key(headers)).ok_or_else(|| {
             ApiError::unauthorized("this server needs an API key; send it as \"Authorization: Bearer <key>\"")
@@ -134,17 +165,47 @@ impl ApiKeys {
         let digest: [u8; 32] = Sha256::digest(presented).into();
         let mut found = Choice::from(0);
         let mut index = 0u32;
-        for (i, known) in (0u32..).zip(&self.digests) {
-            let same = known.ct_eq(&digest);
+        for (i, known) in (0u32..).zip(&self.keys) {
+            let same = known.digest.ct_eq(&digest);
             index.conditional_assign(&i, same);
             found |= same;
         }
-        if bool::from(found) {
-            let is_owner = self.owners.get(index as usize).copied().unwrap_or(false);
-            Ok(Caller { index, is_owner })
-        } else {
-            Err(ApiError::unauthorized("this API key is not known to the server"))
+        let key = self.keys.get(index as usize).filter(|_| bool::from(found));
+        key.map(|key| key.caller.clone())
+            .ok_or_else(|| ApiError::unauthorized("this API key is not known to the server"))
+    }
+}
+
+impl Key {
+    fn parse(line: &str) -> Option<Key> {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        let key = words.pop()?;
+        let (mut role, mut name) = (None, None);
+        for word in words {
+            if let Some(given) = word.strip_prefix(NAME) {
+                let valid = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+                let sound = (1..=MAX_NAME_BYTES).contains(&given.len()) && given.bytes().all(valid);
+                if !sound || name.replace(given).is_some() {
+                    return None;
+                }
+            } else {
+                let known = Role::WORDS.into_iter().find(|(known, _)| *known == word)?.1;
+                if role.replace(known).is_some() {
+                    return None;
+                }
+            }
         }
+        // A role or a name alone is a key that is missing.
+        let is_word = Role::WORDS.iter().any(|(word, _)| *word == key) || key.starts_with(NAME);
+        if is_word || key.len() > MAX_KEY_BYTES || !key.bytes().all(|b| b.is_ascii_graphic()) {
+            return None;
+        }
+        let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        let name = match name {
+            Some(name) => name.into(),
+            None => digest[..12].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+        };
+        Some(Key { digest, caller: Caller { name, role: role.unwrap_or(Role::User) } })
     }
 }
 
@@ -169,12 +230,17 @@ mod tests {
         HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))])
     }
 
+    fn who(keys: &ApiKeys, headers: &HeaderMap) -> Option<(String, Role)> {
+        keys.caller(headers).ok().map(|caller| (caller.name.to_string(), caller.role))
+    }
+
     #[test]
     fn a_file_has_one_key_per_line() {
-        let keys = ApiKeys::parse("# ours\n\n  sk-one  \nsk-two\n").unwrap();
+        let keys = ApiKeys::parse("# ours\n\n  name=one sk-one  \nname=two sk-two\n").unwrap();
+        let (one, two) = (Some(("one".to_owned(), Role::User)), Some(("two".to_owned(), Role::User)));
         assert_eq!(keys.len(), 2);
-        assert_eq!(keys.caller(&with("Bearer sk-one")), Ok(Caller { index: 0, is_owner: false }));
-        assert_eq!(keys.caller(&with("bearer sk-two")), Ok(Caller { index: 1, is_owner: false }));
+        assert_eq!(who(&keys, &with("Bearer sk-one")), one);
+        assert_eq!(who(&keys, &with("bearer sk-two")), two);
         for wrong in ["Bearer sk-on", "Bearer sk-onee", "Bearer # ours", "Bearer ", "Basic sk-one", "sk-one"]
         {
             assert!(keys.caller(&with(wrong)).is_err(), "{wrong}");
@@ -184,23 +250,44 @@ mod tests {
             let name = axum::http::HeaderName::from_static("x-api-key");
             HeaderMap::from_iter([(name, HeaderValue::from_static(key))])
         };
-        assert_eq!(keys.caller(&named("sk-two")), Ok(Caller { index: 1, is_owner: false }));
+        assert_eq!(who(&keys, &named("sk-two")), two);
         assert!(keys.caller(&named("sk-three")).is_err() && keys.caller(&named("Bearer sk-two")).is_err());
         // Where both are sent, the standard's header counts.
         let mut both = named("sk-two");
         both.extend(with("Bearer sk-one"));
-        assert_eq!(keys.caller(&both), Ok(Caller { index: 0, is_owner: false }));
+        assert_eq!(who(&keys, &both), one);
     }
 
     #[test]
-    fn an_owners_key_says_so() {
-        let keys = ApiKeys::parse("sk-one\nowner   sk-two\n").unwrap();
-        assert_eq!(keys.caller(&with("Bearer sk-two")), Ok(Caller { index: 1, is_owner: true }));
-        assert!(keys.caller(&with("Bearer sk-one")).unwrap().check_owner().is_err());
+    fn a_line_may_say_what_a_key_is_for() {
+        let text = "sk-one\nowner   sk-two\nobserver name=board sk-three\nname=board user sk-four\n";
+        let keys = ApiKeys::parse(text).unwrap();
+        let caller = |header| keys.caller(&with(header)).unwrap();
+        let owner = caller("Bearer sk-two");
+        assert!(owner.check_owner().is_ok() && owner.check_user().is_ok());
+        assert!(caller("Bearer sk-one").check_owner().is_err());
+        assert_eq!(**owner.name(), hex12("sk-two"), "unless it says otherwise, a part of its digest");
+        let board = caller("Bearer sk-three");
+        assert!(board.check_user().is_err() && board.check_owner().is_err());
+        assert_eq!(caller("Bearer sk-four").name(), board.name(), "keys may share a name");
         assert!(ApiKeys::none().caller(&HeaderMap::new()).unwrap().check_owner().is_ok());
-        assert_eq!(ApiKeys::parse("owner ").unwrap_err(), ApiKeysError::NotAKey { line: 1 });
-        assert_eq!(ApiKeys::parse("owner a b").unwrap_err(), ApiKeysError::NotAKey { line: 1 });
+        for wrong in [
+            "owner ",
+            "owner a b",
+            "owner owner k",
+            "name= k",
+            "name=a/b k",
+            "name=a name=b k",
+            "name=a",
+            "nome=a k",
+        ] {
+            assert_eq!(ApiKeys::parse(wrong).unwrap_err(), ApiKeysError::NotAKey { line: 1 }, "{wrong}");
+        }
         assert!(keys.caller(&with("Bearer owner sk-two")).is_err());
+    }
+
+    fn hex12(key: &str) -> String {
+        Sha256::digest(key.as_bytes())[..12].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     #[test]

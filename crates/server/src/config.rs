@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use garrison_gateway::{Gateway, Routes};
+use garrison_gateway::{Gateway, Quotas, Routes, Telemetry};
 
 use crate::auth::ApiKeys;
 
@@ -24,6 +24,10 @@ pub struct ServerConfig {
     pub gateway: Arc<Gateway>,
     /// What clients call models and are policies over models here and elsewhere.
     pub routes: Arc<Routes>,
+    /// What each key may use.
+    pub quotas: Arc<Quotas>,
+    /// Who is told of requests that have ended, besides the log.
+    pub telemetry: Option<Arc<Telemetry>>,
     /// Bounds of what clients can use up.
     pub limits: Limits,
     /// Times after which the server stops waiting.

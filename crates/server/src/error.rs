@@ -4,11 +4,13 @@
 //! Every failure of this crate ends here, as one sentence for the reader and the status that the
 //! stock clients map to their exception types. Nothing else in the project knows a status code.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use garrison_engine::{Failure, SubmitError};
-use garrison_gateway::{self as gateway, Exhausted};
+use garrison_gateway::{self as gateway, Exhausted, Limited, TooMany};
 use garrison_wire::{FailureKind, Fault, WireError};
 use serde::Serialize;
 
@@ -130,6 +132,21 @@ impl ApiError {
         ApiError::new(StatusCode::FORBIDDEN, "permission_error", message).code("owner_key_required")
     }
 
+    /// 403: the key may read numbers and nothing else.
+    pub(crate) fn observer() -> ApiError {
+        let message = "this key is an observer's, which may read /metrics and /v1/models and nothing else";
+        ApiError::new(StatusCode::FORBIDDEN, "permission_error", message).code("observer_key")
+    }
+
+    /// 403: the key may not ask for this model.
+    pub(crate) fn not_allowed(model: &str) -> ApiError {
+        let model: String = model.chars().take(100).collect();
+        let message = format!("this key may not ask for \"{model}\"; GET /v1/models lists what it may");
+        let error =
+            ApiError::new(StatusCode::FORBIDDEN, "permission_error", message).code("model_not_allowed");
+        ApiError { param: Some("model".into()), ..error }
+    }
+
     /// 404: there is no such adapter.
     pub(crate) fn no_adapter(name: &str) -> ApiError {
         let name: String = name.chars().take(100).collect();
@@ -162,6 +179,35 @@ impl ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "not_found_error", message).code("request_not_found")
     }
 
+    /// 429: the key has used up its minute.
+    pub(crate) fn too_many(too_many: &TooMany) -> ApiError {
+        let (code, what) = match too_many.limited {
+            Limited::Requests => ("requests_per_minute", "requests"),
+            Limited::Tokens => ("tokens_per_minute", "tokens"),
+        };
+        let room = match too_many.limited {
+            Limited::Requests => too_many.standing.requests,
+            Limited::Tokens => too_many.standing.tokens,
+        };
+        let limit = room.map_or(0, |room| room.limit);
+        let error = |message: String| {
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message).code(code)
+        };
+        match too_many.wait {
+            Some(wait) => error(format!("this key has used up its {limit} {what} per minute")).retry_in(wait),
+            None => error(format!(
+                "this request may take more than the {limit} tokens that this key has in a minute; ask for fewer with \
+                 max_tokens, or send a shorter prompt"
+            )),
+        }
+    }
+
+    /// With how long the client should wait.
+    pub(crate) fn retry_in(self, wait: Duration) -> ApiError {
+        // Rounded up, so that whoever waits is let in; a month's budget can take a month.
+        self.retry_after(wait.as_secs_f64().ceil().clamp(1.0, 2_764_800.0) as u32)
+    }
+
     /// Nobody answered for a route.
     pub(crate) fn exhausted(exhausted: &Exhausted) -> ApiError {
         let message = exhausted.to_string();
@@ -173,15 +219,13 @@ impl ApiError {
             Exhausted::RequestCap => {
                 error(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota").code("max_cost_exceeded")
             }
-            Exhausted::RateLimited(wait) => {
-                let seconds = wait.as_secs_f64().ceil().clamp(1.0, 86_400.0) as u32;
-                error(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error")
-                    .code("providers_rate_limited")
-                    .retry_after(seconds)
-            }
+            Exhausted::RateLimited(wait) => error(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error")
+                .code("providers_rate_limited")
+                .retry_in(*wait),
             Exhausted::Deadline => {
                 error(StatusCode::GATEWAY_TIMEOUT, "server_error").code("deadline_exceeded")
             }
+            Exhausted::Images => ApiError::unsupported("messages", message),
             Exhausted::Failed(_) => error(StatusCode::BAD_GATEWAY, "server_error").code("providers_failed"),
         }
     }

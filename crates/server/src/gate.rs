@@ -10,6 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use garrison_gateway::{Parent, Routes, Telemetry};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::app::{App, OPEN_ROUTES, dialect_of, route_of};
@@ -18,10 +19,15 @@ use crate::cors::Origin;
 use crate::drain::InFlight;
 use crate::error::ApiError;
 use crate::ids;
+use crate::limits;
 use crate::record::Record;
 use crate::sse::Dialect;
+use crate::telemetry::{self, Sent};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Paths that an observer's key may read.
+const OBSERVED: [&str; 3] = ["/metrics", "/v1/models", "/v1/models/{id}"];
 
 /// What a request's handler needs to know about it.
 #[derive(Clone)]
@@ -34,6 +40,10 @@ pub(crate) struct Passed {
 pub(crate) async fn pass(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let record = Arc::new(Record::new(ids::request_id(given)));
+    let parent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    if let Some(parent) = parent.and_then(Parent::parse) {
+        record.set_parent(parent);
+    }
     let route = route_of(request.uri().path());
     let origin = Origin::of(request.headers(), &app.config.cors_origins);
 
@@ -51,10 +61,18 @@ pub(crate) async fn pass(State(app): State<Arc<App>>, mut request: Request, next
         response.headers_mut().insert(REQUEST_ID, value);
     }
     origin.mark(response.headers_mut());
+    if let Some(standing) = record.standing() {
+        limits::mark(standing, response.headers_mut());
+    }
     if app.drain.is_draining() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let ending = Ending { record, route, status, complete: false, _in_flight: in_flight };
+    let telemetry = app
+        .config
+        .telemetry
+        .as_ref()
+        .map(|telemetry| (Arc::clone(telemetry), Arc::clone(&app.config.routes)));
+    let ending = Ending { record, route, status, complete: false, telemetry, _in_flight: in_flight };
     response.map(|body| Body::new(Tracked::new(body, ending)))
 }
 
@@ -86,7 +104,10 @@ fn admit(
         return Ok(None);
     }
     let caller = app.config.api_keys.caller(request.headers())?;
-    record.set_caller(caller);
+    if !OBSERVED.contains(&route) {
+        caller.check_user()?;
+    }
+    record.set_caller(caller.clone());
     request.extensions_mut().insert(Passed { caller, record: Arc::clone(record) });
     // Dashboards watch a server drain, too.
     if route == "/metrics" {
@@ -101,6 +122,8 @@ struct Ending {
     route: &'static str,
     status: u16,
     complete: bool,
+    /// Who else is told, and what is known of routes.
+    telemetry: Option<(Arc<Telemetry>, Arc<Routes>)>,
     _in_flight: Option<InFlight>,
 }
 
@@ -109,6 +132,10 @@ impl Drop for Ending {
         // Probes every second would drown the rest.
         if OPEN_ROUTES.contains(&self.route) && self.status == StatusCode::OK {
             return;
+        }
+        if let Some((telemetry, routes)) = &self.telemetry {
+            let sent = if self.complete { Sent::Whole } else { Sent::Partly };
+            telemetry::tell(telemetry, routes, &self.record, self.route, self.status, sent);
         }
         let ending = if self.complete { "complete" } else { "cut off" };
         self.record.log(self.route, self.status, ending);

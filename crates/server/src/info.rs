@@ -1,9 +1,9 @@
 //! What is served and how it does: models, health, readiness, metrics, version.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use garrison_engine::SubmitError;
 use garrison_gateway::Route;
 use serde_json::{Value, json};
@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use crate::adapters::Named;
 use crate::app::{App, Entry, Shared};
 use crate::error::ApiError;
+use crate::gate::Passed;
 use crate::metrics::render;
 
-/// `GET /v1/models`.
-pub(crate) async fn models(State(app): Shared) -> Json<Value> {
+/// `GET /v1/models`: those that the caller's key may ask for.
+pub(crate) async fn models(State(app): Shared, Extension(passed): Extension<Passed>) -> Json<Value> {
     let mut data = Vec::new();
     for entry in &app.models {
         data.push(describe(entry));
@@ -23,6 +24,7 @@ pub(crate) async fn models(State(app): Shared) -> Json<Value> {
         );
     }
     data.extend(app.config.routes.all().map(|route| describe_route(&app, route)));
+    data.retain(|card| card["id"].as_str().is_some_and(|id| app.check_allowed(&passed.record, id).is_ok()));
     Json(json!({ "object": "list", "data": data }))
 }
 
@@ -108,7 +110,8 @@ pub(crate) async fn metrics(State(app): Shared) -> Response {
         .iter()
         .map(|entry| (entry.model.name.as_str(), entry.model.engine.stats(), entry.metrics.as_ref()))
         .collect();
-    let page = render(&models, &app.http, app.config.gateway.counts());
+    let page =
+        render(&models, &app.http, app.config.gateway.counts(), &app.config.routes, &app.config.quotas);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     (StatusCode::OK, [(header::CONTENT_TYPE, kind)], page).into_response()
 }

@@ -94,7 +94,7 @@ impl Launch<'_> {
             constraint: None,
             special_tokens: self.params.special_tokens,
             cache_salt: self.cache_salt.clone(),
-            client: self.record.caller(),
+            client: self.record.client(),
             priority: self.params.priority,
             deadline: self.deadline,
         }

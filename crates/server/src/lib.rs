@@ -22,6 +22,7 @@ mod model;
 mod connection;
 mod drain;
 mod gate;
+mod limits;
 
 mod auth;
 mod body;
@@ -53,6 +54,7 @@ mod sse;
 mod ids;
 mod metrics;
 mod record;
+mod telemetry;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -109,15 +111,36 @@ pub enum Drained {
 
 /// A server that listens but does not answer yet.
 pub struct Server {
-    app: Arc<app::App>,
+    live: app::Live,
     listener: TcpListener,
     address: SocketAddr,
 }
 
+/// Changes what a running server serves by.
+#[derive(Clone)]
+pub struct Reloader(app::Live);
+
+impl Reloader {
+    /// Serves by another configuration from the next request on; requests that have begun keep theirs. The models stay,
+    /// and so do the bounds and times that the server started with, but for that of a request.
+    ///
+    /// # Errors
+    /// If a route leads nowhere. Then nothing has changed.
+    pub fn replace(&self, config: ServerConfig) -> Result<(), ServeError> {
+        let app = self.0.now();
+        check_routes(&config.routes, app.models.iter().map(|entry| &entry.model))?;
+        self.0.replace(config);
+        Ok(())
+    }
+}
+
 /// Routes have names of their own, and lead to models that there are.
-fn check_routes(routes: &Routes, models: &[ServedModel]) -> Result<(), ServeError> {
+fn check_routes<'a>(
+    routes: &Routes,
+    models: impl Iterator<Item = &'a ServedModel> + Clone,
+) -> Result<(), ServeError> {
     let known =
-        |name: &str| models.iter().any(|model| model.name == name || model.adapters.find(name).is_some());
+        |name: &str| models.clone().any(|model| model.name == name || model.adapters.find(name).is_some());
     for route in routes.all() {
         if known(&route.name) {
             return Err(ServeError::DuplicateModel(route.name.clone()));
@@ -153,11 +176,11 @@ impl Server {
                 return Err(ServeError::DuplicateModel(model.name.clone()));
             }
         }
-        check_routes(&config.routes, &models)?;
+        check_routes(&config.routes, models.iter())?;
         let bind_error = |error| ServeError::Bind { address, error };
         let listener = TcpListener::bind(address).await.map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
-        Ok(Server { app: Arc::new(app::App::new(config, models, address)), listener, address })
+        Ok(Server { live: app::Live::new(app::App::new(config, models, address)), listener, address })
     }
 
     /// Where it listens.
@@ -165,13 +188,20 @@ impl Server {
         self.address
     }
 
+    /// What changes the configuration while it serves.
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.live.clone())
+    }
+
     /// Answers until `shutdown` resolves; then refuses new requests with 503, finishes the running
     /// ones (for [`Times::drain`] at most), stops the engines, and returns.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Drained {
-        let Server { app, listener, .. } = self;
+        let Server { live, listener, .. } = self;
+        // What is used of it here is the same in all that come after it.
+        let app = live.now();
         let (limits, times) = (app.config.limits, app.config.times);
         let (close, closing) = watch::channel(false);
-        let router = app::router(Arc::clone(&app));
+        let router = app::router(live);
         let accepting =
             tokio::spawn(connection::accept(listener, router, limits, times, closing, CLOSING_PATIENCE));
 

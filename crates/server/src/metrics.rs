@@ -5,6 +5,8 @@
 //! Every label comes from a fixed set (models, routes of this server, status codes), so clients
 //! cannot make series.
 
+mod routes;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Mutex;
@@ -12,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use garrison_engine::Stats;
-use garrison_gateway::{self as gateway, Counts};
+use garrison_gateway::{self as gateway, Counts, Quotas, Routes};
 
 /// Upper bounds in seconds, as vLLM's dashboards expect them.
 const TTFT_BOUNDS: [f64; 18] =
@@ -208,8 +210,14 @@ const COUNTS: [Count; 2] = [
     ),
 ];
 
-/// The whole page: what each model's engine counted, its latencies, and the answers.
-pub(crate) fn render(models: &[(&str, Stats, &ModelMetrics)], http: &HttpMetrics, guard: &Counts) -> String {
+/// The whole page: what each model's engine counted, its latencies, what became of requests to routes, and the answers.
+pub(crate) fn render(
+    models: &[(&str, Stats, &ModelMetrics)],
+    http: &HttpMetrics,
+    guard: &Counts,
+    routes: &Routes,
+    quotas: &Quotas,
+) -> String {
     let mut out = String::with_capacity(16 << 10);
     let labels: Vec<String> =
         models.iter().map(|(name, _, _)| format!("model_name=\"{}\"", escape(name))).collect();
@@ -239,6 +247,8 @@ pub(crate) fn render(models: &[(&str, Stats, &ModelMetrics)], http: &HttpMetrics
         }
     }
     guarded(&mut out, guard);
+    routes::render(&mut out, routes);
+    routes::limits(&mut out, quotas);
     head(&mut out, "garrison:http_requests_total", "counter", "Answers, by route and status.");
     let answers = http.answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     for ((route, status), count) in answers.iter() {
@@ -293,7 +303,13 @@ mod tests {
         let stats = Stats { running: 3, kv_blocks_used: 1, kv_blocks_total: 4, ..Stats::default() };
         let http = HttpMetrics::default();
         http.count("/v1/models", 200);
-        let page = render(&[("a\"b", stats, &metrics)], &http, &Counts::default());
+        let page = render(
+            &[("a\"b", stats, &metrics)],
+            &http,
+            &Counts::default(),
+            &Routes::default(),
+            &Quotas::default(),
+        );
         for wanted in [
             "# TYPE garrison:inter_token_latency_seconds histogram\n",
             "garrison:inter_token_latency_seconds_bucket{model_name=\"a\\\"b\",le=\"0.001\"} 2\n",

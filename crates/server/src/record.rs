@@ -2,9 +2,11 @@
 //!
 //! Names, counts and times; never content, never keys.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+use garrison_gateway::{Micros, Parent, Standing, Tally};
 
 use crate::auth::Caller;
 
@@ -14,7 +16,11 @@ pub(crate) struct Record {
     /// The request's id.
     pub(crate) id: String,
     arrived: Instant,
-    caller: AtomicU32,
+    caller: OnceLock<Caller>,
+    /// What it takes, over everything that answers it.
+    pub(crate) tally: Arc<Tally>,
+    standing: OnceLock<Standing>,
+    parent: OnceLock<Parent>,
     model: OnceLock<String>,
     prompt_tokens: AtomicU32,
     completion_tokens: AtomicU64,
@@ -26,7 +32,10 @@ impl Record {
         Record {
             id,
             arrived: Instant::now(),
-            caller: AtomicU32::new(0),
+            caller: OnceLock::new(),
+            tally: Arc::default(),
+            standing: OnceLock::new(),
+            parent: OnceLock::new(),
             model: OnceLock::new(),
             prompt_tokens: AtomicU32::new(0),
             completion_tokens: AtomicU64::new(0),
@@ -41,12 +50,29 @@ impl Record {
 
     /// Notes which key it came with.
     pub(crate) fn set_caller(&self, caller: Caller) {
-        self.caller.store(caller.index(), Relaxed);
+        // It comes with one.
+        let _ = self.caller.set(caller);
     }
 
-    /// The number of the key it came with; 0 on a server without keys.
-    pub(crate) fn caller(&self) -> u32 {
-        self.caller.load(Relaxed)
+    /// What the books call the key it came with; the same for all on a server without keys.
+    pub(crate) fn key(&self) -> &str {
+        self.caller.get().map_or("", |caller| caller.name())
+    }
+
+    /// The same as a number, as the engine tells clients apart: FNV-1a.
+    pub(crate) fn client(&self) -> u32 {
+        self.key().bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    }
+
+    /// Notes how its key stands with its limits.
+    pub(crate) fn set_standing(&self, standing: Standing) {
+        // A request is admitted or refused once.
+        let _ = self.standing.set(standing);
+    }
+
+    /// How its key stands, if that was asked.
+    pub(crate) fn standing(&self) -> Option<&Standing> {
+        self.standing.get()
     }
 
     /// Time since the request arrived.
@@ -63,11 +89,13 @@ impl Record {
     /// Notes the tokens of the prompts.
     pub(crate) fn set_prompt_tokens(&self, count: u32) {
         self.prompt_tokens.store(count, Relaxed);
+        self.tally.add(count.into(), Micros(0));
     }
 
     /// Counts generated tokens.
     pub(crate) fn add_completion_tokens(&self, count: usize) {
         self.completion_tokens.fetch_add(count as u64, Relaxed);
+        self.tally.add(count as u64, Micros(0));
     }
 
     /// Notes that the first token is there.
@@ -78,6 +106,27 @@ impl Record {
     /// When the first token was there, after the request's arrival.
     pub(crate) fn ttft(&self) -> Option<Duration> {
         self.ttft.get().copied()
+    }
+
+    /// Notes which trace it is a part of.
+    pub(crate) fn set_parent(&self, parent: Parent) {
+        // There is one header.
+        let _ = self.parent.set(parent);
+    }
+
+    /// The trace that it is a part of, if its client has one.
+    pub(crate) fn parent(&self) -> Option<Parent> {
+        self.parent.get().copied()
+    }
+
+    /// What answers, if that is known.
+    pub(crate) fn model(&self) -> Option<&str> {
+        self.model.get().map(String::as_str)
+    }
+
+    /// Tokens of prompts and answers so far, of models here.
+    pub(crate) fn tokens(&self) -> (u64, u64) {
+        (self.prompt_tokens.load(Relaxed).into(), self.completion_tokens.load(Relaxed))
     }
 
     /// Writes the request's one line. `ending` says how the answer ended.

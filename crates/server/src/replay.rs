@@ -119,11 +119,11 @@ impl Replays {
     /// 409 if the key belongs to another body, 429 if no more recordings are kept.
     pub(crate) fn open(
         self: &Arc<Self>,
-        caller: Caller,
+        caller: &Caller,
         key: &str,
         digest: [u8; 32],
     ) -> Result<Opened, ApiError> {
-        let key = (caller, key.to_owned());
+        let key = (caller.clone(), key.to_owned());
         let mut table = self.lock();
         if let Some(recording) = table.get(&key) {
             if recording.digest != digest {
@@ -150,11 +150,11 @@ impl Replays {
     /// 404 if it is no longer kept, 409 if the key belongs to another body.
     pub(crate) fn find(
         &self,
-        caller: Caller,
+        caller: &Caller,
         key: &str,
         digest: [u8; 32],
     ) -> Result<Arc<Recording>, ApiError> {
-        match self.lock().get(&(caller, key.to_owned())) {
+        match self.lock().get(&(caller.clone(), key.to_owned())) {
             None => Err(ApiError::stream_expired(format!(
                 "there is no stream with this Idempotency-Key to resume; streams are kept for {} s after their \
                  end. Repeat the request without Last-Event-ID to run it again",
@@ -403,7 +403,7 @@ mod tests {
         let replays = Replays::new(&Limits { recordings: 1, ..Limits::default() }, &Times::default());
         let caller = crate::auth::ApiKeys::none().caller(&axum::http::HeaderMap::new()).unwrap();
         for _ in 0..2 {
-            let Ok(Opened::New(starting)) = replays.open(caller, "key", [0; 32]) else {
+            let Ok(Opened::New(starting)) = replays.open(&caller, "key", [0; 32]) else {
                 panic!("the key is still taken")
             };
             let frames = stream::iter([0, 1]).map(|i| match i {

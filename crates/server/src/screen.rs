@@ -9,8 +9,8 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use garrison_engine::Finish;
 use garrison_gateway::{
-    Answers, Flow, Form, Gateway, Judged, Micros, NotJudged, Origin, Place, Refusal, Report, Request, Taint,
-    Text,
+    Answers, CacheUse, Flow, Form, Gateway, Judged, Micros, NotJudged, Origin, Place, Refusal, Report,
+    Request, Taint, Text,
 };
 use garrison_tokenizer::ChatInput;
 use garrison_types::{FinishReason, Timings, Usage};
@@ -45,6 +45,8 @@ pub(crate) struct Routed {
     pub(crate) receipt: Option<u64>,
     /// What it cost, where that is known before the answer is sent.
     pub(crate) cost: Option<Micros>,
+    /// Whether it was given before.
+    pub(crate) cache: CacheUse,
 }
 
 impl Stamp {
@@ -66,6 +68,9 @@ impl Stamp {
                 put("x-garrison-provider", &routed.provider);
                 let here = routed.place == Place::Local;
                 put("x-garrison-privacy", if here { "local" } else { "cleared" });
+                if let Some(cache) = routed.cache.name() {
+                    put("x-garrison-cache", cache);
+                }
                 if let Some(cost) = routed.cost {
                     put("x-garrison-cost-usd", &cost.to_string());
                 }
@@ -109,6 +114,8 @@ struct Choice {
 /// What is asked, as far as the gateway needs to know.
 pub(crate) struct Asked<'a> {
     pub(crate) body: &'a [u8],
+    /// The model or route whose policies count.
+    pub(crate) model: &'a str,
     /// Who answers, for the receipt: `local/NAME`.
     pub(crate) tier: String,
     pub(crate) form: Form,
@@ -122,7 +129,7 @@ pub(crate) fn conversation(
     input: &mut ChatInput,
     asked: &Asked<'_>,
 ) -> Result<Option<Screen>, ApiError> {
-    if !gateway.judges() {
+    if !gateway.judges(asked.model) {
         return Ok(None);
     }
     let mut texts = Vec::new();
@@ -144,7 +151,7 @@ pub(crate) fn prompts(
     prompts: impl FnOnce() -> Vec<String>,
     asked: &Asked<'_>,
 ) -> Result<Option<Screened>, ApiError> {
-    if !gateway.judges() {
+    if !gateway.judges(asked.model) {
         return Ok(None);
     }
     let prompts = prompts();
@@ -159,6 +166,7 @@ fn judge(gateway: &Gateway, texts: Vec<Text>, asked: &Asked<'_>) -> Result<Optio
     let request = Request {
         texts,
         digest: Sha256::digest(asked.body).into(),
+        model: asked.model.to_owned(),
         tier: asked.tier.clone(),
         form: asked.form,
         choices: asked.choices,
@@ -181,10 +189,11 @@ fn judge(gateway: &Gateway, texts: Vec<Text>, asked: &Asked<'_>) -> Result<Optio
 /// Refuses what would tell what the model wrote where answers are not shown as they are written.
 pub(crate) fn check_tokens(
     gateway: &Gateway,
+    model: &str,
     params: &Params,
     logprobs: Option<u32>,
 ) -> Result<(), ApiError> {
-    if !gateway.hides() {
+    if !gateway.hides(model) {
         return Ok(());
     }
     let asked = [
@@ -196,7 +205,7 @@ pub(crate) fn check_tokens(
         None => Ok(()),
         Some((param, _)) => {
             let message = format!(
-                "{param} is not given on this server: its guard redacts texts, and the tokens would tell what was redacted"
+                "{param} is not given by this model: the guard redacts its texts, and the tokens would tell what was redacted"
             );
             Err(ApiError::unsupported(*param, message))
         }

@@ -37,7 +37,7 @@ pub use request::{
     Delivery, Image, ImageSource, Message, OutputForm, Own, Part, PartKind, Reasoning, Request, Role,
     Sampling, Seal, Thinking, Tool, ToolChoice,
 };
-pub use stream::{Event, MAX_STREAM_BYTES, StreamParser, StreamWriter};
+pub use stream::{ChunkReader, Event, MAX_STREAM_BYTES, StreamParser, StreamWriter};
 
 /// A public API's JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

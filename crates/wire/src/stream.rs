@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 use crate::answer::Delta;
-use crate::error::StreamError;
+use crate::error::{StreamError, WireError};
 use crate::events::{EventReader, MAX_EVENT_BYTES};
 use crate::request::Request;
 use crate::{Format, chat, messages, responses};
@@ -77,6 +79,26 @@ impl StreamParser {
     /// [`StreamError::Cut`] if that was before the stream's last event.
     pub fn finish(&self) -> Result<(), StreamError> {
         if self.ended { Ok(()) } else { Err(StreamError::Cut) }
+    }
+}
+
+/// Reads the chunks of a Chat stream that somebody else has cut and parsed.
+#[derive(Debug, Default)]
+pub struct ChunkReader(chat::StreamReader);
+
+impl ChunkReader {
+    /// Takes a chunk in and adds what it says to `deltas`.
+    ///
+    /// # Errors
+    /// If it is none, or of a choice beside the first.
+    pub fn chunk(&mut self, chunk: Value, deltas: &mut Vec<Delta>) -> Result<(), WireError> {
+        self.0.chunk(chunk, deltas)
+    }
+
+    /// The stream has ended: its last delta. None if that was before its choice had a reason to end, so that it was
+    /// cut.
+    pub fn end(&mut self) -> Option<Delta> {
+        self.0.end()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The fifth draw: frames, values and innocent texts. Written after the recognizers were mended by what the fourth
+//! The fifth draw, by now to work with: frames, values and innocent texts. Written after the recognizers were mended by what the fourth
 //! draw showed and before any of it was judged, with other fields (chats, calls, tickets, configuration, letters),
 //! other issuers, countries and spellings; what has only one form is as in [`values`](super::values).
 

@@ -1,7 +1,7 @@
 //! What people write around values. `{L}` is what the value is called, `{V}` the value. Two sets: one to
 //! work with, one to judge by; they have no frame in common.
 
-use super::fifth;
+use super::{fifth, sixth};
 
 /// Which of the sets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub(crate) enum Set {
 /// Frames by language; the empty language is none, as in tables and configuration.
 pub(crate) fn frames(set: Set) -> Vec<(&'static str, &'static [&'static str])> {
     match set {
-        Set::Development => [DEVELOPMENT, EARLIER, SECOND, THIRD, FOURTH].concat(),
-        Set::HeldOut => fifth::FRAMES.to_vec(),
+        Set::Development => [DEVELOPMENT, EARLIER, SECOND, THIRD, FOURTH, fifth::FRAMES].concat(),
+        Set::HeldOut => sixth::FRAMES.to_vec(),
     }
 }
 

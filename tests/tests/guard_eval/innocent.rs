@@ -1,8 +1,8 @@
 //! Numbers and names that are nobody's: what the guard must leave alone.
 
 use super::draw::Draw;
-use super::fifth;
 use super::frames::Set;
+use super::{fifth, sixth};
 
 const DEVELOPMENT: &[&str] = &[
     "Order {9} was shipped.",
@@ -99,8 +99,8 @@ const FOURTH: &[&str] = &[
 /// A text with nothing in it.
 pub(crate) fn text(set: Set, draw: &mut Draw) -> String {
     let frame = match set {
-        Set::Development => draw.pick(&[DEVELOPMENT, EARLIER, FOURTH].concat()),
-        Set::HeldOut => draw.pick(fifth::INNOCENT),
+        Set::Development => draw.pick(&[DEVELOPMENT, EARLIER, FOURTH, fifth::INNOCENT].concat()),
+        Set::HeldOut => draw.pick(sixth::INNOCENT),
     };
     let (mut out, mut rest) = (String::new(), frame);
     while let Some((before, after)) = rest.split_once('{') {

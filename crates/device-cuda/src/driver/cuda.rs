@@ -4,6 +4,8 @@
 //! - One stream, on which everything happens in order, and no events between launches: cudarc's tracking is
 //!   switched off before anything is allocated, since what it remembers from before a recording would make
 //!   the recording wait for ever.
+//! - From Hopper on each kernel may come while the one before it ends (programmatic dependent launch); `KERNEL` in
+//!   `kernels/common.cuh` has it wait there. So a launch costs little, and weights are asked for meanwhile.
 //! - What is written goes through pinned memory, so a caller's bytes are free at once. It has two halves: one is
 //!   filled while the other is copied from, so that loading a model packs, stages and copies at the same time.
 
@@ -16,6 +18,7 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::{CudaContext, sys};
 use garrison_device::DeviceError;
 
+use super::life::{Alive, Life, Lives};
 use super::{Address, Driver, Grid};
 use crate::gpu::lock;
 
@@ -25,6 +28,10 @@ const FATBINS: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/fatbins.r
 const CUDA_VERSION: i32 = 13_000;
 /// Compute capability 8.0, Ampere.
 const OLDEST: (i32, i32) = (8, 0);
+/// Compute capability 9.0, Hopper, from which on kernels can wait for those before them.
+const OVERLAPPING: (i32, i32) = (9, 0);
+/// What this process has of each GPU.
+static LIVES: Lives = Lives::new();
 /// Each half of the pinned memory that writes go through.
 const HALF: usize = 8 << 20;
 
@@ -80,6 +87,17 @@ struct Inner {
     modules: Vec<sys::CUmodule>,
     name: String,
     processors: usize,
+    launches: Launches,
+    life: Arc<Life>,
+}
+
+/// How kernels follow each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Launches {
+    /// One comes when the one before has ended.
+    Apart,
+    /// One may come before.
+    Overlap,
 }
 
 // SAFETY: the driver's handles may be used from any thread on which the context is current, which `bind` sees to.
@@ -157,13 +175,19 @@ impl Cuda {
         let minor = attribute(Of::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
         check_gpu(|| result::device::get_name(device).map_err(failed), (major, minor))?;
         let processors = attribute(Of::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        // What a fault has left of it is thrown away, for all who had it.
+        // SAFETY: nobody is inside the driver, and whoever had the last life no longer uses what it had.
+        let revive = || unsafe { sys::cuDevicePrimaryCtxReset_v2(device) }.result();
+        let life = LIVES.of(ordinal, revive).map_err(failed)?;
         let context = CudaContext::new(ordinal).map_err(failed)?;
         // SAFETY: nothing was allocated through the context, and nothing will be: there is nothing to track.
         unsafe { context.disable_event_tracking() };
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed)?;
         let name = format!("cuda:{ordinal}");
         let modules = Vec::with_capacity(FATBINS.len());
-        let mut inner = Inner { context, stream, modules, name, processors: processors.max(1) as usize };
+        let launches = if (major, minor) >= OVERLAPPING { Launches::Overlap } else { Launches::Apart };
+        let processors = processors.max(1) as usize;
+        let mut inner = Inner { context, stream, modules, name, processors, launches, life };
         for (_, image) in FATBINS {
             inner.modules.push(load(image).map_err(failed)?);
         }
@@ -176,12 +200,12 @@ impl Cuda {
 
     /// The stream on which everything happens, with the context current on this thread.
     pub(crate) fn stream(&self) -> Result<sys::CUstream, DeviceError> {
-        self.not_recording("sum over GPUs")?;
+        let _alive = self.not_recording("sum over GPUs")?;
         Ok(self.inner.stream)
     }
 
     /// Only launches can be recorded.
-    fn not_recording(&self, what: &str) -> Result<(), DeviceError> {
+    fn not_recording(&self, what: &str) -> Result<Alive<'_>, DeviceError> {
         if self.recording.load(Ordering::Acquire) {
             return Err(self.inner.fail(format!("a {what} cannot be recorded")));
         }
@@ -247,13 +271,44 @@ impl Inner {
     }
 
     fn check<T>(&self, result: Result<T, DriverError>) -> Result<T, DeviceError> {
-        result.map_err(|e| self.fail(describe(e)))
+        result.map_err(|e| {
+            if is_fatal(e) {
+                self.life.end();
+            }
+            self.fail(describe(e))
+        })
     }
 
-    /// Makes the context current on this thread.
-    fn bind(&self) -> Result<(), DeviceError> {
-        self.check(self.context.bind_to_thread())
+    /// Makes the context current on this thread, for as long as the GPU is not lost and somebody holds what this gives.
+    fn bind(&self) -> Result<Alive<'_>, DeviceError> {
+        let alive = self.life.enter();
+        let alive = alive.ok_or_else(|| self.fail("it was lost, and what was in its memory".into()))?;
+        self.check(self.context.bind_to_thread())?;
+        Ok(alive)
     }
+}
+
+/// Whether a GPU does nothing any more after such an error, for anybody of this process.
+fn is_fatal(error: DriverError) -> bool {
+    use sys::CUresult as Of;
+    matches!(
+        error.0,
+        Of::CUDA_ERROR_ILLEGAL_ADDRESS
+            | Of::CUDA_ERROR_ILLEGAL_INSTRUCTION
+            | Of::CUDA_ERROR_MISALIGNED_ADDRESS
+            | Of::CUDA_ERROR_INVALID_ADDRESS_SPACE
+            | Of::CUDA_ERROR_INVALID_PC
+            | Of::CUDA_ERROR_HARDWARE_STACK_ERROR
+            | Of::CUDA_ERROR_LAUNCH_FAILED
+            | Of::CUDA_ERROR_LAUNCH_TIMEOUT
+            | Of::CUDA_ERROR_ASSERT
+            | Of::CUDA_ERROR_ECC_UNCORRECTABLE
+            | Of::CUDA_ERROR_NVLINK_UNCORRECTABLE
+            | Of::CUDA_ERROR_CONTAINED
+            | Of::CUDA_ERROR_CONTEXT_IS_DESTROYED
+            | Of::CUDA_ERROR_DEVICE_UNAVAILABLE
+            | Of::CUDA_ERROR_UNKNOWN
+    )
 }
 
 impl Driver for Cuda {
@@ -270,12 +325,12 @@ impl Driver for Cuda {
     }
 
     fn available(&self) -> Result<usize, DeviceError> {
-        self.inner.bind()?;
+        let _alive = self.inner.bind()?;
         self.inner.check(result::mem_get_info()).map(|(free, _)| free)
     }
 
     fn alloc(&self, what: &str, bytes: usize) -> Result<Memory, DeviceError> {
-        self.not_recording("memory request")?;
+        let _alive = self.not_recording("memory request")?;
         // SAFETY: given back when dropped.
         match unsafe { result::malloc_sync(bytes) } {
             Ok(address) => Ok(Memory { inner: Arc::clone(&self.inner), address, len: bytes }),
@@ -291,7 +346,7 @@ impl Driver for Cuda {
     }
 
     fn function(&self, name: &str) -> Result<Function, DeviceError> {
-        self.inner.bind()?;
+        let _alive = self.inner.bind()?;
         let missing = || self.inner.fail(format!("there is no kernel {name}"));
         let symbol = CString::new(format!("kernel_{name}")).map_err(|_| missing())?;
         for &module in &self.inner.modules {
@@ -309,7 +364,7 @@ impl Driver for Cuda {
     }
 
     fn write(&self, to: &Memory, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
-        self.not_recording("copy")?;
+        let _alive = self.not_recording("copy")?;
         let mut at = to.range(offset, bytes.len());
         let mut staging = lock(&self.staging);
         for part in bytes.chunks(HALF) {
@@ -333,13 +388,13 @@ impl Driver for Cuda {
     }
 
     fn zero(&self, to: &Memory) -> Result<(), DeviceError> {
-        self.not_recording("copy")?;
+        let _alive = self.not_recording("copy")?;
         // SAFETY: it is all of the memory.
         self.inner.check(unsafe { result::memset_d8_async(to.address, 0, to.len, self.inner.stream) })
     }
 
     fn read(&self, from: &Memory, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
-        self.not_recording("copy")?;
+        let _alive = self.not_recording("copy")?;
         let at = from.range(offset, bytes.len());
         // SAFETY: the range is the memory's, and `bytes` is borrowed until the copy was waited for.
         let enqueued = unsafe { result::memcpy_dtoh_async(bytes, at, self.inner.stream) };
@@ -355,30 +410,50 @@ impl Driver for Cuda {
                 .inner
                 .fail(format!("a kernel takes {takes} bytes of arguments and was given {given}")));
         }
-        self.inner.bind()?;
+        let _alive = self.inner.bind()?;
         let ([x, y, z], mut params) = (grid.blocks, [args.as_ptr().cast_mut().cast::<c_void>()]);
-        // SAFETY: the arguments are as long as the kernel's and copied at once; the rest is the caller's promise.
-        let launched = unsafe {
-            let threads = (grid.threads, 1, 1);
-            result::launch_kernel(function.handle, (x, y, z), threads, 0, self.inner.stream, &mut params)
+        let mut overlap = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
         };
+        let config = sys::CUlaunchConfig {
+            gridDimX: x,
+            gridDimY: y,
+            gridDimZ: z,
+            blockDimX: grid.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: 0,
+            hStream: self.inner.stream,
+            attrs: &mut overlap,
+            numAttrs: u32::from(self.inner.launches == Launches::Overlap),
+        };
+        // SAFETY: the arguments are as long as the kernel's and copied at once, as is the configuration; the rest is the
+        // caller's promise.
+        let launched =
+            unsafe { sys::cuLaunchKernelEx(&config, function.handle, params.as_mut_ptr(), null_mut()) };
+        let launched = launched.result();
         self.inner.check(launched)
     }
 
     fn synchronize(&self) -> Result<(), DeviceError> {
-        self.not_recording("wait")?;
+        let _alive = self.not_recording("wait")?;
         self.wait()
     }
 
     fn capture(&self, enqueue: &mut dyn FnMut() -> Result<(), DeviceError>) -> Result<Graph, DeviceError> {
-        self.not_recording("recording")?;
+        let alive = self.not_recording("recording")?;
         let (inner, stream) = (&self.inner, self.inner.stream);
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives as long as `inner`.
         inner.check(unsafe { result::stream::begin_capture(stream, mode) })?;
+        // Launches enter for themselves.
+        drop(alive);
         self.recording.store(true, Ordering::Release);
         let enqueued = enqueue();
         self.recording.store(false, Ordering::Release);
+        let _alive = inner.bind()?;
         // SAFETY: as above; the recording is ended whatever came of it.
         let graph = inner.check(unsafe { result::stream::end_capture(stream) });
         enqueued?;
@@ -393,7 +468,7 @@ impl Driver for Cuda {
     }
 
     unsafe fn replay(&self, graph: &Graph) -> Result<(), DeviceError> {
-        self.inner.bind()?;
+        let _alive = self.inner.bind()?;
         // SAFETY: the graph was instantiated for this device; its memory is the caller's promise.
         self.inner.check(unsafe { result::graph::launch(graph.exec, self.inner.stream) })
     }
@@ -408,11 +483,12 @@ impl Memory {
     }
 }
 
-// A device that fails while it is given back is as gone as one that does not: nobody is left to tell.
+// A device that fails while it is given back is as gone as one that does not: nobody is left to tell. One that was lost
+// has nothing to be given back.
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        let _ = self.inner.bind();
+        let Ok(_alive) = self.inner.bind() else { return };
         // SAFETY: it is this one's, and the driver waits for whatever still uses it.
         let _ = unsafe { result::free_sync(self.address) };
     }
@@ -420,7 +496,7 @@ impl Drop for Memory {
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        let _ = self.inner.bind();
+        let Ok(_alive) = self.inner.bind() else { return };
         // SAFETY: it is this one's.
         let _ = unsafe { result::graph::exec_destroy(self.exec) };
     }
@@ -428,7 +504,7 @@ impl Drop for Graph {
 
 impl Drop for Cuda {
     fn drop(&mut self) {
-        let _ = self.inner.bind();
+        let Ok(_alive) = self.inner.bind() else { return };
         let _ = self.wait();
         let mut staging = lock(&self.staging);
         // SAFETY: nothing is under way any more, and nobody uses them after this.
@@ -443,7 +519,7 @@ impl Drop for Cuda {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let _ = self.bind();
+        let Ok(_alive) = self.bind() else { return };
         for &module in &self.modules {
             // SAFETY: loaded by `open`; whoever has its functions has `self`, too.
             let _ = unsafe { result::module::unload(module) };

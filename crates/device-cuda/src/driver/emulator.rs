@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use garrison_device::DeviceError;
 use libloading::Library;
 
+use super::life::{Life, Lives};
 use super::{Address, Driver, Grid};
 use crate::gpu::lock;
 
@@ -53,6 +54,32 @@ pub enum Mishap {
     NoMemoryAt(usize),
 }
 
+/// What an emulated GPU was asked for. What a recorded step launches is one replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Call {
+    Alloc { bytes: usize },
+    Write { bytes: usize },
+    Read { bytes: usize },
+    Launch,
+    Replay,
+    Wait,
+}
+
+/// What emulators share that are one GPU, as models do that are served by one: see `driver/life.rs`.
+#[derive(Default)]
+pub struct SharedGpu {
+    lives: Lives,
+    revivals: AtomicUsize,
+}
+
+impl SharedGpu {
+    /// How often it was lost and opened again.
+    pub fn revivals(&self) -> usize {
+        self.revivals.load(Ordering::Relaxed)
+    }
+}
+
 /// A GPU that is none.
 pub struct Emulator {
     library: Library,
@@ -64,8 +91,11 @@ pub struct Emulator {
     recording: Mutex<Option<Vec<Recorded>>>,
     memory: usize,
     mishap: Mishap,
+    life: Arc<Life>,
     launches: AtomicUsize,
     requests: AtomicUsize,
+    /// Calls since somebody asked for them to be noted.
+    calls: Mutex<Option<Vec<Call>>>,
 }
 
 /// Where each begins, and how long it is; guards not included.
@@ -136,8 +166,10 @@ impl Emulator {
             recording: Mutex::new(None),
             memory: MEMORY,
             mishap: Mishap::None,
+            life: Arc::default(),
             launches: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
+            calls: Mutex::new(None),
         })
     }
 
@@ -151,6 +183,16 @@ impl Emulator {
         Emulator { mishap, ..self }
     }
 
+    /// The same, on a GPU that others may be on.
+    pub fn on(self, gpu: &SharedGpu) -> Emulator {
+        let revive = || -> Result<(), std::convert::Infallible> {
+            gpu.revivals.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        let Ok(life) = gpu.lives.of(0, revive);
+        Emulator { life, ..self }
+    }
+
     /// Requests for memory so far.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
@@ -161,11 +203,24 @@ impl Emulator {
         self.launches.load(Ordering::Relaxed)
     }
 
-    fn check_lost(&self) -> Result<(), DeviceError> {
-        match self.mishap {
-            Mishap::LostAt(at) if self.launches() > at => Err(fail("the GPU is lost".into())),
-            _ => Ok(()),
+    /// What `work` asked for, in order.
+    pub fn calls(&self, work: impl FnOnce()) -> Vec<Call> {
+        *lock(&self.calls) = Some(Vec::new());
+        work();
+        lock(&self.calls).take().unwrap_or_default()
+    }
+
+    fn note(&self, call: Call) {
+        if let Some(calls) = &mut *lock(&self.calls) {
+            calls.push(call);
         }
+    }
+
+    fn check_lost(&self) -> Result<(), DeviceError> {
+        if matches!(self.mishap, Mishap::LostAt(at) if self.launches() > at) {
+            self.life.end();
+        }
+        if self.life.is_lost() { Err(fail("the GPU is lost".into())) } else { Ok(()) }
     }
 
     /// What the kernels convert with, for tests: a half to f32 and back.
@@ -257,6 +312,7 @@ impl Driver for Emulator {
     }
 
     fn alloc(&self, what: &str, bytes: usize) -> Result<Memory, DeviceError> {
+        self.note(Call::Alloc { bytes });
         let (free, number) = (self.available()?, self.requests.fetch_add(1, Ordering::Relaxed));
         let mut allocations = lock(&self.allocations);
         let mut all = Vec::new();
@@ -288,6 +344,7 @@ impl Driver for Emulator {
     }
 
     fn write(&self, to: &Memory, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.note(Call::Write { bytes: bytes.len() });
         self.not_recording("copy")?;
         // SAFETY: the range is within the memory, as `range` asserts, and nobody computes meanwhile.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.range(offset, bytes.len()), bytes.len()) };
@@ -302,6 +359,7 @@ impl Driver for Emulator {
     }
 
     fn read(&self, from: &Memory, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.note(Call::Read { bytes: bytes.len() });
         self.not_recording("copy")?;
         // SAFETY: as above.
         unsafe {
@@ -315,10 +373,12 @@ impl Driver for Emulator {
             recorded.push(Recorded { function, grid, args: args.to_vec() });
             return Ok(());
         }
+        self.note(Call::Launch);
         self.run(function, grid, args)
     }
 
     fn synchronize(&self) -> Result<(), DeviceError> {
+        self.note(Call::Wait);
         self.not_recording("wait")
     }
 
@@ -333,6 +393,7 @@ impl Driver for Emulator {
     }
 
     unsafe fn replay(&self, graph: &Vec<Recorded>) -> Result<(), DeviceError> {
+        self.note(Call::Replay);
         graph.iter().try_for_each(|one| self.run(one.function, one.grid, &one.args))
     }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod cuda;
 #[cfg(feature = "emulator")]
 pub(crate) mod emulator;
+mod life;
 pub(crate) mod nccl;
 pub(crate) mod profiled;
 

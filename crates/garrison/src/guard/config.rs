@@ -32,6 +32,15 @@ pub(crate) struct PrivacySection {
     pub(super) receipts_key: Option<PathBuf>,
     /// Receipts after which a file is closed and a new one begun.
     pub(super) receipts_per_file: Option<NonZeroU64>,
+    /// What a receipt survives before anything is sent.
+    pub(super) receipts_survive: Option<SurviveWord>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SurviveWord {
+    Power,
+    Kill,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -54,6 +63,15 @@ impl PrivacySection {
         }
         let file: File = toml::from_str(text).map_err(|e| e.message().to_owned())?;
         Ok(file.privacy)
+    }
+
+    /// Whether receipts go where another section's do, under the same key.
+    pub(crate) fn has_log_of(&self, other: &PrivacySection) -> bool {
+        let log = |section: &PrivacySection| {
+            let files = (section.receipts.clone(), section.receipts_key.clone());
+            (files, section.receipts_per_file, section.receipts_survive)
+        };
+        log(self) == log(other)
     }
 
     /// An entity by its name, the owner's own included.

@@ -1,6 +1,7 @@
 //! `garrison guard` and `garrison audit`: the guard at the command line.
 
 pub(crate) mod config;
+pub(crate) mod exceptions;
 pub(crate) mod policy;
 mod readings;
 mod scan;

@@ -13,10 +13,11 @@ use garrison_gateway::{
     Policy, RequestPolicy, Rule, ScanDetector, Settings, Topic,
 };
 use garrison_guard::injection::Policies;
-use garrison_guard::{LogConfig, ReceiptLog, Scanner, SigningKey};
+use garrison_guard::{Durability, LogConfig, ReceiptLog, Scanner, SigningKey};
 use serde::Deserialize;
 
-use super::config::PrivacySection;
+use super::config::{PrivacySection, SurviveWord};
+use super::exceptions::GuardExceptions;
 use crate::error::Fault;
 use crate::source::EncoderRef;
 
@@ -25,28 +26,30 @@ use crate::source::EncoderRef;
 #[serde(deny_unknown_fields)]
 pub(crate) struct GuardSection {
     /// Attacks in what clients write.
-    injection: Option<PolicyWord>,
+    pub(super) injection: Option<PolicyWord>,
     /// Attacks in what tools give back and say of themselves; as `injection` unless given.
-    tool_injection: Option<PolicyWord>,
+    pub(super) tool_injection: Option<PolicyWord>,
     /// A model that judges attacks beside the built-in classifier: a folder, a manifest, or `hf:OWNER/REPO`.
     classifier: Option<String>,
+    /// A model that judges answers beside rules and topics, under their policy: a folder, a manifest, or `hf:OWNER/REPO`.
+    answer_classifier: Option<String>,
     /// Attacks in system prompts.
-    system_injection: Option<PolicyWord>,
+    pub(super) system_injection: Option<PolicyWord>,
     /// Personal data and secrets in requests.
-    input: Option<InputWord>,
+    pub(super) input: Option<InputWord>,
     /// Personal data and secrets in answers.
-    output: Option<OutputWord>,
+    pub(super) output: Option<OutputWord>,
     /// What becomes of what is found in answers: by entity, and `default` for all others.
     #[serde(default)]
-    operators: BTreeMap<String, OperatorWord>,
+    pub(super) operators: BTreeMap<String, OperatorWord>,
     /// The file with the key of `hash`.
-    hash_key: Option<PathBuf>,
+    pub(super) hash_key: Option<PathBuf>,
     /// The system prompt's own words in answers.
-    system_prompt: Option<PolicyWord>,
+    pub(super) system_prompt: Option<PolicyWord>,
     /// Whether system prompts get a mark that is known again.
-    canary: Option<bool>,
+    pub(super) canary: Option<bool>,
     /// Topics and rules; `block` unless given.
-    rules: Option<PolicyWord>,
+    pub(super) rules: Option<PolicyWord>,
     #[serde(default)]
     topic: Vec<TopicSection>,
     #[serde(default)]
@@ -58,7 +61,7 @@ pub(crate) struct GuardSection {
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum PolicyWord {
+pub(super) enum PolicyWord {
     Off,
     Flag,
     Block,
@@ -66,7 +69,7 @@ enum PolicyWord {
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum InputWord {
+pub(super) enum InputWord {
     Off,
     Flag,
     Pseudonyms,
@@ -75,7 +78,7 @@ enum InputWord {
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum OutputWord {
+pub(super) enum OutputWord {
     Off,
     Flag,
     Redact,
@@ -84,7 +87,7 @@ enum OutputWord {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum OperatorWord {
+pub(super) enum OperatorWord {
     Replace,
     Mask,
     Hash,
@@ -132,11 +135,23 @@ impl From<OperatorWord> for Operator {
     }
 }
 
+/// What the classifier of answers finds, as reports have it.
+const UNSAFE_ANSWER: &str = "unsafe_answer";
+
 /// Whether a configuration lets anything leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leaves {
     Nothing,
     Something,
+}
+
+/// Where receipts are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Receipts<'a> {
+    /// Into a log that has to be opened, if the section names one.
+    Open,
+    /// Into the log that the section names and that is open already.
+    Continue(&'a Audit),
 }
 
 /// What `serve` judges with, and where receipts go, if they are written.
@@ -146,21 +161,32 @@ pub(crate) enum Leaves {
 pub(crate) fn gateway(
     privacy: &PrivacySection,
     guard: &GuardSection,
+    exceptions: &GuardExceptions,
     leaves: Leaves,
+    receipts: Receipts<'_>,
 ) -> Result<(Gateway, Option<Audit>), Fault> {
     let mut settings = guard.settings(privacy)?;
+    for (name, exception) in exceptions {
+        settings.exceptions.insert(name.clone(), exception.resolve(name, guard, privacy)?);
+    }
     models(&mut settings, privacy, guard)?;
     if let Some(path) = &privacy.receipts {
-        if !settings.judge() && leaves == Leaves::Nothing {
+        if !settings.judge_any() && leaves == Leaves::Nothing {
             return Err(Fault::usage(
                 "[privacy]: receipts is set, but [guard] has nothing judged and no [[route]] lets anything leave \
                  that they could tell of",
             ));
         }
-        settings.audit = Some(audit(path, privacy)?);
-    } else if privacy.receipts_key.is_some() || privacy.receipts_per_file.is_some() {
+        settings.audit = Some(match receipts {
+            Receipts::Open => audit(path, privacy)?,
+            Receipts::Continue(audit) => audit.clone(),
+        });
+    } else if privacy.receipts_key.is_some()
+        || privacy.receipts_per_file.is_some()
+        || privacy.receipts_survive.is_some()
+    {
         return Err(Fault::usage(
-            "[privacy]: receipts_key and receipts_per_file need receipts, the file they are for",
+            "[privacy]: receipts_key, receipts_per_file and receipts_survive need receipts, the file they are for",
         ));
     } else if leaves == Leaves::Something {
         return Err(Fault::usage(
@@ -191,13 +217,14 @@ pub(crate) fn clearance(
 /// that nobody asks would only seem to look.
 fn models(settings: &mut Settings, privacy: &PrivacySection, guard: &GuardSection) -> Result<(), Fault> {
     let budget = settings.budget;
+    let looks = settings.looks_for();
     let load = |key: &str, name: &str| {
         let path = EncoderRef::parse(name).and_then(|model| model.locate());
         path.map_err(|e| Fault::usage(format!("{key}: {e}")))
     };
     if let Some(name) = &privacy.model {
         let key = "[privacy] model";
-        if settings.requests.private == InRequests::Off {
+        if !looks.private {
             let message = format!(
                 "{key} needs [guard] input = \"flag\", \"pseudonyms\" or \"block\": it judges requests"
             );
@@ -209,8 +236,7 @@ fn models(settings: &mut Settings, privacy: &PrivacySection, guard: &GuardSectio
     }
     if let Some(name) = &guard.classifier {
         let key = "[guard] classifier";
-        let judged = [guard.injection, guard.tool_injection, guard.system_injection];
-        if judged.into_iter().all(|word| PolicyWord::policy(word) == Policy::Off) {
+        if !looks.attacks {
             let message = format!(
                 "{key} needs injection, tool_injection or system_injection to be \"flag\" or \"block\""
             );
@@ -219,6 +245,17 @@ fn models(settings: &mut Settings, privacy: &PrivacySection, guard: &GuardSectio
         let model = AttackDetector::load(&load(key, name)?, budget)
             .map_err(|e| Fault::usage(format!("{key}: {e}")))?;
         settings.request_detectors.push(Arc::new(model));
+    }
+    if let Some(name) = &guard.answer_classifier {
+        let key = "[guard] answer_classifier";
+        if !looks.rules {
+            return Err(Fault::usage(format!(
+                "{key} needs rules to be \"flag\" or \"block\": it judges answers"
+            )));
+        }
+        let model = AttackDetector::load(&load(key, name)?, budget)
+            .map_err(|e| Fault::usage(format!("{key}: {e}")))?;
+        settings.answer_detectors.push(Arc::new(model.saying(UNSAFE_ANSWER)));
     }
     Ok(())
 }
@@ -233,6 +270,10 @@ fn audit(path: &Path, privacy: &PrivacySection) -> Result<Audit, Fault> {
     if let Some(lines) = privacy.receipts_per_file {
         config.max_lines = lines.get();
     }
+    config.durability = match privacy.receipts_survive {
+        None | Some(SurviveWord::Power) => Durability::Power,
+        Some(SurviveWord::Kill) => Durability::Kill,
+    };
     let log = ReceiptLog::open(config, key).map_err(|e| Fault::usage(format!("receipts: {e}")))?;
     Audit::new(log).map_err(|e| Fault::failed(format!("receipts: {e}")))
 }
@@ -251,7 +292,7 @@ fn secret(path: &Path) -> Result<[u8; 32], Fault> {
 }
 
 impl GuardSection {
-    fn settings(&self, privacy: &PrivacySection) -> Result<Settings, Fault> {
+    pub(super) fn settings(&self, privacy: &PrivacySection) -> Result<Settings, Fault> {
         let user = PolicyWord::policy(self.injection);
         let tool = self.tool_injection.map_or(user, |word| PolicyWord::policy(Some(word)));
         let private = match self.input {
@@ -260,7 +301,7 @@ impl GuardSection {
             Some(InputWord::Pseudonyms) => InRequests::Pseudonyms,
             Some(InputWord::Block) => InRequests::Block,
         };
-        let ruled = !self.topic.is_empty() || !self.rule.is_empty();
+        let ruled = !self.topic.is_empty() || !self.rule.is_empty() || self.answer_classifier.is_some();
         let answers = AnswerPolicy {
             private: self.output(privacy, private)?,
             system_prompt: PolicyWord::policy(self.system_prompt),
@@ -278,8 +319,8 @@ impl GuardSection {
         let rule = |rule: &RuleSection| Rule { name: rule.name.clone(), pattern: rule.regex.clone() };
         let defaults = Settings::default();
         // Models take longer than rules.
-        let budget = match (&privacy.model, &self.classifier) {
-            (None, None) => defaults.budget,
+        let budget = match (&privacy.model, &self.classifier, &self.answer_classifier) {
+            (None, None, None) => defaults.budget,
             _ => USUAL_BUDGET,
         };
         let ms = |ms: Option<u32>, default| ms.map_or(default, |ms| Duration::from_millis(ms.into()));
@@ -351,28 +392,45 @@ mod tests {
         privacy: PrivacySection,
         #[serde(default)]
         guard: GuardSection,
+        #[serde(default)]
+        exceptions: GuardExceptions,
     }
 
     fn resolve(text: &str) -> Result<Gateway, String> {
         let file: File = toml::from_str(text).map_err(|e| e.message().to_owned())?;
-        gateway(&file.privacy, &file.guard, Leaves::Nothing)
+        gateway(&file.privacy, &file.guard, &file.exceptions, Leaves::Nothing, Receipts::Open)
             .map(|(gateway, _)| gateway)
             .map_err(|e| e.to_string())
     }
 
     #[test]
     fn nothing_is_judged_unless_it_says_so() {
-        assert!(!resolve("").unwrap().judges());
+        assert!(!resolve("").unwrap().judges("m"));
         assert!(
-            !resolve("[privacy]\nentities = [\"EMAIL\"]\n[guard]\ninjection = \"off\"\n").unwrap().judges()
+            !resolve("[privacy]\nentities = [\"EMAIL\"]\n[guard]\ninjection = \"off\"\n")
+                .unwrap()
+                .judges("m")
         );
         let flagged = resolve("[guard]\ninjection = \"flag\"\n").unwrap();
-        assert!(flagged.judges() && !flagged.hides());
+        assert!(flagged.judges("m") && !flagged.hides("m"));
         let redacted = "[guard]\noutput = \"redact\"\noperators = { default = \"mask\", EMAIL = \"drop\", X = \"block\" }\n\
                         [[privacy.custom]]\nname = \"X\"\nwords = [\"heron\"]\n";
-        assert!(resolve(redacted).unwrap().hides());
+        assert!(resolve(redacted).unwrap().hides("m"));
         let ruled = "[[guard.rule]]\nname = \"a\"\nregex = \"b\"\n[[guard.topic]]\nname = \"t\"\nwords = [\"c\", \"d\"]\n";
-        assert!(resolve(ruled).unwrap().hides());
+        assert!(resolve(ruled).unwrap().hides("m"));
+    }
+
+    #[test]
+    fn a_model_or_route_can_be_judged_otherwise() {
+        let text = "[guard]\ninjection = \"block\"\noutput = \"redact\"\noperators = { default = \"mask\" }\n\
+                    [exceptions.free]\ninjection = \"off\"\noutput = \"off\"\n\
+                    [exceptions.strict]\nsystem_prompt = \"block\"\n";
+        let gateway = resolve(text).unwrap();
+        for (model, judges) in [("any", true), ("strict", true), ("free", false)] {
+            assert_eq!((gateway.judges(model), gateway.hides(model)), (judges, judges), "{model}");
+        }
+        let only = resolve("[exceptions.strict]\ninjection = \"flag\"\n").unwrap();
+        assert!(only.judges("strict") && !only.judges("any"));
     }
 
     #[test]
@@ -390,6 +448,13 @@ mod tests {
                 "lead back",
             ),
             ("[guard]\ncanary = true\n", "system_prompt"),
+            ("[exceptions.a]\ninjection = \"warn\"\n", "warn"),
+            ("[exceptions.a]\ncanary = true\n", "canary"),
+            (
+                "[guard]\noutput = \"redact\"\noperators = { default = \"pseudonym\" }\n\
+                 [exceptions.a]\ninput = \"pseudonyms\"\n",
+                "guard of \"a\": [guard]: the operator",
+            ),
             ("[[guard.rule]]\nname = \"a\"\nregex = \"(\"\n", "rule \"a\""),
             ("[[guard.topic]]\nname = \"a\"\nwords = [\"b\"]\n", "topic \"a\""),
             ("[privacy]\nreceipts = \"r\"\n", "nothing judged"),
@@ -399,6 +464,8 @@ mod tests {
             ("[privacy]\nmodel = \"/no/model\"\n[guard]\ninput = \"flag\"\n", "/no/model"),
             ("[privacy]\nmodel = \"hf:a\"\n[guard]\ninput = \"flag\"\n", "hf:OWNER/REPO"),
             ("[guard]\nclassifier = \"m\"\ninput = \"flag\"\n", "[guard] classifier needs"),
+            ("[guard]\nanswer_classifier = \"m\"\nrules = \"off\"\n", "[guard] answer_classifier needs"),
+            ("[guard]\nanswer_classifier = \"/no/model\"\n", "/no/model"),
             ("[guard]\nclassifier = \"/no/model\"\ninjection = \"block\"\n", "/no/model"),
         ] {
             let said = resolve(text).unwrap_err();

@@ -8,22 +8,25 @@
 //! Answers are always asked for as streams, also for clients that want them whole: only so can the time to the first
 //! token and a stall be told from a long answer.
 
-mod anthropic;
+mod neutral;
 pub(crate) mod openai;
+pub(crate) mod pictures;
+pub(crate) mod progress;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
 use garrison_guard::{Cleared, Outgoing};
-use garrison_wire::{EventReader, StreamError};
+use garrison_wire::{Delta, EventReader, Format, StreamError, StreamParser};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, StatusCode, redirect};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use anthropic::Translator;
+use crate::journey::Ask;
 
 /// Idle connections kept to one provider at most.
 const MOST_IDLE: usize = 64;
@@ -35,14 +38,20 @@ const IDLE: Duration = Duration::from_secs(60);
 pub enum ProviderKind {
     /// OpenAI's Chat Completions, as many servers do.
     OpenAi,
+    /// OpenAI's Responses.
+    Responses,
     /// Anthropic's Messages.
     Anthropic,
 }
+
+/// The version of Anthropic's API, which every request has to name.
+const ANTHROPIC_VERSION: &str = "2023-06-01";
 
 impl ProviderKind {
     fn path(self) -> &'static str {
         match self {
             ProviderKind::OpenAi => "/v1/chat/completions",
+            ProviderKind::Responses => "/v1/responses",
             ProviderKind::Anthropic => "/v1/messages",
         }
     }
@@ -183,6 +192,31 @@ impl Failure {
         }
     }
 
+    /// What metrics call it.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Failure::Connect => "no_connection",
+            Failure::Broke => "connection_broke",
+            Failure::FirstToken(_) => "first_token_timeout",
+            Failure::Stalled(_) => "stalled",
+            Failure::Cut => "cut",
+            Failure::Garbage(_) => "garbage",
+            Failure::TooLarge => "too_large",
+            Failure::RateLimited(_) => "rate_limited",
+            Failure::Status(_) => "failed",
+            Failure::Rejected(_) => "rejected",
+            Failure::Reported => "reported_error",
+            Failure::Deadline => "deadline",
+            Failure::Breaker => "breaker_open",
+            Failure::Attempts => "too_many_attempts",
+            Failure::Budget => "budget",
+            Failure::NoWord(_) => "no_word",
+            Failure::NotCleared => "not_cleared",
+            Failure::Misdirected => "misdirected",
+            Failure::Books => "books",
+        }
+    }
+
     /// Whether the provider may have done work that it charges for.
     pub(crate) fn may_cost(&self) -> bool {
         matches!(
@@ -203,11 +237,17 @@ impl Failure {
 pub struct RemoteRequest {
     provider: String,
     body: Bytes,
+    /// Pictures in the body.
+    pictures: Vec<Range<usize>>,
 }
 
 impl Outgoing for RemoteRequest {
     fn bytes(&self) -> &[u8] {
         &self.body
+    }
+
+    fn unread(&self) -> &[Range<usize>] {
+        &self.pictures
     }
 }
 
@@ -244,12 +284,12 @@ impl Provider {
         if config.kind == ProviderKind::Anthropic {
             headers.insert(
                 HeaderName::from_static("anthropic-version"),
-                HeaderValue::from_static(anthropic::VERSION),
+                HeaderValue::from_static(ANTHROPIC_VERSION),
             );
         }
         if let Some(key) = &config.api_key {
             let (name, value) = match config.kind {
-                ProviderKind::OpenAi => (AUTHORIZATION, format!("Bearer {key}")),
+                ProviderKind::OpenAi | ProviderKind::Responses => (AUTHORIZATION, format!("Bearer {key}")),
                 ProviderKind::Anthropic => (HeaderName::from_static("x-api-key"), key.clone()),
             };
             let mut value = HeaderValue::from_str(&value).map_err(|_| ProviderError::Key)?;
@@ -283,21 +323,24 @@ impl Provider {
         &self.name
     }
 
-    /// What asks `model` for what a client's chat asks, with at most `output` tokens. It has to be cleared to be sent.
+    /// What asks `model` for what a client asks, with at most `output` tokens. It has to be cleared to be sent.
     ///
     /// # Errors
-    /// If its API has no word for something that the chat asks for.
+    /// If its API has no word for something that is asked for.
     pub(crate) fn request(
         &self,
-        chat: &Map<String, Value>,
+        ask: &Ask,
         model: &str,
         output: Option<u64>,
     ) -> Result<RemoteRequest, Failure> {
+        let Ask { chat, words, .. } = ask;
         let body = match self.kind {
             ProviderKind::OpenAi => openai::body(chat, model, output),
-            ProviderKind::Anthropic => anthropic::body(chat, model, output)?,
+            ProviderKind::Responses => neutral::body(Format::Responses, chat, words, model, output)?,
+            ProviderKind::Anthropic => neutral::body(Format::Messages, chat, words, model, output)?,
         };
-        Ok(RemoteRequest { provider: self.name.clone(), body: body.into() })
+        let pictures = pictures::places(chat, &body);
+        Ok(RemoteRequest { provider: self.name.clone(), body: body.into(), pictures })
     }
 
     /// Sends what may be sent, and waits for the answer's head until `until`.
@@ -323,9 +366,10 @@ impl Provider {
         check_head(&response)?;
         let reader = match self.kind {
             ProviderKind::OpenAi => Reader::Chunks(EventReader::new(MAX_EVENT)),
-            ProviderKind::Anthropic => Reader::Messages(Box::new(Translator::new())),
+            ProviderKind::Responses => Reader::deltas(Format::Responses),
+            ProviderKind::Anthropic => Reader::deltas(Format::Messages),
         };
-        Ok(Reply { response, reader, ready: VecDeque::new(), bytes: 0 })
+        Ok(Reply { response, reader, ready: VecDeque::new(), broken: None, bytes: 0 })
     }
 }
 
@@ -355,11 +399,20 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs_f64(seconds.min(86_400.0)))
 }
 
+/// What is heard of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// A chunk as OpenAI's Chat Completions define it, as it came.
+    Chunk(Value),
+    /// What another API says, in wire's neutral form.
+    Delta(Delta),
+}
+
 /// What a provider says.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Said {
-    /// An event.
-    Event(Value),
+    /// More of its answer.
+    More(Heard),
     /// `[DONE]`.
     Done,
     /// The connection has ended the answer.
@@ -375,22 +428,45 @@ impl From<StreamError> for NoEvent {
     }
 }
 
-/// What makes chunks of bytes.
+/// What has come and was not looked at yet.
+#[derive(Debug, PartialEq)]
+enum Raw {
+    /// An event's data.
+    Data(String),
+    /// A delta.
+    Delta(Delta),
+}
+
+/// What reads bytes.
 enum Reader {
     Chunks(EventReader),
-    Messages(Box<Translator>),
+    Deltas(Box<StreamParser>),
 }
 
 impl Reader {
-    fn push(&mut self, bytes: &[u8], ready: &mut VecDeque<String>) -> Result<(), Failure> {
+    fn deltas(format: Format) -> Reader {
+        Reader::Deltas(Box::new(StreamParser::new(format)))
+    }
+
+    /// Adds what bytes say to `ready`, also before an error.
+    fn push(&mut self, bytes: &[u8], ready: &mut VecDeque<Raw>) -> Result<(), Failure> {
         match self {
-            Reader::Messages(translator) => translator.push(bytes, ready),
             Reader::Chunks(reader) => {
                 let fed = reader.feed(bytes, |data| {
-                    ready.push_back(str::from_utf8(data).map_err(|_| NoEvent)?.to_owned());
+                    ready.push_back(Raw::Data(str::from_utf8(data).map_err(|_| NoEvent)?.to_owned()));
                     Ok(())
                 });
                 fed.map_err(|NoEvent| Failure::Garbage("an event is too large or no text"))
+            }
+            Reader::Deltas(parser) => {
+                let mut deltas = Vec::new();
+                let fed = parser.feed(bytes, &mut deltas);
+                ready.extend(deltas.into_iter().map(Raw::Delta));
+                fed.map_err(|error| match error {
+                    StreamError::Cut => Failure::Cut,
+                    StreamError::TooLarge(_) => Failure::TooLarge,
+                    StreamError::Malformed(_) => Failure::Garbage("an event is none of its API's"),
+                })
             }
         }
     }
@@ -400,21 +476,33 @@ impl Reader {
 pub struct Reply {
     response: reqwest::Response,
     reader: Reader,
-    ready: VecDeque<String>,
+    ready: VecDeque<Raw>,
+    /// What is wrong with what came after `ready`.
+    broken: Option<Failure>,
     bytes: usize,
 }
 
 impl Reply {
+    /// Whether it says chunks of Chat Completions.
+    pub(crate) fn says_chunks(&self) -> bool {
+        matches!(self.reader, Reader::Chunks(_))
+    }
+
     /// What it says next. It can be dropped while it waits, and asked again.
     pub(crate) async fn next(&mut self) -> Result<Said, Failure> {
         loop {
-            if let Some(data) = self.ready.pop_front() {
-                if data.trim() == "[DONE]" {
-                    return Ok(Said::Done);
+            match self.ready.pop_front() {
+                Some(Raw::Data(data)) if data.trim() == "[DONE]" => return Ok(Said::Done),
+                Some(Raw::Data(data)) => {
+                    let chunk =
+                        serde_json::from_str(&data).map_err(|_| Failure::Garbage("an event is no JSON"))?;
+                    return Ok(Said::More(Heard::Chunk(chunk)));
                 }
-                let value =
-                    serde_json::from_str(&data).map_err(|_| Failure::Garbage("an event is no JSON"))?;
-                return Ok(Said::Event(value));
+                Some(Raw::Delta(delta)) => return Ok(Said::More(Heard::Delta(delta))),
+                None => {}
+            }
+            if let Some(failure) = self.broken.take() {
+                return Err(failure);
             }
             match self.response.chunk().await {
                 Err(_) => return Err(Failure::Cut),
@@ -424,7 +512,7 @@ impl Reply {
                     if self.bytes > MOST_ANSWER {
                         return Err(Failure::TooLarge);
                     }
-                    self.reader.push(&bytes, &mut self.ready)?;
+                    self.broken = self.reader.push(&bytes, &mut self.ready).err();
                 }
             }
         }
@@ -438,7 +526,21 @@ mod tests {
     fn pushed(pieces: &[&[u8]]) -> Result<Vec<String>, Failure> {
         let (mut reader, mut ready) = (Reader::Chunks(EventReader::new(MAX_EVENT)), VecDeque::new());
         pieces.iter().try_for_each(|piece| reader.push(piece, &mut ready))?;
-        Ok(ready.into())
+        let data = |raw| match raw {
+            Raw::Data(data) => data,
+            Raw::Delta(delta) => panic!("{delta:?}"),
+        };
+        Ok(ready.into_iter().map(data).collect())
+    }
+
+    #[test]
+    fn what_came_before_garbage_was_said() {
+        let (mut reader, mut ready) = (Reader::deltas(Format::Messages), VecDeque::new());
+        let start = r#"{"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {}}}"#;
+        let bytes = format!("event: message_start\ndata: {start}\n\ndata: <html>\n\n");
+        let none = Err(Failure::Garbage("an event is none of its API's"));
+        assert_eq!(reader.push(bytes.as_bytes(), &mut ready), none);
+        assert!(matches!(ready.pop_front(), Some(Raw::Delta(Delta::Begin { .. }))));
     }
 
     #[test]

@@ -19,9 +19,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use corpus::{Line, Random, Words};
-use garrison_guard::injection::classifier::{CLASSES, WINDOW, windows};
+use garrison_guard::injection::classifier::{CLASSES, WINDOW};
+use garrison_guard::injection::committee::{Committee, MEMBERS};
 use garrison_guard::injection::features::{Token, sentences};
-use garrison_guard::injection::net::Net;
 use garrison_guard::normalize::letters::{self, SYMBOLS, UNIT};
 use learn::{DIRECTIONS, Example, Recipe, Senses};
 
@@ -30,21 +30,21 @@ type Failure = Box<dyn std::error::Error>;
 const KINDS: [&str; CLASSES - 1] =
     ["override", "persona", "extraction", "forgery", "hijack", "exfiltration", "smuggling"];
 /// How many texts of each line.
-const EACH: usize = 16;
+const EACH: usize = 12;
 /// Of innocent lines more, as they are what alarms are made of.
-const EACH_INNOCENT: usize = 28;
+const EACH_INNOCENT: usize = 20;
 
-fn recipe() -> Recipe {
+fn recipe(seed: u64) -> Recipe {
     Recipe {
         epochs: 7,
         rate: 3e-3,
-        decay: 0.05,
+        decay: 0.1,
         no_word: 80,
         no_meaning: 3,
         nothing: 6,
         no_sense: 25,
         no_filter: 30,
-        seed: 1,
+        seed,
     }
 }
 
@@ -84,8 +84,8 @@ fn main() -> Result<(), Failure> {
     let all: Vec<&str> = innocent.iter().chain(&attacks).map(|l| l.text.as_str()).collect();
     fs::write(folder().join("src/normalize/letters.bin"), pairs(&all))?;
     fs::write(folder().join("src/normalize/words.txt"), words(&all))?;
-    let bytes = learn::train(&examples(&innocent, &attacks), &senses, &recipe()).to_bytes();
-    fs::write(folder().join("src/injection/weights.bin"), bytes)?;
+    let committee = learn(&innocent, &attacks, &senses);
+    fs::write(folder().join("src/injection/weights.bin"), committee.to_bytes())?;
     Ok(())
 }
 
@@ -103,10 +103,17 @@ fn senses() -> Result<Senses, Failure> {
     Ok(Senses { rows: rows.chunks_exact(DIRECTIONS).map(row).collect() })
 }
 
+/// Networks that learned the same texts, each from a beginning of its own.
+fn learn(innocent: &[Line], attacks: &[Line], senses: &Senses) -> Committee {
+    let examples = examples(innocent, attacks);
+    let net = |seed| learn::train(&examples, senses, &recipe(seed));
+    Committee::new(net(1), (2..=MEMBERS as u64).map(net).collect())
+}
+
 /// The most that any window of a text is an attack.
-fn odds(net: &Net, text: &str) -> f32 {
+fn odds(committee: &Committee, text: &str) -> f32 {
     let mut most = f32::NEG_INFINITY;
-    windows(net, text, |_, scores| most = most.max(scores.attack()));
+    committee.windows(text, |_, scores| most = most.max(scores.attack()));
     most
 }
 
@@ -210,19 +217,29 @@ fn report(innocent: &[Line], attacks: &[Line], senses: &Senses) {
             .cloned()
             .collect()
     };
-    let net = learn::train(&examples(&part(innocent, false), &part(attacks, false)), senses, &recipe());
+    let committee = learn(&part(innocent, false), &part(attacks, false), senses);
     // What is rounded is what will judge.
-    let net = Net::read(&net.clone().to_bytes());
-    let [innocent, attacks] = [part(innocent, true), part(attacks, true)]
-        .map(|lines| -> Vec<f32> { lines.iter().map(|l| odds(&net, &l.text)).collect() });
-    for threshold in 0..14 {
-        let share = |odds: &[f32]| {
-            100.0 * odds.iter().filter(|o| **o > threshold as f32).count() as f32 / odds.len() as f32
+    let committee = Committee::read(&committee.to_bytes());
+    let judged = |lines: &[Line]| -> Vec<f32> { lines.iter().map(|l| odds(&committee, &l.text)).collect() };
+    let attacks = part(attacks, true);
+    let odds = judged(&attacks);
+    let mut calm = judged(&part(innocent, true));
+    calm.sort_by(|a, b| b.total_cmp(a));
+    println!("{} innocent texts and {} attacks were left out", calm.len(), attacks.len());
+    for percent in [0.2, 0.5, 1.0, 2.0, 5.0] {
+        let threshold = calm[(percent / 100.0 * calm.len() as f32) as usize];
+        let mut kinds: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        for (line, odds) in attacks.iter().zip(&odds) {
+            for kind in ["all", &line.kind] {
+                let counts = kinds.entry(kind).or_default();
+                counts.0 += 1;
+                counts.1 += usize::from(*odds > threshold);
+            }
+        }
+        let share = |(kind, (texts, caught)): (&str, (usize, usize))| {
+            format!("{:.1}% of {kind}", 100.0 * caught as f32 / texts as f32)
         };
-        println!(
-            "above {threshold}: {:6.2}% of innocent, {:6.2}% of attacks",
-            share(&innocent),
-            share(&attacks)
-        );
+        let shares: Vec<String> = kinds.into_iter().map(share).collect();
+        println!("{percent}% of innocent above {threshold:.2}: {}", shares.join(", "));
     }
 }

@@ -1,4 +1,4 @@
-//! Eight classes: innocent, and seven kinds of attack, told by a small [network](super::net).
+//! Eight classes: innocent, and seven kinds of attack, told by a small [committee](super::committee) of networks.
 //!
 //! Every window of a few sentences is judged, so an attack is found wherever it stands, and the text around it,
 //! however innocent and however much of it there is, does not thin it out. `examples/train_injection` makes the
@@ -8,33 +8,14 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::Reason;
-use super::features::sentences;
-use super::net::{FILTERS, Net, Pooled};
+use super::committee::Committee;
 
 /// Innocent, and [`Reason::LEARNED`] in their order.
 pub const CLASSES: usize = 8;
 /// How many sentences one attack can be spread over.
 pub const WINDOW: usize = 4;
 
-static NET: LazyLock<Net> = LazyLock::new(|| Net::read(include_bytes!("weights.bin")));
-
-/// Calls with every window of a text and how well the classes fit it.
-pub fn windows(net: &Net, text: &str, mut each: impl FnMut(Range<usize>, Scores)) {
-    let mut last: Vec<(Range<usize>, Pooled)> = Vec::with_capacity(WINDOW);
-    let mut vectors = Vec::new();
-    sentences(text, |range, tokens| {
-        if last.len() == WINDOW {
-            last.remove(0);
-        }
-        let end = range.end;
-        last.push((range, net.pool(tokens, &mut vectors)));
-        let mut pooled: Pooled = [0.0; 2 * FILTERS];
-        for (range, sentence) in last.iter().rev() {
-            pooled.iter_mut().zip(sentence).for_each(|(p, s)| *p = p.max(*s));
-            each(range.start..end, Scores(net.classes(&pooled)));
-        }
-    });
-}
+static COMMITTEE: LazyLock<Committee> = LazyLock::new(|| Committee::read(include_bytes!("weights.bin")));
 
 /// One number a class; higher fits better.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +50,7 @@ pub(super) struct Hit {
 /// All attacks in a text. Of windows that overlap the surest one counts.
 pub(super) fn attacks(text: &str) -> Vec<Hit> {
     let mut hits: Vec<Hit> = Vec::new();
-    windows(&NET, text, |range, scores| {
+    COMMITTEE.windows(text, |range, scores| {
         let odds = scores.attack();
         if odds <= THRESHOLD {
             return;

@@ -5,6 +5,7 @@
 //! the owner's policy, for each source of text.
 
 pub mod classifier;
+pub mod committee;
 mod concepts;
 pub mod features;
 mod leak;

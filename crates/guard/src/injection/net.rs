@@ -91,6 +91,11 @@ impl Net {
         bytes
     }
 
+    /// How many bytes [`to_bytes`](Self::to_bytes) writes.
+    pub fn bytes() -> usize {
+        Net::zero().tables().iter().map(|table| 4 + table.len()).sum()
+    }
+
     /// What [`to_bytes`](Self::to_bytes) wrote; what is missing is zero.
     pub fn read(mut bytes: &[u8]) -> Net {
         let mut net = Net::zero();

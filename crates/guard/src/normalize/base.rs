@@ -304,16 +304,18 @@ fn single_uu_lines(text: &str, range: Range<usize>, edits: &mut Edits) {
     }
 }
 
-/// The bytes of the lines from `at` on, and where they end.
+/// The bytes of the lines from `at` on, and where they end: before the break of the last one, which keeps what follows
+/// apart from what they say.
 fn uu_lines(text: &str, mut at: usize) -> (Vec<u8>, usize) {
-    let mut decoded = Vec::new();
+    let (mut decoded, mut end) = (Vec::new(), at);
     while at < text.len() {
         let line = line(text, at);
         let Some(bytes) = uu_line(&text[line.clone()]) else { break };
         decoded.extend(bytes);
-        at = (line.end + 1).min(text.len());
+        end = line.end;
+        at = line.end + 1;
     }
-    (decoded, at)
+    (decoded, end)
 }
 
 fn uu_line(line: &str) -> Option<Vec<u8>> {

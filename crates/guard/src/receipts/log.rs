@@ -3,6 +3,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::verify::{VerifyError, read_head, verify, verify_with_head};
@@ -18,12 +22,28 @@ pub struct LogConfig {
     pub path: PathBuf,
     /// Lines after which it is closed and a new one begun.
     pub max_lines: u64,
+    /// What a receipt survives once its number is told.
+    pub durability: Durability,
 }
+
+/// What a receipt survives once its number is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// That the machine loses its power: it is on the disk.
+    #[default]
+    Power,
+    /// That this process is killed: the system has it, and puts it on the disk within [`SOON`]. If that ever fails, no
+    /// further receipt is written.
+    Kill,
+}
+
+/// How long a receipt may be on no disk, at most, under [`Durability::Kill`], and what the disk takes.
+pub const SOON: Duration = Duration::from_millis(200);
 
 impl LogConfig {
     /// A file with room for 100,000 lines.
     pub fn new(path: PathBuf) -> LogConfig {
-        LogConfig { path, max_lines: 100_000 }
+        LogConfig { path, max_lines: 100_000, durability: Durability::Power }
     }
 }
 
@@ -73,7 +93,9 @@ pub enum ReceiptError {
 pub struct ReceiptLog {
     config: LogConfig,
     key: SigningKey,
-    file: File,
+    file: Arc<File>,
+    /// There under [`Durability::Kill`].
+    later: Option<Later>,
     next: u64,
     lines: u64,
     last: String,
@@ -109,7 +131,11 @@ impl ReceiptLog {
         write_head(&path, &key, &head)?;
         let Head { lines, next, last } = head;
         let file = append(&path)?;
-        Ok(ReceiptLog { config, key, file, next, lines, last, state: State::Sound })
+        let later = match config.durability {
+            Durability::Power => None,
+            Durability::Kill => Some(Later::start().map_err(fault)?),
+        };
+        Ok(ReceiptLog { config, key, file, later, next, lines, last, state: State::Sound })
     }
 
     /// Writes a decision down and gives the receipt's number. It is on the disk when this returns.
@@ -127,6 +153,20 @@ impl ReceiptLog {
     /// If they cannot be written; then neither can any later one. If one of them would be too long,
     /// none of them is written.
     pub fn record_all(&mut self, decisions: Vec<Decision>) -> Result<u64, ReceiptError> {
+        let first = self.append_all(decisions)?;
+        self.seal()?;
+        Ok(first)
+    }
+
+    /// The same without the head that tells how many lines there are, so that whoever waits for a receipt does not wait
+    /// for that. [`ReceiptLog::seal`] has to follow before anything else is written.
+    ///
+    /// # Errors
+    /// As [`ReceiptLog::record_all`].
+    pub fn append_all(&mut self, decisions: Vec<Decision>) -> Result<u64, ReceiptError> {
+        if self.later.as_ref().is_some_and(Later::has_failed) {
+            self.state = State::Stuck;
+        }
         if self.state == State::Stuck {
             return Err(ReceiptError::Stuck);
         }
@@ -146,16 +186,35 @@ impl ReceiptLog {
             text.push_str(&line);
             text.push('\n');
         }
+        // Until the head tells of them: another batch would be more lines than may be ahead of it.
         self.state = State::Stuck;
-        self.file
+        (&*self.file)
             .write_all(text.as_bytes())
-            .and_then(|()| self.file.sync_data())
+            .and_then(|()| self.sync())
             .map_err(|error| ReceiptError::File { path: self.config.path.clone(), error })?;
         self.lines += next - first;
         (self.next, self.last) = (next, last);
+        Ok(first)
+    }
+
+    /// Writes the head after [`ReceiptLog::append_all`].
+    ///
+    /// # Errors
+    /// If it cannot be written; then neither can any later receipt.
+    pub fn seal(&mut self) -> Result<(), ReceiptError> {
         self.write_head()?;
         self.state = State::Sound;
-        Ok(first)
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match &self.later {
+            None => self.file.sync_data(),
+            Some(later) => {
+                later.sync(&self.file);
+                Ok(())
+            }
+        }
     }
 
     fn sign(&self, id: u64, previous: String, decision: Decision) -> Result<String, ReceiptError> {
@@ -181,6 +240,7 @@ impl ReceiptLog {
         if closed.try_exists().map_err(fault)? {
             return Err(fault(io::ErrorKind::AlreadyExists.into()));
         }
+        self.file.sync_data().map_err(fault)?;
         write_head(&closed, &self.key, &self.head())?;
         fs::rename(path, &closed).map_err(fault)?;
         self.lines = 0;
@@ -274,11 +334,52 @@ fn drop_unfinished(path: &Path, key: PublicKey) -> io::Result<()> {
     if verify_with_head(lines, path, Some(key)).is_ok() { file.set_len(whole) } else { Ok(()) }
 }
 
-fn append(path: &Path) -> Result<File, ReceiptError> {
+/// Puts on the disk what the system has already, a little later. Its thread ends with it, and syncs what is left.
+#[derive(Debug)]
+struct Later {
+    files: SyncSender<Arc<File>>,
+    failed: Arc<AtomicBool>,
+}
+
+impl Later {
+    fn start() -> io::Result<Later> {
+        let (files, written) = sync_channel(1);
+        let failed = Arc::new(AtomicBool::new(false));
+        let tell = Arc::clone(&failed);
+        let sync = move || sync_later(&written, &tell);
+        std::thread::Builder::new().name("receipts-sync".into()).spawn(sync)?;
+        Ok(Later { files, failed })
+    }
+
+    /// A file has been written to. If one waits already it is this one: a file is synced when it is closed.
+    fn sync(&self, file: &Arc<File>) {
+        // What is full has a sync before it; what is gone has failed.
+        let _ = self.files.try_send(Arc::clone(file));
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+fn sync_later(written: &Receiver<Arc<File>>, failed: &AtomicBool) {
+    while let Ok(file) = written.recv() {
+        std::thread::sleep(SOON / 2);
+        // What was written meanwhile is synced with it.
+        let file = written.try_iter().last().unwrap_or(file);
+        if file.sync_data().is_err() {
+            failed.store(true, Ordering::Relaxed);
+            return;
+        }
+    }
+}
+
+fn append(path: &Path) -> Result<Arc<File>, ReceiptError> {
     OpenOptions::new()
         .append(true)
         .create(true)
         .open(path)
+        .map(Arc::new)
         .map_err(|error| ReceiptError::File { path: path.to_owned(), error })
 }
 
@@ -314,7 +415,7 @@ mod tests {
     }
 
     fn open(path: &Path, max_lines: u64) -> Result<ReceiptLog, ReceiptError> {
-        ReceiptLog::open(LogConfig { path: path.to_owned(), max_lines }, key())
+        ReceiptLog::open(LogConfig { max_lines, ..LogConfig::new(path.to_owned()) }, key())
     }
 
     /// A log of so many receipts.
@@ -324,6 +425,28 @@ mod tests {
             assert_eq!(log.record(decision()).unwrap(), id);
         }
         log
+    }
+
+    #[test]
+    fn a_log_that_waits_for_no_disk_is_as_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("receipts.jsonl");
+        let config = LogConfig { durability: Durability::Kill, max_lines: 4, ..LogConfig::new(path.clone()) };
+        let mut log = ReceiptLog::open(config.clone(), key()).unwrap();
+        for id in 0..6 {
+            assert_eq!(log.append_all(vec![decision()]).unwrap(), id);
+            // As after a kill between a line and its head.
+            if id == 2 {
+                assert!(matches!(log.record(decision()), Err(ReceiptError::Stuck)), "a head is missing");
+                log = ReceiptLog::open(config.clone(), key()).unwrap();
+            } else {
+                log.seal().unwrap();
+            }
+        }
+        let report = verify(&path, Some(key().public())).unwrap();
+        assert_eq!((report.receipts, report.next_id), (2, 6));
+        log.later.as_ref().unwrap().failed.store(true, Ordering::Relaxed);
+        assert!(matches!(log.record(decision()), Err(ReceiptError::Stuck)), "a sync has failed");
     }
 
     #[test]

@@ -174,7 +174,8 @@ mod tests {
 
     fn written(folder: &Path, receipts: u8, max_lines: u64) -> std::path::PathBuf {
         let path = folder.join("receipts.jsonl");
-        let mut log = ReceiptLog::open(LogConfig { path: path.clone(), max_lines }, key()).unwrap();
+        let mut log =
+            ReceiptLog::open(LogConfig { max_lines, ..LogConfig::new(path.clone()) }, key()).unwrap();
         for i in 0..receipts {
             assert_eq!(log.record(decision(i)).unwrap(), u64::from(i));
         }

@@ -64,10 +64,11 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Prepared, Api
     let fields = Fields::root(&value)?;
     let name = fields.string("model")?;
     if let Some(route) = name.and_then(|name| app.config.routes.find(name)) {
-        let routed = Routed::read(app, record, body, &fields, route)?;
+        app.check_allowed(record, &route.name)?;
+        let routed = Routed::read(app, record, body, value.clone(), Client::Chat, route)?;
         return Ok(Prepared::Routed(Box::new(routed)));
     }
-    Ok(Prepared::Running(run(app, record, body, &value)?.into_chat()))
+    Ok(Prepared::Running(run(app, record, body, &value)?.say_to(Client::Chat)))
 }
 
 /// `POST /v1/messages`: Anthropic's.
@@ -101,6 +102,7 @@ pub(crate) async fn count_tokens(State(app): Shared, body: Body) -> Result<Json<
     let received = app.bodies.read(body).await?;
     let counted = blocking(&app, move |app| {
         let asked = Translated::read(Dialect::Messages, parse(&received.bytes)?, Purpose::Count)?;
+        asked.check_texts()?;
         let count = || {
             let fields = Fields::root(&asked.chat)?;
             let model = &app.model(fields.string("model")?)?.entry.model;
@@ -130,37 +132,69 @@ impl Running {
         Running { generation: self.generation.screened(screen), ..self }
     }
 
-    /// The answer in Chat's words.
-    fn into_chat(self) -> Production {
+    /// The answer in the client's words.
+    fn say_to(self, client: Client) -> Production {
         let Running { generation, request, prompt, name, model } = self;
         let delivery = request.params.delivery;
-        produce(generation, ChatFormat::new(request, prompt, &name, &model.model), delivery)
+        match client {
+            Client::Chat => {
+                produce(generation, ChatFormat::new(request, prompt, &name, &model.model), delivery)
+            }
+            Client::Other(asked) => {
+                let turn = Turn::new(&request.tools);
+                produce(generation, NeutralFormat::new(*asked, turn, &name, prompt.len()), delivery)
+            }
+        }
+    }
+}
+
+/// Whose words an answer is written in.
+enum Client {
+    /// Chat Completions'.
+    Chat,
+    /// Those of another API, in which this was asked.
+    Other(Box<Translated>),
+}
+
+impl Client {
+    /// A refusal, named as the client named the field.
+    fn word(&self, error: ApiError) -> ApiError {
+        match self {
+            Client::Chat => error,
+            Client::Other(asked) => asked.in_its_words(error),
+        }
     }
 }
 
 /// Answers a request of another dialect: as the chat that it is, but in its own words.
 fn translate(app: &App, record: &Arc<Record>, body: &[u8], dialect: Dialect) -> Result<Prepared, ApiError> {
-    let asked = Translated::read(dialect, parse(body)?, Purpose::Answer)?;
-    if app.config.routes.find(&asked.request.model).is_some() {
-        let message =
-            format!("\"{}\" is a route, and routes answer /v1/chat/completions only", asked.request.model);
-        return Err(ApiError::bad_field("model", message));
+    let mut asked = Translated::read(dialect, parse(body)?, Purpose::Answer)?;
+    if let Some(route) = app.config.routes.find(&asked.request.model) {
+        app.check_allowed(record, &route.name)?;
+        let chat = std::mem::take(&mut asked.chat);
+        let routed = Routed::read(app, record, body, chat, Client::Other(Box::new(asked)), route)?;
+        return Ok(Prepared::Routed(Box::new(routed)));
     }
+    asked.check_texts()?;
     let running = run(app, record, body, &asked.chat).map_err(|error| asked.in_its_words(error))?;
-    let Running { generation, request, prompt, name, .. } = running;
-    let delivery = request.params.delivery;
-    let format = NeutralFormat::new(asked, Turn::new(&request.tools), &name, prompt.len());
-    Ok(Prepared::Running(produce(generation, format, delivery)))
+    Ok(Prepared::Running(running.say_to(Client::Other(Box::new(asked)))))
 }
 
 /// Starts a chat with a model here: `body` as it came, and what it says in Chat's words.
 fn run(app: &App, record: &Arc<Record>, body: &[u8], chat: &Value) -> Result<Running, ApiError> {
     let fields = Fields::root(chat)?;
     let chosen = app.model(fields.string("model")?)?;
+    app.check_allowed(record, chosen.name())?;
     record.set_model(chosen.name());
     let (request, mut input) = read(&fields, &chosen.entry.model)?;
-    let screen = judge(app, &request, &mut input, body, format!("local/{}", chosen.name()))?;
+    let screen = judge(app, &request, &mut input, body, Whose::Model(&chosen))?;
     Ok(start(app, record, &chosen, request, &input, chosen.name())?.screened(screen))
+}
+
+/// Whose policies count for a conversation.
+enum Whose<'a> {
+    Model(&'a Chosen<'a>),
+    Route(&'a str),
 }
 
 /// Has a conversation judged, and goes on with what becomes of it.
@@ -169,11 +203,16 @@ fn judge(
     request: &ChatRequest,
     input: &mut ChatInput,
     body: &[u8],
-    tier: String,
+    whose: Whose<'_>,
 ) -> Result<Option<Screen>, ApiError> {
     let gateway = &app.config.gateway;
-    screen::check_tokens(gateway, &request.params, request.logprobs)?;
-    let asked = Asked { body, tier, form: request.form(), choices: request.params.n as usize };
+    let (model, tier) = match whose {
+        // An adapter has the policies of its model.
+        Whose::Model(chosen) => (&*chosen.entry.model.name, format!("local/{}", chosen.name())),
+        Whose::Route(name) => (name, format!("route/{name}")),
+    };
+    screen::check_tokens(gateway, model, &request.params, request.logprobs)?;
+    let asked = Asked { body, model, tier, form: request.form(), choices: request.params.n as usize };
     screen::conversation(gateway, input, &asked)
 }
 
@@ -217,6 +256,7 @@ pub(crate) fn check(dialect: Dialect, body: Value, model: &ServedModel) -> Resul
         return params(&body);
     }
     let asked = Translated::read(dialect, body, Purpose::Answer)?;
+    asked.check_texts()?;
     params(&asked.chat).map_err(|error| asked.in_its_words(error))
 }
 

@@ -1,9 +1,9 @@
-//! A chat answer in a dialect of its own: what the model says becomes neutral deltas, which the dialect's writer
-//! writes, or folds into one answer.
+//! An answer in the words of any dialect: neutral deltas, which the dialect's writer writes, or folds into one answer.
+//! What a model here says becomes deltas in [`NeutralFormat`].
 
 use garrison_engine::Finish;
 use garrison_types::{FinishReason, Usage};
-use garrison_wire::{Delta, Fold, Request, Stop, StreamWriter};
+use garrison_wire::{Delta, Fold, Request, Stop, StreamWriter, Unfinished};
 use serde_json::Map;
 
 use super::calls::Said;
@@ -16,12 +16,72 @@ use crate::generation::{Piece, Totals};
 use crate::ids;
 use crate::sse::{Dialect, Frame};
 
+/// Writes deltas to one client.
+pub(super) struct Voice {
+    dialect: Dialect,
+    /// What was asked, of which answers repeat something.
+    request: Request,
+    writer: StreamWriter,
+}
+
+impl Voice {
+    /// To a client that asked `request` in a dialect.
+    pub(super) fn new(dialect: Dialect, mut request: Request) -> Voice {
+        // Of the conversation an answer repeats the instructions at most.
+        request.messages.truncate(1);
+        let writer = StreamWriter::new(dialect, &request);
+        Voice { dialect, request, writer }
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// A name for an answer.
+    pub(super) fn answer_id(&self) -> String {
+        let prefix = match self.dialect {
+            Dialect::Chat => "chatcmpl-",
+            Dialect::Messages => "msg_",
+            Dialect::Responses => "resp_",
+        };
+        format!("{prefix}{}", ids::random_hex())
+    }
+
+    /// The frames that say this. That all is said is a frame of its own.
+    pub(super) fn frames(&mut self, deltas: Vec<Delta>) -> Vec<Frame> {
+        let events = deltas.into_iter().flat_map(|delta| self.writer.write(delta));
+        let frame = |event: garrison_wire::Event| match event.name {
+            Some(name) => Some(Frame::Named(name, event.data.into())),
+            None if event.data == "[DONE]" => None,
+            None => Some(Frame::data(event.data)),
+        };
+        events.filter_map(frame).collect()
+    }
+
+    /// The last frame of an answer that breaks, which `begin` begins if it has not begun.
+    pub(super) fn failed(&mut self, begin: Option<Delta>, error: ApiError) -> Frame {
+        // Only the Responses' event of a failure tells of the answer before it, so the others are the same wherever a
+        // stream breaks.
+        if self.dialect != Dialect::Responses {
+            return Frame::Failed(error);
+        }
+        let deltas = begin.into_iter().chain([Delta::Failed(error.failure())]).collect();
+        match self.frames(deltas).pop() {
+            Some(Frame::Named(name, json)) => Frame::FailedAs(name, json),
+            _ => Frame::Failed(error),
+        }
+    }
+
+    /// The whole answer as JSON text.
+    pub(super) fn whole(&self, fold: Fold) -> Result<String, Unfinished> {
+        Ok(fold.finish()?.to_json(self.dialect, &self.request).to_string())
+    }
+}
+
 /// Writes the answer to one request of a dialect, which has one choice.
 pub(super) struct NeutralFormat {
-    dialect: Dialect,
-    request: Request,
+    voice: Voice,
     turn: Turn,
-    writer: StreamWriter,
     /// The first delta, until it is written.
     begin: Option<Delta>,
 }
@@ -29,12 +89,9 @@ pub(super) struct NeutralFormat {
 impl NeutralFormat {
     /// Of an answer by `model` to a prompt of so many tokens.
     pub(super) fn new(asked: Translated, turn: Turn, model: &str, prompt_tokens: usize) -> NeutralFormat {
-        let Translated { dialect, mut request, .. } = asked;
-        // Of the conversation an answer repeats the instructions at most.
-        request.messages.truncate(1);
-        let prefix = if dialect == Dialect::Messages { "msg" } else { "resp" };
+        let voice = Voice::new(asked.dialect, asked.request);
         let begin = Delta::Begin {
-            id: format!("{prefix}_{}", ids::random_hex()),
+            id: voice.answer_id(),
             model: model.to_owned(),
             created: now(),
             usage: Some(garrison_wire::Usage {
@@ -42,8 +99,7 @@ impl NeutralFormat {
                 ..garrison_wire::Usage::default()
             }),
         };
-        let writer = StreamWriter::new(dialect, &request);
-        NeutralFormat { dialect, request, turn, writer, begin: Some(begin) }
+        NeutralFormat { voice, turn, begin: Some(begin) }
     }
 
     /// What more of the text says, from the first delta to the last.
@@ -64,7 +120,7 @@ impl NeutralFormat {
         match said {
             Said::Text(text) => Delta::Text(text),
             Said::Call { name, .. } => {
-                let prefix = if self.dialect == Dialect::Messages { "toolu" } else { "call" };
+                let prefix = if self.voice.dialect() == Dialect::Messages { "toolu" } else { "call" };
                 Delta::Call { id: format!("{prefix}_{}", ids::random_hex()), name }
             }
             Said::Arguments { text, .. } => Delta::Arguments(text),
@@ -74,23 +130,13 @@ impl NeutralFormat {
     fn stop(&self, finish: &Finish) -> Stop {
         match &finish.reason {
             reason if self.turn.ends_with_calls(reason) => Stop::Calls,
-            FinishReason::Stop { matched: Some(text) } if self.request.stop.contains(text) => {
+            FinishReason::Stop { matched: Some(text) } if self.voice.request.stop.contains(text) => {
                 Stop::Sequence(text.clone())
             }
             FinishReason::Stop { .. } => Stop::EndTurn,
             FinishReason::Length => Stop::Length,
             FinishReason::Filtered => Stop::Filtered,
         }
-    }
-
-    fn write(&mut self, deltas: Vec<Delta>) -> Vec<Frame> {
-        let events = deltas.into_iter().flat_map(|delta| self.writer.write(delta));
-        events
-            .map(|event| match event.name {
-                Some(name) => Frame::Named(name, event.data.into()),
-                None => Frame::data(event.data),
-            })
-            .collect()
     }
 }
 
@@ -105,12 +151,12 @@ fn usage(usage: &Usage) -> garrison_wire::Usage {
 
 impl Format for NeutralFormat {
     fn dialect(&self) -> Dialect {
-        self.dialect
+        self.voice.dialect()
     }
 
     fn chunks(&mut self, _choice: usize, piece: Piece, closing: Option<&Totals>) -> Vec<Frame> {
         let deltas = self.deltas(piece, closing);
-        self.write(deltas)
+        self.voice.frames(deltas)
     }
 
     // Of a stream that states what was used in a chunk of its own, which only Chat's clients can ask for.
@@ -120,16 +166,7 @@ impl Format for NeutralFormat {
     }
 
     fn failed(&mut self, error: ApiError) -> Frame {
-        // Anthropic's error event says nothing of the answer before it, so it is the same wherever a stream breaks.
-        if self.dialect == Dialect::Messages {
-            return Frame::Failed(error);
-        }
-        let mut deltas: Vec<Delta> = self.begin.take().into_iter().collect();
-        deltas.push(Delta::Failed(error.failure()));
-        match self.write(deltas).pop() {
-            Some(Frame::Named(name, json)) => Frame::FailedAs(name, json),
-            _ => Frame::Failed(error),
-        }
+        self.voice.failed(self.begin.take(), error)
     }
 
     fn whole(&mut self, choices: Vec<Piece>, totals: &Totals) -> String {
@@ -137,9 +174,7 @@ impl Format for NeutralFormat {
         for piece in choices {
             self.deltas(piece, Some(totals)).into_iter().for_each(|delta| fold.push(delta));
         }
-        match fold.finish() {
-            Ok(answer) => answer.to_json(self.dialect, &self.request).to_string(),
-            Err(_) => ApiError::internal("the answer has no end").to_json_in(self.dialect),
-        }
+        let no_end = |_| ApiError::internal("the answer has no end").to_json_in(self.voice.dialect());
+        self.voice.whole(fold).unwrap_or_else(no_end)
     }
 }

@@ -85,9 +85,28 @@ impl Translated {
         if purpose == Purpose::Answer {
             check_answerable(dialect, &request, &names)?;
         }
-        check_texts(&request, &names)?;
         let chat = request.to_json(Dialect::Chat, &request.model)?;
         Ok(Translated { dialect, request, chat, names })
+    }
+
+    /// Refuses images: models here read texts only.
+    pub(super) fn check_texts(&self) -> Result<(), ApiError> {
+        let is_image = |part: &Part| match &part.kind {
+            PartKind::Image(_) => true,
+            PartKind::Result { parts, .. } => {
+                parts.iter().any(|part| matches!(part.kind, PartKind::Image(_)))
+            }
+            _ => false,
+        };
+        let holds_image = |message: &Message| message.parts.iter().any(is_image);
+        match self.request.messages.iter().position(holds_image) {
+            None => Ok(()),
+            Some(index) => {
+                let param = self.names.content(index);
+                let message = format!("{param} holds an image; this server only takes text");
+                Err(ApiError::unsupported(param, message))
+            }
+        }
     }
 
     /// A refusal on Chat's way, named as the client named the field.
@@ -188,22 +207,4 @@ fn check_answerable(dialect: Dialect, request: &Request, names: &Names) -> Resul
         return Err(ApiError::unsupported(param, message));
     }
     Ok(())
-}
-
-/// Models here read texts only.
-fn check_texts(request: &Request, names: &Names) -> Result<(), ApiError> {
-    let is_image = |part: &Part| match &part.kind {
-        PartKind::Image(_) => true,
-        PartKind::Result { parts, .. } => parts.iter().any(|part| matches!(part.kind, PartKind::Image(_))),
-        _ => false,
-    };
-    let holds_image = |message: &Message| message.parts.iter().any(is_image);
-    match request.messages.iter().position(holds_image) {
-        None => Ok(()),
-        Some(index) => {
-            let param = names.content(index);
-            let message = format!("{param} holds an image; this server only takes text");
-            Err(ApiError::unsupported(param, message))
-        }
-    }
 }

@@ -51,6 +51,7 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Prepared, Api
     }
     let chosen = app.model(name)?;
     let entry = chosen.entry;
+    app.check_allowed(record, chosen.name())?;
     record.set_model(chosen.name());
     let mut request = CompletionRequest::read(&fields, &entry.model, app.config.limits.sequences)?;
     let screen = judge(app, &mut request, chosen.name(), &entry.model, body)?;
@@ -82,11 +83,11 @@ fn judge(
     body: &[u8],
 ) -> Result<Option<Screen>, ApiError> {
     let gateway = &app.config.gateway;
-    screen::check_tokens(gateway, &request.params, request.logprobs)?;
+    screen::check_tokens(gateway, &model.name, &request.params, request.logprobs)?;
     let n = request.params.n as usize;
     let form = if request.params.structure.is_some() { Form::Document } else { Form::Text };
     let tier = format!("local/{name}");
-    let asked = Asked { body, tier, form, choices: request.prompts.tokens.len() * n };
+    let asked = Asked { body, model: &model.name, tier, form, choices: request.prompts.tokens.len() * n };
     let judged = screen::prompts(gateway, || request.prompts.as_texts(&model.tokenizer), &asked)?;
     let Some((mut screen, changed)) = judged else { return Ok(None) };
     if let Some(texts) = changed {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use garrison_gateway::{
-    Audit, Budget, Clearance, Detector, DetectorError, LastResort, Micros, Need, Needs, Place, Prefer, Price,
-    Provider, ProviderConfig, ProviderKind, Quality, Route, Routes, ScanDetector, Spend, Target, Tier,
-    TierPolicy,
+    AnswerCache, Audit, Books, Budget, Clearance, Detector, DetectorError, KeyLimits, LastResort, Meters,
+    Micros, MoneyLimit, Need, Needs, PerKey, Place, Prefer, Price, Provider, ProviderConfig, ProviderKind,
+    Quality, Quotas, Route, Routes, ScanDetector, Spend, Target, Tier, TierPolicy,
 };
 use garrison_guard::{LogConfig, ReceiptLog, ScanConfig, Scanner, SigningKey, verify};
 use garrison_server::{ApiKeys, ServerConfig};
@@ -17,8 +17,13 @@ use serde_json::{Value, json};
 use crate::client::{Answer, get, post, send};
 use crate::world::World;
 
+mod cached;
+mod dialects;
 mod faults;
 mod leaks;
+mod money;
+mod shared;
+mod telemetry;
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -29,7 +34,9 @@ struct Setup {
     upstreams: Vec<String>,
     detector: Arc<dyn Detector>,
     spend: Option<Spend>,
+    cache: Option<Arc<AnswerCache>>,
     kind: ProviderKind,
+    ca_pem: Option<Vec<u8>>,
     config: ServerConfig,
 }
 
@@ -51,7 +58,7 @@ impl Setup {
     fn new(upstreams: &[&str]) -> Setup {
         let remote = |i: usize| tier(format!("up{i}/m"), Place::Remote, PRICE);
         let local = Tier {
-            has: Need::ALL.into_iter().collect(),
+            has: Need::ALL.into_iter().filter(|need| *need != Need::Images).collect(),
             ..tier("local/tiny".into(), Place::Local, Price::FREE)
         };
         let targets = (0..upstreams.len()).map(|provider| Target::Remote { provider, model: "m".into() });
@@ -69,6 +76,7 @@ impl Setup {
             first_token: Duration::from_millis(400),
             stall: Duration::from_millis(400),
             deadline: Duration::from_secs(10),
+            hedge: None,
         };
         let scanner = Scanner::new(&ScanConfig::default()).unwrap();
         Setup {
@@ -77,14 +85,26 @@ impl Setup {
             upstreams: upstreams.iter().map(|url| (*url).to_owned()).collect(),
             detector: Arc::new(ScanDetector(Arc::new(scanner))),
             spend: None,
+            cache: None,
             kind: ProviderKind::OpenAi,
+            ca_pem: None,
             config: ServerConfig::default(),
         }
     }
 
+    /// Gives every key limits, and named ones their own; with books in the folder.
+    fn limit<const N: usize>(&mut self, usual: KeyLimits, named: [(&str, KeyLimits); N]) {
+        let named = named.into_iter().map(|(name, limits)| (name.to_owned(), limits)).collect();
+        let limits = PerKey::new(usual, named);
+        let books = Arc::new(Books::open(&self.folder.path().join("spend.sqlite")).unwrap());
+        let meters = Meters::new(Some(Arc::clone(&books)));
+        self.spend = Some(Spend::new(books, limits.clone()));
+        self.config.quotas = Arc::new(Quotas::new(limits, meters, None));
+    }
+
     /// The server, and the folder with its receipts.
     fn start(self) -> (World, tempfile::TempDir) {
-        let Setup { folder, route, upstreams, detector, spend, kind, config } = self;
+        let Setup { folder, route, upstreams, detector, spend, cache, kind, ca_pem, config } = self;
         let log = LogConfig::new(folder.path().join("receipts.jsonl"));
         let audit = Audit::new(ReceiptLog::open(log, SigningKey::from_seed([3; 32])).unwrap()).unwrap();
         let budget = Budget { start: Duration::from_secs(10), per_kilobyte: Duration::from_millis(10) };
@@ -95,13 +115,17 @@ impl Setup {
                 kind,
                 base_url: url,
                 api_key: Some("sk-upstream".into()),
-                ca_pem: None,
+                ca_pem: ca_pem.clone(),
                 connect_timeout: Duration::from_secs(1),
             };
             Provider::new(config).unwrap()
         };
         let providers = upstreams.into_iter().enumerate().map(provider).collect();
-        let routes = Arc::new(Routes::new(vec![route], providers, Some(clearance), spend));
+        let routes = Routes::new(vec![route], providers, Some(clearance), spend);
+        let routes = Arc::new(match cache {
+            None => routes,
+            Some(cache) => routes.keeping(cache),
+        });
         (World::echoing(ServerConfig { routes, ..config }), folder)
     }
 }
@@ -212,7 +236,7 @@ fn what_only_models_here_can_do_stays_and_is_told_of() {
     let upstream = healthy("no");
     let (world, _folder) = Setup::new(&[&upstream.url]).start();
     let mut asked = body("say:Hi", false);
-    asked["top_k"] = json!(5);
+    asked["min_p"] = json!(0.1);
     let answer = send(&world, "POST", CHAT, &[("x-request-id", "r-1")], &asked.to_string());
     assert_eq!(answer.ok()["choices"][0]["message"]["content"], "Hi");
     let trace = get(&world, "/v1/garrison/requests/r-1").ok();
@@ -272,8 +296,8 @@ fn money_is_bounded_per_day_and_per_request_and_never_for_models_here() {
         let mut setup = Setup::new(&[&upstream.url]);
         setup.route.policy.last_resort = last_resort;
         setup.route.policy.max_cost = max_cost.map(Micros);
-        let books = setup.folder.path().join("spend.sqlite");
-        setup.spend = Some(Spend::open(&books, Some(Micros(per_day))).unwrap());
+        let money = MoneyLimit { per_day: Some(Micros(per_day)), per_month: None };
+        setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
         setup.start()
     };
     // 135 are settled for each answer, and far more reserved: room for a first one is room for a few.

@@ -3,7 +3,7 @@
 use garrison_device::{KvDtype, Ops};
 use garrison_types::TensorType;
 
-use super::attention::{Scene, Work, shapes};
+use super::attention::{Scene, Work, long, shapes};
 use super::matmul::activations;
 use super::{assert_same_bits, buffer, poisoned, results, vector, weight};
 use crate::random::{Random, blocks};
@@ -23,6 +23,29 @@ pub fn check_batch_invariance<B: Ops>(device: &B) {
         for dtype in KvDtype::ALL {
             check_attention(&Scene::new(device, shape, dtype, &[120, 50]), &format!("{shape:?} {dtype:?}"));
         }
+    }
+    for dtype in KvDtype::ALL {
+        check_long_attention(&Scene::new(device, long(), dtype, &[600, 300]), dtype);
+    }
+}
+
+/// Contexts that one token's attention is shared out over, and many tokens' is not: the same bits.
+fn check_long_attention<B: Ops>(scene: &Scene<'_, B>, dtype: KvDtype) {
+    let whole = scene.attend(&[(0, 0..600)]);
+    let works: [&[Work]; 4] = [
+        &[(0, 599..600)],
+        &[(1, 299..300), (0, 599..600)],
+        &[(1, 290..300), (0, 250..263)],
+        &[(0, 510..515)],
+    ];
+    for work in works {
+        let got = scene.attend(work);
+        let skipped = work.iter().take_while(|(seq, _)| *seq != 0).map(|(_, tokens)| tokens.len());
+        let skipped = skipped.sum::<usize>() * scene.row();
+        let tokens = work.iter().find(|(seq, _)| *seq == 0).map_or(0..0, |(_, tokens)| tokens.clone());
+        let expected = &whole[tokens.start * scene.row()..tokens.end * scene.row()];
+        let what = format!("long attention {dtype:?}: {work:?}");
+        assert_same_bits(&got[skipped..skipped + expected.len()], expected, &what);
     }
 }
 

@@ -28,15 +28,20 @@ impl StreamReader {
     /// Takes one event in.
     pub(crate) fn event(&mut self, data: &[u8], deltas: &mut Vec<Delta>) -> Result<(), StreamError> {
         if data.trim_ascii() == DONE.as_bytes() {
-            // Without a reason the answer is not complete, whatever the server thinks.
-            let stop = self.stop.take().ok_or(StreamError::Cut)?;
-            deltas.push(Delta::End { stop, usage: self.usage.take(), beside: Map::new() });
+            deltas.push(self.end().ok_or(StreamError::Cut)?);
             return Ok(());
         }
         Ok(self.chunk(fields::parse(data)?, deltas)?)
     }
 
-    fn chunk(&mut self, value: Value, deltas: &mut Vec<Delta>) -> Result<(), WireError> {
+    /// The stream's end. None without a reason: the answer is not complete then, whatever the server thinks.
+    pub(crate) fn end(&mut self) -> Option<Delta> {
+        let stop = self.stop.take()?;
+        Some(Delta::End { stop, usage: self.usage.take(), beside: Map::new() })
+    }
+
+    /// Takes one chunk in.
+    pub(crate) fn chunk(&mut self, value: Value, deltas: &mut Vec<Delta>) -> Result<(), WireError> {
         let mut chunk = Fields::root(value)?;
         if let Some(error) = chunk.take("error") {
             deltas.push(Delta::Failed(Failure::in_stream(&error)));

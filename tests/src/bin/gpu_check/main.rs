@@ -1,7 +1,7 @@
 //! What `scripts/gpu-check` runs: one stage on a GPU, or on what stands in for one.
 //!
-//!     gpu_check conformance|graphs|engine|limits|speed --on cuda:0|emulator --out FOLDER [--size small|full]
-//!               [--from N] [--preset NAME --models FOLDER]
+//!     gpu_check conformance|graphs|engine|limits|speed|serve|peer --on cuda:0|emulator --out FOLDER
+//!               [--size small|full] [--from N] [--preset NAME --models FOLDER] [--garrison FILE] [--llama FOLDER]
 //!     gpu_check report --out FOLDER
 //!
 //! Machines with a GPU are there for minutes. So every finding is a line of `FOLDER/STAGE.jsonl` as soon as it is made,
@@ -11,7 +11,9 @@
 
 mod checks;
 mod journal;
+mod peer;
 mod report;
+mod serve;
 mod speed;
 
 use std::error::Error;
@@ -52,11 +54,18 @@ struct Options {
     preset: String,
     /// Where models are written.
     models: PathBuf,
+    /// The program that serves.
+    garrison: PathBuf,
+    /// Where llama.cpp's programs are, if they are anywhere.
+    llama: Option<PathBuf>,
 }
 
 fn options() -> Fallible<Options> {
     let mut args = std::env::args().skip(1);
-    let stage = args.next().ok_or("which stage? conformance, graphs, engine, limits, speed or report")?;
+    let stage = args
+        .next()
+        .ok_or("which stage? conformance, graphs, engine, limits, speed, serve, peer or report")?;
+    let beside = std::env::current_exe()?.with_file_name("garrison");
     let mut options = Options {
         stage,
         on: "cuda:0".into(),
@@ -65,6 +74,8 @@ fn options() -> Fallible<Options> {
         from: 0,
         preset: "llama-3.1-8b".into(),
         models: std::env::temp_dir(),
+        garrison: beside,
+        llama: None,
     };
     while let Some(flag) = args.next() {
         let value = args.next().ok_or_else(|| format!("{flag} wants a value"))?;
@@ -74,6 +85,8 @@ fn options() -> Fallible<Options> {
             "--from" => options.from = value.parse()?,
             "--preset" => options.preset = value,
             "--models" => options.models = value.into(),
+            "--garrison" => options.garrison = value.into(),
+            "--llama" => options.llama = Some(value.into()),
             "--size" if value == "small" => options.size = Size::Small,
             "--size" if value == "full" => options.size = Size::Full,
             _ => return Err(format!("{flag} {value} is not known").into()),
@@ -95,8 +108,12 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Fallible<Outcome> {
-    if options.stage == "report" {
-        return report::write(&options.out);
+    // These need no device here: what they run opens it.
+    match options.stage.as_str() {
+        "report" => return report::write(&options.out),
+        "serve" => return serve::serve(options, &mut Journal::open(&options.out, "serve")?),
+        "peer" => return peer::peer(options, &mut Journal::open(&options.out, "peer")?),
+        _ => {}
     }
     match options.on.strip_prefix("cuda:") {
         Some(ordinal) => stage(Cuda::open(ordinal.parse()?)?, options),

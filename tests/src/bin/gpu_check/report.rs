@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::{Fallible, Outcome};
 
 /// In the order in which they are told.
-const STAGES: [&str; 6] = ["limits", "conformance", "graphs", "engine", "sanitizer", "speed"];
+const STAGES: [&str; 8] =
+    ["limits", "conformance", "graphs", "engine", "sanitizer", "speed", "serve", "peer"];
 
 /// Writes `report.json` and `report.txt`. What a stage did not come to is missing, and said to be.
 pub(crate) fn write(folder: &Path) -> Fallible<Outcome> {

@@ -1,31 +1,9 @@
-//! A provider's stream as one answer.
+//! Chunks of Chat Completions as one answer.
 
-use garrison_gateway::Remote;
 use serde_json::{Map, Value, json};
 
-use super::relay::Editor;
-use crate::error::ApiError;
-use crate::screen::Screen;
-
-/// Puts an answer together.
-pub(super) async fn whole(
-    mut remote: Remote,
-    route: &str,
-    screen: Option<Screen>,
-) -> Result<Value, ApiError> {
-    let mut editor = Editor::new(route, screen);
-    let mut folded = Map::new();
-    while let Some(event) = remote.next().await {
-        let mut event = event.map_err(|failure| ApiError::broke_off(&failure))?;
-        editor.edit(&mut event)?;
-        absorb(&mut folded, event);
-    }
-    editor.close().await?;
-    Ok(finish(folded))
-}
-
 /// Adds a chunk to what there is.
-fn absorb(folded: &mut Map<String, Value>, event: Value) {
+pub(super) fn absorb(folded: &mut Map<String, Value>, event: Value) {
     let Value::Object(event) = event else { return };
     for (name, value) in event {
         merge(folded, &name, value);
@@ -73,7 +51,7 @@ fn add(items: &mut Vec<Value>, item: Value) {
 }
 
 /// From a chunk's shape to an answer's.
-fn finish(mut folded: Map<String, Value>) -> Value {
+pub(super) fn finish(mut folded: Map<String, Value>) -> Value {
     folded.insert("object".into(), "chat.completion".into());
     if let Some(Value::Array(choices)) = folded.get_mut("choices") {
         choices.sort_by_key(|choice| choice["index"].as_u64());

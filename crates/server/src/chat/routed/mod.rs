@@ -3,23 +3,28 @@
 //!
 //! The conversation is read against the route's local model, since that has to be able to answer whatever happens; so
 //! what it refuses is refused here, wherever an answer could have come from. What a provider says is passed on event
-//! by event ([`relay`]), or put together where a client wants it whole ([`fold`]). The headers tell who answers, so
-//! they are sent when somebody does.
+//! by event ([`relay`]), or put together where a client wants it whole: chunks of Chat Completions as they came to
+//! Chat's clients ([`chunks`], [`fold`]), and everything else through deltas ([`deltas`]). The headers tell who answers,
+//! so they are sent when somebody does.
 
+mod chunks;
+mod deltas;
 mod fold;
+mod images;
 mod relay;
 
 use std::sync::Arc;
 
 use futures_util::stream;
 use garrison_gateway::{
-    Ask, Delivery as Use, Destination, Micros, Need, Needs, Place, Remote, Route, Taint, task_of,
+    Ask, CacheUse, Delivery as Use, Destination, Exhausted, Micros, Need, Needs, Place, Remote, Route, Taint,
+    Words, digest, task_of,
 };
 use garrison_tokenizer::ChatInput;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{Running, judge, read, start};
+use super::{Client, Running, Whose, judge, read, start};
 use crate::answer::blocking;
 use crate::app::App;
 use crate::error::ApiError;
@@ -27,14 +32,12 @@ use crate::fields::Fields;
 use crate::params::Delivery;
 use crate::record::Record;
 use crate::screen::{self, Screen, Stamp};
-use crate::sse::{Dialect, Frame, Production, Shape};
-use fold::whole;
-use relay::relay;
+use crate::sse::{Frame, Production, Shape};
+use relay::{Teller, relay, whole};
 
 /// Fields that only Garrison's own models understand. Those that change no answer (`priority`, `cache_salt`) are not
 /// among them.
-const LOCAL_FIELDS: [&str; 13] = [
-    "top_k",
+const LOCAL_FIELDS: [&str; 12] = [
     "min_p",
     "repetition_penalty",
     "min_tokens",
@@ -53,8 +56,9 @@ const LOCAL_FIELDS: [&str; 13] = [
 pub(crate) struct Routed {
     route: Arc<Route>,
     ask: Ask,
-    /// The whole body, to be read again for whichever local model answers.
-    body: Value,
+    /// The chat, to be read again for whichever local model answers.
+    chat: Value,
+    client: Client,
     /// What became of the conversation when it was judged.
     input: ChatInput,
     screen: Option<Screen>,
@@ -62,74 +66,121 @@ pub(crate) struct Routed {
 }
 
 impl Routed {
-    /// Reads and judges it. It may block.
-    pub(crate) fn read(
+    /// Reads and judges it: `body` as it came, and what it says in Chat's words. It may block.
+    pub(super) fn read(
         app: &App,
         record: &Arc<Record>,
         body: &[u8],
-        fields: &Fields<'_>,
+        chat: Value,
+        client: Client,
         route: &Arc<Route>,
     ) -> Result<Routed, ApiError> {
         record.set_model(&route.name);
+        match Routed::judged(app, record, body, &chat, &client, route) {
+            Ok((ask, input, screen, delivery)) => {
+                Ok(Routed { route: Arc::clone(route), ask, chat, client, input, screen, delivery })
+            }
+            Err(error) => Err(client.word(error)),
+        }
+    }
+
+    fn judged(
+        app: &App,
+        record: &Arc<Record>,
+        body: &[u8],
+        chat: &Value,
+        client: &Client,
+        route: &Arc<Route>,
+    ) -> Result<(Ask, ChatInput, Option<Screen>, Delivery), ApiError> {
+        let texts = images::without(chat);
+        let fields = Fields::root(texts.as_ref().unwrap_or(chat))?;
         let chosen = app.model(route.local_model())?;
-        let (request, mut input) = read(fields, &chosen.entry.model)?;
-        let screen = judge(app, &request, &mut input, body, format!("route/{}", route.name))?;
-        let chat = fields.map().clone();
+        let (request, mut input) = read(&fields, &chosen.entry.model)?;
+        let screen = judge(app, &request, &mut input, body, Whose::Route(&route.name))?;
         let judged = screen.as_ref().is_some_and(Screen::judges);
-        let needs = needs(&chat, judged);
-        let key = app.config.api_keys.name(record.caller());
+        let needs = needs(fields.map(), judged);
+        let needs = if texts.is_some() { needs.and(Need::Images) } else { needs };
+        let key = record.key().to_owned();
+        let whole = Fields::root(chat)?;
+        app.config.quotas.saw(&key, || digest(whole.map()));
         let ask = Ask {
             id: record.id.clone(),
             taint: screen.as_ref().map_or(Taint::Clean, Screen::taint),
             output_tokens: request.params.max_tokens().map(u64::from),
             choices: request.params.n as usize,
-            task: task_of(&chat, needs),
+            task: task_of(fields.map(), needs),
             needs,
             sticky: sticky(fields.string("user")?.unwrap_or(&key)),
             delivery: match request.params.delivery {
                 Delivery::Whole => Use::Whole,
                 Delivery::Stream(_) => Use::Stream,
             },
-            chat,
+            words: match client {
+                Client::Chat => Words::Chat,
+                Client::Other(asked) => Words::Neutral(Box::new(asked.request.clone())),
+            },
+            chat: whole.map().clone(),
             key,
+            tally: Arc::clone(&record.tally),
         };
-        let body = Value::Object(fields.map().clone());
-        Ok(Routed { route: Arc::clone(route), ask, body, input, screen, delivery: request.params.delivery })
+        Ok((ask, input, screen, request.params.delivery))
     }
 
     /// Goes along the route until somebody answers.
     pub(crate) async fn run(self, app: &Arc<App>, record: &Arc<Record>) -> Result<Production, ApiError> {
-        let Routed { route, ask, body, input, screen, delivery } = self;
+        let Routed { route, ask, chat, client, input, screen, delivery } = self;
         let receipt = screen.as_ref().and_then(Screen::receipt);
+        if let Some(spend) = app.config.routes.spend() {
+            spend.refresh(&ask.key).await;
+        }
         let mut journey = app.config.routes.begin(&route, ask);
-        let shared = Arc::new((body, input));
+        let shared = Arc::new((chat, input));
         let mut refused = None;
         loop {
             let answers = match journey.next().await {
                 Ok(answers) => answers,
-                Err(exhausted) => return Err(refused.unwrap_or_else(|| ApiError::exhausted(&exhausted))),
+                Err(exhausted) => {
+                    let exhausted = || client.word(nobody(app, record, &exhausted));
+                    return Err(refused.unwrap_or_else(exhausted));
+                }
             };
             match answers {
                 Destination::Remote(remote) => {
-                    return remote_answer(*remote, &route.name, screen, delivery).await;
+                    return remote_answer(*remote, &route.name, client, screen, delivery).await;
                 }
                 Destination::Local { model, tier } => {
                     match local_answer(app, record, &shared, &route.name, &model).await {
                         Ok(started) => {
                             journey.answered_here();
-                            let stamp = stamp(tier, "local".into(), Place::Local, receipt, Some(Micros(0)));
-                            return Ok(Production { stamp, ..started.screened(screen).into_chat() });
+                            let stamp = stamp(
+                                tier,
+                                "local".into(),
+                                Place::Local,
+                                receipt,
+                                Some(Micros(0)),
+                                CacheUse::Off,
+                            );
+                            return Ok(Production { stamp, ..started.screened(screen).say_to(client) });
                         }
                         // Too many wait, the engine has failed, or it is too long here: another tier may do better.
                         Err(error) if error.may_pass_elsewhere() => {
                             journey.failed_here(&tier);
-                            refused = Some(error);
+                            refused = Some(client.word(error));
                         }
-                        Err(error) => return Err(error),
+                        Err(error) => return Err(client.word(error)),
                     }
                 }
             }
         }
+    }
+}
+
+/// What a client is told whom nobody answers.
+fn nobody(app: &App, record: &Record, exhausted: &Exhausted) -> ApiError {
+    let error = ApiError::exhausted(exhausted);
+    match (exhausted, app.config.routes.spend()) {
+        (Exhausted::Budget, Some(spend)) => error.retry_in(spend.resets_in(record.key())),
+        _ => error,
     }
 }
 
@@ -163,24 +214,28 @@ async fn local_answer(
 async fn remote_answer(
     remote: Remote,
     route: &str,
+    client: Client,
     screen: Option<Screen>,
     delivery: Delivery,
 ) -> Result<Production, ApiError> {
     let (tier, provider) = (remote.tier().to_owned(), remote.provider().to_owned());
     let receipt = Some(remote.receipt());
+    let cache = remote.cache();
+    // What is given again has cost what it will.
+    let cost = (cache == CacheUse::Exact).then(|| remote.cost());
+    let teller = Teller::new(&remote, route, client, screen, delivery);
     Ok(match delivery {
-        Delivery::Stream(usage) => Production {
-            shape: Shape::Events(Dialect::Chat),
-            stamp: stamp(tier, provider, Place::Remote, receipt, None),
-            frames: relay(remote, route, screen, usage),
+        Delivery::Stream(_) => Production {
+            shape: Shape::Events(teller.dialect()),
+            stamp: stamp(tier, provider, Place::Remote, receipt, cost, cache),
+            frames: relay(remote, teller),
         },
         Delivery::Whole => {
             let cost = remote.cost();
-            let json = whole(remote, route, screen).await?;
-            let frame = Frame::Data(json.to_string().into());
+            let frame = Frame::data(whole(remote, teller).await?);
             Production {
                 shape: Shape::Whole,
-                stamp: stamp(tier, provider, Place::Remote, receipt, Some(cost)),
+                stamp: stamp(tier, provider, Place::Remote, receipt, Some(cost), cache),
                 frames: Box::pin(stream::once(async move { frame })),
             }
         }
@@ -194,6 +249,7 @@ fn needs(chat: &Map<String, Value>, judged: bool) -> Needs {
     let wanted = [
         (Need::Tools, tools),
         (Need::Schema, has("response_format") && chat["response_format"]["type"] != "text"),
+        (Need::TopK, has("top_k")),
         (Need::LocalParameters, LOCAL_FIELDS.iter().any(|field| has(field))),
         // The judge of answers knows calls by the syntax of templates here.
         (Need::LocalJudgement, judged && tools),
@@ -207,6 +263,13 @@ fn sticky(user: &str) -> u64 {
     digest[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-fn stamp(tier: String, provider: String, place: Place, receipt: Option<u64>, cost: Option<Micros>) -> Stamp {
-    Stamp::Routed(Box::new(screen::Routed { tier, provider, place, receipt, cost }))
+fn stamp(
+    tier: String,
+    provider: String,
+    place: Place,
+    receipt: Option<u64>,
+    cost: Option<Micros>,
+    cache: CacheUse,
+) -> Stamp {
+    Stamp::Routed(Box::new(screen::Routed { tier, provider, place, receipt, cost, cache }))
 }

@@ -1,40 +1,110 @@
-//! A provider's stream, event by event to the client: under the route's name, judged where answers are, and with the
-//! usage only if the client asked for it.
+//! A provider's answer on its way to the client, as frames or as one object.
 
 use std::collections::VecDeque;
 
 use futures_util::stream;
-use garrison_gateway::{Flow, Remote};
-use serde_json::Value;
+use garrison_gateway::{Heard, Remote};
+use garrison_wire::{Fold, Request};
+use serde_json::Map;
 
-use crate::envelope::now;
+use super::super::Client;
+use super::chunks::Chunks;
+use super::deltas::Deltas;
 use crate::error::ApiError;
-use crate::params::StreamUsage;
-use crate::screen::{Ends, Screen};
-use crate::sse::{Frame, Frames};
+use crate::params::{Delivery, StreamUsage};
+use crate::screen::Screen;
+use crate::sse::{Dialect, Frame, Frames};
 
-/// Parts of a delta that are text which nobody judges: they are not shown where answers are judged.
-const NOT_JUDGED: [&str; 5] = ["reasoning_content", "reasoning", "refusal", "audio", "tool_calls"];
+/// Makes of what a provider says what a client gets.
+pub(super) enum Teller {
+    /// Chunks stay chunks.
+    Chunks(Box<Chunks>),
+    /// All else becomes deltas.
+    Deltas(Box<Deltas>),
+}
+
+impl Teller {
+    /// For a client of `route`.
+    pub(super) fn new(
+        remote: &Remote,
+        route: &str,
+        client: Client,
+        screen: Option<Screen>,
+        delivery: Delivery,
+    ) -> Teller {
+        let usage = match delivery {
+            Delivery::Whole => StreamUsage::Omit,
+            Delivery::Stream(usage) => usage,
+        };
+        let (dialect, request) = match client {
+            Client::Chat if remote.says_chunks() => {
+                return Teller::Chunks(Box::new(Chunks::new(route, screen, usage)));
+            }
+            Client::Chat => {
+                (Dialect::Chat, Request { delivery: in_chat(delivery), ..Request::new(route, Vec::new()) })
+            }
+            Client::Other(asked) => (asked.dialect, asked.request),
+        };
+        Teller::Deltas(Box::new(Deltas::new(dialect, request, route, screen)))
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        match self {
+            Teller::Chunks(_) => Dialect::Chat,
+            Teller::Deltas(deltas) => deltas.dialect(),
+        }
+    }
+
+    fn hear(&mut self, heard: Heard, ready: &mut VecDeque<Frame>) -> Result<(), ApiError> {
+        match (self, heard) {
+            (Teller::Chunks(chunks), Heard::Chunk(chunk)) => chunks.hear(chunk, ready),
+            // No provider says both.
+            (Teller::Chunks(_), Heard::Delta(_)) => Ok(()),
+            (Teller::Deltas(deltas), heard) => {
+                let said = deltas.hear(heard)?;
+                ready.extend(deltas.frames(said));
+                Ok(())
+            }
+        }
+    }
+
+    async fn end(&mut self, ready: &mut VecDeque<Frame>) -> Result<(), ApiError> {
+        match self {
+            Teller::Chunks(chunks) => chunks.end(ready).await,
+            Teller::Deltas(deltas) => {
+                let said = deltas.end().await?;
+                ready.extend(deltas.frames(said));
+                ready.push_back(Frame::Done);
+                Ok(())
+            }
+        }
+    }
+
+    fn failed(&mut self, error: ApiError) -> Frame {
+        match self {
+            Teller::Chunks(_) => Frame::Failed(error),
+            Teller::Deltas(deltas) => deltas.failed(error),
+        }
+    }
+}
+
+fn in_chat(delivery: Delivery) -> garrison_wire::Delivery {
+    match delivery {
+        Delivery::Whole => garrison_wire::Delivery::Whole,
+        Delivery::Stream(StreamUsage::Omit) => garrison_wire::Delivery::Stream,
+        Delivery::Stream(StreamUsage::Include) => garrison_wire::Delivery::StreamWithUsage,
+    }
+}
 
 /// The frames of a stream.
-pub(super) fn relay(remote: Remote, route: &str, screen: Option<Screen>, usage: StreamUsage) -> Frames {
-    let relay = Relay {
-        remote,
-        editor: Editor::new(route, screen),
-        usage,
-        last_usage: None,
-        ready: VecDeque::new(),
-        ended: false,
-    };
+pub(super) fn relay(remote: Remote, teller: Teller) -> Frames {
+    let relay = Relay { remote, teller, ready: VecDeque::new(), ended: false };
     Box::pin(stream::unfold(relay, |mut relay| async move { Some((relay.next().await?, relay)) }))
 }
 
 struct Relay {
     remote: Remote,
-    editor: Editor,
-    usage: StreamUsage,
-    /// The event with the usage, which comes last.
-    last_usage: Option<Value>,
+    teller: Teller,
     ready: VecDeque<Frame>,
     ended: bool,
 }
@@ -43,7 +113,8 @@ impl Relay {
     async fn next(&mut self) -> Option<Frame> {
         while self.ready.is_empty() && !self.ended {
             if let Err(error) = self.advance().await {
-                self.ready.push_back(Frame::Failed(error));
+                let failed = self.teller.failed(error);
+                self.ready.push_back(failed);
                 self.ended = true;
             }
         }
@@ -53,112 +124,36 @@ impl Relay {
     async fn advance(&mut self) -> Result<(), ApiError> {
         match self.remote.next().await {
             Some(Err(failure)) => Err(ApiError::broke_off(&failure)),
-            None => self.end().await,
-            Some(Ok(mut event)) => {
-                let has_choices = event["choices"].as_array().is_some_and(|choices| !choices.is_empty());
-                if !has_choices {
-                    if event["usage"].is_object() {
-                        self.last_usage = Some(event);
-                    }
-                    return Ok(());
-                }
-                if self.usage == StreamUsage::Omit
-                    && let Some(event) = event.as_object_mut()
-                {
-                    event.remove("usage");
-                }
-                if self.editor.edit(&mut event)? == Shows::Something {
-                    self.ready.push_back(Frame::Data(event.to_string().into()));
-                }
+            Some(Ok(heard)) => self.teller.hear(heard, &mut self.ready),
+            None => {
+                self.teller.end(&mut self.ready).await?;
+                self.ended = true;
                 Ok(())
             }
         }
     }
-
-    async fn end(&mut self) -> Result<(), ApiError> {
-        self.editor.close().await?;
-        if self.usage == StreamUsage::Include
-            && let Some(mut usage) = self.last_usage.take()
-        {
-            self.editor.edit(&mut usage)?;
-            self.ready.push_back(Frame::Data(usage.to_string().into()));
-        }
-        self.ready.push_back(Frame::Done);
-        self.ended = true;
-        Ok(())
-    }
 }
 
-/// Whether anything of an event is left to show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shows {
-    Something,
-    Nothing,
-}
-
-/// Makes of a provider's events what a client gets.
-pub(super) struct Editor {
-    route: String,
-    /// There if answers are judged.
-    screen: Option<Screen>,
-}
-
-impl Editor {
-    pub(super) fn new(route: &str, screen: Option<Screen>) -> Editor {
-        Editor { route: route.to_owned(), screen }
-    }
-
-    /// Edits a chunk in its place.
-    pub(super) fn edit(&mut self, event: &mut Value) -> Result<Shows, ApiError> {
-        event["model"] = self.route.as_str().into();
-        if event["created"].as_u64().unwrap_or(0) == 0 {
-            event["created"] = now().into();
-        }
-        let Some(screen) = self.screen.as_mut().filter(|screen| screen.judges()) else {
-            return Ok(Shows::Something);
-        };
-        let Some(choices) = event["choices"].as_array_mut() else { return Ok(Shows::Nothing) };
-        let mut kept = Vec::new();
-        for mut choice in std::mem::take(choices) {
-            if judge(screen, &mut choice)? == Shows::Something {
-                kept.push(choice);
+/// A whole answer as JSON text.
+pub(super) async fn whole(mut remote: Remote, teller: Teller) -> Result<String, ApiError> {
+    let broke_off = |failure| ApiError::broke_off(&failure);
+    match teller {
+        Teller::Chunks(mut chunks) => {
+            let mut folded = Map::new();
+            while let Some(heard) = remote.next().await {
+                if let Heard::Chunk(chunk) = heard.map_err(broke_off)? {
+                    chunks.gather(chunk, &mut folded)?;
+                }
             }
+            chunks.whole(folded).await
         }
-        let shows = if kept.is_empty() { Shows::Nothing } else { Shows::Something };
-        *choices = kept;
-        Ok(shows)
-    }
-
-    /// All answers have ended.
-    pub(super) async fn close(&mut self) -> Result<(), ApiError> {
-        match &mut self.screen {
-            None => Ok(()),
-            Some(screen) => screen.close().await.map(drop),
+        Teller::Deltas(mut deltas) => {
+            let mut fold = Fold::default();
+            while let Some(heard) = remote.next().await {
+                deltas.hear(heard.map_err(broke_off)?)?.into_iter().for_each(|delta| fold.push(delta));
+            }
+            deltas.end().await?.into_iter().for_each(|delta| fold.push(delta));
+            deltas.whole(fold)
         }
     }
-}
-
-/// Judges a choice of a chunk.
-fn judge(screen: &mut Screen, choice: &mut Value) -> Result<Shows, ApiError> {
-    let index = choice["index"].as_u64().and_then(|index| usize::try_from(index).ok()).unwrap_or(0);
-    if screen.has_ended(index) {
-        return Ok(Shows::Nothing);
-    }
-    let ends = if choice["finish_reason"].is_null() { Ends::Later } else { Ends::Here };
-    let text = choice["delta"]["content"].as_str().unwrap_or_default().to_owned();
-    let (text, flow) = screen.take_text(index, &text, ends)?;
-    if let Some(delta) = choice["delta"].as_object_mut() {
-        for name in NOT_JUDGED {
-            delta.remove(name);
-        }
-    }
-    let (shown, starts) = (!text.is_empty(), choice["delta"]["role"].is_string());
-    if shown || choice["delta"]["content"].is_string() {
-        choice["delta"]["content"] = text.into();
-    }
-    if flow == Flow::Ends {
-        choice["finish_reason"] = "content_filter".into();
-    }
-    let ended = !choice["finish_reason"].is_null();
-    Ok(if shown || starts || ended { Shows::Something } else { Shows::Nothing })
 }

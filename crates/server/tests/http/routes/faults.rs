@@ -68,10 +68,16 @@ fn before_anything() -> Vec<(&'static str, String, Option<FakeServer>)> {
 fn whatever_breaks_before_anything_was_shown_leads_to_the_next_tier() {
     let good = healthy("Hello from afar.");
     for (name, url, _server) in before_anything() {
-        let (world, folder) = Setup::new(&[&url, &good.url]).start();
+        let mut setup = Setup::new(&[&url, &good.url]);
+        // 1257 millionths are put aside for an attempt: there is room for the second only where the first is settled.
+        let money = MoneyLimit { per_day: Some(Micros(2200)), per_month: None };
+        setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
+        let (world, folder) = setup.start();
         for stream in [true, false] {
             let begun = Instant::now();
-            let answer = post(&world, CHAT, &body("What is new?", stream));
+            let mut asked = body("What is new?", stream);
+            asked["max_tokens"] = json!(60);
+            let answer = post(&world, CHAT, &asked);
             assert_eq!(answer.status, 200, "{name}: {}", answer.text());
             assert_eq!(answer.header("x-garrison-tier"), Some("up1/m"), "{name}");
             if stream {
@@ -176,11 +182,152 @@ fn a_tier_that_asks_for_rest_or_keeps_failing_is_left_alone() {
 }
 
 #[test]
+fn a_slow_tier_is_hedged_by_the_next_and_the_loser_is_settled() {
+    let good = healthy("Hello from afar.");
+    let slow = || FakeServer::recording("127.0.0.1:0", |_, _| Script::healthy(ms(1500), ms(1), 3)).unwrap();
+    let asks = |upstreams: &[&str], stream: bool| {
+        let mut setup = Setup::new(upstreams);
+        setup.route.first_token = 5 * SECOND;
+        setup.route.hedge = Some(ms(100));
+        let books = setup.folder.path().join("spend.sqlite");
+        // There is room for two attempts at a time and no more: what is not settled is soon in the way.
+        setup.spend = Some(Spend::open(&books, Some(Micros(4000))).unwrap());
+        let (world, folder) = setup.start();
+        for _ in 0..4 {
+            let begun = Instant::now();
+            let mut asked = body("What is new?", stream);
+            asked["max_tokens"] = json!(60);
+            let answer = send(&world, "POST", CHAT, &[("x-request-id", "r-1")], &asked.to_string());
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert_ne!(answer.header("x-garrison-tier"), Some("local/tiny"), "{}", answer.text());
+            assert!(begun.elapsed() < ms(1400) || upstreams.len() == 3, "{:?}", begun.elapsed());
+        }
+        let trace = get(&world, "/v1/garrison/requests/r-1").ok();
+        (trace, receipts(&folder).cleared)
+    };
+    for stream in [true, false] {
+        let first = slow();
+        let (trace, cleared) = asks(&[&first.url, &good.url], stream);
+        let stages = trace["stages"].to_string();
+        assert!(stages.contains("hedged") && stages.contains("abandoned"), "{stages}");
+        assert_eq!((&trace["tier"], cleared), (&json!("up1/m"), 8));
+        assert_eq!(first.asked().len(), 4);
+        // The one that is asked beside it may fail; then the slow one answers, and nobody is asked twice.
+        let broken = FakeServer::recording("127.0.0.1:0", |_, _| Script::refusal(400, "no")).unwrap();
+        let (trace, _) = asks(&[&first.url, &broken.url, &good.url], stream);
+        assert_eq!(trace["tier"], "up0/m", "{trace}");
+        assert_eq!(broken.asked().len(), 4);
+        // What is fast enough is not hedged.
+        let (trace, cleared) = asks(&[&good.url, &first.url], stream);
+        assert_eq!((&trace["tier"], cleared), (&json!("up0/m"), 4));
+    }
+}
+
+/// An upstream that says `text` over TLS, with a certificate of the tests' authority.
+fn over_tls(certificate: &[u8], text: &'static str) -> String {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use std::io::{Read, Write};
+
+    let certificate = CertificateDer::from_pem_slice(certificate).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../tls/key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config =
+        rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let mut tls =
+                rustls::StreamOwned::new(rustls::ServerConnection::new(Arc::clone(&config)).unwrap(), socket);
+            // The request comes in one record or two; its end is that of its body.
+            let (mut asked, mut buffer) = (Vec::new(), [0; 16_384]);
+            while !asked.ends_with(b"}") {
+                match tls.read(&mut buffer) {
+                    Ok(read) if read > 0 => asked.extend_from_slice(&buffer[..read]),
+                    _ => break,
+                }
+            }
+            let events = [token(text), finish("stop"), usage(20, 5), done()].concat();
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
+            // Who does not trust it is gone by now.
+            let _ = tls.write_all(&[head.as_bytes(), &events].concat());
+            tls.conn.send_close_notify();
+            let _ = tls.flush();
+        }
+    });
+    format!("https://{address}")
+}
+
+#[test]
+fn a_certificate_that_has_expired_or_that_nobody_vouches_for_leads_to_the_next_tier() {
+    let good = healthy("Hello from afar.");
+    let authority = || Some(include_bytes!("../../tls/ca.pem").to_vec());
+    let (valid, expired) = (include_bytes!("../../tls/valid.pem"), include_bytes!("../../tls/expired.pem"));
+    for (name, certificate, ca_pem, tier) in [
+        ("valid", &valid[..], authority(), "up0/m"),
+        ("expired", &expired[..], authority(), "up1/m"),
+        ("of an unknown authority", &valid[..], None, "up1/m"),
+    ] {
+        let url = over_tls(certificate, "Hello over TLS.");
+        let mut setup = Setup::new(&[&url, &good.url]);
+        setup.ca_pem = ca_pem;
+        let (world, _folder) = setup.start();
+        for stream in [true, false] {
+            let answer = post(&world, CHAT, &body("What is new?", stream));
+            assert_eq!(answer.header("x-garrison-tier"), Some(tier), "{name}: {}", answer.text());
+        }
+    }
+}
+
+#[test]
+fn a_tier_that_comes_and_goes_costs_no_answer_and_no_money() {
+    let good = healthy("Hello from afar.");
+    let flapping = FakeServer::start("127.0.0.1:0", |i, _| {
+        // Down for four requests, up for four, and so on, in a different way each time.
+        let down = [
+            Script::refusal(500, "oh"),
+            Script { ending: Ending::Cut, ..Script::stream(vec![(ms(0), b": wait\n\n".to_vec())]) },
+            Script::stream(vec![(ms(0), b"data: <html>\n\n".to_vec())]),
+        ];
+        let up = Script::stream(vec![(
+            ms(0),
+            [token("Hello "), token("again."), finish("stop"), usage(20, 5), done()].concat(),
+        )]);
+        if i / 4 % 2 == 0 { down[i % 3].clone() } else { up }
+    })
+    .unwrap();
+    let mut setup = Setup::new(&[&flapping.url, &good.url]);
+    // As in the test above: what is not settled is soon in the way.
+    let money = MoneyLimit { per_day: Some(Micros(50 * 400)), per_month: None };
+    setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
+    let (world, _folder) = setup.start();
+    let (mut first, mut second) = (0, 0);
+    for i in 0..50 {
+        let begun = Instant::now();
+        let mut asked = body("What is new?", i % 2 == 0);
+        asked["max_tokens"] = json!(60);
+        let answer = post(&world, CHAT, &asked);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        match answer.header("x-garrison-tier") {
+            Some("up0/m") => first += 1,
+            Some("up1/m") => second += 1,
+            other => panic!("{other:?} answered: {}", answer.text()),
+        }
+        assert!(begun.elapsed() < 5 * SECOND);
+        // Long enough for a breaker to try again.
+        std::thread::sleep(ms(60));
+    }
+    assert!(first > 0 && second > 0, "{first} by the one, {second} by the other");
+}
+
+#[test]
 fn a_client_that_goes_away_leaves_nothing_behind() {
     let slow = FakeServer::start("127.0.0.1:0", |_, _| Script::healthy(ms(5), ms(30), 300)).unwrap();
     let mut setup = Setup::new(&[&slow.url]);
-    let books = setup.folder.path().join("spend.sqlite");
-    setup.spend = Some(Spend::open(&books, Some(Micros(10_000_000))).unwrap());
+    let money = MoneyLimit { per_day: Some(Micros(10_000_000)), per_month: None };
+    setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
     let (world, _folder) = setup.start();
     let mut connection = crate::client::Connection::open(&world);
     connection.post(CHAT, &[("x-request-id", "r-9")], &body("What is new?", true).to_string());

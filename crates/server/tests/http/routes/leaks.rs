@@ -16,6 +16,7 @@ fn surfaces(canary: &str) -> Vec<(&'static str, Value)> {
     let note = format!("The value is {canary} as you know.");
     let messages = |messages: Value| json!({"model": "auto", "messages": messages});
     let call = json!([{"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": json!({"q": note}).to_string()}}]);
+    let image = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
     let tool = |description: &str, default: &str| {
         json!([{"type": "function", "function": {"name": "look_up", "description": description, "parameters": {
             "type": "object", "properties": {"q": {"type": "string", "default": default}}}}}])
@@ -73,10 +74,75 @@ fn surfaces(canary: &str) -> Vec<(&'static str, Value)> {
             ),
         ),
         ("in Base64", messages(json!([turn("user", &format!("See {}", base64(&note)))]))),
+        (
+            "beside an image",
+            messages(
+                json!([{"role": "user", "content": [{"type": "text", "text": note}, image("https://a.example/b.png")]}]),
+            ),
+        ),
+        (
+            "an image's address",
+            messages(
+                json!([{"role": "user", "content": [{"type": "text", "text": "Hi"}, image(&format!("https://a.example/b.png?for={canary}"))]}]),
+            ),
+        ),
         ("the user field", with("user", canary.into())),
         ("the metadata", with("metadata", json!({"note": note}))),
     ]
 }
+
+/// The same of the other APIs' requests, with the path that they go to.
+fn other_surfaces(canary: &str) -> Vec<(&'static str, &'static str, Value)> {
+    let note = format!("The value is {canary} as you know.");
+    let with = |mut body: Value, name: &str, value: Value| {
+        body[name] = value;
+        body
+    };
+    let user = |content: Value| json!([{"role": "user", "content": content}]);
+    let message = || json!({"model": "auto", "max_tokens": 8, "messages": user("Hello".into())});
+    let messages = |messages: Value| with(message(), "messages", messages);
+    let input = |input: Value| json!({"model": "auto", "max_output_tokens": 8, "input": input});
+    let result = json!([{"type": "tool_result", "tool_use_id": "t1", "content": note}]);
+    let call = json!([{"type": "tool_use", "id": "t1", "name": "look_up", "input": {"q": note}}]);
+    let thought = json!([{"type": "thinking", "thinking": note, "signature": "c2ln"}, {"type": "text", "text": "Yes."}]);
+    let said = |turn: Value| json!([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": turn}, {"role": "user", "content": "Go on"}]);
+    let schema = json!({"type": "object", "properties": {"q": {"type": "string", "description": note}}});
+    let output = json!({"type": "function_call_output", "call_id": "c1", "output": note});
+    vec![
+        ("a message's text", "/v1/messages", messages(user(note.clone().into()))),
+        ("a message's block", "/v1/messages", messages(user(json!([{"type": "text", "text": note}])))),
+        ("a message's system", "/v1/messages", with(message(), "system", note.clone().into())),
+        ("a message's tool result", "/v1/messages", messages(user(result))),
+        ("a message's call", "/v1/messages", messages(said(call))),
+        ("a message's thinking", "/v1/messages", messages(said(thought))),
+        (
+            "a message's tool",
+            "/v1/messages",
+            with(message(), "tools", json!([{"name": "look_up", "input_schema": schema}])),
+        ),
+        ("a message's stop", "/v1/messages", with(message(), "stop_sequences", json!([canary]))),
+        ("a response's input", "/v1/responses", input(note.clone().into())),
+        (
+            "a response's instructions",
+            "/v1/responses",
+            with(input("Hi".into()), "instructions", note.clone().into()),
+        ),
+        (
+            "a response's output of a call",
+            "/v1/responses",
+            input(json!([{"role": "user", "content": "Hi"}, output])),
+        ),
+        ("a message's user", "/v1/messages", with(message(), "metadata", json!({"user_id": canary}))),
+        (
+            "a response's metadata",
+            "/v1/responses",
+            with(input("Hi".into()), "metadata", json!({"note": note})),
+        ),
+    ]
+}
+
+/// Surfaces that are not sent at all: the user, and metadata.
+const NEVER_SENT: usize = 4;
 
 fn base64(text: &str) -> String {
     const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -99,21 +165,31 @@ fn leaks(detector: Option<Arc<dyn Detector>>) -> Vec<(&'static str, &'static str
     let broken = FakeServer::recording("127.0.0.1:0", |_, _| Script::refusal(500, "oh")).unwrap();
     let mut setup = Setup::new(&[&broken.url, &upstream.url]);
     setup.detector = detector.unwrap_or(setup.detector);
+    // Both are asked of whatever may leave.
+    setup.route.hedge = Some(Duration::from_millis(1));
+    for tier in &mut setup.route.policy.tiers {
+        tier.has = tier.has.and(Need::Images);
+    }
     let (world, folder) = setup.start();
     let asked = || [broken.asked(), upstream.asked()].concat();
     for (canary, part) in CANARIES {
-        for (surface, body) in surfaces(canary) {
+        let chats = surfaces(canary).into_iter().map(|(surface, body)| (surface, CHAT, body));
+        for (surface, path, body) in chats.chain(other_surfaces(canary)) {
             for stream in [true, false] {
                 let before = asked().len();
                 let mut body = body.clone();
                 body["stream"] = json!(stream);
-                body["max_tokens"] = json!(8);
+                if path == CHAT {
+                    body["max_tokens"] = json!(8);
+                }
                 // Headers of the client's own stay, too.
                 let headers =
                     [("x-note", canary), ("cookie", canary), ("user-agent", canary), ("x-request-id", part)];
                 let headers = if part.contains(' ') { &headers[..3] } else { &headers[..] };
-                let answer = send(&world, "POST", CHAT, headers, &body.to_string());
-                assert!(answer.status == 200, "{surface}: {}", answer.text());
+                let answer = send(&world, "POST", path, headers, &body.to_string());
+                // Models here see no images.
+                let refused = surface.contains("image") && answer.status == 400;
+                assert!(answer.status == 200 || refused, "{surface}: {}", answer.text());
                 let encoded = base64(&format!("The value is {canary} as you know."));
                 let leaked = asked()[before.min(asked().len())..].iter().any(|bytes| {
                     let text = String::from_utf8_lossy(bytes);
@@ -153,8 +229,8 @@ fn a_guard_that_clears_everything_is_noticed() {
         leaks(Some(Arc::new(Blind))).into_iter().map(|(surface, _)| surface).collect();
     surfaces_seen.sort_unstable();
     surfaces_seen.dedup();
-    // The user field and the metadata are not sent at all.
-    assert_eq!(surfaces_seen.len(), surfaces("x").len() - 2, "{surfaces_seen:?}");
+    let all = surfaces("x").len() + other_surfaces("x").len();
+    assert_eq!(surfaces_seen.len(), all - NEVER_SENT, "{surfaces_seen:?}");
 }
 
 /// A detector that fails, is late, or panics.

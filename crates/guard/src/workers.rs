@@ -1,7 +1,7 @@
 //! Threads for judging, each of which can be left behind if it takes too long.
 //!
 //! A thread waits for work, so that judging costs a wake-up and not a thread. One that is late works on
-//! by itself and counts until it is done; when [`MAX_WORKING`] are at work, further judgements fail at
+//! by itself and counts until it is done; when as many are at work as there may be, further judgements fail at
 //! once, so that slow detectors cannot fill the machine.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,35 +9,54 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use crate::judge::Fault;
-
-/// Threads at work at most, those that were left behind included.
-const MAX_WORKING: usize = 64;
 /// Threads that wait for work at most; others end.
 const MAX_IDLE: usize = 16;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads that judge.
-#[derive(Clone, Default)]
-pub(crate) struct Workers(Arc<Mutex<State>>);
+/// Why something was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotDone {
+    /// It panicked.
+    #[error("it panicked")]
+    Panicked,
+    /// It took longer than it had.
+    #[error("it took longer than {0:?}")]
+    Late(Duration),
+    /// Too much is being done already.
+    #[error("too much is being done already")]
+    Busy,
+}
 
-#[derive(Default)]
+/// Threads that judge.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    state: Arc<Mutex<State>>,
+    /// Threads at work at most, those that were left behind included.
+    most: usize,
+}
+
+#[derive(Debug, Default)]
 struct State {
     idle: Vec<SyncSender<Job>>,
     working: usize,
 }
 
 impl Workers {
+    /// As many as `most` at a time.
+    pub fn new(most: usize) -> Workers {
+        Workers { state: Arc::default(), most }
+    }
+
     /// Has something done within `time`.
     ///
     /// # Errors
     /// If it panics or takes longer, or too much is being done already.
-    pub(crate) fn run<T: Send + 'static>(
+    pub fn run<T: Send + 'static>(
         &self,
         time: Duration,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, NotDone> {
         let (tell, told) = sync_channel(1);
         let job: Job = Box::new(move || {
             // Nobody listens any more if it was late.
@@ -46,16 +65,16 @@ impl Workers {
         self.give(job)?;
         match told.recv_timeout(time) {
             Ok(Ok(done)) => Ok(done),
-            Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => Err(Fault::Failed),
-            Err(RecvTimeoutError::Timeout) => Err(Fault::Late(time)),
+            Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => Err(NotDone::Panicked),
+            Err(RecvTimeoutError::Timeout) => Err(NotDone::Late(time)),
         }
     }
 
-    fn give(&self, job: Job) -> Result<(), Fault> {
+    fn give(&self, job: Job) -> Result<(), NotDone> {
         let idle = {
-            let mut state = lock(&self.0);
-            if state.working >= MAX_WORKING {
-                return Err(Fault::Busy);
+            let mut state = lock(&self.state);
+            if state.working >= self.most {
+                return Err(NotDone::Busy);
             }
             state.working += 1;
             state.idle.pop()
@@ -66,13 +85,13 @@ impl Workers {
         }
     }
 
-    fn start(&self, job: Job) -> Result<(), Fault> {
-        let state = Arc::downgrade(&self.0);
+    fn start(&self, job: Job) -> Result<(), NotDone> {
+        let state = Arc::downgrade(&self.state);
         let started =
             std::thread::Builder::new().name("guard".into()).spawn(move || work(job, &state)).map(drop);
         started.map_err(|_| {
-            lock(&self.0).working -= 1;
-            Fault::Busy
+            lock(&self.state).working -= 1;
+            NotDone::Busy
         })
     }
 }
@@ -109,27 +128,27 @@ mod tests {
 
     #[test]
     fn what_panics_or_is_late_is_a_fault_and_what_is_too_much_is_refused() {
-        let workers = Workers::default();
+        let workers = Workers::new(8);
         let time = Duration::from_secs(20);
         assert_eq!(workers.run(time, || 7), Ok(7));
-        assert_eq!(workers.run(time, || panic!("oh")), Err::<(), _>(Fault::Failed));
+        assert_eq!(workers.run(time, || panic!("oh")), Err::<(), _>(NotDone::Panicked));
         assert_eq!(workers.run(time, || 8), Ok(8));
         let (release, held) = std::sync::mpsc::channel::<()>();
         let held = Arc::new(Mutex::new(held));
         let short = Duration::from_millis(1);
-        for _ in 0..MAX_WORKING {
+        for _ in 0..8 {
             let held = Arc::clone(&held);
             assert_eq!(
                 workers.run(short, move || held.lock().unwrap().recv().unwrap_or(())),
-                Err(Fault::Late(short))
+                Err(NotDone::Late(short))
             );
         }
-        assert_eq!(workers.run(time, || 9), Err(Fault::Busy));
+        assert_eq!(workers.run(time, || 9), Err(NotDone::Busy));
         drop(release);
         let end = std::time::Instant::now() + time;
         while workers.run(time, || 9) != Ok(9) {
             assert!(std::time::Instant::now() < end, "threads that are done stay counted");
         }
-        assert!(lock(&workers.0).idle.len() <= MAX_IDLE);
+        assert!(lock(&workers.state).idle.len() <= MAX_IDLE);
     }
 }

@@ -1,0 +1,156 @@
+//! A client that waits for nothing but the answer: one connection, blocking, that stays open.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::Outcome;
+use crate::upstream::{moment, now_ns};
+
+/// About a kilobyte of prose in which nothing private is.
+const PROSE: &str = "The pump in the cellar stands still, and nobody has looked at the valve since the spring; the manual says \
+    to open it slowly, by a quarter turn, and to wait until the pressure has come down. ";
+
+/// A server of chats.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) name: String,
+    pub(crate) port: u16,
+    pub(crate) key: String,
+    pub(crate) model: String,
+}
+
+impl Target {
+    /// `NAME=http://127.0.0.1:PORT,KEY,MODEL`.
+    pub(crate) fn parse(text: &str) -> Outcome<Target> {
+        let wanted = || format!("\"{text}\" must be NAME=http://127.0.0.1:PORT,KEY,MODEL");
+        let (name, rest) = text.split_once('=').ok_or_else(wanted)?;
+        let [url, key, model] = rest.split(',').collect::<Vec<_>>()[..] else { return Err(wanted().into()) };
+        let port = url.strip_prefix("http://127.0.0.1:").ok_or_else(wanted)?.parse()?;
+        Ok(Target { name: name.into(), port, key: key.into(), model: model.into() })
+    }
+}
+
+/// One connection.
+pub(crate) struct Connection {
+    target: Target,
+    stream: BufReader<TcpStream>,
+    /// So that no two requests are the same.
+    asked: usize,
+}
+
+/// What was seen of a stream.
+pub(crate) struct Streamed {
+    /// To the first token.
+    pub(crate) first: Duration,
+    /// `[tokens]` from when the provider sent it to when it was here.
+    pub(crate) after_sent: Vec<Duration>,
+}
+
+impl Connection {
+    pub(crate) fn open(target: &Target) -> Outcome<Connection> {
+        let stream = TcpStream::connect(("127.0.0.1", target.port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        Ok(Connection { target: target.clone(), stream: BufReader::new(stream), asked: 0 })
+    }
+
+    /// A whole answer of so many tokens: how long it took.
+    pub(crate) fn whole(&mut self, tokens: usize) -> Outcome<Duration> {
+        let begun = Instant::now();
+        // The provider itself is asked as gateways ask it.
+        let stream = self.target.name == "direct";
+        self.ask(tokens, Duration::ZERO, stream)?;
+        let body = self.read_body(|_| ())?;
+        let taken = begun.elapsed();
+        if !body.contains("word") {
+            return Err(format!("{} says {body}", self.target.name).into());
+        }
+        Ok(taken)
+    }
+
+    /// A stream of so many tokens, each so long after the one before.
+    pub(crate) fn stream(&mut self, tokens: usize, gap: Duration) -> Outcome<Streamed> {
+        let begun = Instant::now();
+        self.ask(tokens, gap, true)?;
+        let (mut first, mut after_sent) = (None, Vec::with_capacity(tokens));
+        let body = self.read_body(|line| {
+            let Some(sent) = sent_at(line) else { return };
+            first.get_or_insert_with(|| begun.elapsed());
+            after_sent.push(Duration::from_nanos(now_ns().saturating_sub(sent)));
+        })?;
+        let first = first.ok_or_else(|| format!("{} says no token: {body}", self.target.name))?;
+        Ok(Streamed { first, after_sent })
+    }
+
+    fn ask(&mut self, tokens: usize, gap: Duration, stream: bool) -> Outcome<()> {
+        self.asked += 1;
+        let text = format!("{} of {}. {}", self.asked, self.target.name, PROSE.repeat(6));
+        // How the provider is to answer is in the one number that every gateway passes on.
+        let most = tokens * 1000 + usize::try_from(gap.as_micros())? / 100;
+        let mut body = json!({"model": self.target.model, "messages": [{"role": "user", "content": text}], "max_tokens": most});
+        if stream {
+            body["stream"] = true.into();
+        }
+        let body = body.to_string();
+        let Target { port, key, .. } = &self.target;
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.stream.get_mut().write_all((head + &body).as_bytes())?;
+        Ok(())
+    }
+
+    /// Reads an answer; `each` gets every line as soon as it is there.
+    fn read_body(&mut self, mut each: impl FnMut(&str)) -> Outcome<String> {
+        let (mut length, mut line) = (None, String::new());
+        loop {
+            line.clear();
+            if self.stream.read_line(&mut line)? == 0 {
+                return Err(format!("{} closed the connection", self.target.name).into());
+            }
+            if line == "\r\n" {
+                break;
+            }
+            if let Some((name, value)) = line.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = Some(value.trim().parse::<usize>()?);
+            }
+        }
+        let mut body = Vec::new();
+        if let Some(length) = length {
+            body.resize(length, 0);
+            self.stream.read_exact(&mut body)?;
+            return Ok(String::from_utf8(body)?);
+        }
+        let mut looked = 0;
+        loop {
+            line.clear();
+            self.stream.read_line(&mut line)?;
+            let length = usize::from_str_radix(line.trim(), 16)?;
+            let before = body.len();
+            body.resize(before + length, 0);
+            self.stream.read_exact(&mut body[before..])?;
+            self.stream.read_line(&mut line)?;
+            if length == 0 {
+                return Ok(String::from_utf8(body)?);
+            }
+            while let Some(end) = body[looked..].iter().position(|byte| *byte == b'\n') {
+                each(std::str::from_utf8(&body[looked..looked + end])?);
+                looked += end + 1;
+            }
+        }
+    }
+}
+
+/// When a token of an event was sent, by its own words: `word MOMENT`, which a guard may have cut otherwise.
+fn sent_at(line: &str) -> Option<u64> {
+    let data: Value = serde_json::from_str(line.strip_prefix("data: ")?).ok()?;
+    let said = data["choices"][0]["delta"]["content"].as_str()?;
+    said.split_whitespace().filter(|word| word.len() > 5).find_map(moment)
+}

@@ -1,0 +1,155 @@
+use super::*;
+use proptest::prelude::*;
+
+fn cache(bytes: usize) -> Arc<AnswerCache> {
+    AnswerCache::new(CacheSettings { ttl: Duration::from_secs(60), bytes })
+}
+
+fn chunk(text: &str) -> Heard {
+    Heard::Chunk(json!({"id": "x", "choices": [{"index": 0, "delta": {"content": text}}]}))
+}
+
+fn said(found: Found) -> Option<Vec<Heard>> {
+    match found {
+        Found::Answer(kept) => Some(kept.again("x")),
+        Found::Lead(_) | Found::Follow(_) => None,
+    }
+}
+
+fn answer(cache: &Arc<AnswerCache>, key: Key, text: &str) {
+    let Found::Lead(mut leader) = cache.find(key, Waited::Not) else { panic!("it is known already") };
+    leader.hear(&chunk(text));
+    leader.land();
+}
+
+#[test]
+fn an_answer_is_given_again_as_it_was_with_a_usage_that_tells() {
+    let cache = cache(1 << 20);
+    let Found::Lead(mut leader) = cache.find([1; 32], Waited::Not) else { panic!() };
+    let usage = json!({"id": "up", "choices": [], "created": 5, "usage": {"prompt_tokens": 9, "completion_tokens": 2}});
+    leader.hear(&chunk("Hi"));
+    leader.hear(&Heard::Chunk(usage));
+    leader.land();
+    let Found::Answer(kept) = cache.find([1; 32], Waited::Not) else { panic!() };
+    let again = kept.again("mine");
+    let Heard::Chunk(first) = &again[0] else { panic!() };
+    assert_eq!((&first["choices"][0]["delta"]["content"], &first["id"]), (&json!("Hi"), &json!("mine")));
+    let Heard::Chunk(last) = &again[1] else { panic!() };
+    assert_eq!(
+        (&last["usage"]["prompt_tokens_details"]["cached_tokens"], &last["created"]),
+        (&json!(9), &json!(0))
+    );
+    assert!(kept.says_chunks());
+    let usage = garrison_wire::Usage { input: 9, output: 2, ..garrison_wire::Usage::default() };
+    let end = Heard::Delta(Delta::End {
+        stop: garrison_wire::Stop::EndTurn,
+        usage: Some(usage),
+        beside: Map::new(),
+    });
+    let Heard::Delta(Delta::End { usage: Some(usage), .. }) = anew(end, "x") else { panic!() };
+    assert_eq!(usage.cached, 9);
+    let counts = cache.counts();
+    assert_eq!((counts.hits, counts.entries, counts.shared), (1, 1, 0));
+}
+
+#[test]
+fn an_answer_has_its_time() {
+    let cache = AnswerCache::new(CacheSettings { ttl: Duration::ZERO, bytes: 1 << 20 });
+    answer(&cache, [1; 32], "Hi");
+    assert!(matches!(cache.find([1; 32], Waited::Not), Found::Lead(_)));
+    assert_eq!(cache.counts().entries, 0);
+}
+
+#[tokio::test]
+async fn those_who_wait_get_the_leaders_answer_or_lead_when_it_fails() {
+    let cache = cache(1 << 20);
+    let Found::Lead(leader) = cache.find([1; 32], Waited::Not) else { panic!() };
+    let follow = |cache: &Arc<AnswerCache>| match cache.find([1; 32], Waited::Not) {
+        Found::Follow(led) => led,
+        Found::Answer(_) | Found::Lead(_) => panic!("somebody leads"),
+    };
+    let soon = || Instant::now() + Duration::from_millis(20);
+    let (first, second, late) = (follow(&cache), follow(&cache), follow(&cache));
+    assert!(!late.landed(tokio::time::Instant::from_std(soon())).await, "nobody has landed");
+    // Its client goes away.
+    drop(leader);
+    let far = || tokio::time::Instant::now() + Duration::from_secs(60);
+    assert!(first.landed(far()).await && second.landed(far()).await);
+    let Found::Lead(mut leader) = cache.find([1; 32], Waited::ForAnother) else {
+        panic!("one of them leads")
+    };
+    let waiting = follow(&cache);
+    leader.hear(&chunk("Hi"));
+    leader.land();
+    assert!(waiting.landed(far()).await);
+    assert_eq!(said(cache.find([1; 32], Waited::ForAnother)), Some(vec![anew(chunk("Hi"), "x")]));
+    assert_eq!(cache.counts().shared, 1);
+}
+
+#[test]
+fn what_is_too_large_is_not_kept() {
+    let cache = cache(8 * 1000);
+    answer(&cache, [1; 32], &"x".repeat(900));
+    let Found::Lead(mut large) = cache.find([1; 32], Waited::Not) else {
+        panic!("an eighth is 1000 with all")
+    };
+    large.hear(&chunk(&"x".repeat(900)));
+    let Found::Lead(next) = cache.find([1; 32], Waited::Not) else {
+        panic!("nobody waits for what is not kept")
+    };
+    drop(large);
+    assert!(matches!(cache.find([1; 32], Waited::Not), Found::Follow(_)), "the next one still leads");
+    drop(next);
+    answer(&cache, [2; 32], &"x".repeat(500));
+    assert!(said(cache.find([2; 32], Waited::Not)).is_some());
+    cache.change(CacheSettings { ttl: Duration::from_secs(1), bytes: 10 });
+    assert_eq!((cache.counts().entries, cache.counts().bytes), (0, 0));
+}
+
+#[test]
+fn an_answer_is_the_same_after_it_was_elsewhere() {
+    let mut kept = Kept::default();
+    kept.push(&chunk("a\nb"));
+    kept.push(&chunk("c"));
+    let text = kept.to_text(Duration::from_secs(5)).unwrap();
+    let (again, left) = Kept::from_text(&text).unwrap();
+    assert_eq!(again, kept);
+    assert!(left <= Duration::from_secs(5) && left > Duration::from_secs(4));
+    assert!(Kept::from_text(&kept.to_text(Duration::ZERO).unwrap()).is_none(), "its time is over");
+    assert!(Kept::from_text(b"garbage").is_none() && Kept::from_text(b"99999999999999\n{{").is_none());
+    kept.push(&Heard::Delta(Delta::PartEnd));
+    assert!(kept.to_text(Duration::from_secs(5)).is_none());
+}
+
+proptest! {
+    /// Against a list of the last used.
+    #[test]
+    fn the_store_keeps_what_was_used_last_within_its_bytes(
+        acts in prop::collection::vec((any::<bool>(), 0u8..12, 0usize..400), 1..80)
+    ) {
+        let most = 3000;
+        let mut store = Store::default();
+        // The one used last is last.
+        let mut model: Vec<(u8, usize)> = Vec::new();
+        let until = Instant::now() + Duration::from_secs(60);
+        for (puts, key, length) in acts {
+            let at = model.iter().position(|(known, _)| *known == key);
+            if puts {
+                let mut kept = Kept::default();
+                kept.push(&chunk(&"x".repeat(length)));
+                let bytes = kept.bytes();
+                store.put([key; 32], kept, until, most);
+                if let Some(at) = at { model.remove(at); }
+                while model.iter().map(|(_, bytes)| bytes).sum::<usize>() + bytes > most { model.remove(0); }
+                model.push((key, bytes));
+            } else {
+                let got = store.get(&[key; 32], Instant::now());
+                prop_assert_eq!(got.is_some(), at.is_some());
+                if let Some(at) = at { let entry = model.remove(at); model.push(entry); }
+            }
+            prop_assert_eq!(store.len(), model.len());
+            prop_assert_eq!(store.bytes(), model.iter().map(|(_, bytes)| bytes).sum::<usize>());
+            prop_assert!(store.bytes() <= most);
+        }
+    }
+}

@@ -1,0 +1,601 @@
+//! One request's way along its plan.
+//!
+//! A [`Journey`] asks one tier after the other until one has said something that a client would see, and gives that
+//! answer, or the name of a local model, which whoever called runs by itself. Until then everything that goes wrong
+//! leads to the next tier; from then on it is an error that the client is told.
+//!
+//! What a provider is sent is judged anew for each attempt, as exact bytes, with a receipt for each. A refusal holds
+//! the request: it is planned again, and goes to local tiers from then on.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use garrison_guard::{Cleared, Taint, Tainted};
+use garrison_route::{
+    Admission, Considered, Decision, Features, Need, Needs, Plan, Policy, Price, Privacy, Skipped, Step,
+    Task, Tier, TierState, plan,
+};
+use garrison_wire::PartKind;
+use serde_json::{Map, Value};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::cache::{self, Found, Kept, Leader, Waited};
+use crate::limits::{NotReserved, Tally};
+use crate::providers::openai;
+use crate::providers::pictures;
+use crate::providers::progress::sealed_bytes;
+use crate::providers::{Failure, RemoteRequest};
+use crate::remote::{Origin, Remote, Settling, Source, Terms};
+use crate::routes::{DEFAULT_REST, Route, Routes, Target, lock};
+use crate::trace::Open;
+
+/// What is asked of a route.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The request's id.
+    pub id: String,
+    /// Who asks, as the books have it.
+    pub key: String,
+    /// What it asks, as a chat as OpenAI defines it.
+    pub chat: Map<String, Value>,
+    /// The words it came in.
+    pub words: Words,
+    /// Where it may go, as far as is known already.
+    pub taint: Taint,
+    /// Tokens of an answer at most, if the client said so.
+    pub output_tokens: Option<u64>,
+    /// Answers.
+    pub choices: usize,
+    /// What it wants of a tier.
+    pub needs: Needs,
+    /// What kind of work it is.
+    pub task: Task,
+    /// The same for all requests of one user.
+    pub sticky: u64,
+    /// Whether an answer is of use before it is whole.
+    pub delivery: Delivery,
+    /// What it takes is counted here.
+    pub tally: Arc<Tally>,
+}
+
+/// The words that a request came in.
+#[derive(Clone, Debug)]
+pub enum Words {
+    /// Chat Completions: it is its own chat.
+    Chat,
+    /// Another API's. What that can say and a chat cannot (what a provider signed, say) reaches providers that know it.
+    Neutral(Box<garrison_wire::Request>),
+}
+
+impl Words {
+    /// Bytes that providers read and a chat does not have.
+    fn sealed(&self) -> u64 {
+        let Words::Neutral(request) = self else { return 0 };
+        let parts = request.messages.iter().flat_map(|message| &message.parts);
+        parts
+            .map(|part| {
+                if let PartKind::Reasoning { seal, .. } = &part.kind {
+                    sealed_bytes(seal.as_ref())
+                } else {
+                    0
+                }
+            })
+            .sum()
+    }
+}
+
+/// When an answer is of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// As soon as something of it can be shown.
+    Stream,
+    /// Once it is whole. Until then whatever goes wrong leads to the next tier.
+    Whole,
+}
+
+/// Who answers.
+pub enum Destination {
+    /// A model here, which whoever called runs.
+    Local {
+        /// Its name.
+        model: String,
+        /// The tier's.
+        tier: String,
+    },
+    /// A provider.
+    Remote(Box<Remote>),
+}
+
+/// Nobody answers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Exhausted {
+    /// The key's budget has no room, and no local model may answer.
+    #[error("the budget of this key is used up")]
+    Budget,
+    /// It would cost more than a request may.
+    #[error("this request would cost more than its route or key allows for one")]
+    RequestCap,
+    /// All tiers want fewer requests.
+    #[error("every provider of this route is asked too often")]
+    RateLimited(Duration),
+    /// The time is over.
+    #[error("the time for this request was over before a tier had answered")]
+    Deadline,
+    /// There are images, and no tier that may be asked takes any.
+    #[error("messages holds an image, and no tier of this route that may be asked takes images")]
+    Images,
+    /// Tiers failed, or none will do.
+    #[error("no tier of this route could answer: {0}")]
+    Failed(String),
+}
+/// Tokens that a provider puts around a conversation, at most; and around one with tools, which it explains.
+const UNSEEN: u64 = 64;
+const UNSEEN_WITH_TOOLS: u64 = 1024;
+/// Tokens that a picture usually takes, and at most: beyond what OpenAI and Anthropic say of their largest.
+const USUAL_IMAGE: u64 = 1_600;
+const MOST_IMAGE: u64 = 16_384;
+
+/// The pictures of a chat, whose tokens are no matter of their bytes.
+struct Pictures {
+    count: u64,
+    /// Of their addresses, which may hold them.
+    bytes: u64,
+}
+
+impl Pictures {
+    fn of(chat: &Map<String, Value>) -> Pictures {
+        let urls = pictures::urls(chat);
+        urls.fold(Pictures { count: 0, bytes: 0 }, |all, url| Pictures {
+            count: all.count + 1,
+            bytes: all.bytes + url.len() as u64,
+        })
+    }
+}
+
+/// What became of looking for an answer.
+enum Looked {
+    /// It is not looked for.
+    Off,
+    /// There is one.
+    Answer(Arc<Kept>),
+    /// There is none, and others may wait for this one.
+    Lead(Leader),
+}
+
+/// One request's way along its plan.
+pub struct Journey {
+    routes: Arc<Routes>,
+    route: Arc<Route>,
+    ask: Arc<Ask>,
+    plan: Plan,
+    position: usize,
+    /// Attempts elsewhere so far.
+    asked: AtomicUsize,
+    deadline: Instant,
+    trace: Open,
+    failures: Vec<Failure>,
+}
+
+/// What came of asking one tier, or two.
+struct Raced {
+    begun: Begun,
+    failed: Vec<(Step, Failure)>,
+    answer: Option<Remote>,
+}
+
+/// How many were asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begun {
+    One,
+    Both,
+}
+
+/// An answer, or who failed and how.
+fn split(step: Step, done: Result<Remote, Failure>) -> (Option<Remote>, Option<(Step, Failure)>) {
+    match done {
+        Ok(remote) => (Some(remote), None),
+        Err(failure) => (None, Some((step, failure))),
+    }
+}
+
+impl Routes {
+    /// Sets out with a request.
+    pub fn begin(self: &Arc<Self>, route: &Arc<Route>, ask: Ask) -> Journey {
+        lock(&self.retries).earn();
+        let trace = self.traces.open(&ask.id, &route.name);
+        let deadline = Instant::now() + route.deadline;
+        let privacy = if ask.taint == Taint::Clean { Privacy::Clear } else { Privacy::Held };
+        let mut journey = Journey {
+            routes: Arc::clone(self),
+            route: Arc::clone(route),
+            ask: Arc::new(ask),
+            plan: Plan { steps: Vec::new(), decisions: Vec::new() },
+            position: 0,
+            asked: AtomicUsize::new(0),
+            deadline,
+            trace,
+            failures: Vec::new(),
+        };
+        journey.make_plan(privacy);
+        journey
+    }
+}
+
+impl Journey {
+    /// Plans the way from here on.
+    fn make_plan(&mut self, privacy: Privacy) {
+        let bytes = self.ask.chat.iter().filter(|(name, _)| openai::SENT.contains(&name.as_str()));
+        let pictures = Pictures::of(&self.ask.chat);
+        let bytes: u64 = bytes.map(|(_, value)| value.to_string().len() as u64).sum();
+        let bytes = (bytes + self.ask.words.sealed()).saturating_sub(pictures.bytes);
+        let unseen = if self.ask.needs.has(Need::Tools) { UNSEEN_WITH_TOOLS } else { UNSEEN };
+        let features = Features {
+            prompt_tokens: bytes / 4 + pictures.count * USUAL_IMAGE,
+            most_prompt_tokens: bytes + unseen + pictures.count * MOST_IMAGE,
+            output_tokens: self.ask.output_tokens,
+            choices: self.ask.choices as u64,
+            task: self.ask.task,
+            needs: self.ask.needs,
+            privacy,
+            budget: self.routes.spend.as_ref().and_then(|spend| spend.left(&self.ask.key)),
+            sticky: self.ask.sticky,
+        };
+        let policy = &self.policy();
+        let tiers = policy.tiers.iter().chain(&policy.private);
+        let states: Vec<TierState> = tiers.map(|tier| self.routes.state(&tier.name)).collect();
+        self.plan = plan(&features, policy, &states);
+        self.position = 0;
+        let mut trace = self.trace.lock();
+        trace.features = Some(features);
+        trace.decisions = self.plan.decisions.clone();
+        trace.note("planned", None, None);
+    }
+
+    /// The route's policy, under what the key may spend on one request.
+    fn policy(&self) -> Cow<'_, Policy> {
+        let policy = &self.route.policy;
+        let own = self.routes.spend.as_ref().and_then(|spend| spend.max_cost(&self.ask.key));
+        match (own, policy.max_cost) {
+            (Some(own), limit) if limit.is_none_or(|limit| own < limit) => {
+                Cow::Owned(Policy { max_cost: Some(own), ..policy.clone() })
+            }
+            _ => Cow::Borrowed(policy),
+        }
+    }
+
+    /// The next answer. Asked again when a local model could not answer.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    pub async fn next(&mut self) -> Result<Destination, Exhausted> {
+        while let Some(step) = self.plan.steps.get(self.position).copied() {
+            self.position += 1;
+            let Some(tier) = self.tier(step).map(|tier| tier.name.clone()) else { continue };
+            match self.route.targets.get(step.tier).cloned() {
+                None => {}
+                Some(Target::Local(model)) => {
+                    let mut trace = self.trace.lock();
+                    trace.note("local", Some(&tier), None);
+                    (trace.tier, trace.privacy) = (Some(tier.clone()), Some("local"));
+                    drop(trace);
+                    self.count(&tier);
+                    return Ok(Destination::Local { model, tier });
+                }
+                Some(Target::Remote { .. }) => {
+                    if let Some(remote) = self.ask_elsewhere(step).await {
+                        self.count(remote.tier());
+                        return Ok(Destination::Remote(Box::new(remote)));
+                    }
+                }
+            }
+        }
+        let exhausted = self.exhausted();
+        self.routes.counts.request(&self.route.name, "none");
+        self.trace.lock().outcome = Some(exhausted.to_string());
+        Err(exhausted)
+    }
+
+    /// Counts who answers.
+    fn count(&self, tier: &str) {
+        let counts = &self.routes.counts;
+        counts.request(&self.route.name, tier);
+        // Going to a model here because the request is held is no fallback.
+        if self.failures.iter().any(|failure| *failure != Failure::NotCleared) {
+            counts.fallback(&self.route.name);
+        }
+    }
+
+    /// A model here has begun to answer.
+    pub fn answered_here(&self) {
+        self.trace.lock().outcome = Some("answered".into());
+    }
+
+    /// A model here could not answer; the next tier may.
+    pub fn failed_here(&self, tier: &str) {
+        self.trace.lock().note("failed", Some(tier), None);
+    }
+
+    /// The tier of a step: one of the listed, or the private one, which is behind them.
+    fn tier(&self, step: Step) -> Option<&Tier> {
+        let policy = &self.route.policy;
+        policy.tiers.get(step.tier).or(policy.private.as_ref())
+    }
+
+    /// Its name.
+    fn name(&self, step: Step) -> &str {
+        self.tier(step).map_or("", |tier| &tier.name)
+    }
+
+    fn note_failure(&mut self, step: Step, failure: Failure) {
+        self.trace.lock().note("failed", Some(self.name(step)), Some(failure.to_string()));
+        if failure == Failure::NotCleared {
+            self.make_plan(Privacy::Held);
+        }
+        self.failures.push(failure);
+    }
+
+    /// Asks the tier of a step, and the next one as well if the route says so and this one is slow. The first that has
+    /// something to show answers; the other is dropped, which settles it.
+    async fn ask_elsewhere(&mut self, step: Step) -> Option<Remote> {
+        let beside = self.plan.beside(self.position.saturating_sub(1), &self.route.policy);
+        let (mut failed, answer) = match (self.route.hedge, beside) {
+            (Some(after), Some(beside)) => {
+                let raced = self.race(step, after, beside).await;
+                // Whoever was asked beside it is not asked again.
+                self.position += usize::from(raced.begun == Begun::Both);
+                (raced.failed, raced.answer)
+            }
+            _ => match self.attempt(step).await {
+                Ok(remote) => (Vec::new(), Some(remote)),
+                Err(failure) => (vec![(step, failure)], None),
+            },
+        };
+        let answer = match answer {
+            Some(mut remote) if self.ask.delivery == Delivery::Whole => match remote.until_whole().await {
+                Ok(()) => Some(remote),
+                Err(failure) => {
+                    let whose = if remote.tier() == self.name(step) { Some(step) } else { beside };
+                    failed.extend(whose.map(|step| (step, failure)));
+                    None
+                }
+            },
+            answer => answer,
+        };
+        for (step, failure) in failed {
+            self.note_failure(step, failure);
+        }
+        let remote = answer?;
+        let mut trace = self.trace.lock();
+        (trace.tier, trace.privacy) = (Some(remote.tier().to_owned()), Some("cleared"));
+        drop(trace);
+        Some(remote)
+    }
+
+    /// Asks the tier of a step, after a while that of another one as well, and takes whoever is first.
+    async fn race(&self, step: Step, after: Duration, beside: Step) -> Raced {
+        let mut first = std::pin::pin!(self.attempt(step));
+        if let Ok(done) = timeout(after, &mut first).await {
+            let (answer, failed) = split(step, done);
+            return Raced { begun: Begun::One, failed: failed.into_iter().collect(), answer };
+        }
+        self.trace.lock().note("hedged", Some(self.name(beside)), None);
+        let mut second = std::pin::pin!(self.attempt(beside));
+        let (answer, failed) = tokio::select! {
+            done = &mut first => split(step, done),
+            done = &mut second => split(beside, done),
+        };
+        let Some(failed) = failed else {
+            return Raced { begun: Begun::Both, failed: Vec::new(), answer };
+        };
+        let (answer, other) =
+            if failed.0 == step { split(beside, second.await) } else { split(step, first.await) };
+        Raced { begun: Begun::Both, failed: std::iter::once(failed).chain(other).collect(), answer }
+    }
+
+    /// Asks a provider, until there is something to show.
+    async fn attempt(&self, step: Step) -> Result<Remote, Failure> {
+        let (routes, tier) = (&self.routes, self.name(step));
+        let Some(Target::Remote { provider, model }) = self.route.targets.get(step.tier) else {
+            return Err(Failure::Misdirected);
+        };
+        let provider = routes.providers.get(*provider).ok_or(Failure::Misdirected)?;
+        if Instant::now() >= self.deadline {
+            return Err(Failure::Deadline);
+        }
+        if self.asked.load(Ordering::Relaxed) > 0 && !lock(&routes.retries).spend() {
+            return Err(Failure::Attempts);
+        }
+        let request = provider.request(&self.ask, model, step.output_tokens)?;
+        let cleared = self.clear(request, tier).await?;
+        let origin = Origin {
+            tier: tier.to_owned(),
+            provider: provider.name().to_owned(),
+            receipt: cleared.receipt(),
+        };
+        let leader = match self.look_up(tier, step).await? {
+            Looked::Answer(kept) => return Ok(self.answer_again(&kept, origin, tier)),
+            Looked::Lead(leader) => Some(leader),
+            Looked::Off => None,
+        };
+        let mut settling = self.enter(step, tier).await?;
+        settling.asked();
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let begun = Instant::now();
+        let until = (begun + self.route.first_token).min(self.deadline);
+        let reply = match provider.send(cleared, until).await {
+            Ok(reply) => reply,
+            Err(failure) => {
+                settling.fail(&failure);
+                return Err(failure);
+            }
+        };
+        let source = Source::Live(Box::new(reply), leader);
+        let mut remote = Remote::new(source, settling, origin, &self.route, self.deadline);
+        remote.until_shown(begun).await?;
+        routes.note_speed(tier, begun.elapsed());
+        self.trace.lock().note("first_token", Some(tier), None);
+        Ok(remote)
+    }
+
+    /// Looks for what a tier has said to an equal request. While that is being answered, it is waited for.
+    async fn look_up(&self, tier: &str, step: Step) -> Result<Looked, Failure> {
+        let Some(cache) = &self.routes.cache else { return Ok(Looked::Off) };
+        let key = cache::key(&self.ask, &self.route.name, tier, step.output_tokens);
+        let Some(key) = key else { return Ok(Looked::Off) };
+        let mut waited = Waited::Not;
+        loop {
+            match cache.find(key, waited) {
+                Found::Answer(kept) => return Ok(Looked::Answer(kept)),
+                Found::Lead(leader) => {
+                    return Ok(match leader.look_elsewhere().await {
+                        Ok(kept) => Looked::Answer(kept),
+                        Err(leader) => Looked::Lead(leader),
+                    });
+                }
+                Found::Follow(led) => {
+                    if waited == Waited::Not {
+                        self.trace.lock().note("waiting", Some(tier), None);
+                    }
+                    if !led.landed(self.deadline).await {
+                        return Err(Failure::Deadline);
+                    }
+                    waited = Waited::ForAnother;
+                }
+            }
+        }
+    }
+
+    /// What a tier has said before, said again. It costs nothing, and nothing is sent.
+    fn answer_again(&self, kept: &Kept, origin: Origin, tier: &str) -> Remote {
+        let terms = Terms {
+            tier: tier.to_owned(),
+            price: Price::FREE,
+            ticket: None,
+            choices: self.ask.choices,
+            prompt: 0,
+            tally: Arc::clone(&self.ask.tally),
+        };
+        let said = kept.again(&format!("chatcmpl-{}", self.ask.id)).into();
+        let source = Source::Kept { said, says_chunks: kept.says_chunks() };
+        let settling = Settling::new(&self.routes, &self.trace, terms);
+        let mut trace = self.trace.lock();
+        trace.note("cached", Some(tier), None);
+        (trace.tier, trace.privacy) = (Some(tier.to_owned()), Some("cleared"));
+        trace.cache = Some("exact");
+        drop(trace);
+        Remote::new(source, settling, origin, &self.route, self.deadline)
+    }
+
+    /// Takes the right to ask a tier, and the money for it.
+    async fn enter(&self, step: Step, tier: &str) -> Result<Settling, Failure> {
+        let ticket = self.routes.enter(tier).ok_or(Failure::Breaker)?;
+        let prompt = self.trace.lock().features.map_or(0, |features| features.most_prompt_tokens.div_ceil(3));
+        let terms = Terms {
+            tier: tier.to_owned(),
+            price: self.tier(step).map_or(Price::FREE, |tier| tier.price),
+            ticket: Some(ticket),
+            choices: self.ask.choices,
+            prompt,
+            tally: Arc::clone(&self.ask.tally),
+        };
+        // Before anything is waited for, so that the ticket is given back whatever happens.
+        let mut settling = Settling::new(&self.routes, &self.trace, terms);
+        if let Some(spend) = self.routes.spend() {
+            let reserved = spend.reserve(&self.ask.key, tier, step.reserve).await;
+            settling.hold(reserved.map_err(|refused| match refused {
+                NotReserved::Budget => Failure::Budget,
+                NotReserved::Books => Failure::Books,
+            })?);
+        }
+        Ok(settling)
+    }
+
+    /// Has exact bytes judged on their way to a tier.
+    async fn clear(&self, request: RemoteRequest, tier: &str) -> Result<Cleared<RemoteRequest>, Failure> {
+        let Some(clearance) = self.routes.clearance.clone() else { return Err(Failure::NotCleared) };
+        let (taint, whom) = (self.ask.taint, tier.to_owned());
+        let places = Arc::clone(&self.routes.judging);
+        let judging = async move {
+            let place = places.acquire_owned().await;
+            tokio::task::spawn_blocking(move || {
+                // Held until it is judged, also if nobody waits for that any more.
+                let _place = place;
+                clearance.judge(Tainted::new(request, taint), &whom)
+            })
+            .await
+        };
+        let why = match timeout_at(self.deadline, judging).await {
+            Ok(Ok(Ok(cleared))) => {
+                let mut trace = self.trace.lock();
+                trace.receipts.push(cleared.receipt());
+                trace.note("cleared", Some(tier), None);
+                return Ok(cleared);
+            }
+            // Names of what was found, or of the detector that could not tell; never content.
+            Ok(Ok(Err(refused))) => refused.to_string(),
+            Ok(Err(_)) => "a detector panicked".to_owned(),
+            Err(_) => "judging took longer than the request had".to_owned(),
+        };
+        self.routes.counts.attempt(tier, Failure::NotCleared.code());
+        self.trace.lock().note("held", Some(tier), Some(why));
+        Err(Failure::NotCleared)
+    }
+
+    fn exhausted(&self) -> Exhausted {
+        if Instant::now() >= self.deadline {
+            return Exhausted::Deadline;
+        }
+        let lacks_images = |decision: &Decision| {
+            matches!(
+                decision.considered,
+                Considered::Skipped(Skipped::Lacks { need: Need::Images } | Skipped::NotCleared)
+            )
+        };
+        if self.ask.needs.has(Need::Images) && self.plan.decisions.iter().all(lacks_images) {
+            return Exhausted::Images;
+        }
+        let mut rests = Vec::new();
+        let mut other = false;
+        for failure in &self.failures {
+            match failure {
+                Failure::Budget => return Exhausted::Budget,
+                Failure::RateLimited(time) => rests.push(time.unwrap_or(DEFAULT_REST)),
+                _ => other = true,
+            }
+        }
+        for decision in &self.plan.decisions {
+            let Considered::Skipped(why) = decision.considered else { continue };
+            match why {
+                Skipped::Budget => return Exhausted::Budget,
+                Skipped::RequestCap => return Exhausted::RequestCap,
+                Skipped::Breaker { breaker: Admission::Resting { retry_in_ms } } => {
+                    rests.push(Duration::from_millis(retry_in_ms));
+                }
+                _ => other = true,
+            }
+        }
+        // The first that comes back decides when it is worth asking again.
+        if let (false, Some(wait)) = (other, rests.into_iter().min()) {
+            return Exhausted::RateLimited(wait);
+        }
+        let reasons: Vec<String> = self.failures.iter().map(Failure::to_string).collect();
+        Exhausted::Failed(if reasons.is_empty() { "none of them will do".into() } else { reasons.join("; ") })
+    }
+}
+
+/// What kind of work a chat is, as far as its form tells.
+pub fn task_of(chat: &Map<String, Value>, needs: Needs) -> Task {
+    if needs.has(Need::Tools) {
+        return Task::Tools;
+    }
+    if needs.has(Need::Schema) {
+        return Task::Extract;
+    }
+    let last = chat.get("messages").and_then(Value::as_array).and_then(|messages| messages.last());
+    let text = last.map(|message| message["content"].to_string()).unwrap_or_default();
+    let signs = ["```", "fn ", "def ", "class ", "#include", "SELECT ", "function ", "import ", "=> ", "();"];
+    let seen = signs.iter().filter(|sign| text.contains(**sign)).count();
+    if text.contains("```") || seen >= 2 { Task::Code } else { Task::Chat }
+}

@@ -1,0 +1,106 @@
+//! Providers that speak another API than Chat Completions: what they are asked, through wire's neutral form, so that what
+//! a client has said in their own words reaches them.
+
+use garrison_wire::{Delivery, Format, Request, WireError};
+use serde_json::{Map, Value};
+
+use super::{Failure, openai};
+use crate::journey::Words;
+
+/// Tokens of an answer where neither the client nor a limit says how many, and the API demands a number.
+const USUAL_OUTPUT: u64 = 8192;
+
+/// The body that asks `model` in `format` for what the client asks, with at most `output` tokens. As with chats, what
+/// tells of whoever asks is left out.
+///
+/// # Errors
+/// If the API has no word for something that is asked for.
+pub(crate) fn body(
+    format: Format,
+    chat: &Map<String, Value>,
+    words: &Words,
+    model: &str,
+    output: Option<u64>,
+) -> Result<Vec<u8>, Failure> {
+    let untold = |error: WireError| Failure::NoWord(error.param.unwrap_or_default());
+    let mut request = match words {
+        Words::Chat => {
+            let mut sent = openai::sent(chat);
+            // Not OpenAI's, but some others'.
+            sent.extend(chat.get("top_k").map(|most| ("top_k".to_owned(), most.clone())));
+            Request::parse(Format::Chat, Value::Object(sent)).map_err(untold)?
+        }
+        Words::Neutral(request) => Request { user: None, metadata: Map::new(), ..Request::clone(request) },
+    };
+    let asked = output.or(request.max_tokens.map(u64::from));
+    let demanded = (format == Format::Messages).then_some(USUAL_OUTPUT);
+    request.max_tokens = asked.or(demanded).map(|most| u32::try_from(most).unwrap_or(u32::MAX));
+    request.delivery = Delivery::StreamWithUsage;
+    Ok(request.to_json(format, model).map_err(untold)?.to_string().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use garrison_wire::{Message, Part, PartKind, Role, Seal};
+    use serde_json::json;
+
+    fn chat(extra: Value) -> Map<String, Value> {
+        let mut chat = json!({"messages": [
+            {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}], "user": "anna"});
+        chat.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        chat.as_object().unwrap().clone()
+    }
+
+    fn asked(
+        format: Format,
+        chat: &Map<String, Value>,
+        words: &Words,
+        output: Option<u64>,
+    ) -> Result<Value, Failure> {
+        Ok(serde_json::from_slice(&body(format, chat, words, "m", output)?).unwrap())
+    }
+
+    #[test]
+    fn a_chat_is_asked_in_other_words_or_what_has_none_is_named() {
+        let body = asked(Format::Messages, &chat(json!({})), &Words::Chat, Some(70)).unwrap();
+        assert_eq!(
+            (&body["model"], &body["max_tokens"], &body["stream"]),
+            (&json!("m"), &json!(70), &json!(true))
+        );
+        assert!(body["system"].to_string().contains("Be brief.") && !body.to_string().contains("anna"));
+        assert_eq!(
+            asked(Format::Messages, &chat(json!({"top_k": 4})), &Words::Chat, None).unwrap()["top_k"],
+            4
+        );
+        let refused = asked(Format::Messages, &chat(json!({"seed": 7})), &Words::Chat, None).unwrap_err();
+        assert_eq!(refused, Failure::NoWord("seed".into()));
+        let body = asked(Format::Responses, &chat(json!({})), &Words::Chat, None).unwrap();
+        assert_eq!((&body["instructions"], &body["store"]), (&json!("Be brief."), &json!(false)));
+        assert!(body.get("max_output_tokens").is_none() && !body.to_string().contains("anna"));
+        let refused = asked(Format::Responses, &chat(json!({"stop": "x"})), &Words::Chat, None).unwrap_err();
+        assert_eq!(refused, Failure::NoWord("stop".into()));
+    }
+
+    #[test]
+    fn what_a_client_says_in_a_providers_own_words_reaches_it() {
+        let thought = PartKind::Reasoning { text: "Hm.".into(), seal: Some(Seal::Signature("sig".into())) };
+        let mut request = Request::new(
+            "auto",
+            vec![
+                Message::text(Role::User, "Hi"),
+                Message::new(Role::Assistant, vec![Part::new(thought), Part::text("Yes?")]),
+                Message::text(Role::User, "Go on"),
+            ],
+        );
+        request.user = Some("anna".into());
+        let words = Words::Neutral(Box::new(request));
+        let body = asked(Format::Messages, &chat(json!({})), &words, None).unwrap();
+        assert_eq!(
+            body["messages"][1]["content"][0],
+            json!({"type": "thinking", "thinking": "Hm.", "signature": "sig"})
+        );
+        assert_eq!(body["max_tokens"], USUAL_OUTPUT);
+        assert!(!body.to_string().contains("anna"));
+    }
+}

@@ -1,0 +1,176 @@
+//! How far a provider's answer has come, and what it took, whatever it is written in.
+
+use garrison_route::Tokens;
+use garrison_wire::{Delta, Seal, Usage};
+use serde_json::Value;
+
+use super::{Failure, Heard};
+
+/// How far an answer has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// `[choices]` that have ended.
+    ended: Vec<bool>,
+    /// Whether anything was said that a client would see.
+    pub(crate) shows: bool,
+    /// What it took, once that was told.
+    pub(crate) tokens: Option<Tokens>,
+    /// Bytes of text so far, for an answer that is cut before its usage came.
+    pub(crate) text_bytes: u64,
+}
+
+impl Progress {
+    pub(crate) fn new(choices: usize) -> Progress {
+        Progress { ended: vec![false; choices], ..Progress::default() }
+    }
+
+    /// Whether every choice has ended.
+    pub(crate) fn complete(&self) -> bool {
+        self.ended.iter().all(|ended| *ended)
+    }
+
+    /// Takes in what was heard.
+    pub(crate) fn hear(&mut self, heard: &Heard) -> Result<(), Failure> {
+        match heard {
+            Heard::Chunk(chunk) => self.chunk(chunk),
+            Heard::Delta(delta) => self.delta(delta),
+        }
+    }
+
+    /// A delta is of the only choice that there is.
+    fn delta(&mut self, delta: &Delta) -> Result<(), Failure> {
+        match delta {
+            Delta::Failed(_) => return Err(Failure::Reported),
+            Delta::Begin { .. } | Delta::PartEnd => {}
+            Delta::Seal(seal) => self.text_bytes += sealed_bytes(Some(seal)),
+            Delta::Text(text) | Delta::Refusal(text) | Delta::Reasoning(text) | Delta::Arguments(text) => {
+                self.said(text.len() as u64);
+            }
+            Delta::Call { id, name } => self.said((id.len() + name.len()) as u64),
+            Delta::End { usage, .. } => {
+                self.shows = true;
+                self.ended.fill(true);
+                let tokens = |usage: &Usage| Tokens {
+                    prompt: usage.input,
+                    cached: usage.cached,
+                    output: usage.output,
+                };
+                self.tokens = usage.as_ref().map(tokens);
+            }
+        }
+        Ok(())
+    }
+
+    fn said(&mut self, bytes: u64) {
+        self.text_bytes += bytes;
+        self.shows |= bytes > 0;
+    }
+
+    fn chunk(&mut self, event: &Value) -> Result<(), Failure> {
+        if event.get("error").is_some_and(|error| !error.is_null()) {
+            return Err(Failure::Reported);
+        }
+        let Some(choices) = event.get("choices").and_then(Value::as_array) else {
+            return Err(Failure::Garbage("an event has no choices"));
+        };
+        for choice in choices {
+            let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
+            let finished = choice.get("finish_reason").is_some_and(|reason| !reason.is_null());
+            let ended = usize::try_from(index).ok().and_then(|index| self.ended.get_mut(index));
+            let Some(ended) = ended else { return Err(Failure::Garbage("a choice that nobody asked for")) };
+            *ended |= finished;
+            self.said(choice.get("delta").map_or(0, said));
+            self.shows |= finished;
+        }
+        if let Some(usage) = event.get("usage").filter(|usage| usage.is_object()) {
+            self.tokens = Some(tokens(usage));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of everything in a delta that is not its role.
+fn said(delta: &Value) -> u64 {
+    let Some(delta) = delta.as_object() else { return 0 };
+    delta.iter().filter(|(name, _)| *name != "role").map(|(_, value)| text_bytes(value)).sum()
+}
+
+fn text_bytes(value: &Value) -> u64 {
+    match value {
+        Value::String(text) => text.len() as u64,
+        Value::Array(items) => items.iter().map(text_bytes).sum(),
+        Value::Object(map) => map.values().map(text_bytes).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
+}
+
+/// Bytes that only a provider can read.
+pub(crate) fn sealed_bytes(seal: Option<&Seal>) -> u64 {
+    let text = match seal {
+        Some(Seal::Signature(text) | Seal::Redacted(text)) => Some(text),
+        Some(Seal::Item { encrypted, .. }) => encrypted.as_ref(),
+        None => None,
+    };
+    text.map_or(0, |text| text.len() as u64)
+}
+
+fn tokens(usage: &Value) -> Tokens {
+    let number = |value: Option<&Value>| value.and_then(Value::as_u64).unwrap_or(0);
+    Tokens {
+        prompt: number(usage.get("prompt_tokens")),
+        cached: number(usage.pointer("/prompt_tokens_details/cached_tokens")),
+        output: number(usage.get("completion_tokens")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use garrison_wire::Stop;
+    use serde_json::{Map, json};
+
+    #[test]
+    fn progress_knows_what_shows_what_ends_and_what_it_took() {
+        let mut progress = Progress::new(2);
+        let role = json!({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]});
+        progress.chunk(&role).unwrap();
+        assert!(!progress.shows);
+        progress.chunk(&json!({"choices": [{"index": 1, "delta": {"content": "Hi"}}]})).unwrap();
+        assert!(progress.shows && progress.text_bytes == 2);
+        for index in [0, 1] {
+            assert!(!progress.complete());
+            let end = json!({"choices": [{"index": index, "delta": {}, "finish_reason": "stop"}]});
+            progress.chunk(&end).unwrap();
+        }
+        assert!(progress.complete());
+        let usage = json!({"choices": [], "usage": {
+            "prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}});
+        progress.chunk(&usage).unwrap();
+        assert_eq!(progress.tokens, Some(Tokens { prompt: 9, cached: 4, output: 3 }));
+        for (wrong, failure) in [
+            (json!({"error": {"message": "no"}}), Failure::Reported),
+            (json!([1]), Failure::Garbage("an event has no choices")),
+            (json!({"choices": [{"index": 2}]}), Failure::Garbage("a choice that nobody asked for")),
+        ] {
+            assert_eq!(Progress::new(2).chunk(&wrong), Err(failure));
+        }
+    }
+
+    #[test]
+    fn deltas_count_as_chunks_do() {
+        let mut progress = Progress::new(1);
+        let hear = |progress: &mut Progress, delta: Delta| progress.hear(&Heard::Delta(delta));
+        let begin = Delta::Begin { id: "i".into(), model: "m".into(), created: 0, usage: None };
+        hear(&mut progress, begin).unwrap();
+        assert!(!progress.shows);
+        hear(&mut progress, Delta::Text("Hi".into())).unwrap();
+        assert!(progress.shows && !progress.complete() && progress.text_bytes == 2);
+        let usage = Usage { input: 9, cached: 4, output: 3, ..Usage::default() };
+        let end = Delta::End { stop: Stop::EndTurn, usage: Some(usage), beside: Map::new() };
+        hear(&mut progress, end).unwrap();
+        assert!(progress.complete());
+        assert_eq!(progress.tokens, Some(Tokens { prompt: 9, cached: 4, output: 3 }));
+        let failed = Delta::Failed(garrison_wire::Failure::new(garrison_wire::FailureKind::Server, "no"));
+        assert_eq!(hear(&mut progress, failed), Err(Failure::Reported));
+    }
+}

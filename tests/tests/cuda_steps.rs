@@ -1,0 +1,96 @@
+//! What a step asks of a GPU once everything is loaded: one copy of its indices, one of its draws, no memory.
+#![allow(clippy::unwrap_used)] // a test may
+
+use std::sync::Arc;
+
+use garrison_device::{Batch, KvDtype, SampleRow, Want};
+use garrison_device_cuda::{Build, Call, CudaDevice, Emulator, Order};
+use garrison_engine::{EngineConfig, Execute, LocalExecutor};
+use garrison_gguf::Source;
+use garrison_model::Model;
+use garrison_testkit::{TinyModel, tiny_gguf};
+use garrison_types::Sampling;
+
+fn executor() -> LocalExecutor<CudaDevice<Emulator>> {
+    let source = Source::parse(tiny_gguf(&TinyModel { n_layers: 1, ..TinyModel::default() })).unwrap();
+    let device = CudaDevice::new(Emulator::new(Build::Fast, Order::Forward).unwrap()).unwrap();
+    let model = Model::load(&source, &device, |_| {}).unwrap();
+    let config = EngineConfig {
+        max_seqs: 3,
+        max_batch_tokens: 32,
+        n_blocks: 9,
+        context: 64,
+        max_waiting: 1,
+        max_waiting_per_client: 1,
+        vocab: model.spec().vocab,
+        prefix_cache: false,
+        prompt_lookup: false,
+        adapter_slots: 0,
+        max_stall: None,
+    };
+    LocalExecutor::new(Arc::new(device), model, &config, KvDtype::F16).unwrap()
+}
+
+/// Sequences with tokens that run, and how many there are by then; the last one's successor is drawn.
+fn batch(parts: &[(&[u32], u32)], sampling: &Arc<Sampling>) -> Batch {
+    let mut batch = Batch::default();
+    for (sequence, &(tokens, len)) in parts.iter().enumerate() {
+        let first = 2 * sequence as u32 + 1;
+        let row = batch.push_sequence(tokens, len, &[first, first + 1], 0);
+        batch.samples.push(SampleRow {
+            row: row + tokens.len() as u32 - 1,
+            want: Want::Sample,
+            sampling: Arc::clone(sampling),
+            position: len,
+            seen: Arc::default(),
+            banned: Arc::default(),
+            mask: None,
+            logprobs: None,
+        });
+    }
+    batch
+}
+
+fn calls(executor: &mut LocalExecutor<CudaDevice<Emulator>>, batch: &Batch) -> Vec<Call> {
+    let device = Arc::clone(executor.device());
+    device.driver().calls(|| drop(executor.step(batch).unwrap()))
+}
+
+#[test]
+fn a_recorded_step_is_two_copies_there_and_one_back() {
+    let mut executor = executor();
+    let greedy = Arc::new(Sampling::greedy());
+    for decodes in [&[(&[5][..], 3)][..], &[(&[5], 3), (&[9], 17), (&[2], 20)]] {
+        let made = calls(&mut executor, &batch(decodes, &greedy));
+        assert!(
+            matches!(
+                made[..],
+                [
+                    Call::Write { .. },
+                    Call::Launch,
+                    Call::Replay,
+                    Call::Write { .. },
+                    Call::Launch,
+                    Call::Read { bytes }
+                ] if bytes == 4 * decodes.len()
+            ),
+            "{made:?}"
+        );
+    }
+}
+
+#[test]
+fn no_step_asks_for_memory() {
+    let mut executor = executor();
+    let prompt: Vec<u32> = (0..20).collect();
+    let biased = Sampling { logit_bias: vec![(7, 2.0)], seed: 3, ..Sampling::default() };
+    for sampling in [Sampling::greedy(), biased] {
+        let sampling = Arc::new(sampling);
+        for parts in [&[(&prompt[..], 20)][..], &[(&[1], 21), (&prompt[..7], 7)], &[(&[2], 22), (&[8], 8)]] {
+            let made = calls(&mut executor, &batch(parts, &sampling));
+            assert!(!made.iter().any(|call| matches!(call, Call::Alloc { .. } | Call::Wait)), "{made:?}");
+            let writes = made.iter().filter(|call| matches!(call, Call::Write { .. })).count();
+            assert_eq!(writes, 2, "{made:?}");
+        }
+    }
+}
