@@ -94,7 +94,8 @@ fn assemble(config: &Config, before: Option<&Serving>) -> Result<(ServerConfig, 
     let leaves = if config.routes.leave() { Leaves::Something } else { Leaves::Nothing };
     let open = before.and_then(|before| before.kept.audit.as_ref());
     let receipts = open.map_or(Receipts::Open, Receipts::Continue);
-    let (gateway, audit) = policy::gateway(&config.privacy, &config.guard, &config.exceptions, leaves, receipts)?;
+    let (gateway, audit) =
+        policy::gateway(&config.privacy, &config.guard, &config.exceptions, leaves, receipts)?;
     let clearance = match audit.clone().filter(|_| config.routes.leave()) {
         None => None,
         Some(audit) => Some(policy::clearance(&config.privacy, &config.guard, audit)?),

@@ -133,6 +133,7 @@ impl Gateway {
     pub fn open() -> Gateway {
         Gateway {
             judge: None,
+            exceptions: BTreeMap::new(),
             scan: ScanConfig::default(),
             scanner: OnceLock::new(),
             workers: Workers::new(MAX_WORKING),

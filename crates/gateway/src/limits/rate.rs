@@ -118,9 +118,12 @@ fn counting(slots: &[Slot], now: Duration) -> impl Iterator<Item = &Slot> {
     slots.iter().filter(move |slot| slot.requests > 0 && second < slot.second + SPAN)
 }
 
+/// What of a second counts against a limit.
+type Of = fn(&Slot) -> u64;
+
 /// Whether there is room for one more request with so many tokens.
 pub(crate) fn judge(slots: &[Slot], limits: PerMinute, tokens: u64, now: Duration) -> Result<(), TooMany> {
-    let checks: [(Limited, Option<u64>, u64, fn(&Slot) -> u64); 2] = [
+    let checks: [(Limited, Option<u64>, u64, Of); 2] = [
         (Limited::Requests, limits.requests, 1, |slot| slot.requests),
         (Limited::Tokens, limits.tokens, tokens, |slot| slot.tokens),
     ];
@@ -146,7 +149,7 @@ pub(crate) fn judge(slots: &[Slot], limits: PerMinute, tokens: u64, now: Duratio
 }
 
 /// How long until at least `excess` counts no more.
-fn wait(slots: &[Slot], excess: u64, of: fn(&Slot) -> u64, now: Duration) -> Duration {
+fn wait(slots: &[Slot], excess: u64, of: Of, now: Duration) -> Duration {
     let mut leaving: Vec<(u64, u64)> = counting(slots, now).map(|slot| (slot.second, of(slot))).collect();
     leaving.sort_unstable();
     let mut gone = 0u64;

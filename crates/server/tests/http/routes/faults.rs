@@ -189,9 +189,9 @@ fn a_slow_tier_is_hedged_by_the_next_and_the_loser_is_settled() {
         let mut setup = Setup::new(upstreams);
         setup.route.first_token = 5 * SECOND;
         setup.route.hedge = Some(ms(100));
-        let books = setup.folder.path().join("spend.sqlite");
         // There is room for two attempts at a time and no more: what is not settled is soon in the way.
-        setup.spend = Some(Spend::open(&books, Some(Micros(4000))).unwrap());
+        let money = MoneyLimit { per_day: Some(Micros(4000)), ..MoneyLimit::default() };
+        setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
         let (world, folder) = setup.start();
         for _ in 0..4 {
             let begun = Instant::now();
