@@ -117,6 +117,12 @@ impl Judge {
         self.settings.answers.canary && self.settings.answers.system_prompt != Policy::Off
     }
 
+    /// Whether the length of texts alone bounds how long looking at a request takes.
+    pub(crate) fn is_bounded(&self) -> bool {
+        let settings = &self.settings;
+        settings.request_finders.is_empty() && settings.request_detectors.iter().all(|d| d.is_bounded())
+    }
+
     /// What counts for attacks in a text of this origin.
     pub(crate) fn injection(&self, origin: Origin) -> Policy {
         let requests = &self.settings.requests;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use garrison_guard::injection::{Policy, SystemPrompt};
-use garrison_guard::{Action, Named, Operator, Operators, Pseudonyms, Redactor, Side, Taint, Tainted};
+use garrison_guard::{
+    Action, Named, Operator, Operators, Pseudonyms, Redactor, Side, Taint, Tainted, Workers,
+};
 
 use crate::Gateway;
 use crate::answer::{Answers, Plan};
@@ -180,13 +182,18 @@ impl Gateway {
         Ok(Some(Judged { texts: Tainted::new(outcome.texts, outcome.taint), report, receipt, answers }))
     }
 
-    /// Looks at all texts on a thread that can be left behind.
+    /// Looks at all texts; where something looks that has no bound, on a thread that can be left behind.
     fn look_at(&self, judge: &Arc<Judge>, texts: Vec<Text>) -> Result<Outcome, Fault> {
         let bytes = texts.iter().map(|text| text.text.len()).sum();
         let strict = texts.iter().any(|text| judge.injection(text.origin) == Policy::Block)
             || judge.changes_or_blocks();
-        let looks = Arc::clone(judge);
-        let looked = self.workers.run(judge.settings.budget.of(bytes), move || look(&looks, texts));
+        let time = judge.settings.budget.of(bytes);
+        let looked = if judge.is_bounded() {
+            Workers::run_here(time, || look(judge, texts))
+        } else {
+            let looks = Arc::clone(judge);
+            self.workers.run(time, move || look(&looks, texts))
+        };
         match looked.map_err(Fault::from) {
             Ok(Ok(outcome)) => Ok(outcome),
             Ok(Err(fault)) | Err(fault) if strict => Err(fault),

@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Threads that wait for work at most; others end.
 const MAX_IDLE: usize = 16;
@@ -70,6 +70,17 @@ impl Workers {
         }
     }
 
+    /// Has something done on this thread: what ends in time whatever it is given, so that nothing has to be left behind. It
+    /// is late all the same if it took longer.
+    ///
+    /// # Errors
+    /// If it panics or took longer.
+    pub fn run_here<T>(time: Duration, work: impl FnOnce() -> T) -> Result<T, NotDone> {
+        let begun = Instant::now();
+        let done = catch_unwind(AssertUnwindSafe(work)).map_err(|_| NotDone::Panicked)?;
+        if begun.elapsed() > time { Err(NotDone::Late(time)) } else { Ok(done) }
+    }
+
     fn give(&self, job: Job) -> Result<(), NotDone> {
         let idle = {
             let mut state = lock(&self.state);
@@ -125,6 +136,15 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_done_here_is_late_or_a_fault_as_elsewhere() {
+        let time = Duration::from_secs(20);
+        assert_eq!(Workers::run_here(time, || 7), Ok(7));
+        assert_eq!(Workers::run_here(time, || panic!("oh")), Err::<(), _>(NotDone::Panicked));
+        let (short, long) = (Duration::from_millis(1), Duration::from_millis(20));
+        assert_eq!(Workers::run_here(short, || std::thread::sleep(long)), Err(NotDone::Late(short)));
+    }
 
     #[test]
     fn what_panics_or_is_late_is_a_fault_and_what_is_too_much_is_refused() {

@@ -7,6 +7,12 @@ use serde_json::{Map, Value};
 /// Characters of a picture's data at least: what is shorter is read as any other text, whatever it says it is.
 const LEAST: usize = 100;
 
+/// Whether Base64 begins as a PNG, JPEG, GIF or WebP does. Other data in a picture's place is read as the text that it may be.
+fn begins_as_picture(data: &str) -> bool {
+    let webp = || data.starts_with("UklGR") && data.get(12..16) == Some("RUJQ");
+    ["iVBORw0KGgo", "/9j/", "R0lGODdh", "R0lGODlh"].iter().any(|begin| data.starts_with(begin)) || webp()
+}
+
 /// The addresses of all pictures, which may hold them.
 pub(crate) fn urls(chat: &Map<String, Value>) -> impl Iterator<Item = &str> {
     let messages = chat.get("messages").and_then(Value::as_array).into_iter().flatten();
@@ -21,7 +27,10 @@ pub(crate) fn places(chat: &Map<String, Value>, body: &[u8]) -> Vec<Range<usize>
     let mut places = Vec::new();
     for url in urls(chat) {
         let inline = url.strip_prefix("data:image/").and_then(|rest| rest.split_once(";base64,"));
-        let Some((_, data)) = inline.filter(|(_, data)| data.len() >= LEAST) else { continue };
+        let Some((_, data)) = inline.filter(|(_, data)| data.len() >= LEAST && begins_as_picture(data))
+        else {
+            continue;
+        };
         for field in [format!("url\":\"{url}\""), format!("\"data\":\"{data}\"")] {
             places.extend(text.match_indices(&field).map(|(at, _)| {
                 let end = at + field.len() - 1;
@@ -40,11 +49,27 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn pictures_are_told_by_how_they_begin() {
+        for picture in [
+            "iVBORw0KGgoAAAANSUhEUg==",
+            "/9j/4AAQSkZJRgABAQ==",
+            "R0lGODlhAQABAA==",
+            "UklGRiQAAABXRUJQVlA4IA==",
+        ] {
+            assert!(begins_as_picture(picture), "{picture}");
+        }
+        for other in ["UklGRiQAAABXQVZFZm10IA==", "SGVsbG8=", "", "R0lG"] {
+            assert!(!begins_as_picture(other), "{other}");
+        }
+    }
+
+    #[test]
     fn only_the_data_of_a_picture_goes_unread() {
-        let (data, short) = ("iVBORw0K".repeat(20), "4111111111111111");
+        let (data, short) = (format!("iVBORw0KGgo{}", "AAAA".repeat(40)), "4111111111111111");
+        let text_in_its_place = "bXkgY2FyZCBpcyA0MTExIDExMTEgMTExMSAxMTExLCB".repeat(4);
         let url = |data: &str| json!({"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{data}")}});
         let text = format!("data:image/png;base64,{data} \"url\":\"data:image/png;base64,{data}\"");
-        let chat = json!({"messages": [{"role": "user", "content": [{"type": "text", "text": text}, url(&data), url(short)]}]});
+        let chat = json!({"messages": [{"role": "user", "content": [{"type": "text", "text": text}, url(&data), url(short), url(&text_in_its_place)]}]});
         let body = chat.to_string();
         let places = places(chat.as_object().unwrap(), body.as_bytes());
         assert_eq!(places.len(), 1);
