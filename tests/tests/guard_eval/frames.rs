@@ -8,6 +8,8 @@ use super::{fifth, sixth};
 pub(crate) enum Set {
     /// What the recognizers were worked on with.
     Development,
+    /// What they were judged by before, and mended after.
+    Fifth,
     /// What they are judged by.
     HeldOut,
 }
@@ -15,7 +17,8 @@ pub(crate) enum Set {
 /// Frames by language; the empty language is none, as in tables and configuration.
 pub(crate) fn frames(set: Set) -> Vec<(&'static str, &'static [&'static str])> {
     match set {
-        Set::Development => [DEVELOPMENT, EARLIER, SECOND, THIRD, FOURTH, fifth::FRAMES].concat(),
+        Set::Development => [DEVELOPMENT, EARLIER, SECOND, THIRD, FOURTH].concat(),
+        Set::Fifth => fifth::FRAMES.to_vec(),
         Set::HeldOut => sixth::FRAMES.to_vec(),
     }
 }

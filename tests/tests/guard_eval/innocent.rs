@@ -99,7 +99,8 @@ const FOURTH: &[&str] = &[
 /// A text with nothing in it.
 pub(crate) fn text(set: Set, draw: &mut Draw) -> String {
     let frame = match set {
-        Set::Development => draw.pick(&[DEVELOPMENT, EARLIER, FOURTH, fifth::INNOCENT].concat()),
+        Set::Development => draw.pick(&[DEVELOPMENT, EARLIER, FOURTH].concat()),
+        Set::Fifth => draw.pick(fifth::INNOCENT),
         Set::HeldOut => draw.pick(sixth::INNOCENT),
     };
     let (mut out, mut rest) = (String::new(), frame);

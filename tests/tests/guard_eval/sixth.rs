@@ -17,7 +17,7 @@ pub(crate) const FRAMES: &[(&str, &[&str])] = &[
         &[
             "* {L} -> {V}",
             "{L} ........ {V}",
-            "<input name=\"{L}\" value=\"{V}\">",
+            "<label>{L}</label> <output>{V}</output>",
             "{L}\n    {V}\n",
             "[{L}] {V} [/{L}]",
             "export_row('{L}', '{V}')",
