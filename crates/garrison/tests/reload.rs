@@ -4,6 +4,7 @@
 mod support;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -70,13 +71,29 @@ fn body(text: &str, stream: bool) -> Value {
     json!({"model": "auto", "messages": [{"role": "user", "content": text}], "max_tokens": 50, "stream": stream})
 }
 
+/// Sets a flag when it goes.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 #[test]
 fn a_changed_file_holds_from_the_next_request_on_and_drops_none() {
     let ms = Duration::from_millis;
     // One request takes two seconds, all others are quick.
     let slow = |body: &Value| body["messages"].to_string().contains("slowly");
+    let begun = Arc::new(AtomicBool::new(false));
+    let has_begun = Arc::clone(&begun);
     let first = FakeServer::start("127.0.0.1:0", move |_, body| {
-        if slow(body) { Script::healthy(ms(10), ms(100), 20) } else { Script::healthy(ms(5), ms(1), 5) }
+        if slow(body) {
+            has_begun.store(true, Relaxed);
+            Script::healthy(ms(10), ms(100), 20)
+        } else {
+            Script::healthy(ms(5), ms(1), 5)
+        }
     })
     .unwrap();
     let second = FakeServer::start("127.0.0.1:0", move |_, _| Script::healthy(ms(5), ms(1), 5)).unwrap();
@@ -102,6 +119,8 @@ fn a_changed_file_holds_from_the_next_request_on_and_drops_none() {
 
     let (stop, asked) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
+        // Also if something below fails: the scope waits for its threads.
+        let _stop = Stop(&stop);
         for client in 0..4 {
             let (server, stop, asked) = (&server, &stop, &asked);
             scope.spawn(move || {
@@ -114,7 +133,7 @@ fn a_changed_file_holds_from_the_next_request_on_and_drops_none() {
             });
         }
         let slow = scope.spawn(|| ask(&server, "k1", &body("Tell me slowly.", true)));
-        wait_for("the slow one to begin", || first.truths().len() > 8);
+        wait_for("the slow one to begin", || begun.load(Relaxed));
         let load = asked.load(Relaxed);
         std::fs::write(folder.path().join("keys.txt"), "name=bert k2\nowner name=anna k1\n").unwrap();
         let after = [("gone", gone.as_str()), ("second", &second.url)];
@@ -129,7 +148,6 @@ fn a_changed_file_holds_from_the_next_request_on_and_drops_none() {
         let (status, tier, text) = slow.join().unwrap();
         assert_eq!((status, tier.as_str()), (200, "first/m"), "it keeps what it began with");
         assert!(text.contains("[DONE]") && text.matches(" word").count() == 20, "{text}");
-        stop.store(true, Relaxed);
     });
     let seen = first.truths().len();
     assert_eq!(ask(&server, "k1", &body("What is new?", false)).1, "second/m");

@@ -9,7 +9,7 @@ use support::{Server, assert_refused, garrison};
 /// The README's configuration, with its upstream elsewhere.
 fn readme(upstream: &str) -> String {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
-    let config = text.split("```toml\n").find(|part| part.contains("[[route]]")).unwrap();
+    let config = text.split("```toml\n").find(|part| part.contains("[[provider]]")).unwrap();
     config.split("```").next().unwrap().replace("http://127.0.0.1:8081", upstream)
 }
 

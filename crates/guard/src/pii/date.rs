@@ -63,7 +63,8 @@ pub(super) fn month_first(sight: &mut Sight<'_, '_>) {
     }
 }
 
-/// 1980-03-05, 05.03.1980, 3/5/80, also with blanks after the signs, and 19800305.
+/// 1980-03-05, 05.03.1980, 3/5/80, also with blanks after the dots; 19800305; and 05 03 1980, with two digits each and all of
+/// the year.
 fn numeric(window: &Window<'_>) -> Option<usize> {
     let (first, mut at) = digits(window, window.at, 8)?;
     if at - window.at == 8 {
@@ -73,6 +74,9 @@ fn numeric(window: &Window<'_>) -> Option<usize> {
     let year_first = at - window.at == 4;
     if !year_first && at - window.at > 2 {
         return None;
+    }
+    if let Some(end) = spaced(window, first, at) {
+        return Some(end);
     }
     let sign = window.byte(at).filter(|b| b"-./".contains(b))?;
     at += 1;
@@ -94,6 +98,23 @@ fn numeric(window: &Window<'_>) -> Option<usize> {
     // A time may follow after a T.
     let ends = window.word_ends(end) || window.byte(end) == Some(b'T');
     (sound && ends && !goes_on).then_some(end)
+}
+
+/// 05 03 1980 or 1980 03 05, of which `first` ends at `at`.
+fn spaced(window: &Window<'_>, first: u32, at: usize) -> Option<usize> {
+    let lead = at - window.at;
+    let begin = at + blank(window, at)?;
+    let (second, to) = digits(window, begin, 2)?;
+    let last = to + blank(window, to)?;
+    let (third, end) = digits(window, last, 4)?;
+    let sound = match (lead, to - begin, end - last) {
+        (4, 2, 2) => is_date(first, second, third),
+        (2, 2, 4) => is_date(third, second, first) || is_date(third, first, second),
+        _ => false,
+    };
+    let next = end + blank(window, end).unwrap_or(0);
+    let goes_on = next > end && window.byte(next).is_some_and(|b| b.is_ascii_digit());
+    (sound && window.word_ends(end) && !goes_on).then_some(end)
 }
 
 /// 5 March 1980, 5. März 1980, 5th of March 1980, 5 de marzo de 1980, 1er mars 1980.

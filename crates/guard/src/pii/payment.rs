@@ -34,15 +34,14 @@ pub(super) fn card(sight: &mut Sight<'_, '_>) {
                     best = Some((length, groups, at));
                 }
                 // One kind of sign in all places behind groups of four or more, and a digit behind it.
-                let here = window.char(at);
-                let Some(width) = separates(window, at) else { break };
-                if group < 4 || sign.is_some_and(|sign| Some(sign) != here) {
+                let Some((here, width)) = separates(window, at) else { break };
+                if group < 4 || sign.is_some_and(|sign| sign != (here, width)) {
                     break;
                 }
                 if !window.byte(at + width).is_some_and(|b| b.is_ascii_digit()) {
                     break;
                 }
-                sign = here;
+                sign = Some((here, width));
                 (groups, group, at) = (groups + 1, 0, at + width);
             }
         }
@@ -55,11 +54,21 @@ pub(super) fn card(sight: &mut Sight<'_, '_>) {
     sight.propose(Entity::CREDIT_CARD, base, at);
 }
 
-/// The width of what may stand between groups of a card's number: a blank, a dash of any length, or a dot.
-fn separates(window: &Window<'_>, at: usize) -> Option<usize> {
-    match window.char(at)? {
-        sign @ ('-' | '.' | '\u{b7}' | '\u{2010}'..='\u{2013}') => Some(sign.len_utf8()),
-        _ => blank(window, at),
+/// What may stand between groups of a card's number, and its width: a blank, a dot, or a dash of any length or a slash,
+/// which may have a blank on each side.
+fn separates(window: &Window<'_>, at: usize) -> Option<(char, usize)> {
+    let sign = window.char(at)?;
+    if matches!(sign, '.' | '\u{b7}') {
+        return Some((sign, sign.len_utf8()));
+    }
+    let lead = blank(window, at).unwrap_or(0);
+    match window.char(at + lead) {
+        Some(dash @ ('-' | '/' | '\u{2010}'..='\u{2015}')) => {
+            let end = at + lead + dash.len_utf8();
+            let tail = blank(window, end).unwrap_or(0);
+            ((lead > 0) == (tail > 0)).then_some((dash, lead + dash.len_utf8() + tail))
+        }
+        _ => (lead > 0).then_some((sign, lead)),
     }
 }
 

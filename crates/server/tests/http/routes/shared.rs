@@ -72,13 +72,16 @@ fn one_budget_is_exact_over_several_garrisons() {
         };
         // A refused request hears what there is.
         for (world, _, books) in &worlds {
+            let mut last = String::new();
             wait_until(Duration::from_secs(5), || {
                 let mut asked = body("What is new?", false);
                 asked["max_tokens"] = json!(100_000);
                 asked["temperature"] = json!(1);
-                post(world, CHAT, &asked).status == 429 && heard(books) == all
+                let answer = post(world, CHAT, &asked);
+                last = format!("{} {}", answer.status, answer.text());
+                answer.status == 429 && heard(books) == all
             })
-            .unwrap_or_else(|| panic!("{} for {all}", heard(books)));
+            .unwrap_or_else(|| panic!("{} for {all}; {last}", heard(books)));
         }
     }
 }
