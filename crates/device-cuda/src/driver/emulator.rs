@@ -82,7 +82,7 @@ impl SharedGpu {
 
 /// A GPU that is none.
 pub struct Emulator {
-    library: Library,
+    library: Arc<Library>,
     launch: Launch,
     guard: Guard,
     order: Order,
@@ -112,6 +112,8 @@ pub struct Memory {
     len: usize,
     guard: Guard,
     allocations: Arc<Mutex<Allocations>>,
+    /// Where `guard` is: memory may be given back after its device is gone.
+    _library: Arc<Library>,
 }
 
 #[derive(Clone, Copy)]
@@ -158,7 +160,7 @@ impl Emulator {
             )
         };
         Ok(Emulator {
-            library,
+            library: Arc::new(library),
             launch,
             guard,
             order,
@@ -324,8 +326,14 @@ impl Driver for Emulator {
         all.resize(lines, Line { bytes: [POISON; 256] });
         let begin = all.as_mut_ptr() as u64 + GUARD as u64;
         allocations.insert(begin, bytes);
-        let memory =
-            Memory { all, begin, len: bytes, guard: self.guard, allocations: Arc::clone(&self.allocations) };
+        let memory = Memory {
+            all,
+            begin,
+            len: bytes,
+            guard: self.guard,
+            allocations: Arc::clone(&self.allocations),
+            _library: Arc::clone(&self.library),
+        };
         memory.guard(1);
         Ok(memory)
     }

@@ -75,7 +75,7 @@ fn one_budget_is_exact_over_several_garrisons() {
             let mut last = String::new();
             wait_until(Duration::from_secs(5), || {
                 let mut asked = body("What is new?", false);
-                asked["max_tokens"] = json!(100_000);
+                asked["max_tokens"] = json!(900);
                 asked["temperature"] = json!(1);
                 let answer = post(world, CHAT, &asked);
                 last = format!("{} {}", answer.status, answer.text());
