@@ -29,12 +29,11 @@ const TEXTS: usize = 1000;
 const INNOCENT: usize = 10_000;
 const RECALL: f64 = 0.995;
 const PRECISION: f64 = 0.97;
-/// Recall and precision of what was below the bar when the sixth draw was judged the first time: it may not fall.
-const BELOW: [(&str, f64, f64); 6] = [
+/// Recall and precision of what is below the bar in the sixth draw since it was judged the first time: it may not fall. Cards and
+/// dates of birth were, too, and are mended.
+const BELOW: [(&str, f64, f64); 4] = [
     ("API_KEY", 0.87, 0.97),
-    ("CREDIT_CARD", 0.65, 0.97),
     ("CRYPTO_ADDRESS", 0.99, 0.97),
-    ("DATE_OF_BIRTH", 0.88, 0.97),
     ("PHONE", 0.97, 0.97),
     ("URL_CREDENTIALS", 0.96, 0.96),
 ];

@@ -18,6 +18,9 @@ const NO_DOMAINS: [&str; 14] = [
     "json",
 ];
 
+/// Those of them that name a file: an address may stand before them.
+const FILES: [&str; 9] = ["png", "jpg", "jpeg", "gif", "svg", "webp", "js", "css", "json"];
+
 /// Email addresses.
 pub(super) fn email(sight: &mut Sight<'_, '_>) {
     let (window, at) = (sight.window, sight.at());
@@ -55,9 +58,23 @@ pub(super) fn email(sight: &mut Sight<'_, '_>) {
     let sound = !name.ends_with('.') && !name.contains("..") && labels;
     // What is before the @ of a repository's address is nobody.
     let repository = name == "git" && matches!(window.byte(end), Some(b':' | b'/'));
-    if top_is_one && sound && !repository && !NO_DOMAINS.contains(&top.to_ascii_lowercase().as_str()) {
-        sight.assert(Entity::EMAIL, 95, end);
+    if !sound || repository {
+        return;
     }
+    let lower = top.to_ascii_lowercase();
+    if top_is_one && !NO_DOMAINS.contains(&lower.as_str()) {
+        sight.assert(Entity::EMAIL, 95, end);
+    } else if FILES.contains(&lower.as_str()) && is_domain(host) {
+        sight.assert(Entity::EMAIL, 95, local + 1 + host.len());
+    }
+}
+
+/// Whether what stands before a file's ending is a domain by itself, and not the size of a picture, as in `icon@2x.min.png`.
+fn is_domain(host: &str) -> bool {
+    let Some((labels, top)) = host.rsplit_once('.') else { return false };
+    let first = labels.split('.').next().unwrap_or_default();
+    let size = first.strip_suffix('x').is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+    !size && top.chars().count() >= 2 && top.chars().all(char::is_alphabetic)
 }
 
 /// Letters of any language (RFC 6531), digits, and the signs that providers allow.
@@ -218,6 +235,19 @@ impl Style {
             Some(b':') => digit && self == Style::Plain,
             Some(b',') => self == Style::Plain && is_fraction(window, end),
             _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_as_a_file_may_begin_as_a_domain() {
+        assert!(is_domain("b.example") && is_domain("mail.buecher.de"));
+        for other in ["2x", "2x.min", "10x.app", "tty1", "1000", "b.e", "b.12", ""] {
+            assert!(!is_domain(other), "{other}");
         }
     }
 }

@@ -123,6 +123,24 @@ fn prose_is_held_back_by_no_more_than_a_word() {
 }
 
 #[test]
+fn an_address_is_found_before_a_files_ending_and_groups_of_cards_and_dates_as_people_write_them() {
+    let scanner = scanner();
+    for (text, name, wanted) in [
+        ("see https://a.example/zoe@buecher.example.png there", "EMAIL", "zoe@buecher.example"),
+        ("card 4111 - 1111 - 1111 - 1111 please", "CREDIT_CARD", "4111 - 1111 - 1111 - 1111"),
+        ("card 4111/1111/1111/1111 please", "CREDIT_CARD", "4111/1111/1111/1111"),
+        ("card 4111111111111111/1226 please", "CREDIT_CARD", "4111111111111111"),
+        ("card 4111 1111 1111 1111 - 2026 please", "CREDIT_CARD", "4111 1111 1111 1111"),
+        ("born on 03 10 1988 in Bonn", "DATE_OF_BIRTH", "03 10 1988"),
+        ("born on 1988 10 03 in Bonn", "DATE_OF_BIRTH", "1988 10 03"),
+    ] {
+        let found = scanner.scan(text);
+        let shown: Vec<_> = found.iter().map(|f| (scanner.name(f.entity), &text[f.range.clone()])).collect();
+        assert!(shown.contains(&(name, wanted)), "{text}: {shown:?}");
+    }
+}
+
+#[test]
 fn what_looks_like_personal_data_and_is_none_is_left_alone() {
     let scanner = scanner();
     for text in [
@@ -137,7 +155,7 @@ fn what_looks_like_personal_data_and_is_none_is_left_alone() {
         "iPhone 15 Pro Max, Galaxy S24 Ultra, RTX 4090, Windows 11, Boeing 737-800, Will Smith-Corona, Rose Garden",
         "March 2031 was cold. On 12.03.2031 we met. Virginia and Paris are places; Jordan is a river.",
         "Read pages 100-200 of ISBN 978-3-16-148410-0, section 4.2.1.3, figure 12-34, RFC 7519, ISO 13616.",
-        "git@github.com:owner/repo.git icon@2x.png user@1000.service @scope/package@1.2.3 127.0.0.1:8080 0.0.0.0",
+        "git@github.com:owner/repo.git icon@2x.png icon@2x.min.js user@1000.service @scope/package@1.2.3 127.0.0.1:8080 0.0.0.0",
         "password: ${DB_PASSWORD}, token = process.env.TOKEN, api_key=YOUR_API_KEY, https://user:$PASS@example.com",
         "Lot 0123456789, batch 20310312, SKU 12345678901, part number AB12-34567-C, EAN 4006381333931.",
         "I think I will ask the team on Monday. Dear all, please read this. Best regards from us.",

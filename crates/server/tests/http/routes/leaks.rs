@@ -86,6 +86,12 @@ fn surfaces(canary: &str) -> Vec<(&'static str, Value)> {
                 json!([{"role": "user", "content": [{"type": "text", "text": "Hi"}, image(&format!("https://a.example/b.png?for={canary}"))]}]),
             ),
         ),
+        (
+            "an image's path",
+            messages(
+                json!([{"role": "user", "content": [{"type": "text", "text": "Hi"}, image(&format!("https://a.example/{canary}.png"))]}]),
+            ),
+        ),
         ("the user field", with("user", canary.into())),
         ("the metadata", with("metadata", json!({"note": note}))),
     ]
