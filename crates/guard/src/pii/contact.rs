@@ -12,14 +12,10 @@ const MAX_LOCAL: usize = 64;
 /// Bytes of the domain that are looked at.
 const MAX_DOMAIN: usize = 190;
 
-/// What stands after `@` and looks like a domain, but names a file or a unit.
-const NO_DOMAINS: [&str; 14] = [
-    "png", "jpg", "jpeg", "gif", "svg", "webp", "service", "socket", "timer", "target", "mount", "js", "css",
-    "json",
-];
-
-/// Those of them that name a file: an address may stand before them.
+/// What stands after `@` and looks like a domain, but names a file, before whose ending an address may stand.
 const FILES: [&str; 9] = ["png", "jpg", "jpeg", "gif", "svg", "webp", "js", "css", "json"];
+/// The same of units.
+const UNITS: [&str; 5] = ["service", "socket", "timer", "target", "mount"];
 
 /// Email addresses.
 pub(super) fn email(sight: &mut Sight<'_, '_>) {
@@ -62,10 +58,12 @@ pub(super) fn email(sight: &mut Sight<'_, '_>) {
         return;
     }
     let lower = top.to_ascii_lowercase();
-    if top_is_one && !NO_DOMAINS.contains(&lower.as_str()) {
+    if FILES.contains(&lower.as_str()) {
+        if is_domain(host) {
+            sight.assert(Entity::EMAIL, 95, local + 1 + host.len());
+        }
+    } else if top_is_one && !UNITS.contains(&lower.as_str()) {
         sight.assert(Entity::EMAIL, 95, end);
-    } else if FILES.contains(&lower.as_str()) && is_domain(host) {
-        sight.assert(Entity::EMAIL, 95, local + 1 + host.len());
     }
 }
 
