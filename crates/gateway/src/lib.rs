@@ -32,6 +32,7 @@ mod cache;
 mod canonical;
 mod journey;
 mod limits;
+mod post;
 mod providers;
 mod redis;
 mod remote;
@@ -66,11 +67,12 @@ pub use garrison_route::{
 pub use journey::{Ask, Delivery, Destination, Exhausted, Journey, Words, task_of};
 pub use judge::{Fault, NotJudged};
 pub use limits::{
-    Alert, AlertKind, AlertRules, AlertSink, AlertsError, Books, BooksError, KeyLimits, Limited, Meters,
-    MoneyLimit, PerKey, PerMinute, Quotas, Room, Spend, Spent, Standing, Tally, TooMany, shown,
+    Alert, AlertKind, AlertRules, AlertSink, Books, BooksError, KeyLimits, Limited, Meters, MoneyLimit,
+    PerKey, PerMinute, Quotas, Room, Spend, Spent, Standing, Tally, TooMany, shown,
 };
 pub use moderation::Moderation;
 pub use policy::{AnswerPolicy, Exception, InAnswers, InRequests, LooksFor, RequestPolicy, Settings};
+pub use post::PostError;
 pub use providers::{
     Failure, Heard, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply,
 };
@@ -78,7 +80,7 @@ pub use redis::{Redis, RedisError};
 pub use remote::Remote;
 pub use request::{Judged, Origin, Refusal, Report, Request, Text};
 pub use routes::{Route, Routes, Target};
-pub use telemetry::{Ended, Parent, Telemetry, TelemetryError};
+pub use telemetry::{Ended, Parent, Telemetry};
 pub use tiers::{RouteCounts, Samples, TierHealth};
 pub use trace::{Stage, Trace, Traces};
 

@@ -75,9 +75,7 @@ impl Leader {
             self.cache.keep(self.key, kept);
         }
     }
-}
 
-impl Leader {
     /// Those who wait go on, and whoever comes next leads.
     fn let_go(&mut self) {
         // Once only: from then on another may lead under this key.

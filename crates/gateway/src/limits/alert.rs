@@ -3,13 +3,13 @@
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
+
+use crate::post::{PostError, Poster, Whom};
 
 /// Alerts that wait to be sent, at most; more are in the log only.
 const MOST_WAITING: usize = 64;
-/// How long a webhook may take.
-const TIME: Duration = Duration::from_secs(10);
+const WEBHOOK: Whom = Whom { setting: "webhook", name: "the webhook", time: Duration::from_secs(10) };
 /// How long is waited before each further try.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
@@ -60,17 +60,6 @@ impl Alert {
     }
 }
 
-/// A webhook that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum AlertsError {
-    /// Its URL.
-    #[error("webhook is no http or https URL")]
-    Url,
-    /// Nothing to send with.
-    #[error("nothing can be sent to the webhook: {0}")]
-    Client(String),
-}
-
 /// Where alerts go.
 #[derive(Debug, Default)]
 pub struct AlertSink {
@@ -87,23 +76,9 @@ impl AlertSink {
     ///
     /// # Errors
     /// If its URL is none, or there is no thread to send from.
-    pub fn webhook(url: &str) -> Result<AlertSink, AlertsError> {
-        let url = reqwest::Url::parse(url).map_err(|_| AlertsError::Url)?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(AlertsError::Url);
-        }
-        let broken = |error: &dyn std::fmt::Display| AlertsError::Client(error.to_string());
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(TIME)
-            .build()
-            .map_err(|e| broken(&e))?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|e| broken(&e))?;
+    pub fn webhook(url: &str) -> Result<AlertSink, PostError> {
         let (webhook, alerts) = sync_channel(MOST_WAITING);
-        let send = move || runtime.block_on(deliver(&client, &url, &alerts));
-        std::thread::Builder::new().name("alerts".into()).spawn(send).map_err(|e| broken(&e))?;
+        WEBHOOK.on_a_thread(url, "alerts", move |poster| deliver(&poster, &alerts))?;
         Ok(AlertSink { webhook: Some(webhook) })
     }
 
@@ -124,21 +99,15 @@ impl AlertSink {
     }
 }
 
-async fn deliver(client: &reqwest::Client, url: &reqwest::Url, alerts: &Receiver<Alert>) {
+fn deliver(webhook: &Poster, alerts: &Receiver<Alert>) {
     while let Ok(alert) = alerts.recv() {
         let mut pauses = PAUSES.into_iter();
-        loop {
-            let body = alert.to_json().to_string();
-            let request = client.post(url.clone()).header(CONTENT_TYPE, "application/json").body(body);
-            let sent = request.send().await;
-            if sent.is_ok_and(|response| response.status().is_success()) {
-                break;
-            }
+        while !webhook.post("", &alert.to_json()) {
             let Some(pause) = pauses.next() else {
                 tracing::warn!("an alert could not be sent to the webhook; it is in the log");
                 break;
             };
-            tokio::time::sleep(pause).await;
+            std::thread::sleep(pause);
         }
     }
 }

@@ -18,7 +18,7 @@ mod repeats;
 
 mod calendar;
 
-pub use alert::{Alert, AlertKind, AlertSink, AlertsError};
+pub use alert::{Alert, AlertKind, AlertSink};
 pub use history::AlertRules;
 pub use ledger::{Books, BooksError, MoneyLimit, Spent};
 pub(crate) use ledger::{NotReserved, Reservation};

@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
+
+use crate::post::{PostError, Poster, Whom};
 
 /// Requests that wait to be sent, at most.
 const MOST_WAITING: usize = 2048;
@@ -24,19 +25,7 @@ const MOST_TOGETHER: usize = 256;
 const GATHER: Duration = Duration::from_millis(500);
 /// How often metrics are sent.
 const EVERY: Duration = Duration::from_secs(10);
-/// How long a collector may take.
-const TIME: Duration = Duration::from_secs(5);
-
-/// Why nothing can be sent.
-#[derive(Debug, thiserror::Error)]
-pub enum TelemetryError {
-    /// The collector's URL.
-    #[error("otlp is no http or https URL")]
-    Url,
-    /// Nothing to send with.
-    #[error("nothing can be sent to the collector: {0}")]
-    Client(String),
-}
+const COLLECTOR: Whom = Whom { setting: "otlp", name: "the collector", time: Duration::from_secs(5) };
 
 /// A trace that a client has begun: its id, and its span's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +113,7 @@ impl Telemetry {
     ///
     /// # Errors
     /// If the URL is none, or there is no thread to send from.
-    pub fn new(otlp: &str) -> Result<Arc<Telemetry>, TelemetryError> {
+    pub fn new(otlp: &str) -> Result<Arc<Telemetry>, PostError> {
         Telemetry::sending(otlp, EVERY)
     }
 
@@ -132,25 +121,10 @@ impl Telemetry {
     ///
     /// # Errors
     /// As [`Telemetry::new`].
-    pub fn sending(otlp: &str, every: Duration) -> Result<Arc<Telemetry>, TelemetryError> {
-        let url = reqwest::Url::parse(otlp).map_err(|_| TelemetryError::Url)?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(TelemetryError::Url);
-        }
-        let broken = |error: &dyn std::fmt::Display| TelemetryError::Client(error.to_string());
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(TIME)
-            .build()
-            .map_err(|e| broken(&e))?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|e| broken(&e))?;
+    pub fn sending(otlp: &str, every: Duration) -> Result<Arc<Telemetry>, PostError> {
         let (queue, ended) = sync_channel(MOST_WAITING);
-        let base = otlp.trim_end_matches('/').to_owned();
-        let collector = Collector { client, base, runtime, silent: false };
-        let run = move || export(collector, &ended, every);
-        std::thread::Builder::new().name("telemetry".into()).spawn(run).map_err(|e| broken(&e))?;
+        let export = move |poster| export(Collector { poster, silent: false }, &ended, every);
+        COLLECTOR.on_a_thread(otlp.trim_end_matches('/'), "telemetry", export)?;
         Ok(Arc::new(Telemetry { queue, lost: AtomicU64::new(0) }))
     }
 
@@ -168,9 +142,7 @@ impl Telemetry {
 }
 
 struct Collector {
-    client: reqwest::Client,
-    base: String,
-    runtime: tokio::runtime::Runtime,
+    poster: Poster,
     /// Whether it did not take what was sent last, so that this is logged once.
     silent: bool,
 }
@@ -178,11 +150,7 @@ struct Collector {
 impl Collector {
     /// Sends; what is not taken is lost, since there will be more.
     fn send(&mut self, path: &str, body: &Value) {
-        let request =
-            self.client.post(format!("{}{path}", self.base)).header(CONTENT_TYPE, "application/json");
-        // In a task, since sending asks for the runtime's clock when it is made.
-        let sent = self.runtime.block_on(async { request.body(body.to_string()).send().await });
-        let taken = sent.is_ok_and(|response| response.status().is_success());
+        let taken = self.poster.post(path, body);
         if !taken && !self.silent {
             tracing::warn!("the OpenTelemetry collector does not take what is sent");
         }
