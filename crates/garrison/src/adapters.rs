@@ -122,8 +122,10 @@ impl Downloads {
         let ended = Ended(Arc::clone(&self.busy));
         let (tell, told) = mpsc::channel();
         let work = move || {
-            let _ended = ended;
-            let _ = tell.send(download()); // nobody may be waiting any more
+            let done = download();
+            // First, so that whoever hears of it can ask for the next one.
+            drop(ended);
+            let _ = tell.send(done); // nobody may be waiting any more
         };
         let thread = std::thread::Builder::new().name("download".into()).spawn(work);
         thread.map_err(|e| format!("it cannot be downloaded now: {e}"))?;
