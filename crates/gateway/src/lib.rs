@@ -62,7 +62,8 @@ pub use garrison_guard::{
     Taint, Tainted,
 };
 pub use garrison_route::{
-    LastResort, Micros, Need, Needs, Place, Policy as TierPolicy, Prefer, Price, Quality, Task, Tier,
+    Accepts, Cascade, LastResort, Micros, Need, Needs, Place, Policy as TierPolicy, Prefer, Price, Quality,
+    Statistic, Task, Tier, Tokens, Verdict,
 };
 pub use journey::{Ask, Delivery, Destination, Exhausted, Journey, Words, task_of};
 pub use judge::{Fault, NotJudged};
@@ -73,13 +74,14 @@ pub use limits::{
 pub use moderation::Moderation;
 pub use policy::{AnswerPolicy, Exception, InAnswers, InRequests, LooksFor, RequestPolicy, Settings};
 pub use post::PostError;
+pub use providers::continuing::Continues;
 pub use providers::{
     Failure, Heard, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply,
 };
 pub use redis::{Redis, RedisError};
 pub use remote::Remote;
 pub use request::{Judged, Origin, Refusal, Report, Request, Text};
-pub use routes::{Route, Routes, Target};
+pub use routes::{OnCut, Route, Routes, Target};
 pub use telemetry::{Ended, Parent, Telemetry};
 pub use tiers::{RouteCounts, Samples, TierHealth};
 pub use trace::{Stage, Trace, Traces};

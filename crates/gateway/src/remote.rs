@@ -108,12 +108,12 @@ impl Settling {
     }
 
     /// What the provider says it took, or else an estimate that is rather too high: a token in three bytes.
-    fn took(&self) -> Tokens {
+    pub(crate) fn took(&self) -> Tokens {
         if self.phase == Phase::Before {
             return Tokens::default();
         }
         let estimate =
-            Tokens { prompt: self.prompt, cached: 0, output: self.progress.text_bytes.div_ceil(3) };
+            Tokens { prompt: self.prompt, output: self.progress.text_bytes.div_ceil(3), ..Tokens::default() };
         self.progress.tokens.unwrap_or(estimate)
     }
 
@@ -248,6 +248,11 @@ impl Remote {
     /// The receipt of what was sent.
     pub fn receipt(&self) -> u64 {
         self.receipt
+    }
+
+    /// What it took, by estimate where the provider has not said.
+    pub fn took(&self) -> Tokens {
+        self.settling.took()
     }
 
     /// What the request has cost so far, attempts that failed included.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use garrison_route::{Decision, Features, Micros, Tokens};
+use garrison_route::{Decision, Features, Micros, Tokens, Weighed};
 use serde::Serialize;
 
 /// Requests that are remembered at most; the oldest go first.
@@ -37,6 +37,9 @@ pub struct Trace {
     pub tokens: Option<Tokens>,
     /// What all tiers that were asked cost together, in millionths of a US dollar.
     pub cost_micro_usd: Micros,
+    /// How what a model here said was weighed, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cascade: Option<Weighed>,
     /// `exact` if an answer that was given before was given again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<&'static str>,
@@ -52,7 +55,8 @@ pub struct Stage {
     /// When, in microseconds after it came.
     pub at_us: u64,
     /// What: `planned`, `cleared`, `held`, `asked`, `first_token`, `hedged`, `failed`, `abandoned`,
-    /// `answered`, `broke`, `local`, `waiting` for an equal request, `cached`.
+    /// `answered`, `broke`, `continued` by another, `local`, `weighed`, `kept` though unsure, `waiting` for an equal
+    /// request, `cached`.
     pub what: &'static str,
     /// Of which tier.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,6 +81,7 @@ impl Trace {
             receipts: Vec::new(),
             tokens: None,
             cost_micro_usd: Micros(0),
+            cascade: None,
             cache: None,
             outcome: None,
             begun: Instant::now(),

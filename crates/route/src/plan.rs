@@ -48,6 +48,18 @@ pub struct TierState {
     pub breaker: Admission,
     /// Its recent time to the first token, in microseconds, if it has answered.
     pub first_token_us: Option<u64>,
+    /// Whether its answer to this request broke off, so that somebody else has to go on with it.
+    pub broke_off: bool,
+}
+
+/// What of a tier's answer is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Accepts {
+    /// Whatever it says.
+    Anything,
+    /// What it is sure of, by the policy's cascade; else the next is asked.
+    WhatIsSure,
 }
 
 /// A tier to ask.
@@ -59,6 +71,8 @@ pub struct Step {
     pub output_tokens: Option<u64>,
     /// The most that it can cost: to be reserved before it is asked.
     pub reserve: Micros,
+    /// What of its answer is taken.
+    pub accepts: Accepts,
 }
 
 /// Why a tier is not asked.
@@ -85,6 +99,8 @@ pub enum Skipped {
         /// What the breaker says.
         breaker: Admission,
     },
+    /// It is this tier's answer that broke off.
+    BrokeOff,
 }
 
 /// What was thought of one tier.
@@ -182,7 +198,11 @@ pub fn plan(features: &Features, policy: &Policy, states: &[TierState]) -> Plan 
     let last = last_resort(&order, features, policy);
     order.extend(last);
 
-    let steps: Vec<Step> = order.iter().map(|i| judged[*i].unwrap_or_else(|_| free(*i, features))).collect();
+    let mut steps: Vec<Step> =
+        order.iter().map(|i| judged[*i].unwrap_or_else(|_| free(*i, features))).collect();
+    if policy.cascade.is_some() && !held {
+        weigh_all_but_the_last(&mut steps, last, &tiers);
+    }
     let decisions = (0..tiers.len()).map(|i| {
         let position = order.iter().position(|taken| *taken == i);
         let considered = match (position, judged[i]) {
@@ -230,6 +250,7 @@ fn judge(
     }
     let step = afford(features, policy, index, tier)?;
     match state {
+        Some(TierState { broke_off: true, .. }) => Err(Skipped::BrokeOff),
         Some(TierState { breaker, .. }) if !breaker.admits() => Err(Skipped::Breaker { breaker }),
         _ => Ok(step),
     }
@@ -241,7 +262,8 @@ fn afford(features: &Features, policy: &Policy, index: usize, tier: &Tier) -> Re
     let limited = limits.iter().any(|(limit, _)| limit.is_some());
     if tier.place == Place::Local || !limited {
         let reserve = tier.price.most(features.most_prompt_tokens, outputs(features, MOST_OUTPUT));
-        return Ok(Step { tier: index, output_tokens: features.output_tokens, reserve });
+        let output_tokens = features.output_tokens;
+        return Ok(Step { tier: index, output_tokens, reserve, accepts: Accepts::Anything });
     }
     let mut output = features.output_tokens.unwrap_or(MOST_OUTPUT);
     for (limit, why) in limits {
@@ -257,7 +279,7 @@ fn afford(features: &Features, policy: &Policy, index: usize, tier: &Tier) -> Re
     }
     let reserve =
         tier.price.most(features.most_prompt_tokens, output.saturating_mul(features.choices.max(1)));
-    Ok(Step { tier: index, output_tokens: Some(output), reserve })
+    Ok(Step { tier: index, output_tokens: Some(output), reserve, accepts: Accepts::Anything })
 }
 
 /// The tokens of all answers, `usual` each where the client set no limit.
@@ -267,12 +289,23 @@ fn outputs(features: &Features, usual: u64) -> u64 {
 
 fn expected(features: &Features, tier: &Tier) -> Micros {
     let output = outputs(features, USUAL_OUTPUT);
-    tier.price.cost(Tokens { prompt: features.prompt_tokens, cached: 0, output })
+    tier.price.cost(Tokens { prompt: features.prompt_tokens, output, ..Tokens::default() })
 }
 
 /// A local tier that is asked whatever is against it; it says itself what does not fit.
 fn free(index: usize, features: &Features) -> Step {
-    Step { tier: index, output_tokens: features.output_tokens, reserve: Micros(0) }
+    let output_tokens = features.output_tokens;
+    Step { tier: index, output_tokens, reserve: Micros(0), accepts: Accepts::Anything }
+}
+
+/// What a model here says is weighed if somebody comes after it who may know better. A last resort is nobody who does.
+fn weigh_all_but_the_last(steps: &mut [Step], last_resort: Option<usize>, tiers: &[&Tier]) {
+    let better = steps.iter().rposition(|step| last_resort != Some(step.tier)).unwrap_or(0);
+    for step in &mut steps[..better] {
+        if tiers[step.tier].place == Place::Local {
+            step.accepts = Accepts::WhatIsSure;
+        }
+    }
 }
 
 fn sort(order: &mut [usize], features: &Features, policy: &Policy, states: &[TierState]) {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::cascade::Cascade;
 use crate::money::{Micros, Price};
 
 /// Where a tier computes.
@@ -156,7 +157,7 @@ pub enum LastResort {
 }
 
 /// What the owner wants of a route.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// In the owner's order.
     pub tiers: Vec<Tier>,
@@ -170,4 +171,6 @@ pub struct Policy {
     pub max_cost: Option<Micros>,
     /// What happens when no tier will do.
     pub last_resort: LastResort,
+    /// When what a model here says is good enough, though better tiers follow. Always, if there is none.
+    pub cascade: Option<Cascade>,
 }

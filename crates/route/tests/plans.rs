@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 use garrison_route::{
-    Admission, Considered, Features, LastResort, Micros, Need, Needs, Place, Policy, Prefer, Price, Privacy,
-    Quality, Skipped, Task, Tier, TierState, plan,
+    Accepts, Admission, Cascade, Considered, Features, LastResort, Micros, Need, Needs, Place, Policy,
+    Prefer, Price, Privacy, Quality, Skipped, Statistic, Task, Tier, TierState, plan,
 };
 use proptest::prelude::*;
 
@@ -27,7 +27,9 @@ fn any_tier() -> impl Strategy<Value = Tier> {
             place,
             price: match place {
                 Place::Local => Price::FREE,
-                Place::Remote => Price { input, cached_input: input / 10, output },
+                Place::Remote => {
+                    Price { input, cached_input: input / 10, cache_write: input / 4 * 5, output }
+                }
             },
             context,
             has: Need::ALL.into_iter().filter(|need| has & (1 << *need as u8) != 0).collect(),
@@ -47,16 +49,22 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         0..=100u8,
         prop::option::of(0..90_000u64),
         last,
+        any::<bool>(),
     )
-        .prop_map(|(tiers, has_private, prefer, least_quality, max_cost, last_resort)| Policy {
-            tiers,
-            private: has_private.then(|| tier("local/private", Place::Local, Price::FREE)),
-            prefer,
-            least_quality,
-            max_cost: max_cost.map(Micros),
-            last_resort,
+        .prop_map(|(tiers, has_private, prefer, least_quality, max_cost, last_resort, cascades)| {
+            Policy {
+                tiers,
+                private: has_private.then(|| tier("local/private", Place::Local, Price::FREE)),
+                prefer,
+                least_quality,
+                max_cost: max_cost.map(Micros),
+                last_resort,
+                cascade: cascades.then_some(CASCADE),
+            }
         })
 }
+
+const CASCADE: Cascade = Cascade { statistic: Statistic::Quantile { share: 0.1 }, least: 0.5, after: None };
 
 fn any_features() -> impl Strategy<Value = Features> {
     let privacy = prop_oneof![Just(Privacy::Clear), Just(Privacy::Held)];
@@ -83,8 +91,8 @@ fn any_states() -> impl Strategy<Value = Vec<TierState>> {
         Just(Admission::Probing),
         Just(Admission::Open { retry_in_ms: 5 })
     ];
-    let state = (breaker, prop::option::of(1..9_000_000u64))
-        .prop_map(|(breaker, first_token_us)| TierState { breaker, first_token_us });
+    let state = (breaker, prop::option::of(1..9_000_000u64), any::<bool>())
+        .prop_map(|(breaker, first_token_us, broke_off)| TierState { breaker, first_token_us, broke_off });
     prop::collection::vec(state, 7)
 }
 
@@ -162,6 +170,23 @@ prop_assert_eq!(plan.decisions.iter().filter(|d| policy.tiers.iter().any(|t| t.n
     }
 
     #[test]
+    fn only_a_model_here_is_weighed_and_only_where_what_may_leave_has_somebody_better_to_go_to(
+        features in any_features(), policy in any_policy(), states in any_states()
+    ) {
+        let plan = plan(&features, &policy, &states);
+        let resort = plan.decisions.iter().find_map(|decision| match decision.considered {
+            Considered::LastResort { position, .. } => Some(position),
+            _ => None,
+        });
+        for (position, step) in plan.steps.iter().enumerate() {
+            let better = (position + 1..plan.steps.len()).any(|later| resort != Some(later));
+            let here = of(&policy, step.tier).place == Place::Local;
+            let weighed = policy.cascade.is_some() && features.privacy == Privacy::Clear && here && better;
+            prop_assert_eq!(step.accepts == Accepts::WhatIsSure, weighed);
+        }
+    }
+
+    #[test]
     fn no_step_elsewhere_can_cost_more_than_the_limits(
         features in any_features(), policy in any_policy(), states in any_states()
     ) {
@@ -212,10 +237,10 @@ fn features() -> Features {
     }
 }
 
-const WELL: TierState = TierState { breaker: Admission::Closed, first_token_us: None };
+const WELL: TierState = TierState { breaker: Admission::Closed, first_token_us: None, broke_off: false };
 
 fn policy() -> Policy {
-    let price = |input, output| Price { input, cached_input: input, output };
+    let price = |input, output| Price { input, cached_input: input, cache_write: input, output };
     Policy {
         tiers: vec![
             tier("a/large", Place::Remote, price(3000, 15_000)),
@@ -226,6 +251,7 @@ fn policy() -> Policy {
         least_quality: 0,
         max_cost: None,
         last_resort: LastResort::Local,
+        cascade: None,
     }
 }
 
@@ -272,6 +298,22 @@ fn each_reason_is_told() {
     let breaker = Admission::Open { retry_in_ms: 9 };
     let down = [TierState { breaker, ..WELL }, WELL, WELL];
     assert_eq!(why(features(), &|_| (), &down), Skipped::Breaker { breaker });
+    let broke = [TierState { broke_off: true, ..WELL }, WELL, WELL];
+    assert_eq!(why(features(), &|_| (), &broke), Skipped::BrokeOff);
+}
+
+#[test]
+fn a_cascade_weighs_the_first_tier_unless_nobody_better_may_be_asked() {
+    let mut policy = policy();
+    policy.tiers.insert(0, tier("local/mine", Place::Local, Price::FREE));
+    policy.cascade = Some(CASCADE);
+    let first = |features: Features, states: &[TierState]| plan(&features, &policy, states).steps[0].accepts;
+    let well = [WELL; 4];
+    assert_eq!(first(features(), &well), Accepts::WhatIsSure);
+    assert_eq!(first(Features { privacy: Privacy::Held, ..features() }, &well), Accepts::Anything);
+    assert_eq!(first(Features { budget: Some(Micros(0)), ..features() }, &well), Accepts::Anything);
+    let down = TierState { breaker: Admission::Probing, ..WELL };
+    assert_eq!(first(features(), &[WELL, down, down, WELL]), Accepts::Anything);
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use garrison_gateway::{
-    AnswerCache, Audit, Books, Budget, Clearance, Detector, DetectorError, KeyLimits, LastResort, Meters,
-    Micros, MoneyLimit, Need, Needs, PerKey, Place, Prefer, Price, Provider, ProviderConfig, ProviderKind,
-    Quality, Quotas, Route, Routes, ScanDetector, Spend, Target, Tier, TierPolicy,
+    AnswerCache, Audit, Books, Budget, Clearance, Continues, Detector, DetectorError, KeyLimits, LastResort,
+    Meters, Micros, MoneyLimit, Need, Needs, OnCut, PerKey, Place, Prefer, Price, Provider, ProviderConfig,
+    ProviderKind, Quality, Quotas, Route, Routes, ScanDetector, Spend, Target, Tier, TierPolicy,
 };
 use garrison_guard::{LogConfig, ReceiptLog, ScanConfig, Scanner, SigningKey, verify};
 use garrison_server::{ApiKeys, ServerConfig};
@@ -18,6 +18,8 @@ use crate::client::{Answer, get, post, send};
 use crate::world::World;
 
 mod cached;
+mod cascade;
+mod continued;
 mod dialects;
 mod faults;
 mod leaks;
@@ -40,7 +42,7 @@ struct Setup {
     config: ServerConfig,
 }
 
-const PRICE: Price = Price { input: 3000, cached_input: 300, output: 15_000 };
+const PRICE: Price = Price { input: 3000, cached_input: 300, cache_write: 3000, output: 15_000 };
 
 fn tier(name: String, place: Place, price: Price) -> Tier {
     Tier {
@@ -61,7 +63,11 @@ impl Setup {
             has: Need::ALL.into_iter().filter(|need| *need != Need::Images).collect(),
             ..tier("local/tiny".into(), Place::Local, Price::FREE)
         };
-        let targets = (0..upstreams.len()).map(|provider| Target::Remote { provider, model: "m".into() });
+        let targets = (0..upstreams.len()).map(|provider| Target::Remote {
+            provider,
+            model: "m".into(),
+            continues: Continues::WhenTold,
+        });
         let route = Route {
             name: "auto".into(),
             policy: TierPolicy {
@@ -71,12 +77,14 @@ impl Setup {
                 least_quality: 0,
                 max_cost: None,
                 last_resort: LastResort::Local,
+                cascade: None,
             },
             targets: targets.chain([Target::Local("tiny".into())]).collect(),
             first_token: Duration::from_millis(400),
             stall: Duration::from_millis(400),
             deadline: Duration::from_secs(10),
             hedge: None,
+            on_cut: OnCut::Error,
         };
         let scanner = Scanner::new(&ScanConfig::default()).unwrap();
         Setup {
@@ -337,7 +345,8 @@ fn a_chat_is_answered_by_anthropic_with_its_tools() {
         event["type"] = json!(name);
         format!("event: {name}\ndata: {event}\n\n")
     };
-    let usage = json!({"input_tokens": 30, "cache_read_input_tokens": 10, "output_tokens": 1});
+    let usage = json!({"input_tokens": 30, "cache_read_input_tokens": 10, "cache_creation_input_tokens": 100,
+        "output_tokens": 1});
     let parts = [
         said(
             "message_start",
@@ -366,6 +375,7 @@ fn a_chat_is_answered_by_anthropic_with_its_tools() {
     .unwrap();
     let mut setup = Setup::new(&[&upstream.url]);
     setup.kind = ProviderKind::Anthropic;
+    setup.route.policy.tiers[0].price.cache_write = 3750;
     let (world, _folder) = setup.start();
     let mut asked = body("Look x up", false);
     asked["tools"] = json!([{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}]);
@@ -374,8 +384,9 @@ fn a_chat_is_answered_by_anthropic_with_its_tools() {
     let call = &whole["choices"][0]["message"]["tool_calls"][0];
     assert_eq!((&call["id"], &call["function"]["arguments"]), (&json!("t1"), &json!("{\"q\": \"x\"}")));
     assert_eq!(whole["choices"][0]["finish_reason"], "tool_calls");
-    assert_eq!(whole["usage"]["prompt_tokens"], 40);
-    assert_eq!(answer.header("x-garrison-cost-usd"), Some("0.000213")); // 30 * 3 + 10 * 0.3 + 8 * 15
+    assert_eq!(whole["usage"]["prompt_tokens"], 140);
+    // 30 * 3 + 10 * 0.3 + 100 * 3.75 + 8 * 15
+    assert_eq!(answer.header("x-garrison-cost-usd"), Some("0.000588"));
     let sent = String::from_utf8(upstream.asked().remove(0)).unwrap();
     assert!(sent.starts_with("POST /v1/messages ") && sent.contains("x-api-key: sk-upstream"), "{sent}");
     // What its API has no word for is answered here.
