@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use garrison_gateway::{
     Cascade, Clearance, Continues, LastResort, Micros, Need, Needs, OnCut, Place, Prefer, Price, Provider,
-    ProviderConfig, ProviderKind, Quality, Route, Routes, Spend, Statistic, Target, Task, Tier, TierPolicy,
+    ProviderConfig, ProviderKind, Quality, Route, Routes, Scope, Spend, Statistic, Target, Task, Tier,
+    TierPolicy, language, languages,
 };
 use serde::Deserialize;
 
@@ -67,6 +68,9 @@ pub(crate) struct RouteSection {
     /// Shares of an experiment.
     #[serde(default)]
     weights: BTreeMap<String, u32>,
+    /// What tiers are asked for, of what they can do.
+    #[serde(default)]
+    only: BTreeMap<String, OnlySection>,
     /// To the first token.
     timeout_ms: Option<u32>,
     /// Between tokens.
@@ -97,6 +101,16 @@ enum PreferWord {
 enum LastResortWord {
     Local,
     Refuse,
+}
+
+/// What a tier is asked for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OnlySection {
+    /// ISO 639-1's letters.
+    languages: Option<Vec<String>>,
+    /// At least and at most.
+    prompt_tokens: Option<[u64; 2]>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -308,6 +322,7 @@ impl RouteSection {
         let listed = [
             ("weights", self.weights.keys().collect::<Vec<_>>()),
             ("quality", self.quality.keys().collect()),
+            ("only", self.only.keys().collect()),
         ];
         for (key, listed) in listed {
             if let Some(name) = listed.into_iter().find(|name| !self.tiers.contains(name)) {
@@ -399,6 +414,7 @@ impl RouteSection {
         };
         let quality = self.quality.get(name).map_or(Ok(Quality::even(100)), |word| self.quality_of(word))?;
         let weight = self.weights.get(name).copied().unwrap_or(0);
+        let scope = self.only.get(name).map_or(Ok(Scope::default()), |only| self.scope_of(name, only))?;
         let name = name.to_owned();
         if provider == "local" {
             if !names.local.contains(&model) {
@@ -416,6 +432,7 @@ impl RouteSection {
                 has: Need::ALL.into_iter().filter(|need| *need != Need::Images).collect(),
                 quality,
                 weight,
+                scope,
             };
             return Ok((tier, Target::Local(model.to_owned())));
         }
@@ -439,9 +456,34 @@ impl RouteSection {
             has: can(&section.kind, priced),
             quality,
             weight,
+            scope,
         };
         let continues = if priced.prefill { Continues::FromPrefix } else { Continues::WhenTold };
         Ok((tier, Target::Remote { provider: index, model: model.to_owned(), continues }))
+    }
+
+    fn scope_of(&self, tier: &str, only: &OnlySection) -> Result<Scope, Fault> {
+        let mut scope = Scope::default();
+        for code in only.languages.iter().flatten() {
+            let Some(known) = language(code) else {
+                let known: Vec<String> = languages().map(|language| language.code().to_owned()).collect();
+                let known = known.join(", ");
+                return Err(self.fault(&format!("only.\"{tier}\".languages has \"{code}\"; known: {known}")));
+            };
+            scope.languages.push(known);
+        }
+        if only.languages.as_ref().is_some_and(Vec::is_empty) {
+            return Err(self.fault(&format!("only.\"{tier}\".languages is empty")));
+        }
+        if let Some([least, most]) = only.prompt_tokens {
+            if least > most {
+                return Err(
+                    self.fault(&format!("only.\"{tier}\".prompt_tokens has more at least than at most"))
+                );
+            }
+            scope.prompt_tokens = least..=most;
+        }
+        Ok(scope)
     }
 
     fn quality_of(&self, word: &QualityWord) -> Result<Quality, Fault> {
@@ -490,7 +532,8 @@ mod tests {
         let text = format!(
             "{PROVIDER}[[route]]\nname = \"auto\"\ntiers = [\"up/org/m\", \"local/tone\"]\nprivate = \"local/tiny\"\n\
              timeout_ms = 5000\nmax_cost_usd = 0.10\nprefer = \"cheapest\"\nleast_quality = 60\n\
-             quality = {{ \"local/tone\" = {{ code = 20 }} }}\nweights = {{ \"up/org/m\" = 3 }}\n"
+             quality = {{ \"local/tone\" = {{ code = 20 }} }}\nweights = {{ \"up/org/m\" = 3 }}\n\
+             only = {{ \"up/org/m\" = {{ languages = [\"en\", \"de\"], prompt_tokens = [10, 4000] }} }}\n"
         );
         let settings = resolve(&text).unwrap();
         assert!(settings.leave());
@@ -506,6 +549,9 @@ mod tests {
         let Price { cached_input, cache_write, .. } = policy.tiers[0].price;
         assert_eq!((cached_input, cache_write, policy.tiers[0].weight), (300, 3750, 3));
         assert_eq!(policy.tiers[1].quality.at(Task::Code), 20);
+        let scope = &policy.tiers[0].scope;
+        assert_eq!((scope.languages.len(), &scope.prompt_tokens), (2, &(10..=4000)));
+        assert_eq!(policy.tiers[1].scope, Scope::default());
         assert!(!format!("{settings:?}").contains("sk-1"), "no key is shown");
         assert!(!resolve("").unwrap().leave());
     }
@@ -536,6 +582,9 @@ mod tests {
     fn mistakes_name_the_section_and_the_key() {
         let route = |rest: &str| format!("{PROVIDER}[[route]]\nname = \"auto\"\n{rest}\n");
         let provider = |from: &str, to: &str| PROVIDER.replace(from, to);
+        let only = |keys: &str| {
+            route(&format!("tiers = [\"local/tiny\"]\nonly = {{ \"local/tiny\" = {{ {keys} }} }}"))
+        };
         let cascade =
             |keys: &str| route(&format!("tiers = [\"local/tiny\", \"local/tone\"]\ncascade = {{ {keys} }}"));
         for (text, wanted) in [
@@ -562,6 +611,11 @@ mod tests {
             (route("tiers = [\"local/tiny\"]\nmax_cost_usd = -1.0"), "max_cost_usd is -1"),
             (route("tiers = [\"local/tiny\"]\nprefer = \"best\""), "best"),
             (route("tiers = [\"local/tiny\"]\non_cut = \"again\""), "again"),
+            (route("tiers = [\"local/tiny\"]\nonly = { x = {} }"), "only has \"x\""),
+            (only("languages = [\"klingon\"]"), "only.\"local/tiny\".languages has \"klingon\"; known: "),
+            (only("languages = []"), "languages is empty"),
+            (only("prompt_tokens = [5, 4]"), "only.\"local/tiny\".prompt_tokens"),
+            (only("length = 5"), "length"),
             (cascade("least_confidence = 1.5"), "cascade.least_confidence is 1.5"),
             (cascade("least_confidence = 0.5, quantile = -0.1"), "cascade.quantile is -0.1"),
             (

@@ -19,12 +19,13 @@ use std::time::Duration;
 
 use garrison_guard::{Cleared, Taint, Tainted};
 use garrison_route::{
-    Accepts, Admission, Considered, Decision, Features, Micros, Need, Plan, Policy, Price, Privacy, Skipped,
-    Step, Tier, TierState, plan,
+    Accepts, Admission, Considered, Decision, Features, Language, Micros, Need, Plan, Policy, Price, Privacy,
+    Skipped, Step, Tier, TierState, plan,
 };
 use tokio::time::{Instant, timeout_at};
 
 use crate::cache::{self, Found, Kept, Leader, Waited};
+use crate::language;
 use crate::limits::NotReserved;
 use crate::providers::continuing::Unfinished;
 use crate::providers::{Failure, RemoteRequest};
@@ -92,6 +93,8 @@ pub struct Journey {
     /// As it was planned last.
     privacy: Privacy,
     position: usize,
+    /// What language it is in, where a tier is chosen by that.
+    language: Option<Language>,
     /// The tier here whose answer there is, though it was not sure of it.
     in_hand: Option<String>,
     /// What was said before an answer broke off; empty if none has.
@@ -112,6 +115,8 @@ impl Routes {
         let trace = self.traces.open(&ask.id, &route.name);
         let deadline = Instant::now() + route.deadline;
         let privacy = if ask.taint == Taint::Clean { Privacy::Clear } else { Privacy::Held };
+        let chooses = route.policy.tiers.iter().any(|tier| !tier.scope.languages.is_empty());
+        let language = if chooses { language::of_chat(&ask.chat) } else { None };
         let mut journey = Journey {
             routes: Arc::clone(self),
             route: Arc::clone(route),
@@ -119,6 +124,7 @@ impl Routes {
             plan: Plan { steps: Vec::new(), decisions: Vec::new() },
             privacy,
             position: 0,
+            language,
             in_hand: None,
             said: Arc::from(""),
             broke_off: Vec::new(),
@@ -144,6 +150,7 @@ impl Journey {
             output_tokens: self.ask.output_tokens.map(|most| continuing::left(most, &self.said)),
             choices: self.ask.choices as u64,
             task: self.ask.task,
+            language: self.language,
             needs: self.ask.needs,
             privacy,
             budget: self.routes.spend.as_ref().and_then(|spend| spend.left(&self.ask.key)),

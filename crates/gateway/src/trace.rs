@@ -27,6 +27,8 @@ pub struct Trace {
     pub decisions: Vec<Decision>,
     /// What happened, in order.
     pub stages: Vec<Stage>,
+    /// What tiers elsewhere were asked, in order.
+    pub attempts: Vec<Attempt>,
     /// Who answered, if somebody has.
     pub tier: Option<String>,
     /// `local` if it was answered here, `cleared` if elsewhere.
@@ -66,6 +68,27 @@ pub struct Stage {
     pub why: Option<String>,
 }
 
+/// One tier elsewhere that was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attempt {
+    /// Which.
+    pub tier: String,
+    /// When, in microseconds after the request came.
+    pub at_us: u64,
+    /// For how long, in microseconds, once it is over.
+    pub took_us: Option<u64>,
+    /// `answered`, `abandoned`, or the code of how it failed, once it is over.
+    pub outcome: Option<&'static str>,
+    /// What it took, by estimate where the provider has not said.
+    pub tokens: Tokens,
+    /// What it cost, in millionths of a US dollar.
+    pub cost_micro_usd: Micros,
+}
+
+/// Which of a trace's attempts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttemptId(usize);
+
 impl Trace {
     fn new(id: &str, route: &str) -> Trace {
         let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -76,6 +99,7 @@ impl Trace {
             features: None,
             decisions: Vec::new(),
             stages: Vec::new(),
+            attempts: Vec::new(),
             tier: None,
             privacy: None,
             receipts: Vec::new(),
@@ -88,9 +112,38 @@ impl Trace {
         }
     }
 
+    fn since_begun(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// A tier is asked. None if there were more than are remembered.
+    pub(crate) fn begin_attempt(&mut self, tier: &str) -> Option<AttemptId> {
+        let at = self.attempts.len();
+        (at < MOST_STAGES).then(|| {
+            self.attempts.push(Attempt {
+                tier: tier.to_owned(),
+                at_us: self.since_begun(),
+                took_us: None,
+                outcome: None,
+                tokens: Tokens::default(),
+                cost_micro_usd: Micros(0),
+            });
+            AttemptId(at)
+        })
+    }
+
+    /// It is over.
+    pub(crate) fn end_attempt(&mut self, id: AttemptId, outcome: &'static str, tokens: Tokens, cost: Micros) {
+        let now = self.since_begun();
+        if let Some(attempt) = self.attempts.get_mut(id.0) {
+            attempt.took_us = Some(now.saturating_sub(attempt.at_us));
+            (attempt.outcome, attempt.tokens, attempt.cost_micro_usd) = (Some(outcome), tokens, cost);
+        }
+    }
+
     pub(crate) fn note(&mut self, what: &'static str, tier: Option<&str>, why: Option<String>) {
         if self.stages.len() < MOST_STAGES {
-            let at_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let at_us = self.since_begun();
             self.stages.push(Stage { at_us, what, tier: tier.map(str::to_owned), why });
         }
     }

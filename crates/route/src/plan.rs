@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::breaker::Admission;
 use crate::money::{Micros, Tokens};
-use crate::policy::{LastResort, Need, Needs, Place, Policy, Prefer, Task, Tier};
+use crate::policy::{Language, LastResort, Need, Needs, Place, Policy, Prefer, Task, Tier};
 
 /// Whether a request may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -29,6 +29,9 @@ pub struct Features {
     pub choices: u64,
     /// What kind of work it is.
     pub task: Task,
+    /// The language that it is in, where a tier is chosen by it and it can be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<Language>,
     /// What it wants of a tier.
     #[serde(skip)]
     pub needs: Needs,
@@ -88,6 +91,10 @@ pub enum Skipped {
     },
     /// Prompt and answer do not fit.
     TooLong,
+    /// It is not asked in this language.
+    Language,
+    /// It is not asked for prompts of this length.
+    PromptLength,
     /// It is not good enough at this.
     Quality,
     /// It would cost more than one request may.
@@ -144,6 +151,8 @@ pub enum Considered {
     },
     /// It is not asked.
     Skipped(Skipped),
+    /// It is the private one, and nothing is held; or it is that one again, listed.
+    NotNeeded,
 }
 
 /// Tiers in the order in which they are asked.
@@ -212,19 +221,18 @@ pub fn plan(features: &Features, policy: &Policy, states: &[TierState]) -> Plan 
             }
             (Some(position), _) => Considered::Taken { position },
             (None, Err(why)) => Considered::Skipped(why),
-            // The private tier while nothing is held, or a listed one that is the same as the private one.
-            (None, Ok(_)) => return None,
+            (None, Ok(_)) => Considered::NotNeeded,
         };
-        Some(Decision {
+        Decision {
             tier: tiers[i].name.clone(),
             place: tiers[i].place,
             expected: expected(features, tiers[i]),
             quality: tiers[i].quality.at(features.task),
             first_token_us: states.get(i).and_then(|state| state.first_token_us),
             considered,
-        })
+        }
     });
-    Plan { decisions: decisions.flatten().collect(), steps }
+    Plan { decisions: decisions.collect(), steps }
 }
 
 /// Whether a tier will do.
@@ -244,6 +252,12 @@ fn judge(
     let length = features.prompt_tokens.saturating_add(features.output_tokens.unwrap_or(0));
     if length > u64::from(tier.context) {
         return Err(Skipped::TooLong);
+    }
+    if !tier.scope.speaks(features.language) {
+        return Err(Skipped::Language);
+    }
+    if !tier.scope.prompt_tokens.contains(&features.prompt_tokens) {
+        return Err(Skipped::PromptLength);
     }
     if tier.quality.at(features.task) < policy.least_quality {
         return Err(Skipped::Quality);

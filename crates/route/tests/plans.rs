@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 use garrison_route::{
-    Accepts, Admission, Cascade, Considered, Features, LastResort, Micros, Need, Needs, Place, Policy,
-    Prefer, Price, Privacy, Quality, Skipped, Statistic, Task, Tier, TierState, plan,
+    Accepts, Admission, Cascade, Considered, Features, Language, LastResort, Micros, Need, Needs, Place,
+    Policy, Prefer, Price, Privacy, Quality, Scope, Skipped, Statistic, Task, Tier, TierState, plan,
 };
 use proptest::prelude::*;
 
@@ -16,6 +16,7 @@ fn tier(name: &str, place: Place, price: Price) -> Tier {
         has: Needs::from_iter([Need::Tools, Need::Schema]),
         quality: Quality::even(80),
         weight: 0,
+        scope: Scope::default(),
     }
 }
 
@@ -35,6 +36,7 @@ fn any_tier() -> impl Strategy<Value = Tier> {
             has: Need::ALL.into_iter().filter(|need| has & (1 << *need as u8) != 0).collect(),
             quality: Quality::even(quality),
             weight,
+            scope: Scope::default(),
         },
     )
 }
@@ -81,6 +83,7 @@ fn any_features() -> impl Strategy<Value = Features> {
             privacy,
             budget: budget.map(Micros),
             sticky,
+            language: None,
         })
 }
 
@@ -162,11 +165,11 @@ proptest! {
         let mut positions: Vec<usize> = plan.decisions.iter().filter_map(|decision| match decision.considered {
             Considered::Taken { position } | Considered::LastResort { position, .. } => Some(position),
             Considered::Private { position } => Some(position),
-            Considered::Skipped(_) => None,
+            Considered::Skipped(_) | Considered::NotNeeded => None,
         }).collect();
         positions.sort_unstable();
         prop_assert_eq!(positions, (0..plan.steps.len()).collect::<Vec<_>>());
-prop_assert_eq!(plan.decisions.iter().filter(|d| policy.tiers.iter().any(|t| t.name == d.tier)).count(), policy.tiers.len());
+        prop_assert_eq!(plan.decisions.len(), policy.tiers.len() + usize::from(policy.private.is_some()));
     }
 
     #[test]
@@ -234,6 +237,7 @@ fn features() -> Features {
         privacy: Privacy::Clear,
         budget: None,
         sticky: 0,
+        language: None,
     }
 }
 
@@ -314,6 +318,38 @@ fn a_cascade_weighs_the_first_tier_unless_nobody_better_may_be_asked() {
     assert_eq!(first(Features { budget: Some(Micros(0)), ..features() }, &well), Accepts::Anything);
     let down = TierState { breaker: Admission::Probing, ..WELL };
     assert_eq!(first(features(), &[WELL, down, down, WELL]), Accepts::Anything);
+}
+
+#[test]
+fn a_tier_is_asked_for_its_languages_and_lengths_and_for_what_nobody_can_tell() {
+    let language = |code: &str| Language::new(code).unwrap();
+    let mut policy = policy();
+    policy.tiers[0].scope = Scope { languages: vec![language("en"), language("de")], ..Scope::default() };
+    policy.tiers[1].scope.prompt_tokens = 50..=120;
+    let why =
+        |features: &Features, tier: usize| plan(features, &policy, &[WELL; 3]).decisions[tier].considered;
+    let asks = |code: Option<&str>, prompt_tokens| Features {
+        language: code.map(language),
+        prompt_tokens,
+        ..features()
+    };
+    assert_eq!(why(&asks(Some("de"), 100), 0), Considered::Taken { position: 0 });
+    assert_eq!(why(&asks(None, 100), 0), Considered::Taken { position: 0 });
+    assert_eq!(why(&asks(Some("fr"), 100), 0), Considered::Skipped(Skipped::Language));
+    assert_eq!(why(&asks(Some("fr"), 100), 1), Considered::Taken { position: 0 });
+    for (length, taken) in [(49, false), (50, true), (120, true), (121, false)] {
+        let skipped = why(&asks(None, length), 1) == Considered::Skipped(Skipped::PromptLength);
+        assert_eq!(skipped, !taken, "{length}");
+    }
+    // What no tier is asked for is answered by the last resort, and each is told of.
+    let decisions = plan(&asks(Some("fr"), 9), &policy, &[WELL; 3]).decisions;
+    assert_eq!(decisions[2].considered, Considered::LastResort { position: 0, unless: None });
+    assert_eq!(why(&asks(Some("de"), 100), 2), Considered::LastResort { position: 2, unless: None });
+    policy.tiers.push(tier("local/other", Place::Local, Price::FREE));
+    let decisions = plan(&asks(Some("de"), 100), &policy, &[WELL; 4]).decisions;
+    assert_eq!(decisions[3].considered, Considered::NotNeeded);
+    assert_eq!(serde_json::to_value(&decisions[3]).unwrap()["decision"], "not_needed");
+    assert!(Language::new("eng").is_none() && Language::new("EN").is_none());
 }
 
 #[test]

@@ -67,5 +67,6 @@ pub(crate) fn tell(
         output_tokens: completion,
         cost_micro_usd: trace.as_ref().map_or(0, |trace| trace.cost_micro_usd.0),
         stages,
+        attempts: trace.map_or_else(Vec::new, |trace| trace.attempts),
     });
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use garrison_gateway::{
     AnswerCache, Audit, Books, Budget, Clearance, Continues, Detector, DetectorError, KeyLimits, LastResort,
     Meters, Micros, MoneyLimit, Need, Needs, OnCut, PerKey, Place, Prefer, Price, Provider, ProviderConfig,
-    ProviderKind, Quality, Quotas, Route, Routes, ScanDetector, Spend, Target, Tier, TierPolicy,
+    ProviderKind, Quality, Quotas, Route, Routes, ScanDetector, Scope, Spend, Target, Tier, TierPolicy,
 };
 use garrison_guard::{LogConfig, ReceiptLog, ScanConfig, Scanner, SigningKey, verify};
 use garrison_server::{ApiKeys, ServerConfig};
@@ -53,6 +53,7 @@ fn tier(name: String, place: Place, price: Price) -> Tier {
         has: Needs::from_iter([Need::Tools, Need::Schema]),
         quality: Quality::even(100),
         weight: 0,
+        scope: Scope::default(),
     }
 }
 
@@ -258,6 +259,35 @@ fn what_only_models_here_can_do_stays_and_is_told_of() {
     );
     assert!(upstream.asked().is_empty() && !trace.to_string().contains("say:"));
     assert_eq!(get(&world, "/v1/garrison/requests/r-2").error(404)["code"], "request_not_found");
+}
+
+#[test]
+fn languages_and_lengths_choose_among_tiers() {
+    let (english, long) = (healthy("In English."), healthy("Anything long."));
+    let mut setup = Setup::new(&[&english.url, &long.url]);
+    setup.route.policy.tiers[0].scope.languages = vec![garrison_gateway::language("en").unwrap()];
+    setup.route.policy.tiers[1].scope.prompt_tokens = 200..=u64::MAX;
+    let (world, _folder) = setup.start();
+    let german =
+        "Bitte sagen Sie mir, was ich gegen das Wasser tun soll, das unter meiner Spüle hervortropft.";
+    for (text, tier) in [
+        (
+            "Please tell me what I should do about the water that is dripping from under my kitchen sink.",
+            "up0/m",
+        ),
+        (german, "local/tiny"),
+        (&*german.repeat(20), "up1/m"),
+        ("OK", "up0/m"),
+    ] {
+        let answer = send(&world, "POST", CHAT, &[("x-request-id", "r-1")], &body(text, false).to_string());
+        assert_eq!(answer.header("x-garrison-tier"), Some(tier), "{text}");
+        let trace = get(&world, "/v1/garrison/requests/r-1").ok();
+        if tier == "local/tiny" {
+            assert_eq!(trace["features"]["language"], "de");
+            let why = |at: usize| trace["decisions"][at]["why"].as_str().unwrap().to_owned();
+            assert_eq!((why(0), why(1)), ("language".into(), "prompt_length".into()));
+        }
+    }
 }
 
 #[test]
