@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use garrison_guard::{Cleared, Taint, Tainted};
+use garrison_guard::{Clearance, Cleared, Outgoing, Taint, Tainted};
 use garrison_route::{
     Accepts, Admission, Considered, Decision, Features, Language, Micros, Need, Plan, Policy, Price, Privacy,
     Skipped, Step, Tier, TierState, plan,
@@ -433,32 +433,51 @@ impl Journey {
     /// Has exact bytes judged on their way to a tier.
     async fn clear(&self, request: RemoteRequest, tier: &str) -> Result<Cleared<RemoteRequest>, Failure> {
         let Some(clearance) = self.routes.clearance.clone() else { return Err(Failure::NotCleared) };
-        let (taint, whom) = (self.ask.taint, tier.to_owned());
-        let places = Arc::clone(&self.routes.judging);
+        let bytes = request.bytes().len();
+        let outgoing = Tainted::new(request, self.ask.taint);
+        let judged = if clearance.is_quick(bytes) {
+            // Names of what was found, or of the detector that could not tell; never content.
+            clearance.judge(outgoing, tier).map_err(|refused| refused.to_string())
+        } else {
+            self.judge_elsewhere(clearance, outgoing, tier).await
+        };
+        match judged {
+            Ok(cleared) => {
+                let mut trace = self.trace.lock();
+                trace.receipts.push(cleared.receipt());
+                trace.note("cleared", Some(tier), None);
+                Ok(cleared)
+            }
+            Err(why) => {
+                self.routes.counts.attempt(tier, Failure::NotCleared.code());
+                self.trace.lock().note("held", Some(tier), Some(why));
+                Err(Failure::NotCleared)
+            }
+        }
+    }
+
+    /// Judges on a thread that may wait, or tells why it could not.
+    async fn judge_elsewhere(
+        &self,
+        clearance: Arc<Clearance>,
+        outgoing: Tainted<RemoteRequest>,
+        tier: &str,
+    ) -> Result<Cleared<RemoteRequest>, String> {
+        let (places, whom) = (Arc::clone(&self.routes.judging), tier.to_owned());
         let judging = async move {
             let place = places.acquire_owned().await;
             tokio::task::spawn_blocking(move || {
                 // Held until it is judged, also if nobody waits for that any more.
                 let _place = place;
-                clearance.judge(Tainted::new(request, taint), &whom)
+                clearance.judge(outgoing, &whom)
             })
             .await
         };
-        let why = match timeout_at(self.deadline, judging).await {
-            Ok(Ok(Ok(cleared))) => {
-                let mut trace = self.trace.lock();
-                trace.receipts.push(cleared.receipt());
-                trace.note("cleared", Some(tier), None);
-                return Ok(cleared);
-            }
-            // Names of what was found, or of the detector that could not tell; never content.
-            Ok(Ok(Err(refused))) => refused.to_string(),
-            Ok(Err(_)) => "a detector panicked".to_owned(),
-            Err(_) => "judging took longer than the request had".to_owned(),
-        };
-        self.routes.counts.attempt(tier, Failure::NotCleared.code());
-        self.trace.lock().note("held", Some(tier), Some(why));
-        Err(Failure::NotCleared)
+        match timeout_at(self.deadline, judging).await {
+            Ok(Ok(judged)) => judged.map_err(|refused| refused.to_string()),
+            Ok(Err(_)) => Err("a detector panicked".to_owned()),
+            Err(_) => Err("judging took longer than the request had".to_owned()),
+        }
     }
 
     fn exhausted(&self) -> Exhausted {

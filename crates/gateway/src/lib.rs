@@ -190,6 +190,11 @@ impl Gateway {
         self.judge_of(model).is_some()
     }
 
+    /// Whether judging what is asked of this model or route takes only as long as the text is, and waits for nothing.
+    pub fn is_quick(&self, model: &str) -> bool {
+        self.judge_of(model).is_none_or(|judge| judge.is_quick())
+    }
+
     /// Whether answers of this model or route are changed or ended, so that nothing else may tell what the model wrote:
     /// neither tokens nor their probabilities.
     pub fn hides(&self, model: &str) -> bool {
