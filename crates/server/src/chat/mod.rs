@@ -204,12 +204,7 @@ impl Client {
 }
 
 /// Answers a request of another dialect: as the chat that it is, but in its own words.
-fn translate(
-    app: &App,
-    record: &Arc<Record>,
-    body: &Bytes,
-    dialect: Dialect,
-) -> Result<Prepared, ApiError> {
+fn translate(app: &App, record: &Arc<Record>, body: &Bytes, dialect: Dialect) -> Result<Prepared, ApiError> {
     let mut asked = Translated::read(dialect, parse(body)?, Purpose::Answer)?;
     if let Some(route) = app.config.routes.find(&asked.request.model).cloned() {
         let chat = std::mem::take(&mut asked.chat);
