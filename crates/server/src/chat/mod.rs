@@ -155,6 +155,12 @@ struct Running {
 }
 
 impl Running {
+    /// The same with nothing of it shown before it is known how sure the model is of it: the log-probabilities of its
+    /// first `after` tokens, or of all, `[choices][tokens]`.
+    async fn hold(&mut self, after: Option<u32>) -> Result<Vec<Vec<f32>>, ApiError> {
+        self.generation.hold(after).await
+    }
+
     /// The same with its answer judged, if anything is.
     fn screened(self, mut screen: Option<Screen>) -> Running {
         if let Some(screen) = &mut screen {
@@ -198,12 +204,7 @@ impl Client {
 }
 
 /// Answers a request of another dialect: as the chat that it is, but in its own words.
-fn translate(
-    app: &App,
-    record: &Arc<Record>,
-    body: &Bytes,
-    dialect: Dialect,
-) -> Result<Prepared, ApiError> {
+fn translate(app: &App, record: &Arc<Record>, body: &Bytes, dialect: Dialect) -> Result<Prepared, ApiError> {
     let mut asked = Translated::read(dialect, parse(body)?, Purpose::Answer)?;
     if let Some(route) = app.config.routes.find(&asked.request.model).cloned() {
         let chat = std::mem::take(&mut asked.chat);
@@ -224,7 +225,7 @@ fn run(app: &App, record: &Arc<Record>, body: &[u8], chat: &Value) -> Result<Run
     record.set_model(chosen.name());
     let (request, mut input) = read(&fields, &chosen.entry.model)?;
     let screen = judge(app, &request, &mut input, body, Whose::Model(&chosen))?;
-    Ok(start(app, record, &chosen, request, &input, chosen.name())?.screened(screen))
+    Ok(start(app, record, &chosen, request, &input, chosen.name(), &Start::USUAL)?.screened(screen))
 }
 
 /// Whose policies count for a conversation.
@@ -252,17 +253,47 @@ fn judge(
     screen::conversation(gateway, input, &asked)
 }
 
+/// How an answer begins.
+struct Start {
+    /// What somebody else has said of it already, which is gone on with; or nothing.
+    said: String,
+    /// Whether the tokens' log-probabilities are wanted here, whatever the client wants.
+    scores: Scores,
+}
+
+/// Whose wish decides whether tokens have log-probabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scores {
+    Asked,
+    Always,
+}
+
+impl Start {
+    const USUAL: Start = Start { said: String::new(), scores: Scores::Asked };
+}
+
 /// Starts the sequences that answer a conversation, which is called `name` in the answer.
 fn start(
     app: &App,
     record: &Arc<Record>,
     chosen: &Chosen<'_>,
-    request: ChatRequest,
+    mut request: ChatRequest,
     input: &ChatInput,
     name: &str,
+    how: &Start,
 ) -> Result<Running, ApiError> {
     let entry = chosen.entry;
-    let prompts = [prompt::encode(input, &entry.model)?];
+    let mut prompts = [prompt::encode(input, &entry.model)?];
+    if !how.said.is_empty() {
+        // Behind the template's beginning of a turn, so that the model goes on with it as with its own.
+        let said = entry.model.tokenizer.encode_plain(&how.said);
+        request.params.spend(u32::try_from(said.len()).unwrap_or(u32::MAX));
+        prompts[0].extend(said);
+    }
+    let logprobs = match how.scores {
+        Scores::Asked => request.logprobs,
+        Scores::Always => request.logprobs.or(Some(0)),
+    };
     let launch = Launch {
         entry,
         adapter: chosen.adapter(),
@@ -271,7 +302,7 @@ fn start(
         prompts: &prompts,
         prompt_param: "messages",
         default_max_tokens: u32::MAX,
-        logprobs: request.logprobs,
+        logprobs,
         prompt_logprobs: request.params.prompt_logprobs,
         cache_salt: app.cache_salt(record, &request.params.cache_salt),
         deadline: app.deadline(record),
