@@ -126,13 +126,13 @@ fn a_step_that_is_planned_ahead_runs_once_and_gives_what_it_would() {
     // For one another token is asked for than was drawn: it runs beside the other.
     let (_, made) = both(&step(&[(1, &[(t[0] + 1) % 256], 22), (2, &t[1..], 6)]));
     assert_eq!(replays(&made), 1, "{made:?}");
-    // The last slot of its blocks: what comes after cannot be planned.
-    let (t, made) = both(&step(&[(0, &[7], 31)]));
+    // The last slot of its blocks: what comes after cannot be planned. It is a sequence whose slots no plan has written.
+    let (t, made) = both(&step(&[(3, &[7], 31)]));
     assert_eq!(replays(&made), 2, "{made:?}");
-    let (_, made) = both(&step(&[(0, &t, 32)]));
+    let (_, made) = both(&step(&[(3, &t, 32)]));
     assert_eq!(replays(&made), 0, "{made:?}");
     // What ran is of no use at all: a step goes by before the next is planned.
-    both(&step(&[(0, &[7], 31)]));
+    both(&step(&[(3, &[7], 31)]));
     let (t, made) = both(&step(&[(2, &[9], 2)]));
     assert_eq!(replays(&made), 1, "{made:?}");
     let (_, made) = both(&step(&[(2, &t, 3)]));
