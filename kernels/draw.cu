@@ -313,3 +313,20 @@ KERNEL(draw, DRAW_THREADS, DrawArgs) {
     }
     if (threadIdx.x == 0) args.dst[blockIdx.x] = token;
 }
+
+// What was drawn, as the tokens of the step after. Where nothing could be drawn any token does: it is not used.
+struct HandOnArgs {
+    uint32_t *dst;         // [n]
+    const uint32_t *drawn;
+    const uint32_t *rows;  // [n], of `drawn`
+    uint32_t n, vocab;
+};
+
+constexpr int HAND_ON_THREADS = 128;
+
+KERNEL(hand_on, HAND_ON_THREADS, HandOnArgs) {
+    uint32_t i = blockIdx.x * HAND_ON_THREADS + threadIdx.x;
+    if (i >= args.n) return;
+    uint32_t token = args.drawn[args.rows[i]];
+    args.dst[i] = token < args.vocab ? token : 0;
+}

@@ -43,12 +43,12 @@ FOR_EACH_FORMAT(EMBED)
 struct EmbedFloatArgs {
     float *dst;             // [rows, k]
     const uint32_t *tokens; // [rows]
-    const void *table;      // [.., k]
-    uint64_t k;
+    const void *table;      // [.., stride]
+    uint64_t k, stride;
 };
 
 template <class T> __device__ __forceinline__ void embed_float(const EmbedFloatArgs &args) {
-    const typename T::Stored *row = (const typename T::Stored *)args.table + args.tokens[blockIdx.x] * args.k;
+    const typename T::Stored *row = (const typename T::Stored *)args.table + args.tokens[blockIdx.x] * args.stride;
     float *dst = args.dst + blockIdx.x * args.k;
     for (size_t j = threadIdx.x; j < args.k; j += EMBED_THREADS) dst[j] = T::load(row[j]);
 }

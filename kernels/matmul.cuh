@@ -6,6 +6,7 @@
 // there are.
 #pragma once
 #include "formats.cuh"
+#include "jobs.cuh"
 
 constexpr int SUM_BYTES = 32; // of a unit: the low bytes of sums of 16 values, then the high ones
 
@@ -14,8 +15,6 @@ struct ActivationArgs {
     const float *d;      // [rows, units, 256 / SPAN]
     const uint8_t *sums; // [rows, units, 32] sums of 16 values, as 128 high + low
 };
-
-constexpr int MAX_JOBS = 3;
 
 // A weight, and where its product goes.
 struct MatmulJob {
@@ -35,19 +34,8 @@ struct MatmulArgs {
     uint32_t unused;
 };
 
-// The job of a block of rows, which comes back as the block's number within it.
-__device__ __forceinline__ const MatmulJob &find_job(const MatmulArgs &args, uint32_t &block) {
-    uint32_t job = 0;
-    while (job + 1 < args.count && block >= args.jobs[job + 1].first_block) job++;
-    block -= args.jobs[job].first_block;
-    return args.jobs[job];
-}
-
 // What a run, or a unit, contributes: integers times scales.
 template <class F> __device__ __forceinline__ float scaled(float d, float m, float dx, int dot, int minimum) {
     float value = d * dx * (float)dot;
     return F::HAS_MIN ? fmaf(m * dx, (float)minimum, value) : value;
 }
-
-// What comes of a product.
-__device__ __forceinline__ void put(const MatmulArgs &args, float *dst, float x) { *dst = args.add ? *dst + x : x; }

@@ -1,4 +1,4 @@
-// Products of weights of plain numbers with plain activations, in f32: a warp for each row of the weight.
+// Products of weights in f32 with plain activations: a warp for each row of the weight.
 // Lane j adds values j, j + 32 and so on in order, then lanes are added: the same whatever is beside a row.
 #include "common.cuh"
 
@@ -7,15 +7,15 @@ constexpr int FLOAT_THREADS = 128;
 struct MatmulFloatArgs {
     float *dst;     // [rows, n]
     const float *x; // [rows, k]
-    const void *w;  // [n, k]
+    const float *w; // [n, k]
     uint32_t n, k, rows;
     uint32_t add; // whether the product is added to what is there
 };
 
-template <class T, int M> __device__ __forceinline__ void matmul_float(const MatmulFloatArgs &args) {
+template <int M> __device__ __forceinline__ void matmul_float(const MatmulFloatArgs &args) {
     uint32_t row = blockIdx.x * (FLOAT_THREADS / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
     if (row >= args.n) return;
-    const typename T::Stored *w = (const typename T::Stored *)args.w + (size_t)row * args.k;
+    const float *w = args.w + (size_t)row * args.k;
     const float *x[M];
     for (int r = 0; r < M; r++) {
         uint32_t at = blockIdx.y * M + r;
@@ -23,7 +23,7 @@ template <class T, int M> __device__ __forceinline__ void matmul_float(const Mat
     }
     float acc[M] = {};
     for (uint32_t j = lane; j < args.k; j += WARP) {
-        float value = T::load(w[j]);
+        float value = w[j];
         for (int r = 0; r < M; r++) acc[r] = fmaf(value, x[r][j], acc[r]);
     }
     for (int r = 0; r < M; r++) {
@@ -35,9 +35,5 @@ template <class T, int M> __device__ __forceinline__ void matmul_float(const Mat
     }
 }
 
-#define MATMUL_FLOAT(T)                                                                     \
-    KERNEL(matmul_1_##T, FLOAT_THREADS, MatmulFloatArgs) { matmul_float<T, 1>(args); }       \
-    KERNEL(matmul_8_##T, FLOAT_THREADS, MatmulFloatArgs) { matmul_float<T, 8>(args); }
-MATMUL_FLOAT(F32)
-MATMUL_FLOAT(F16)
-MATMUL_FLOAT(BF16)
+KERNEL(matmul_1_F32, FLOAT_THREADS, MatmulFloatArgs) { matmul_float<1>(args); }
+KERNEL(matmul_8_F32, FLOAT_THREADS, MatmulFloatArgs) { matmul_float<8>(args); }

@@ -20,10 +20,15 @@
                  "{%8,%9}, {%0,%1,%2,%3};\n"                                                            \
                  : "+r"((c)[0]), "+r"((c)[1]), "+r"((c)[2]), "+r"((c)[3])                               \
                  : "r"((a)[0]), "r"((a)[1]), "r"((a)[2]), "r"((a)[3]), "r"((b)[0]), "r"((b)[1]))
-// Halves, k = 16, added in f32: a[0] and a[1] rows g and g + 8, two values from 2 t on, a[2] and a[3] two from 8 + 2 t on;
+// Halves of either kind, k = 16, added in f32: a[0] and a[1] rows g and g + 8, two values from 2 t on, a[2] and a[3] two from 8 + 2 t on;
 // b[0] and b[1] likewise.
 #define MMA_F16_K16(c, a, b)                                                                            \
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "     \
+        "{%0,%1,%2,%3};\n"                                                                              \
+        : "+f"((c)[0]), "+f"((c)[1]), "+f"((c)[2]), "+f"((c)[3])                                        \
+        : "r"((a)[0]), "r"((a)[1]), "r"((a)[2]), "r"((a)[3]), "r"((b)[0]), "r"((b)[1]))
+#define MMA_BF16_K16(c, a, b)                                                                           \
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "   \
         "{%0,%1,%2,%3};\n"                                                                              \
         : "+f"((c)[0]), "+f"((c)[1]), "+f"((c)[2]), "+f"((c)[3])                                        \
         : "r"((a)[0]), "r"((a)[1]), "r"((a)[2]), "r"((a)[3]), "r"((b)[0]), "r"((b)[1]))
@@ -51,6 +56,7 @@
 #define MMA_S8_K16(c, a, b) emulator::mma(emulator::Meet::mma_s8_k16, __LINE__, c, a, b)
 #define MMA_S8_K32(c, a, b) emulator::mma(emulator::Meet::mma_s8_k32, __LINE__, c, a, b)
 #define MMA_F16_K16(c, a, b) emulator::mma(emulator::Meet::mma_f16_k16, __LINE__, c, a, b)
+#define MMA_BF16_K16(c, a, b) emulator::mma(emulator::Meet::mma_bf16_k16, __LINE__, c, a, b)
 #define LOAD_MATRICES(to, from) emulator::load_matrices(emulator::Meet::matrices, __LINE__, to, from)
 #define LOAD_MATRICES_TURNED(to, from) emulator::load_matrices(emulator::Meet::matrices_turned, __LINE__, to, from)
 #define COPY_ASYNC(to, from) emulator::copy_async(__LINE__, to, from)

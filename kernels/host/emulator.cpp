@@ -227,11 +227,13 @@ void multiply(Fiber *lanes, uint32_t k) {
     }
 }
 
-float half_of(uint32_t word, uint32_t i) { return half_to_float((uint16_t)(word >> (16 * i))); }
+float bf16_to_float(uint16_t x) { return from_bits((uint32_t)x << 16); }
 
-// d = a b + c as mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 defines its fragments: of lane 4 g + t, row g and
-// columns 2 t and 2 t + 1 of the first factor, and so on. All is added exactly, or nearly, and rounded once.
-void multiply_halves(Fiber *lanes) {
+// d = a b + c as mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32, or with .bf16, defines its fragments: of lane
+// 4 g + t, row g and columns 2 t and 2 t + 1 of the first factor, and so on. All is added exactly, or nearly, and rounded
+// once. `widen` says what a half is.
+void multiply_halves(Fiber *lanes, float (*widen)(uint16_t)) {
+    auto half_of = [&](uint32_t word, uint32_t i) { return widen((uint16_t)(word >> (16 * i))); };
     float a[16][16], b[8][16];
     for (uint32_t lane = 0; lane < WARP; lane++) {
         uint32_t g = lane / 4, t = lane % 4;
@@ -309,7 +311,8 @@ bool meet_in_warp(Fiber *lanes, uint32_t count) {
         }
         if (kind == Meet::mma_s8_k16) multiply(lanes, 16);
         if (kind == Meet::mma_s8_k32) multiply(lanes, 32);
-        if (kind == Meet::mma_f16_k16) multiply_halves(lanes);
+        if (kind == Meet::mma_f16_k16) multiply_halves(lanes, half_to_float);
+        if (kind == Meet::mma_bf16_k16) multiply_halves(lanes, bf16_to_float);
         if (kind == Meet::matrices || kind == Meet::matrices_turned) {
             load_all_matrices(lanes, kind == Meet::matrices_turned);
         }

@@ -40,7 +40,7 @@ struct Kernel {
 };
 
 // Why a fiber waits.
-enum class Meet : uint8_t { none, block, sync, shuffle, vote, sum, mma_s8_k16, mma_s8_k32, mma_f16_k16, matrices, matrices_turned };
+enum class Meet : uint8_t { none, block, sync, shuffle, vote, sum, mma_s8_k16, mma_s8_k32, mma_f16_k16, mma_bf16_k16, matrices, matrices_turned };
 
 // What a lane brings to where it meets others. Stays on its stack until it goes on.
 struct Request {

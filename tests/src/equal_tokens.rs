@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use garrison_device::{Capture, KvDtype};
-use garrison_engine::{Engine, EngineConfig, Event, LocalExecutor, Request, SpecialTokens, Stream};
+use garrison_engine::{
+    Engine, EngineConfig, Event, LocalExecutor, Lookahead, Request, SpecialTokens, Stream,
+};
 use garrison_gguf::Source;
 use garrison_model::{Model, ModelSummary, Target};
 use garrison_testkit::{Random, TinyModel, adapter, tiny_gguf};
@@ -18,9 +20,12 @@ struct Setup {
     max_batch_tokens: usize,
     n_blocks: usize,
     shortcuts: bool,
+    lookahead: Lookahead,
 }
 
-const ALONE: Setup = Setup { max_seqs: 1, max_batch_tokens: 128, n_blocks: 9, shortcuts: false };
+const ALONE: Setup =
+    Setup { max_seqs: 1, max_batch_tokens: 128, n_blocks: 9, shortcuts: false, lookahead: Lookahead::None };
+const TOGETHER: Setup = Setup { max_seqs: 5, n_blocks: 40, ..ALONE };
 
 fn engine<B: Capture>(device: &Arc<B>, source: &Source, setup: Setup) -> Engine {
     let model = Model::load(source, &**device, |_| {}).unwrap();
@@ -37,7 +42,8 @@ fn engine<B: Capture>(device: &Arc<B>, source: &Source, setup: Setup) -> Engine 
         adapter_slots: 2,
         max_stall: None,
     };
-    let executor = LocalExecutor::new(Arc::clone(device), model, &config, KvDtype::F16).unwrap();
+    let mut executor = LocalExecutor::new(Arc::clone(device), model, &config, KvDtype::F16).unwrap();
+    executor.look_ahead(setup.lookahead).unwrap();
     let tokenizer = Tokenizer::new(&source.vocabulary().unwrap()).unwrap();
     Engine::start(Box::new(executor), Arc::new(tokenizer), config).unwrap()
 }
@@ -96,15 +102,63 @@ pub fn check<B: Capture>(device: &Arc<B>) {
         .collect();
     assert!(alone.iter().all(|events| events.len() > 5));
     for setup in [
-        Setup { max_seqs: 5, max_batch_tokens: 128, n_blocks: 40, shortcuts: true },
+        Setup { shortcuts: true, ..TOGETHER },
         // Prompts in pieces, and blocks for two of five.
-        Setup { max_seqs: 5, max_batch_tokens: 11, n_blocks: 9, shortcuts: true },
+        Setup { max_batch_tokens: 11, n_blocks: 9, shortcuts: true, ..TOGETHER },
     ] {
-        let engine = engine(device, &source, setup);
-        let streams: Vec<_> =
-            requests(&source, &engine).into_iter().map(|r| engine.submit(r).unwrap()).collect();
-        for (stream, expected) in streams.into_iter().zip(&alone) {
-            assert_eq!(&events(stream), expected, "{setup:?}");
-        }
+        hold(device, &source, setup, requests, &alone);
+    }
+}
+
+/// Holds what requests get from an engine against what is expected.
+fn hold<B: Capture>(
+    device: &Arc<B>,
+    source: &Source,
+    setup: Setup,
+    requests: fn(&Source, &Engine) -> Vec<Request>,
+    expected: &[Vec<Event>],
+) {
+    let engine = engine(device, source, setup);
+    let streams: Vec<_> = requests(source, &engine).into_iter().map(|r| engine.submit(r).unwrap()).collect();
+    for (stream, expected) in streams.into_iter().zip(expected) {
+        assert_eq!(&events(stream), expected, "{setup:?}");
+    }
+}
+
+/// Requests whose next step can mostly be planned: that end by length and by tokens that stop them, with adapters; and
+/// some that cannot be, for penalties, probabilities, or tokens banned at first.
+fn plain_requests(source: &Source, engine: &Engine) -> Vec<Request> {
+    let plain = |(i, request): (usize, Request)| {
+        let token_ids = if i == 1 { Vec::new() } else { (0..256).step_by(9).collect() };
+        let min_tokens = if i == 4 { 3 } else { 0 };
+        let stop = StopConditions { max_tokens: 12 + i as u32, min_tokens, token_ids, ..request.stop };
+        let frequency_penalty = if i == 3 { 0.5 } else { 0.0 };
+        let sampling = Sampling { frequency_penalty, ..request.sampling };
+        Request { stop, sampling, logprobs: (i == 2).then_some(1), ..request }
+    };
+    requests(source, engine).into_iter().enumerate().map(plain).collect()
+}
+
+/// Requests get the same events from an engine that begins with steps before they are asked for as from one that does
+/// not: alone, together, where others come while they run, with guesses, and where blocks are short.
+///
+/// # Panics
+/// If they do not.
+pub fn check_ahead<B: Capture>(device: &Arc<B>) {
+    let source = Source::parse(tiny_gguf(&TinyModel::default())).unwrap();
+    let engine_alone = engine(device, &source, ALONE);
+    let expected: Vec<_> = plain_requests(&source, &engine_alone)
+        .into_iter()
+        .map(|request| events(engine_alone.submit(request).unwrap()))
+        .collect();
+    let lookahead = Lookahead::OneStep;
+    for setup in [
+        Setup { lookahead, ..ALONE },
+        Setup { lookahead, ..TOGETHER },
+        Setup { lookahead, max_seqs: 2, ..TOGETHER },
+        Setup { lookahead, shortcuts: true, ..TOGETHER },
+        Setup { lookahead, max_batch_tokens: 11, n_blocks: 9, ..TOGETHER },
+    ] {
+        hold(device, &source, setup, plain_requests, &expected);
     }
 }

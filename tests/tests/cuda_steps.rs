@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use garrison_device::{Batch, KvDtype, SampleRow, Want};
 use garrison_device_cuda::{Build, Call, CudaDevice, Emulator, Order};
-use garrison_engine::{EngineConfig, Execute, LocalExecutor};
+use garrison_engine::{EngineConfig, Execute, LocalExecutor, Lookahead};
 use garrison_gguf::Source;
 use garrison_model::Model;
 use garrison_testkit::{TinyModel, tiny_gguf};
@@ -77,6 +77,66 @@ fn a_recorded_step_is_two_copies_there_and_one_back() {
             "{made:?}"
         );
     }
+}
+
+/// Sequences by number, with tokens that run and how many there are by then.
+fn step(parts: &[(u32, &[u32], u32)]) -> Batch {
+    let greedy = Arc::new(Sampling::greedy());
+    let mut all = Batch::default();
+    for &(sequence, tokens, len) in parts {
+        let one = batch(&[(tokens, len)], &greedy);
+        let first = 2 * sequence + 1;
+        let row = all.push_sequence(tokens, len, &[first, first + 1], 0);
+        let row = row + tokens.len() as u32 - 1;
+        all.samples.extend(one.samples.into_iter().map(|sample| SampleRow { row, ..sample }));
+    }
+    all
+}
+
+#[test]
+fn a_step_that_is_planned_ahead_runs_once_and_gives_what_it_would() {
+    let (mut plain, mut ahead) = (executor(), executor());
+    ahead.look_ahead(Lookahead::OneStep).unwrap();
+    let mut both = |batch: &Batch| -> (Vec<u32>, Vec<Call>) {
+        let expected: Vec<u32> = plain.step(batch).unwrap().samples.iter().map(|s| s.token).collect();
+        let device = Arc::clone(ahead.device());
+        let mut got = Vec::new();
+        let made = device.driver().calls(|| {
+            got = ahead.step(batch).unwrap().samples.iter().map(|s| s.token).collect();
+        });
+        assert_eq!(got, expected);
+        (got, made)
+    };
+    let replays = |calls: &[Call]| calls.iter().filter(|call| **call == Call::Replay).count();
+    // The step, and the one after it.
+    let (t, made) = both(&step(&[(0, &[5], 3), (1, &[9], 17)]));
+    assert_eq!(replays(&made), 2, "{made:?}");
+    // What is asked for runs already; what is enqueued is the step after, before anybody waits.
+    let (t, made) = both(&step(&[(0, &t[..1], 4), (1, &t[1..], 18)]));
+    assert_eq!(replays(&made), 1, "{made:?}");
+    assert!(matches!(made[..], [.., Call::Send { .. }, Call::Receive { bytes: 8 }]), "{made:?}");
+    // One has ended: its row is forgotten.
+    let (t, made) = both(&step(&[(1, &t[1..], 19)]));
+    assert_eq!(replays(&made), 1, "{made:?}");
+    // A prompt comes: it runs beside what runs already, and nothing is planned.
+    let (t, made) = both(&step(&[(1, &t, 20), (2, &[1, 2, 3, 4], 4)]));
+    assert_eq!(replays(&made), 0, "{made:?}");
+    let (t, made) = both(&step(&[(1, &t[..1], 21), (2, &t[1..], 5)]));
+    assert_eq!(replays(&made), 2, "{made:?}");
+    // For one another token is asked for than was drawn: it runs beside the other.
+    let (_, made) = both(&step(&[(1, &[(t[0] + 1) % 256], 22), (2, &t[1..], 6)]));
+    assert_eq!(replays(&made), 1, "{made:?}");
+    // The last slot of its blocks: what comes after cannot be planned. It is a sequence whose slots no plan has written.
+    let (t, made) = both(&step(&[(3, &[7], 31)]));
+    assert_eq!(replays(&made), 2, "{made:?}");
+    let (_, made) = both(&step(&[(3, &t, 32)]));
+    assert_eq!(replays(&made), 0, "{made:?}");
+    // What ran is of no use at all: a step goes by before the next is planned.
+    both(&step(&[(3, &[7], 31)]));
+    let (t, made) = both(&step(&[(2, &[9], 2)]));
+    assert_eq!(replays(&made), 1, "{made:?}");
+    let (_, made) = both(&step(&[(2, &t, 3)]));
+    assert_eq!(replays(&made), 2, "{made:?}");
 }
 
 #[test]

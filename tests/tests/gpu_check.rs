@@ -39,7 +39,18 @@ for batch in 1 3; do echo "{\"pp\": 4, \"tg\": 4, \"pl\": $batch, \"speed_tg\": 
 fn every_stage_runs_to_its_end_on_the_emulator() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    let mut stages = vec!["limits", "conformance", "graphs", "engine", "sanitizer", "speed", "peer"];
+    let mut stages = vec![
+        "limits",
+        "conformance",
+        "model",
+        "decode",
+        "graphs",
+        "prefill",
+        "engine",
+        "extras",
+        "peer",
+        "sanitizer",
+    ];
     let garrison = Path::new(env!("CARGO_BIN_EXE_gpu_check")).with_file_name("garrison");
     if garrison.exists() {
         stages.push("serve");
@@ -61,19 +72,19 @@ fn every_stage_runs_to_its_end_on_the_emulator() {
         assert!(findings.iter().all(|finding| finding["ok"] != Value::Bool(false)), "{findings:?}");
     }
     let rows_of = |stage: &str| -> Vec<&Value> { report[stage].as_array().into_iter().flatten().collect() };
-    let rows: Vec<&str> = rows_of("speed").iter().filter_map(|row| row["row"].as_str()).collect();
-    for row in [
-        "load",
-        "decode",
-        "prefill",
-        "decode kernels",
-        "batch ratio",
-        "adapters",
-        "batch-invariant mode",
-        "done",
+    for (stage, wanted) in [
+        ("decode", &["load", "decode", "decode kernels", "batch ratio", "batch-invariant mode"][..]),
+        ("prefill", &["load", "prefill", "prefill kernels", "done"]),
+        ("extras", &["load", "verification of 4 guesses", "adapters", "done"]),
     ] {
-        assert!(rows.contains(&row), "{row} is not among {rows:?}");
+        let rows: Vec<&str> = rows_of(stage).iter().filter_map(|row| row["row"].as_str()).collect();
+        for row in wanted {
+            assert!(rows.contains(row), "{row} is not among {rows:?}");
+        }
     }
+    let ends: Vec<_> =
+        rows_of("stages").iter().map(|end| (end["stage"].as_str(), end["outcome"].as_str())).collect();
+    assert_eq!(ends, stages.iter().map(|stage| (Some(*stage), Some("ok"))).collect::<Vec<_>>());
     // Theirs are a thousand tokens a second, whatever is asked; ours are on an emulator.
     let beside = rows_of("peer");
     assert_eq!(beside.len(), 3, "{beside:?}");

@@ -343,6 +343,18 @@ impl<D: Driver> Ops for CudaDevice<D> {
     fn draw(&self, logits: &mut Buffer<D>, draws: &mut DrawBuffers<Self>) {
         self.drawer.draw(&self.gpu, logits, draws);
     }
+
+    fn hand_on(&self, dst: &mut Buffer<D>, drawn: &Buffer<D>, rows: &Buffer<D>, n: usize, vocab: usize) {
+        self.drawer.hand_on(&self.gpu, [dst, drawn, rows], n, vocab);
+    }
+
+    fn send_drawn(&self, draws: &DrawBuffers<Self>) -> Result<(), DeviceError> {
+        self.drawer.send(&self.gpu, draws)
+    }
+
+    fn receive_drawn(&self, draws: &DrawBuffers<Self>, out: &mut [u32]) -> Result<(), DeviceError> {
+        self.drawer.receive(&self.gpu, draws, out)
+    }
 }
 
 /// Sequences of a recorded step, at most.

@@ -1,17 +1,35 @@
-//! Draws: a block of threads for each row of logits. The order of operations is in `kernels/draw.cu`.
+//! Draws: a block of threads for each row of logits. The order of operations is in `kernels/draw.cu`. What was drawn comes
+//! to the host by way of the driver's mailboxes, and becomes what runs next without it.
+
+use std::sync::Mutex;
 
 use bytemuck::{Pod, Zeroable};
 use garrison_device::{DeviceError, DrawBuffers};
 
 use crate::CudaDevice;
-use crate::driver::{Address, Driver, Grid};
-use crate::gpu::{Buffer, Gpu, count};
+use crate::driver::{Address, Driver, Grid, MAILBOX_BYTES, MAILBOXES};
+use crate::gpu::{Buffer, Gpu, blocks, count, lock};
 
 /// Tokens that the kernel's sums have room for.
 pub(crate) const MAX_VOCAB: usize = 1 << 18;
 
-/// The kernel.
-pub(crate) struct Drawer<D: Driver>(D::Function);
+/// The kernels, and whose tokens are in which mailbox.
+pub(crate) struct Drawer<D: Driver> {
+    draw: D::Function,
+    hand_on: D::Function,
+    mailboxes: Mutex<[Option<Address>; MAILBOXES]>,
+}
+
+/// The twin of `HandOnArgs` in `kernels/draw.cu`.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct HandOnArgs {
+    dst: Address,
+    drawn: Address,
+    rows: Address,
+    n: u32,
+    vocab: u32,
+}
 
 /// The twin of `DrawArgs` in `kernels/draw.cu`.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -28,7 +46,46 @@ struct DrawArgs {
 
 impl<D: Driver> Drawer<D> {
     pub(crate) fn new(driver: &D) -> Result<Self, DeviceError> {
-        driver.function("draw").map(Drawer)
+        let (draw, hand_on) = (driver.function("draw")?, driver.function("hand_on")?);
+        Ok(Drawer { draw, hand_on, mailboxes: Mutex::default() })
+    }
+
+    pub(crate) fn hand_on(&self, gpu: &Gpu<D>, [dst, drawn, rows]: [&Buffer<D>; 3], n: usize, vocab: usize) {
+        let [dst, rows] = [dst, rows].map(|buffer| buffer.first(n));
+        let args = HandOnArgs { dst, drawn: drawn.first(1), rows, n: count(n), vocab: count(vocab) };
+        gpu.enqueue(self.hand_on, Grid { blocks: [blocks(n, 128), 1, 1], threads: 128 }, &args);
+    }
+
+    /// Begins to bring drawn tokens to the host, if a mailbox is free.
+    pub(crate) fn send(&self, gpu: &Gpu<D>, draws: &DrawBuffers<CudaDevice<D>>) -> Result<(), DeviceError> {
+        let (tokens, bytes) = (draws.tokens.first(draws.count), draws.count * size_of::<u32>());
+        let mut mailboxes = lock(&self.mailboxes);
+        let own = mailboxes.iter().position(|of| *of == Some(tokens));
+        let Some(mailbox) = own.or_else(|| mailboxes.iter().position(Option::is_none)) else { return Ok(()) };
+        if bytes > MAILBOX_BYTES {
+            mailboxes[mailbox] = None;
+            return Ok(());
+        }
+        mailboxes[mailbox] = Some(tokens);
+        gpu.check()?;
+        gpu.driver.send(&draws.tokens.memory, bytes, mailbox)
+    }
+
+    /// What was sent; what had no mailbox is read where it was drawn.
+    pub(crate) fn receive(
+        &self,
+        gpu: &Gpu<D>,
+        draws: &DrawBuffers<CudaDevice<D>>,
+        out: &mut [u32],
+    ) -> Result<(), DeviceError> {
+        gpu.check()?;
+        let (tokens, bytes) = (draws.tokens.first(out.len()), bytemuck::cast_slice_mut(out));
+        let mut mailboxes = lock(&self.mailboxes);
+        let Some(mailbox) = mailboxes.iter().position(|of| *of == Some(tokens)) else {
+            return gpu.driver.read(&draws.tokens.memory, 0, bytes);
+        };
+        mailboxes[mailbox] = None;
+        gpu.driver.receive(mailbox, bytes)
     }
 
     pub(crate) fn draw(&self, gpu: &Gpu<D>, logits: &Buffer<D>, draws: &DrawBuffers<CudaDevice<D>>) {
@@ -44,6 +101,6 @@ impl<D: Driver> Drawer<D> {
             vocab: count(draws.vocab),
             unused: 0,
         };
-        gpu.enqueue(self.0, Grid { blocks: [count(draws.count), 1, 1], threads: 512 }, &args);
+        gpu.enqueue(self.draw, Grid { blocks: [count(draws.count), 1, 1], threads: 512 }, &args);
     }
 }

@@ -15,6 +15,7 @@ mod device;
 mod draw;
 mod driver;
 mod gpu;
+mod halves;
 mod kv;
 mod lora;
 mod matmul;

@@ -8,13 +8,14 @@ use garrison_device::DeviceError;
 
 use crate::driver::{Address, Driver, Grid};
 use crate::gpu::{Buffer, Gpu, blocks, count};
+use crate::halves::{self, Cuts, Cutters, Half, HalfWeight};
 use crate::ops::RmsNormArgs;
 use crate::weight::{Content, Quantized, UNIT, Weight, WeightArgs};
 
 /// Rows up to which weights go straight from memory to tensor cores.
 const FEW_ROWS: usize = 64;
 /// Rows that are computed at a time: what the scratch holds.
-const MAX_ROWS: usize = 1024;
+pub(crate) const MAX_ROWS: usize = 1024;
 
 /// Activations, quantized, for weights whose scales are for 32 and for 256 values. Whatever a recorded step
 /// uses stays where it is: a larger one is made for a larger weight, before any step that needs it is
@@ -24,6 +25,8 @@ pub(crate) struct Scratch<D: Driver> {
     current: [Option<Activations<D>>; 2],
     #[allow(dead_code)] // held for recorded steps, not read
     outgrown: Vec<Activations<D>>,
+    /// For weights of 16 bits.
+    cuts: Cuts<D>,
 }
 
 /// Room for [`MAX_ROWS`] rows of so many units of 256 values.
@@ -101,7 +104,7 @@ struct MatmulArgs {
 }
 
 /// Weights of a launch.
-const MAX_JOBS: usize = 3;
+pub(crate) const MAX_JOBS: usize = 3;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -117,7 +120,7 @@ struct MatmulFloatArgs {
 
 impl<D: Driver> Default for Scratch<D> {
     fn default() -> Self {
-        Scratch { current: [None, None], outgrown: Vec::new() }
+        Scratch { current: [None, None], outgrown: Vec::new(), cuts: Cuts::default() }
     }
 }
 
@@ -128,7 +131,11 @@ fn form(span: usize) -> usize {
 impl<D: Driver> Scratch<D> {
     /// Makes room for products with `weight`.
     pub(crate) fn reserve(&mut self, gpu: &Gpu<D>, weight: &Weight<D>) -> Result<(), DeviceError> {
-        let Content::Quantized(Quantized { span, args, .. }) = &weight.content else { return Ok(()) };
+        let Quantized { span, args, .. } = match &weight.content {
+            Content::Quantized(weight) => weight,
+            Content::Halves(weight) => return self.cuts.reserve(gpu, weight),
+            Content::Floats { .. } => return Ok(()),
+        };
         let (units, slot) = (args.units(), &mut self.current[form(*span)]);
         if slot.as_ref().is_some_and(|room| room.units >= units) {
             return Ok(());
@@ -154,11 +161,12 @@ impl<D: Driver> Scratch<D> {
     }
 }
 
-/// The kernels that quantize.
+/// The kernels that quantize, or cut.
 pub(crate) struct Quantizers<D: Driver> {
     plain: D::Function,
     silu: D::Function,
     norm: D::Function,
+    cutters: Cutters<D>,
 }
 
 impl<D: Driver> Quantizers<D> {
@@ -168,6 +176,7 @@ impl<D: Driver> Quantizers<D> {
             plain: kernel("quantize")?,
             silu: kernel("quantize_silu")?,
             norm: kernel("norm_quantize")?,
+            cutters: Cutters::new(driver)?,
         })
     }
 }
@@ -222,6 +231,7 @@ impl<D: Driver> Products<'_, D> {
                 dst.first((first + rows) * n).offset(first * n * size_of::<f32>())
             };
             let mut quantized: Vec<(Address, &Quantized<D>)> = Vec::new();
+            let mut of_halves: Vec<(Address, &HalfWeight<D>)> = Vec::new();
             for (dst, w) in jobs {
                 match &w.content {
                     Content::Floats { values, one, eight, .. } => {
@@ -232,7 +242,15 @@ impl<D: Driver> Products<'_, D> {
                         let grid = Grid { blocks: [blocks(w.n, 4), blocks(rows, tile), 1], threads: 128 };
                         self.gpu.enqueue(function, grid, &args);
                     }
+                    Content::Halves(of) => of_halves.push((at(dst, w.n), of)),
                     Content::Quantized(of) => quantized.push((at(dst, w.n), of)),
+                }
+            }
+            for half in Half::ALL {
+                let jobs: Vec<_> = of_halves.iter().copied().filter(|(_, w)| w.half == half).collect();
+                if !jobs.is_empty() {
+                    let (cutters, cuts) = (&self.quantizers.cutters, &self.scratch.cuts);
+                    halves::products(self.gpu, cutters, cuts, &jobs, x, (rows, k), into);
                 }
             }
             // Weights of a type together: there are fewer launches, and more for each to do at once.

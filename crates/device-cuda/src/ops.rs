@@ -34,6 +34,7 @@ struct EmbedFloatArgs {
     tokens: Address,
     table: Address,
     k: u64,
+    stride: u64,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -240,11 +241,14 @@ pub(crate) fn embed<D: Driver>(
     rows: usize,
 ) {
     let (dst, tokens) = (dst.first(rows * table.k), tokens.first(rows));
+    let plain = |values: &D::Memory, embed: D::Function, stride: usize| {
+        let [k, stride] = [table.k, stride].map(|n| n as u64);
+        let args = EmbedFloatArgs { dst, tokens, table: D::address(values), k, stride };
+        gpu.enqueue(embed, rows_of_128(rows), &args);
+    };
     match &table.content {
-        Content::Floats { values, embed, .. } => {
-            let args = EmbedFloatArgs { dst, tokens, table: D::address(values), k: table.k as u64 };
-            gpu.enqueue(*embed, rows_of_128(rows), &args);
-        }
+        Content::Floats { values, embed, .. } => plain(values, *embed, table.k),
+        Content::Halves(w) => plain(&w.values, w.embed, w.stride()),
         Content::Quantized(w) => {
             let args = EmbedArgs { dst, tokens, table: w.args, k: table.k as u64 };
             gpu.enqueue(w.embed, rows_of_128(rows), &args);

@@ -10,6 +10,7 @@ use garrison_types::quant::{Parts, dequantize_row};
 
 use crate::driver::{Address, Driver};
 use crate::gpu::{Gpu, count};
+use crate::halves::{Half, HalfWeight};
 
 /// Values of a run, and of a unit: a row that ends within one is filled up with zeros.
 const RUN: usize = 32;
@@ -32,7 +33,14 @@ pub struct Weight<D: Driver> {
 
 /// How a weight lies in memory, and what computes with it.
 pub(crate) enum Content<D: Driver> {
-    Floats { values: D::Memory, embed: D::Function, one: D::Function, eight: D::Function },
+    /// In f32.
+    Floats {
+        values: D::Memory,
+        embed: D::Function,
+        one: D::Function,
+        eight: D::Function,
+    },
+    Halves(HalfWeight<D>),
     Quantized(Quantized<D>),
 }
 
@@ -200,6 +208,8 @@ impl<D: Driver> Weight<D> {
         let kernel = |op: &str| gpu.driver.function(&format!("{op}_{ty}"));
         let content = if ty.is_quantized() {
             Content::Quantized(Quantized::load(gpu, view, row_bytes)?)
+        } else if let Some(half) = Half::of(ty) {
+            Content::Halves(HalfWeight::load(gpu, view, half)?)
         } else {
             let values = gpu.driver.alloc(name, data.len())?;
             gpu.driver.write(&values, 0, data)?;

@@ -91,7 +91,36 @@ pub struct TokenLogprobs {
     pub top: Vec<(u32, f32)>,
 }
 
+/// What a batch has of one sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Those that run.
+    pub tokens: &'a [u32],
+    /// Tokens in the KV cache once this step has stored its own.
+    pub kv_len: u32,
+    /// Its block table.
+    pub table: &'a [u32],
+    /// Its adapter slot; 0 is none.
+    pub adapter: u32,
+    /// The logits that are wanted of it; rows count through the batch.
+    pub samples: &'a [SampleRow],
+}
+
 impl Batch {
+    /// What there is of sequence `s`.
+    pub fn part(&self, s: usize) -> Part<'_> {
+        let ends = |of: &[u32]| of[s] as usize..of[s + 1] as usize;
+        let (tokens, table) = (ends(&self.q_start), ends(&self.block_start));
+        let row = |at: usize| self.samples.partition_point(|sample| (sample.row as usize) < at);
+        Part {
+            samples: &self.samples[row(tokens.start)..row(tokens.end)],
+            tokens: &self.tokens[tokens],
+            kv_len: self.kv_len[s],
+            table: &self.blocks[table],
+            adapter: self.adapters[s],
+        }
+    }
+
     /// Sequences in this step.
     pub fn n_seqs(&self) -> usize {
         self.kv_len.len()
@@ -161,6 +190,9 @@ mod tests {
             ([0, 3, 4].as_slice(), [0, 2, 3].as_slice())
         );
         assert_eq!((first, b.n_seqs()), (3, 2));
+        let part = b.part(1);
+        assert_eq!((part.tokens, part.kv_len, part.table, part.adapter), (&[1][..], 1, &[3][..], 4));
+        assert!(part.samples.is_empty() && b.part(0).tokens == [7, 8, 9]);
         b.clear();
         assert_eq!(b, Batch::default());
     }

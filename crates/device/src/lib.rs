@@ -22,7 +22,7 @@ mod mask;
 mod ops;
 mod step;
 
-pub use batch::{Batch, SampleRow, Sampled, TokenCounts, TokenLogprobs, Want};
+pub use batch::{Batch, Part, SampleRow, Sampled, TokenCounts, TokenLogprobs, Want};
 pub use draw::{Draw, DrawBuffers, Drawing, NO_TOKEN};
 pub use error::DeviceError;
 pub use kv::{BLOCK_SIZE, KvDtype, KvShape, NULL_BLOCK};

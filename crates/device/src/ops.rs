@@ -353,6 +353,39 @@ pub trait Ops: Device {
         let _ = (logits, draws);
         unreachable!("{} draws on the host", self.name());
     }
+
+    /// `dst[i] = drawn[rows[i]]` for `n` tokens, or 0 where that is none of `vocab` tokens: what was drawn becomes what
+    /// runs next, without the host. For devices that draw.
+    fn hand_on(
+        &self,
+        dst: &mut Self::Buffer,
+        drawn: &Self::Buffer,
+        rows: &Self::Buffer,
+        n: usize,
+        vocab: usize,
+    ) {
+        let _ = (dst, drawn, rows, n, vocab);
+        unreachable!("{} draws on the host", self.name());
+    }
+
+    /// Begins to bring what was drawn to the host, after everything enqueued so far. There may be no other draw into
+    /// `draws` until [`Ops::receive_drawn`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn send_drawn(&self, draws: &DrawBuffers<Self>) -> Result<(), DeviceError> {
+        let _ = draws;
+        Ok(())
+    }
+
+    /// The first `out.len()` of what was sent last from `draws`. Waits for it, and where the device cannot tell, for what
+    /// was enqueued since.
+    ///
+    /// # Errors
+    /// If the device fails, or did before.
+    fn receive_drawn(&self, draws: &DrawBuffers<Self>, out: &mut [u32]) -> Result<(), DeviceError> {
+        self.read(&draws.tokens, 0, out)
+    }
 }
 
 /// Recording a step once and replaying it, where the device can (CUDA graphs).

@@ -1,6 +1,6 @@
 //! A batch on the device: fixed-address buffers that each step overwrites.
 
-use crate::{Batch, Device, DeviceError};
+use crate::{Batch, Device, DeviceError, Ops};
 
 /// The most that one step may hold. Buffers are allocated for it once, at load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub struct StepShape {
 pub struct StepBuffers<D: Device> {
     /// `[tokens]`
     pub tokens: D::Buffer,
+    /// `[tokens]` rows of drawn tokens that become `tokens`, in a step that was written ahead.
+    pub drawn_rows: D::Buffer,
     /// `[tokens]`
     pub positions: D::Buffer,
     /// `[tokens]`
@@ -95,6 +97,13 @@ pub struct StepBuffers<D: Device> {
     limits: StepLimits,
 }
 
+/// Where a step's first part goes.
+#[derive(Clone, Copy)]
+enum Place {
+    Tokens,
+    DrawnRows,
+}
+
 impl<D: Device> StepBuffers<D> {
     /// Allocates for `limits`.
     ///
@@ -103,6 +112,7 @@ impl<D: Device> StepBuffers<D> {
     pub fn new(device: &D, limits: StepLimits) -> Result<Self, DeviceError> {
         Ok(StepBuffers {
             tokens: device.alloc::<u32>(limits.tokens)?,
+            drawn_rows: device.alloc::<u32>(limits.tokens)?,
             positions: device.alloc::<u32>(limits.tokens)?,
             slots: device.alloc::<u32>(limits.tokens)?,
             q_start: device.alloc::<u32>(limits.seqs + 1)?,
@@ -137,6 +147,38 @@ impl<D: Device> StepBuffers<D> {
     /// # Errors
     /// If the device fails. A batch beyond the limits is a bug of the scheduler and asserts.
     pub fn write(&mut self, device: &D, batch: &Batch) -> Result<(), DeviceError> {
+        self.write_parts(device, batch, &batch.tokens, Place::Tokens)
+    }
+
+    /// As [`StepBuffers::write`], before its tokens are known to the host: token `i` is number `rows[i]` of `drawn`, which
+    /// the device is about to draw from `vocab` tokens.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn write_ahead(
+        &mut self,
+        device: &D,
+        batch: &Batch,
+        drawn: &D::Buffer,
+        rows: &[u32],
+        vocab: usize,
+    ) -> Result<(), DeviceError>
+    where
+        D: Ops,
+    {
+        assert_eq!(rows.len(), batch.tokens.len(), "each token is drawn somewhere");
+        self.write_parts(device, batch, rows, Place::DrawnRows)?;
+        device.hand_on(&mut self.tokens, drawn, &self.drawn_rows, rows.len(), vocab);
+        Ok(())
+    }
+
+    fn write_parts(
+        &mut self,
+        device: &D,
+        batch: &Batch,
+        first: &[u32],
+        place: Place,
+    ) -> Result<(), DeviceError> {
         let shape = StepShape {
             tokens: batch.tokens.len(),
             seqs: batch.n_seqs(),
@@ -158,8 +200,12 @@ impl<D: Device> StepBuffers<D> {
         let row_positions: Vec<u32> = rows.iter().map(|&row| batch.positions[row as usize]).collect();
         let rows_before = |&token: &u32| rows.partition_point(|&row| row < token) as u32;
         let row_start: Vec<u32> = batch.q_start.iter().map(rows_before).collect();
+        let to = match place {
+            Place::Tokens => &mut self.tokens,
+            Place::DrawnRows => &mut self.drawn_rows,
+        };
         device.write_all(&mut [
-            (&mut self.tokens, &batch.tokens),
+            (to, first),
             (&mut self.positions, &batch.positions),
             (&mut self.slots, &batch.slots),
             (&mut self.q_start, &batch.q_start),

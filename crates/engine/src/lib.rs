@@ -43,8 +43,8 @@ pub use config::{ConfigError, EngineConfig};
 pub use constraint::{Constraint, Grammar, GrammarError};
 pub use engine::Engine;
 pub use executor::{
-    CopyError, DraftModel, Execute, HostCache, HostCacheError, LocalExecutor, MakeExecutor, Restarting,
-    ScriptControl, ScriptedExecutor, StepOutput,
+    CopyError, DraftModel, Execute, HostCache, HostCacheError, LocalExecutor, Lookahead, MakeExecutor,
+    Restarting, ScriptControl, ScriptedExecutor, StepOutput,
 };
 pub use garrison_model::{Adapter, AdapterError};
 pub use request::{

@@ -55,6 +55,8 @@ pub(crate) struct Scheduler {
     limits: StepLimits,
     /// Blocks that admission leaves free while others run.
     watermark: usize,
+    /// Tokens beyond those of a step that decoding sequences have blocks for, where some are left.
+    lookahead: usize,
     prefix_cache: bool,
     planner: Option<Planner>,
     pace: Pace,
@@ -83,8 +85,13 @@ struct Budget {
 
 impl Scheduler {
     /// `draft_context` is how many tokens the draft model can read, if there is one; `host_slots` how
-    /// many blocks the host cache holds.
-    pub(crate) fn new(config: &EngineConfig, draft_context: Option<usize>, host_slots: usize) -> Scheduler {
+    /// many blocks the host cache holds; `lookahead` is [`Execute::lookahead`](crate::Execute::lookahead).
+    pub(crate) fn new(
+        config: &EngineConfig,
+        draft_context: Option<usize>,
+        host_slots: usize,
+        lookahead: usize,
+    ) -> Scheduler {
         let sources = Sources { lookup: config.prompt_lookup, model: draft_context };
         let guesses = sources.lookup || sources.model.is_some();
         let pool = BlockPool::new(config.n_blocks, if config.prefix_cache { host_slots } else { 0 });
@@ -93,6 +100,7 @@ impl Scheduler {
             running: Vec::with_capacity(config.concurrency()),
             watermark: pool.capacity() / 100 + 1,
             pool,
+            lookahead,
             adapters: AdapterSlots::new(config.adapter_slots),
             limits: config.step_limits(),
             prefix_cache: config.prefix_cache,
@@ -327,6 +335,10 @@ impl Scheduler {
             if sequence.remaining() == 1 {
                 sequence.take_blocks_for_guesses(&mut self.pool);
                 budget.take(sequence, seq, chunks);
+                // Those that run may take them again: nobody waits for a block that is only likely to be needed.
+                if self.lookahead > 0 && self.pool.free() > self.watermark {
+                    sequence.take_blocks_ahead(self.lookahead, &mut self.pool);
+                }
             }
         }
     }

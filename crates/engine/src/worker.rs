@@ -48,7 +48,8 @@ impl Worker {
         shared: Arc<Shared>,
         inbox: Receiver<Command>,
     ) -> Worker {
-        let scheduler = Scheduler::new(config, draft.as_ref().map(|d| d.context), executor.host_slots());
+        let draft_context = draft.as_ref().map(|d| d.context);
+        let scheduler = Scheduler::new(config, draft_context, executor.host_slots(), executor.lookahead());
         let drafter =
             draft.map(|d| Drafter::new(d, Arc::clone(&tokenizer), config.step_limits(), config.max_stall));
         shared.counters.kv_blocks_total.store(scheduler.blocks().1, Relaxed);
@@ -126,7 +127,7 @@ impl Worker {
             }
         }
         if !chunks.is_empty() {
-            batch::fill(&mut self.batch, self.scheduler.running(), &chunks);
+            batch::fill(&mut self.batch, self.scheduler.running(), &chunks, self.executor.lookahead());
             let ran = Instant::now();
             let output = self.executor.step(&self.batch);
             others += ran.elapsed();

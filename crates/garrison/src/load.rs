@@ -7,7 +7,8 @@ use std::time::Instant;
 use garrison_device::{BLOCK_SIZE, Ops, StepLimits};
 use garrison_device_cpu::available_threads;
 use garrison_engine::{
-    DraftModel, Engine, EngineConfig, Execute, HostCache, HostCacheError, LocalExecutor, Restarting,
+    DraftModel, Engine, EngineConfig, Execute, HostCache, HostCacheError, LocalExecutor, Lookahead,
+    Restarting,
 };
 use garrison_gguf::quantize::Mix;
 use garrison_model::{KvCache, Model, ModelSpec, ModelSummary, Workspace};
@@ -89,7 +90,8 @@ fn load_on<B: Budget>(
         LocalExecutor::new(Arc::clone(device), model, &config, settings.kv_dtype).map_err(|e| refuse(&e))
     };
     let (tokenizer, spec) = (Arc::new(target.tokenizer), target.model.spec().clone());
-    let executor = execute(target.model, config.adapter_slots)?;
+    let mut executor = execute(target.model, config.adapter_slots)?;
+    executor.look_ahead(Lookahead::OneStep).map_err(|e| refuse(&e))?;
     let host = host_cache(name, executor.block_bytes(), settings).map_err(|e| refuse(&e))?;
     let executor: Box<dyn Execute> = Box::new(executor.with_host_cache(host));
     let executor: Box<dyn Execute> = match on_loss {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use garrison_device::DeviceError;
-use garrison_engine::{EngineConfig, Execute, LocalExecutor, MakeExecutor};
+use garrison_engine::{EngineConfig, Execute, LocalExecutor, Lookahead, MakeExecutor};
 use garrison_gguf::quantize::Mix;
 
 use crate::backend::{Backend, Budget};
@@ -67,7 +67,9 @@ impl Reload {
     fn load<B: Budget>(&self, device: &Arc<B>) -> Result<Box<dyn Execute>, DeviceError> {
         let parts = Parts::load(&self.name, &self.model, self.quantize, &**device);
         let model = parts.map_err(|e| self.failed(&e))?.model;
-        let executor = LocalExecutor::new(Arc::clone(device), model, &self.config, self.settings.kv_dtype)?;
+        let mut executor =
+            LocalExecutor::new(Arc::clone(device), model, &self.config, self.settings.kv_dtype)?;
+        executor.look_ahead(Lookahead::OneStep)?;
         let host = load::host_cache(&self.name, executor.block_bytes(), &self.settings);
         Ok(Box::new(executor.with_host_cache(host.map_err(|e| self.failed(&e))?)))
     }

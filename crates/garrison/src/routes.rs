@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use garrison_gateway::{
-    Clearance, LastResort, Micros, Need, Needs, Place, Prefer, Price, Provider, ProviderConfig, ProviderKind,
-    Quality, Route, Routes, Spend, Target, Task, Tier, TierPolicy,
+    Cascade, Clearance, Continues, LastResort, Micros, Need, Needs, OnCut, Place, Prefer, Price, Provider,
+    ProviderConfig, ProviderKind, Quality, Route, Routes, Scope, Spend, Statistic, Target, Task, Tier,
+    TierPolicy, language, languages,
 };
 use serde::Deserialize;
 
@@ -39,11 +40,15 @@ struct PriceSection {
     input: f64,
     output: f64,
     cached_input: Option<f64>,
+    cache_write: Option<f64>,
     /// Tokens of prompt and answer.
     context: Option<u32>,
     /// Whether it takes pictures, and may: nobody looks into them before they leave.
     #[serde(default)]
     images: bool,
+    /// Whether it goes on with a last turn of the assistant's.
+    #[serde(default)]
+    prefill: bool,
 }
 
 /// A route, as it is written.
@@ -63,6 +68,9 @@ pub(crate) struct RouteSection {
     /// Shares of an experiment.
     #[serde(default)]
     weights: BTreeMap<String, u32>,
+    /// What tiers are asked for, of what they can do.
+    #[serde(default)]
+    only: BTreeMap<String, OnlySection>,
     /// To the first token.
     timeout_ms: Option<u32>,
     /// Between tokens.
@@ -72,6 +80,10 @@ pub(crate) struct RouteSection {
     /// After so long without a token the next tier is asked as well.
     hedge_ms: Option<u32>,
     max_cost_usd: Option<f64>,
+    /// When what a model here says is good enough.
+    cascade: Option<CascadeSection>,
+    /// What becomes of an answer that breaks off.
+    on_cut: Option<OnCutWord>,
     /// What is judged otherwise than for all.
     guard: Option<GuardException>,
 }
@@ -90,6 +102,46 @@ enum LastResortWord {
     Local,
     Refuse,
 }
+
+/// What a tier is asked for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OnlySection {
+    /// ISO 639-1's letters.
+    languages: Option<Vec<String>>,
+    /// At least and at most.
+    prompt_tokens: Option<[u64; 2]>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OnCutWord {
+    Error,
+    Continue,
+}
+
+/// A cascade, as it is written.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CascadeSection {
+    /// The probability that an answer's must come to.
+    least_confidence: f64,
+    by: Option<ByWord>,
+    /// The share of tokens that are less sure than the one that counts.
+    quantile: Option<f64>,
+    /// Decides after so many tokens.
+    after_tokens: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ByWord {
+    Quantile,
+    Mean,
+}
+
+/// Of all tokens this share is less sure than the one that counts, unless the owner says otherwise.
+const USUAL_QUANTILE: f64 = 0.1;
 
 /// The same at everything, or by task.
 #[derive(Clone, Debug, Deserialize)]
@@ -231,7 +283,7 @@ impl ProviderSection {
 
 impl PriceSection {
     fn resolve(&self) -> Option<Price> {
-        Price::from_usd_per_million(self.input, self.cached_input, self.output)
+        Price::from_usd_per_million(self.input, self.output)?.cached(self.cached_input, self.cache_write)
     }
 }
 
@@ -270,6 +322,7 @@ impl RouteSection {
         let listed = [
             ("weights", self.weights.keys().collect::<Vec<_>>()),
             ("quality", self.quality.keys().collect()),
+            ("only", self.only.keys().collect()),
         ];
         for (key, listed) in listed {
             if let Some(name) = listed.into_iter().find(|name| !self.tiers.contains(name)) {
@@ -293,6 +346,7 @@ impl RouteSection {
             }
         };
         let policy = TierPolicy {
+            cascade: self.cascade(&tiers)?,
             tiers,
             private,
             prefer: match self.prefer {
@@ -315,7 +369,39 @@ impl RouteSection {
             stall: ms(self.stall_timeout_ms, 20_000),
             deadline: ms(self.deadline_ms, 600_000),
             hedge: self.hedge_ms.map(|after| ms(Some(after), 0)),
+            on_cut: match self.on_cut {
+                None | Some(OnCutWord::Error) => OnCut::Error,
+                Some(OnCutWord::Continue) => OnCut::Continue,
+            },
         })
+    }
+
+    fn cascade(&self, tiers: &[Tier]) -> Result<Option<Cascade>, Fault> {
+        let Some(section) = self.cascade else { return Ok(None) };
+        if tiers.len() < 2 || tiers[0].place != Place::Local {
+            return Err(self.fault("cascade needs local/MODEL as the first of tiers, and another after it"));
+        }
+        if !matches!(self.prefer, None | Some(PreferWord::Listed)) {
+            return Err(self.fault("cascade goes by the order of tiers, so prefer must be \"listed\""));
+        }
+        let share = |key: &str, value: f64| match value {
+            0.0..=1.0 => Ok(value),
+            _ => Err(self.fault(&format!("cascade.{key} is {value}; it must be from 0 to 1"))),
+        };
+        let statistic = match (section.by, section.quantile) {
+            (Some(ByWord::Mean), None) => Statistic::Mean,
+            (Some(ByWord::Mean), Some(_)) => {
+                return Err(self.fault("cascade.quantile says nothing where by is \"mean\""));
+            }
+            (None | Some(ByWord::Quantile), quantile) => {
+                Statistic::Quantile { share: share("quantile", quantile.unwrap_or(USUAL_QUANTILE))? }
+            }
+        };
+        if section.after_tokens == Some(0) {
+            return Err(self.fault("cascade.after_tokens must be at least 1"));
+        }
+        let least = share("least_confidence", section.least_confidence)?;
+        Ok(Some(Cascade { statistic, least, after: section.after_tokens }))
     }
 
     fn fault(&self, what: &str) -> Fault {
@@ -328,6 +414,7 @@ impl RouteSection {
         };
         let quality = self.quality.get(name).map_or(Ok(Quality::even(100)), |word| self.quality_of(word))?;
         let weight = self.weights.get(name).copied().unwrap_or(0);
+        let scope = self.only.get(name).map_or(Ok(Scope::default()), |only| self.scope_of(name, only))?;
         let name = name.to_owned();
         if provider == "local" {
             if !names.local.contains(&model) {
@@ -345,6 +432,7 @@ impl RouteSection {
                 has: Need::ALL.into_iter().filter(|need| *need != Need::Images).collect(),
                 quality,
                 weight,
+                scope,
             };
             return Ok((tier, Target::Local(model.to_owned())));
         }
@@ -368,8 +456,34 @@ impl RouteSection {
             has: can(&section.kind, priced),
             quality,
             weight,
+            scope,
         };
-        Ok((tier, Target::Remote { provider: index, model: model.to_owned() }))
+        let continues = if priced.prefill { Continues::FromPrefix } else { Continues::WhenTold };
+        Ok((tier, Target::Remote { provider: index, model: model.to_owned(), continues }))
+    }
+
+    fn scope_of(&self, tier: &str, only: &OnlySection) -> Result<Scope, Fault> {
+        let mut scope = Scope::default();
+        for code in only.languages.iter().flatten() {
+            let Some(known) = language(code) else {
+                let known: Vec<String> = languages().map(|language| language.code().to_owned()).collect();
+                let known = known.join(", ");
+                return Err(self.fault(&format!("only.\"{tier}\".languages has \"{code}\"; known: {known}")));
+            };
+            scope.languages.push(known);
+        }
+        if only.languages.as_ref().is_some_and(Vec::is_empty) {
+            return Err(self.fault(&format!("only.\"{tier}\".languages is empty")));
+        }
+        if let Some([least, most]) = only.prompt_tokens {
+            if least > most {
+                return Err(
+                    self.fault(&format!("only.\"{tier}\".prompt_tokens has more at least than at most"))
+                );
+            }
+            scope.prompt_tokens = least..=most;
+        }
+        Ok(scope)
     }
 
     fn quality_of(&self, word: &QualityWord) -> Result<Quality, Fault> {
@@ -411,36 +525,73 @@ mod tests {
     }
 
     const PROVIDER: &str = "[[provider]]\nname = \"up\"\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:1\"\n\
-        api_key_env = \"SET\"\nprice = { \"org/m\" = { input = 3.0, output = 15.0, cached_input = 0.3 } }\n";
+        api_key_env = \"SET\"\nprice = { \"org/m\" = { input = 3.0, output = 15.0, cached_input = 0.3, cache_write = 3.75 } }\n";
 
     #[test]
     fn sections_become_routes() {
         let text = format!(
             "{PROVIDER}[[route]]\nname = \"auto\"\ntiers = [\"up/org/m\", \"local/tone\"]\nprivate = \"local/tiny\"\n\
              timeout_ms = 5000\nmax_cost_usd = 0.10\nprefer = \"cheapest\"\nleast_quality = 60\n\
-             quality = {{ \"local/tone\" = {{ code = 20 }} }}\nweights = {{ \"up/org/m\" = 3 }}\n"
+             quality = {{ \"local/tone\" = {{ code = 20 }} }}\nweights = {{ \"up/org/m\" = 3 }}\n\
+             only = {{ \"up/org/m\" = {{ languages = [\"en\", \"de\"], prompt_tokens = [10, 4000] }} }}\n"
         );
         let settings = resolve(&text).unwrap();
         assert!(settings.leave());
         assert_eq!(settings.providers[0].api_key.as_deref(), Some("sk-1"));
         let Route { policy, targets, first_token, .. } = &settings.routes[0];
         assert_eq!(*first_token, Duration::from_secs(5));
-        assert_eq!(targets[0], Target::Remote { provider: 0, model: "org/m".into() });
+        assert_eq!(
+            targets[0],
+            Target::Remote { provider: 0, model: "org/m".into(), continues: Continues::WhenTold }
+        );
+        assert_eq!((policy.cascade, settings.routes[0].on_cut), (None, OnCut::Error));
         assert_eq!(targets[1..], [Target::Local("tone".into()), Target::Local("tiny".into())]);
-        assert_eq!((policy.tiers[0].price.cached_input, policy.tiers[0].weight), (300, 3));
+        let Price { cached_input, cache_write, .. } = policy.tiers[0].price;
+        assert_eq!((cached_input, cache_write, policy.tiers[0].weight), (300, 3750, 3));
         assert_eq!(policy.tiers[1].quality.at(Task::Code), 20);
+        let scope = &policy.tiers[0].scope;
+        assert_eq!((scope.languages.len(), &scope.prompt_tokens), (2, &(10..=4000)));
+        assert_eq!(policy.tiers[1].scope, Scope::default());
         assert!(!format!("{settings:?}").contains("sk-1"), "no key is shown");
         assert!(!resolve("").unwrap().leave());
+    }
+
+    #[test]
+    fn a_cascade_and_what_becomes_of_broken_answers_are_read() {
+        let route = |cascade: &str| {
+            let provider = PROVIDER.replace("output = 15.0", "output = 15.0, prefill = true");
+            let text = format!(
+                "{provider}[[route]]\nname = \"auto\"\ntiers = [\"local/tiny\", \"up/org/m\"]\nprivate = \"local/tiny\"\n\
+                 on_cut = \"continue\"\ncascade = {{ {cascade} }}\n"
+            );
+            resolve(&text).unwrap().routes.remove(0)
+        };
+        let usual = route("least_confidence = 0.4");
+        let statistic = Statistic::Quantile { share: 0.1 };
+        assert_eq!(usual.policy.cascade, Some(Cascade { statistic, least: 0.4, after: None }));
+        assert_eq!(usual.on_cut, OnCut::Continue);
+        let prefill = Target::Remote { provider: 0, model: "org/m".into(), continues: Continues::FromPrefix };
+        assert_eq!(usual.targets[1], prefill);
+        let mean = route("least_confidence = 0.6, by = \"mean\", after_tokens = 16").policy.cascade;
+        assert_eq!(mean, Some(Cascade { statistic: Statistic::Mean, least: 0.6, after: Some(16) }));
+        let least = route("least_confidence = 0.2, quantile = 0.0").policy.cascade.unwrap();
+        assert_eq!(least.statistic, Statistic::Quantile { share: 0.0 });
     }
 
     #[test]
     fn mistakes_name_the_section_and_the_key() {
         let route = |rest: &str| format!("{PROVIDER}[[route]]\nname = \"auto\"\n{rest}\n");
         let provider = |from: &str, to: &str| PROVIDER.replace(from, to);
+        let only = |keys: &str| {
+            route(&format!("tiers = [\"local/tiny\"]\nonly = {{ \"local/tiny\" = {{ {keys} }} }}"))
+        };
+        let cascade =
+            |keys: &str| route(&format!("tiers = [\"local/tiny\", \"local/tone\"]\ncascade = {{ {keys} }}"));
         for (text, wanted) in [
             (provider("\"SET\"", "\"NOT_SET\""), "\"up\": api_key_env names NOT_SET"),
             (provider("\"openai\"", "\"open\""), "kind \"open\""),
-            (provider("3.0", "-3.0"), "price of \"org/m\""),
+            (provider("= 3.0", "= -3.0"), "price of \"org/m\""),
+            (provider("3.75", "-3.75"), "price of \"org/m\""),
             (provider("base_url", "url"), "url"),
             (format!("{PROVIDER}{PROVIDER}"), "two are called \"up\""),
             (provider("\"up\"", "\"local\""), "cannot be a name"),
@@ -459,6 +610,30 @@ mod tests {
             ),
             (route("tiers = [\"local/tiny\"]\nmax_cost_usd = -1.0"), "max_cost_usd is -1"),
             (route("tiers = [\"local/tiny\"]\nprefer = \"best\""), "best"),
+            (route("tiers = [\"local/tiny\"]\non_cut = \"again\""), "again"),
+            (route("tiers = [\"local/tiny\"]\nonly = { x = {} }"), "only has \"x\""),
+            (only("languages = [\"klingon\"]"), "only.\"local/tiny\".languages has \"klingon\"; known: "),
+            (only("languages = []"), "languages is empty"),
+            (only("prompt_tokens = [5, 4]"), "only.\"local/tiny\".prompt_tokens"),
+            (only("length = 5"), "length"),
+            (cascade("least_confidence = 1.5"), "cascade.least_confidence is 1.5"),
+            (cascade("least_confidence = 0.5, quantile = -0.1"), "cascade.quantile is -0.1"),
+            (
+                cascade("least_confidence = 0.5, by = \"mean\", quantile = 0.1"),
+                "cascade.quantile says nothing",
+            ),
+            (cascade("least_confidence = 0.5, by = \"entropy\""), "entropy"),
+            (cascade("least_confidence = 0.5, after_tokens = 0"), "cascade.after_tokens"),
+            (cascade("least = 0.5"), "least"),
+            (cascade("least_confidence = 0.5") + "prefer = \"cheapest\"\n", "prefer must be \"listed\""),
+            (route("tiers = [\"local/tiny\"]\ncascade = { least_confidence = 0.5 }"), "another after it"),
+            (
+                route(
+                    "tiers = [\"up/org/m\", \"local/tiny\"]\nprivate = \"local/tiny\"\n\
+                     cascade = { least_confidence = 0.5 }",
+                ),
+                "local/MODEL as the first",
+            ),
         ] {
             let said = resolve(&text).unwrap_err();
             assert!(said.contains(wanted), "{text}: {said}");

@@ -15,8 +15,12 @@ fn readme(upstream: &str) -> String {
 
 /// Text, tier and privacy of a chat's answer.
 fn ask(server: &Server, text: &str) -> (String, String, String) {
+    ask_of(server, "auto", text)
+}
+
+fn ask_of(server: &Server, route: &str, text: &str) -> (String, String, String) {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let body = json!({"model": "auto", "messages": [{"role": "user", "content": text}], "temperature": 0, "max_tokens": 24});
+    let body = json!({"model": route, "messages": [{"role": "user", "content": text}], "temperature": 0, "max_tokens": 24});
     let mut answer = agent.post(format!("{}/v1/chat/completions", server.url)).send_json(&body).unwrap();
     let header = |name: &str| answer.headers().get(name).map_or("", |v| v.to_str().unwrap()).to_owned();
     let (tier, privacy) = (header("x-garrison-tier"), header("x-garrison-privacy"));
@@ -59,6 +63,36 @@ fn the_readmes_route_answers_from_elsewhere_and_keeps_what_is_private() {
     // It starts again with its books and its log.
     let server = start();
     assert_eq!(ask(&server, question).1, "local/garrison-tiny");
+}
+
+#[test]
+fn the_readmes_cascade_weighs_what_the_model_here_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = |args: &[&str]| garrison().current_dir(folder.path()).args(args).output().unwrap();
+    assert!(here(&["audit", "key", "receipts.key"]).status.success());
+    let upstream = Server::start(&[]);
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let section = text.split("```toml\n").find(|part| part.contains("cascade = {")).unwrap();
+    let config = format!("{}\n{}", readme(&upstream.url), section.split("```").next().unwrap());
+    // What nothing can be as sure as goes up, and what anything is stays.
+    for (least, wanted) in
+        [("0.5", None), ("1.0", Some("upstream/garrison-tiny")), ("0.0", Some("local/garrison-tiny"))]
+    {
+        std::fs::write(
+            folder.path().join("routes.toml"),
+            config.replace("least_confidence = 0.5", &format!("least_confidence = {least}")),
+        )
+        .unwrap();
+        let server = Server::start_with(&["--config", "routes.toml"], |command| {
+            command.current_dir(folder.path());
+        });
+        let (said, tier, _) = ask_of(&server, "thrifty", "What does the red light mean?");
+        assert!(!said.is_empty());
+        assert!(wanted.is_none_or(|wanted| wanted == tier), "{least}: {tier}");
+        let (_, tier, privacy) =
+            ask_of(&server, "thrifty", "Please write to zoe@buecher.example about my pipe.");
+        assert_eq!((tier.as_str(), privacy.as_str()), ("local/garrison-tiny", "local"), "{least}");
+    }
 }
 
 #[test]

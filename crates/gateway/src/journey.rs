@@ -7,93 +7,33 @@
 //! What a provider is sent is judged anew for each attempt, as exact bytes, with a receipt for each. A refusal holds
 //! the request: it is planned again, and goes to local tiers from then on.
 
+mod ask;
+mod cascade;
+mod continuing;
+mod hedge;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use garrison_guard::{Cleared, Taint, Tainted};
+use garrison_guard::{Clearance, Cleared, Outgoing, Taint, Tainted};
 use garrison_route::{
-    Admission, Considered, Decision, Features, Need, Needs, Plan, Policy, Price, Privacy, Skipped, Step,
-    Task, Tier, TierState, plan,
+    Accepts, Admission, Considered, Decision, Features, Language, Micros, Need, Plan, Policy, Price, Privacy,
+    Skipped, Step, Tier, TierState, plan,
 };
-use garrison_wire::PartKind;
-use serde_json::{Map, Value};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::cache::{self, Found, Kept, Leader, Waited};
-use crate::limits::{NotReserved, Tally};
-use crate::providers::openai;
-use crate::providers::pictures;
-use crate::providers::progress::sealed_bytes;
+use crate::language;
+use crate::limits::NotReserved;
+use crate::providers::continuing::Unfinished;
 use crate::providers::{Failure, RemoteRequest};
 use crate::remote::{Origin, Remote, Settling, Source, Terms};
 use crate::routes::{DEFAULT_REST, Route, Routes, Target, lock};
 use crate::trace::Open;
-
-/// What is asked of a route.
-#[derive(Clone, Debug)]
-pub struct Ask {
-    /// The request's id.
-    pub id: String,
-    /// Who asks, as the books have it.
-    pub key: String,
-    /// What it asks, as a chat as OpenAI defines it.
-    pub chat: Map<String, Value>,
-    /// The words it came in.
-    pub words: Words,
-    /// Where it may go, as far as is known already.
-    pub taint: Taint,
-    /// Tokens of an answer at most, if the client said so.
-    pub output_tokens: Option<u64>,
-    /// Answers.
-    pub choices: usize,
-    /// What it wants of a tier.
-    pub needs: Needs,
-    /// What kind of work it is.
-    pub task: Task,
-    /// The same for all requests of one user.
-    pub sticky: u64,
-    /// Whether an answer is of use before it is whole.
-    pub delivery: Delivery,
-    /// What it takes is counted here.
-    pub tally: Arc<Tally>,
-}
-
-/// The words that a request came in.
-#[derive(Clone, Debug)]
-pub enum Words {
-    /// Chat Completions: it is its own chat.
-    Chat,
-    /// Another API's. What that can say and a chat cannot (what a provider signed, say) reaches providers that know it.
-    Neutral(Box<garrison_wire::Request>),
-}
-
-impl Words {
-    /// Bytes that providers read and a chat does not have.
-    fn sealed(&self) -> u64 {
-        let Words::Neutral(request) = self else { return 0 };
-        let parts = request.messages.iter().flat_map(|message| &message.parts);
-        parts
-            .map(|part| {
-                if let PartKind::Reasoning { seal, .. } = &part.kind {
-                    sealed_bytes(seal.as_ref())
-                } else {
-                    0
-                }
-            })
-            .sum()
-    }
-}
-
-/// When an answer is of use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// As soon as something of it can be shown.
-    Stream,
-    /// Once it is whole. Until then whatever goes wrong leads to the next tier.
-    Whole,
-}
+pub use ask::{Ask, Delivery, Words, task_of};
+use hedge::Begun;
 
 /// Who answers.
 pub enum Destination {
@@ -103,9 +43,13 @@ pub enum Destination {
         model: String,
         /// The tier's.
         tier: String,
+        /// What of its answer is taken: where not all is, [`Journey::weigh`] says.
+        accepts: Accepts,
     },
     /// A provider.
     Remote(Box<Remote>),
+    /// The answer of a model here that was weighed and is in hand: nobody better answers.
+    InHand,
 }
 
 /// Nobody answers.
@@ -130,30 +74,6 @@ pub enum Exhausted {
     #[error("no tier of this route could answer: {0}")]
     Failed(String),
 }
-/// Tokens that a provider puts around a conversation, at most; and around one with tools, which it explains.
-const UNSEEN: u64 = 64;
-const UNSEEN_WITH_TOOLS: u64 = 1024;
-/// Tokens that a picture usually takes, and at most: beyond what OpenAI and Anthropic say of their largest.
-const USUAL_IMAGE: u64 = 1_600;
-const MOST_IMAGE: u64 = 16_384;
-
-/// The pictures of a chat, whose tokens are no matter of their bytes.
-struct Pictures {
-    count: u64,
-    /// Of their addresses, which may hold them.
-    bytes: u64,
-}
-
-impl Pictures {
-    fn of(chat: &Map<String, Value>) -> Pictures {
-        let urls = pictures::urls(chat);
-        urls.fold(Pictures { count: 0, bytes: 0 }, |all, url| Pictures {
-            count: all.count + 1,
-            bytes: all.bytes + url.len() as u64,
-        })
-    }
-}
-
 /// What became of looking for an answer.
 enum Looked {
     /// It is not looked for.
@@ -170,34 +90,22 @@ pub struct Journey {
     route: Arc<Route>,
     ask: Arc<Ask>,
     plan: Plan,
+    /// As it was planned last.
+    privacy: Privacy,
     position: usize,
+    /// What language it is in, where a tier is chosen by that.
+    language: Option<Language>,
+    /// The tier here whose answer there is, though it was not sure of it.
+    in_hand: Option<String>,
+    /// What was said before an answer broke off; empty if none has.
+    said: Arc<str>,
+    /// Tiers whose answers broke off.
+    broke_off: Vec<String>,
     /// Attempts elsewhere so far.
     asked: AtomicUsize,
     deadline: Instant,
     trace: Open,
     failures: Vec<Failure>,
-}
-
-/// What came of asking one tier, or two.
-struct Raced {
-    begun: Begun,
-    failed: Vec<(Step, Failure)>,
-    answer: Option<Remote>,
-}
-
-/// How many were asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Begun {
-    One,
-    Both,
-}
-
-/// An answer, or who failed and how.
-fn split(step: Step, done: Result<Remote, Failure>) -> (Option<Remote>, Option<(Step, Failure)>) {
-    match done {
-        Ok(remote) => (Some(remote), None),
-        Err(failure) => (None, Some((step, failure))),
-    }
 }
 
 impl Routes {
@@ -207,12 +115,19 @@ impl Routes {
         let trace = self.traces.open(&ask.id, &route.name);
         let deadline = Instant::now() + route.deadline;
         let privacy = if ask.taint == Taint::Clean { Privacy::Clear } else { Privacy::Held };
+        let chooses = route.policy.tiers.iter().any(|tier| !tier.scope.languages.is_empty());
+        let language = if chooses { language::of_chat(&ask.chat) } else { None };
         let mut journey = Journey {
             routes: Arc::clone(self),
             route: Arc::clone(route),
             ask: Arc::new(ask),
             plan: Plan { steps: Vec::new(), decisions: Vec::new() },
+            privacy,
             position: 0,
+            language,
+            in_hand: None,
+            said: Arc::from(""),
+            broke_off: Vec::new(),
             asked: AtomicUsize::new(0),
             deadline,
             trace,
@@ -226,17 +141,16 @@ impl Routes {
 impl Journey {
     /// Plans the way from here on.
     fn make_plan(&mut self, privacy: Privacy) {
-        let bytes = self.ask.chat.iter().filter(|(name, _)| openai::SENT.contains(&name.as_str()));
-        let pictures = Pictures::of(&self.ask.chat);
-        let bytes: u64 = bytes.map(|(_, value)| value.to_string().len() as u64).sum();
-        let bytes = (bytes + self.ask.words.sealed()).saturating_sub(pictures.bytes);
-        let unseen = if self.ask.needs.has(Need::Tools) { UNSEEN_WITH_TOOLS } else { UNSEEN };
+        self.privacy = privacy;
+        let size = self.ask.size();
+        let said = continuing::tokens(&self.said);
         let features = Features {
-            prompt_tokens: bytes / 4 + pictures.count * USUAL_IMAGE,
-            most_prompt_tokens: bytes + unseen + pictures.count * MOST_IMAGE,
-            output_tokens: self.ask.output_tokens,
+            prompt_tokens: size.usual + said.usual,
+            most_prompt_tokens: size.most + said.most,
+            output_tokens: self.ask.output_tokens.map(|most| continuing::left(most, &self.said)),
             choices: self.ask.choices as u64,
             task: self.ask.task,
+            language: self.language,
             needs: self.ask.needs,
             privacy,
             budget: self.routes.spend.as_ref().and_then(|spend| spend.left(&self.ask.key)),
@@ -244,7 +158,11 @@ impl Journey {
         };
         let policy = &self.policy();
         let tiers = policy.tiers.iter().chain(&policy.private);
-        let states: Vec<TierState> = tiers.map(|tier| self.routes.state(&tier.name)).collect();
+        let state = |tier: &Tier| TierState {
+            broke_off: self.broke_off.contains(&tier.name),
+            ..self.routes.state(&tier.name)
+        };
+        let states: Vec<TierState> = tiers.map(state).collect();
         self.plan = plan(&features, policy, &states);
         self.position = 0;
         let mut trace = self.trace.lock();
@@ -271,6 +189,9 @@ impl Journey {
     /// If nobody answers.
     pub async fn next(&mut self) -> Result<Destination, Exhausted> {
         while let Some(step) = self.plan.steps.get(self.position).copied() {
+            if let Some(in_hand) = self.in_hand_if_it_stays() {
+                return Ok(in_hand);
+            }
             self.position += 1;
             let Some(tier) = self.tier(step).map(|tier| tier.name.clone()) else { continue };
             match self.route.targets.get(step.tier).cloned() {
@@ -280,8 +201,12 @@ impl Journey {
                     trace.note("local", Some(&tier), None);
                     (trace.tier, trace.privacy) = (Some(tier.clone()), Some("local"));
                     drop(trace);
-                    self.count(&tier);
-                    return Ok(Destination::Local { model, tier });
+                    // Nobody sees whether what goes on with an answer is sure of it.
+                    let accepts = if self.said.is_empty() { step.accepts } else { Accepts::Anything };
+                    if accepts == Accepts::Anything {
+                        self.count(&tier);
+                    }
+                    return Ok(Destination::Local { model, tier, accepts });
                 }
                 Some(Target::Remote { .. }) => {
                     if let Some(remote) = self.ask_elsewhere(step).await {
@@ -290,6 +215,9 @@ impl Journey {
                     }
                 }
             }
+        }
+        if let Some(in_hand) = self.take_in_hand() {
+            return Ok(in_hand);
         }
         let exhausted = self.exhausted();
         self.routes.counts.request(&self.route.name, "none");
@@ -300,7 +228,10 @@ impl Journey {
     /// Counts who answers.
     fn count(&self, tier: &str) {
         let counts = &self.routes.counts;
-        counts.request(&self.route.name, tier);
+        // Whoever goes on with an answer is not who answers.
+        if self.said.is_empty() {
+            counts.request(&self.route.name, tier);
+        }
         // Going to a model here because the request is held is no fallback.
         if self.failures.iter().any(|failure| *failure != Failure::NotCleared) {
             counts.fallback(&self.route.name);
@@ -310,6 +241,11 @@ impl Journey {
     /// A model here has begun to answer.
     pub fn answered_here(&self) {
         self.trace.lock().outcome = Some("answered".into());
+    }
+
+    /// What the request has cost so far.
+    pub fn cost(&self) -> Micros {
+        self.trace.lock().cost_micro_usd
     }
 
     /// A model here could not answer; the next tier may.
@@ -373,31 +309,10 @@ impl Journey {
         Some(remote)
     }
 
-    /// Asks the tier of a step, after a while that of another one as well, and takes whoever is first.
-    async fn race(&self, step: Step, after: Duration, beside: Step) -> Raced {
-        let mut first = std::pin::pin!(self.attempt(step));
-        if let Ok(done) = timeout(after, &mut first).await {
-            let (answer, failed) = split(step, done);
-            return Raced { begun: Begun::One, failed: failed.into_iter().collect(), answer };
-        }
-        self.trace.lock().note("hedged", Some(self.name(beside)), None);
-        let mut second = std::pin::pin!(self.attempt(beside));
-        let (answer, failed) = tokio::select! {
-            done = &mut first => split(step, done),
-            done = &mut second => split(beside, done),
-        };
-        let Some(failed) = failed else {
-            return Raced { begun: Begun::Both, failed: Vec::new(), answer };
-        };
-        let (answer, other) =
-            if failed.0 == step { split(beside, second.await) } else { split(step, first.await) };
-        Raced { begun: Begun::Both, failed: std::iter::once(failed).chain(other).collect(), answer }
-    }
-
     /// Asks a provider, until there is something to show.
     async fn attempt(&self, step: Step) -> Result<Remote, Failure> {
         let (routes, tier) = (&self.routes, self.name(step));
-        let Some(Target::Remote { provider, model }) = self.route.targets.get(step.tier) else {
+        let Some(Target::Remote { provider, model, continues }) = self.route.targets.get(step.tier) else {
             return Err(Failure::Misdirected);
         };
         let provider = routes.providers.get(*provider).ok_or(Failure::Misdirected)?;
@@ -407,7 +322,8 @@ impl Journey {
         if self.asked.load(Ordering::Relaxed) > 0 && !lock(&routes.retries).spend() {
             return Err(Failure::Attempts);
         }
-        let request = provider.request(&self.ask, model, step.output_tokens)?;
+        let unfinished = Unfinished { said: &self.said, continues: *continues };
+        let request = provider.request(&self.ask, &unfinished, model, step.output_tokens)?;
         let cleared = self.clear(request, tier).await?;
         let origin = Origin {
             tier: tier.to_owned(),
@@ -441,7 +357,9 @@ impl Journey {
 
     /// Looks for what a tier has said to an equal request. While that is being answered, it is waited for.
     async fn look_up(&self, tier: &str, step: Step) -> Result<Looked, Failure> {
-        let Some(cache) = &self.routes.cache else { return Ok(Looked::Off) };
+        let Some(cache) = self.routes.cache.as_ref().filter(|_| self.said.is_empty()) else {
+            return Ok(Looked::Off);
+        };
         let key = cache::key(&self.ask, &self.route.name, tier, step.output_tokens);
         let Some(key) = key else { return Ok(Looked::Off) };
         let mut waited = Waited::Not;
@@ -515,32 +433,51 @@ impl Journey {
     /// Has exact bytes judged on their way to a tier.
     async fn clear(&self, request: RemoteRequest, tier: &str) -> Result<Cleared<RemoteRequest>, Failure> {
         let Some(clearance) = self.routes.clearance.clone() else { return Err(Failure::NotCleared) };
-        let (taint, whom) = (self.ask.taint, tier.to_owned());
-        let places = Arc::clone(&self.routes.judging);
+        let bytes = request.bytes().len();
+        let outgoing = Tainted::new(request, self.ask.taint);
+        let judged = if clearance.is_quick(bytes) {
+            // Names of what was found, or of the detector that could not tell; never content.
+            clearance.judge(outgoing, tier).map_err(|refused| refused.to_string())
+        } else {
+            self.judge_elsewhere(clearance, outgoing, tier).await
+        };
+        match judged {
+            Ok(cleared) => {
+                let mut trace = self.trace.lock();
+                trace.receipts.push(cleared.receipt());
+                trace.note("cleared", Some(tier), None);
+                Ok(cleared)
+            }
+            Err(why) => {
+                self.routes.counts.attempt(tier, Failure::NotCleared.code());
+                self.trace.lock().note("held", Some(tier), Some(why));
+                Err(Failure::NotCleared)
+            }
+        }
+    }
+
+    /// Judges on a thread that may wait, or tells why it could not.
+    async fn judge_elsewhere(
+        &self,
+        clearance: Arc<Clearance>,
+        outgoing: Tainted<RemoteRequest>,
+        tier: &str,
+    ) -> Result<Cleared<RemoteRequest>, String> {
+        let (places, whom) = (Arc::clone(&self.routes.judging), tier.to_owned());
         let judging = async move {
             let place = places.acquire_owned().await;
             tokio::task::spawn_blocking(move || {
                 // Held until it is judged, also if nobody waits for that any more.
                 let _place = place;
-                clearance.judge(Tainted::new(request, taint), &whom)
+                clearance.judge(outgoing, &whom)
             })
             .await
         };
-        let why = match timeout_at(self.deadline, judging).await {
-            Ok(Ok(Ok(cleared))) => {
-                let mut trace = self.trace.lock();
-                trace.receipts.push(cleared.receipt());
-                trace.note("cleared", Some(tier), None);
-                return Ok(cleared);
-            }
-            // Names of what was found, or of the detector that could not tell; never content.
-            Ok(Ok(Err(refused))) => refused.to_string(),
-            Ok(Err(_)) => "a detector panicked".to_owned(),
-            Err(_) => "judging took longer than the request had".to_owned(),
-        };
-        self.routes.counts.attempt(tier, Failure::NotCleared.code());
-        self.trace.lock().note("held", Some(tier), Some(why));
-        Err(Failure::NotCleared)
+        match timeout_at(self.deadline, judging).await {
+            Ok(Ok(judged)) => judged.map_err(|refused| refused.to_string()),
+            Ok(Err(_)) => Err("a detector panicked".to_owned()),
+            Err(_) => Err("judging took longer than the request had".to_owned()),
+        }
     }
 
     fn exhausted(&self) -> Exhausted {
@@ -583,19 +520,4 @@ impl Journey {
         let reasons: Vec<String> = self.failures.iter().map(Failure::to_string).collect();
         Exhausted::Failed(if reasons.is_empty() { "none of them will do".into() } else { reasons.join("; ") })
     }
-}
-
-/// What kind of work a chat is, as far as its form tells.
-pub fn task_of(chat: &Map<String, Value>, needs: Needs) -> Task {
-    if needs.has(Need::Tools) {
-        return Task::Tools;
-    }
-    if needs.has(Need::Schema) {
-        return Task::Extract;
-    }
-    let last = chat.get("messages").and_then(Value::as_array).and_then(|messages| messages.last());
-    let text = last.map(|message| message["content"].to_string()).unwrap_or_default();
-    let signs = ["```", "fn ", "def ", "class ", "#include", "SELECT ", "function ", "import ", "=> ", "();"];
-    let seen = signs.iter().filter(|sign| text.contains(**sign)).count();
-    if text.contains("```") || seen >= 2 { Task::Code } else { Task::Chat }
 }

@@ -123,6 +123,11 @@ impl Judge {
         settings.request_finders.is_empty() && settings.request_detectors.iter().all(|d| d.is_bounded())
     }
 
+    /// Whether nothing else is waited for either, as a receipt may be.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.is_bounded() && self.settings.audit.as_ref().is_none_or(|audit| !audit.waits())
+    }
+
     /// What counts for attacks in a text of this origin.
     pub(crate) fn injection(&self, origin: Origin) -> Policy {
         let requests = &self.settings.requests;

@@ -31,6 +31,7 @@ mod moderation;
 mod cache;
 mod canonical;
 mod journey;
+mod language;
 mod limits;
 mod post;
 mod providers;
@@ -62,10 +63,12 @@ pub use garrison_guard::{
     Taint, Tainted,
 };
 pub use garrison_route::{
-    LastResort, Micros, Need, Needs, Place, Policy as TierPolicy, Prefer, Price, Quality, Task, Tier,
+    Accepts, Cascade, Language, LastResort, Micros, Need, Needs, Place, Policy as TierPolicy, Prefer, Price,
+    Quality, Scope, Statistic, Task, Tier, Tokens, Verdict,
 };
 pub use journey::{Ask, Delivery, Destination, Exhausted, Journey, Words, task_of};
 pub use judge::{Fault, NotJudged};
+pub use language::{language, languages};
 pub use limits::{
     Alert, AlertKind, AlertRules, AlertSink, Books, BooksError, KeyLimits, Limited, Meters, MoneyLimit,
     PerKey, PerMinute, Quotas, Room, Spend, Spent, Standing, Tally, TooMany, shown,
@@ -73,16 +76,17 @@ pub use limits::{
 pub use moderation::Moderation;
 pub use policy::{AnswerPolicy, Exception, InAnswers, InRequests, LooksFor, RequestPolicy, Settings};
 pub use post::PostError;
+pub use providers::continuing::Continues;
 pub use providers::{
     Failure, Heard, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply,
 };
 pub use redis::{Redis, RedisError};
 pub use remote::Remote;
 pub use request::{Judged, Origin, Refusal, Report, Request, Text};
-pub use routes::{Route, Routes, Target};
+pub use routes::{OnCut, Route, Routes, Target};
 pub use telemetry::{Ended, Parent, Telemetry};
 pub use tiers::{RouteCounts, Samples, TierHealth};
-pub use trace::{Stage, Trace, Traces};
+pub use trace::{Attempt, Stage, Trace, Traces};
 
 use judge::Judge;
 use verdicts::Verdicts;
@@ -184,6 +188,11 @@ impl Gateway {
     /// Whether anything is judged of what is asked of this model or route.
     pub fn judges(&self, model: &str) -> bool {
         self.judge_of(model).is_some()
+    }
+
+    /// Whether judging what is asked of this model or route takes only as long as the text is, and waits for nothing.
+    pub fn is_quick(&self, model: &str) -> bool {
+        self.judge_of(model).is_none_or(|judge| judge.is_quick())
     }
 
     /// Whether answers of this model or route are changed or ended, so that nothing else may tell what the model wrote:

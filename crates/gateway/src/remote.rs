@@ -12,7 +12,7 @@ use crate::limits::{Reservation, Tally};
 use crate::providers::progress::Progress;
 use crate::providers::{Failure, Heard, Reply, Said};
 use crate::routes::{Route, Routes};
-use crate::trace::Open;
+use crate::trace::{AttemptId, Open};
 
 /// How long the end of the stream is waited for once all answers have ended: for the usage.
 const TRAILER: Duration = Duration::from_secs(2);
@@ -32,6 +32,8 @@ pub(crate) struct Settling {
     prompt: u64,
     tally: Arc<Tally>,
     phase: Phase,
+    /// Where the trace tells of it, once it was asked.
+    attempt: Option<AttemptId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,7 @@ impl Settling {
             prompt,
             tally,
             phase: Phase::Before,
+            attempt: None,
         }
     }
 
@@ -80,7 +83,9 @@ impl Settling {
     /// From now on it may cost something.
     pub(crate) fn asked(&mut self) {
         self.phase = Phase::Asked;
-        self.trace.lock().note("asked", Some(&self.tier), None);
+        let mut trace = self.trace.lock();
+        trace.note("asked", Some(&self.tier), None);
+        self.attempt = trace.begin_attempt(&self.tier);
     }
 
     fn succeed(&mut self) {
@@ -91,7 +96,7 @@ impl Settling {
         if self.phase == Phase::Asked {
             self.routes.counts.attempt(&self.tier, "answered");
         }
-        self.settle(tokens);
+        self.settle(tokens, "answered");
         let mut trace = self.trace.lock();
         trace.tokens = Some(tokens);
         trace.outcome = Some("answered".into());
@@ -104,20 +109,20 @@ impl Settling {
         }
         self.routes.counts.attempt(&self.tier, failure.code());
         let took = if failure.may_cost() { self.took() } else { Tokens::default() };
-        self.settle(took);
+        self.settle(took, failure.code());
     }
 
     /// What the provider says it took, or else an estimate that is rather too high: a token in three bytes.
-    fn took(&self) -> Tokens {
+    pub(crate) fn took(&self) -> Tokens {
         if self.phase == Phase::Before {
             return Tokens::default();
         }
         let estimate =
-            Tokens { prompt: self.prompt, cached: 0, output: self.progress.text_bytes.div_ceil(3) };
+            Tokens { prompt: self.prompt, output: self.progress.text_bytes.div_ceil(3), ..Tokens::default() };
         self.progress.tokens.unwrap_or(estimate)
     }
 
-    fn settle(&mut self, took: Tokens) {
+    fn settle(&mut self, took: Tokens, outcome: &'static str) {
         if self.phase == Phase::Over {
             return;
         }
@@ -130,6 +135,9 @@ impl Settling {
         }
         let mut trace = self.trace.lock();
         trace.cost_micro_usd = trace.cost_micro_usd.plus(cost);
+        if let Some(attempt) = self.attempt.take() {
+            trace.end_attempt(attempt, outcome, took, cost);
+        }
     }
 }
 
@@ -143,7 +151,7 @@ impl Drop for Settling {
             if self.phase == Phase::Asked {
                 self.routes.counts.attempt(&self.tier, "abandoned");
             }
-            self.settle(self.took());
+            self.settle(self.took(), "abandoned");
         }
     }
 }
@@ -248,6 +256,11 @@ impl Remote {
     /// The receipt of what was sent.
     pub fn receipt(&self) -> u64 {
         self.receipt
+    }
+
+    /// What it took, by estimate where the provider has not said.
+    pub fn took(&self) -> Tokens {
+        self.settling.took()
     }
 
     /// What the request has cost so far, attempts that failed included.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::cache::AnswerCache;
 use crate::limits::Spend;
+use crate::providers::continuing::Continues;
 use crate::providers::{Failure, Provider};
 use crate::tiers::{RouteCounts, TierHealth};
 use crate::trace::Traces;
@@ -27,7 +28,19 @@ pub enum Target {
         provider: usize,
         /// What it calls the model.
         model: String,
+        /// How that is made to go on with an answer that another has begun.
+        continues: Continues,
     },
+}
+
+/// What becomes of an answer that breaks off once something of it was shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnCut {
+    /// The client is told.
+    #[default]
+    Error,
+    /// The next tier goes on with it.
+    Continue,
 }
 
 /// A route.
@@ -47,6 +60,8 @@ pub struct Route {
     pub deadline: Duration,
     /// After so long without a token the next tier is asked as well, if both are elsewhere. Never, if there is none.
     pub hedge: Option<Duration>,
+    /// What becomes of an answer that breaks off.
+    pub on_cut: OnCut,
 }
 
 impl Route {
@@ -203,6 +218,7 @@ impl Routes {
         self.with_health(tier, |health| TierState {
             breaker: health.breaker.admission(now),
             first_token_us: health.first_token_us,
+            broke_off: false,
         })
     }
 

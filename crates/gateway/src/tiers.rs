@@ -56,8 +56,14 @@ impl RouteCounts {
     /// What a tier took.
     pub(crate) fn took(&self, tier: &str, tokens: Tokens, cost: Micros) {
         self.change(|tables| {
-            let Tokens { prompt, cached, output } = tokens;
-            for (kind, count) in [("prompt", prompt), ("cached", cached), ("output", output)] {
+            let Tokens { prompt, cached, cache_written, output } = tokens;
+            let kinds = [
+                ("prompt", prompt),
+                ("cached", cached),
+                ("cache_written", cache_written),
+                ("output", output),
+            ];
+            for (kind, count) in kinds {
                 if count > 0 {
                     add(&mut tables.tokens, [tier, kind], count);
                 }
@@ -88,7 +94,7 @@ impl RouteCounts {
         self.samples(|tables| &tables.attempts)
     }
 
-    /// Tokens, by tier and kind: `prompt`, of that `cached`, and `output`.
+    /// Tokens, by tier and kind: `prompt`, of that `cached` and `cache_written`, and `output`.
     pub fn tokens(&self) -> Samples<2> {
         self.samples(|tables| &tables.tokens)
     }

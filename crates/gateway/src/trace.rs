@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use garrison_route::{Decision, Features, Micros, Tokens};
+use garrison_route::{Decision, Features, Micros, Tokens, Weighed};
 use serde::Serialize;
 
 /// Requests that are remembered at most; the oldest go first.
@@ -27,6 +27,8 @@ pub struct Trace {
     pub decisions: Vec<Decision>,
     /// What happened, in order.
     pub stages: Vec<Stage>,
+    /// What tiers elsewhere were asked, in order.
+    pub attempts: Vec<Attempt>,
     /// Who answered, if somebody has.
     pub tier: Option<String>,
     /// `local` if it was answered here, `cleared` if elsewhere.
@@ -37,6 +39,9 @@ pub struct Trace {
     pub tokens: Option<Tokens>,
     /// What all tiers that were asked cost together, in millionths of a US dollar.
     pub cost_micro_usd: Micros,
+    /// How what a model here said was weighed, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cascade: Option<Weighed>,
     /// `exact` if an answer that was given before was given again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<&'static str>,
@@ -52,7 +57,8 @@ pub struct Stage {
     /// When, in microseconds after it came.
     pub at_us: u64,
     /// What: `planned`, `cleared`, `held`, `asked`, `first_token`, `hedged`, `failed`, `abandoned`,
-    /// `answered`, `broke`, `local`, `waiting` for an equal request, `cached`.
+    /// `answered`, `broke`, `continued` by another, `local`, `weighed`, `kept` though unsure, `waiting` for an equal
+    /// request, `cached`.
     pub what: &'static str,
     /// Of which tier.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,6 +67,27 @@ pub struct Stage {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
+
+/// One tier elsewhere that was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attempt {
+    /// Which.
+    pub tier: String,
+    /// When, in microseconds after the request came.
+    pub at_us: u64,
+    /// For how long, in microseconds, once it is over.
+    pub took_us: Option<u64>,
+    /// `answered`, `abandoned`, or the code of how it failed, once it is over.
+    pub outcome: Option<&'static str>,
+    /// What it took, by estimate where the provider has not said.
+    pub tokens: Tokens,
+    /// What it cost, in millionths of a US dollar.
+    pub cost_micro_usd: Micros,
+}
+
+/// Which of a trace's attempts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttemptId(usize);
 
 impl Trace {
     fn new(id: &str, route: &str) -> Trace {
@@ -72,20 +99,51 @@ impl Trace {
             features: None,
             decisions: Vec::new(),
             stages: Vec::new(),
+            attempts: Vec::new(),
             tier: None,
             privacy: None,
             receipts: Vec::new(),
             tokens: None,
             cost_micro_usd: Micros(0),
+            cascade: None,
             cache: None,
             outcome: None,
             begun: Instant::now(),
         }
     }
 
+    fn since_begun(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// A tier is asked. None if there were more than are remembered.
+    pub(crate) fn begin_attempt(&mut self, tier: &str) -> Option<AttemptId> {
+        let at = self.attempts.len();
+        (at < MOST_STAGES).then(|| {
+            self.attempts.push(Attempt {
+                tier: tier.to_owned(),
+                at_us: self.since_begun(),
+                took_us: None,
+                outcome: None,
+                tokens: Tokens::default(),
+                cost_micro_usd: Micros(0),
+            });
+            AttemptId(at)
+        })
+    }
+
+    /// It is over.
+    pub(crate) fn end_attempt(&mut self, id: AttemptId, outcome: &'static str, tokens: Tokens, cost: Micros) {
+        let now = self.since_begun();
+        if let Some(attempt) = self.attempts.get_mut(id.0) {
+            attempt.took_us = Some(now.saturating_sub(attempt.at_us));
+            (attempt.outcome, attempt.tokens, attempt.cost_micro_usd) = (Some(outcome), tokens, cost);
+        }
+    }
+
     pub(crate) fn note(&mut self, what: &'static str, tier: Option<&str>, why: Option<String>) {
         if self.stages.len() < MOST_STAGES {
-            let at_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let at_us = self.since_begun();
             self.stages.push(Stage { at_us, what, tier: tier.map(str::to_owned), why });
         }
     }

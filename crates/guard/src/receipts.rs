@@ -4,13 +4,14 @@
 //! over all of it. So no line can be altered, dropped, put in or moved without the key. What no chain
 //! of lines can show by itself is that its end was cut off. Two things show it: each log keeps a *head*
 //! beside it, a signed note of how many lines there are and what the last one's digest is, written
-//! after each line; and whoever keeps the number and digest that [`verify`] reports can hold a later
+//! after each line or, where receipts need only survive a kill, within a fifth of a second; and whoever keeps the number and digest that [`verify`] reports can hold a later
 //! state of the log against them. Whoever holds the file, its head and the key can write history anew;
 //! so the key belongs elsewhere than the file.
 //!
 //! A log that has grown to its bound is closed and goes on in a new file, whose first line names the
 //! digest of the last line of the one before.
 
+mod follow;
 mod log;
 mod verify;
 

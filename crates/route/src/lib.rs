@@ -16,11 +16,13 @@ mod plan;
 mod policy;
 
 mod breaker;
+mod cascade;
 mod money;
 mod retry;
 
 pub use breaker::{Admission, Breaker, BreakerConfig, Ticket};
+pub use cascade::{Cascade, Statistic, Verdict, Weighed};
 pub use money::{Micros, Price, Tokens};
-pub use plan::{Considered, Decision, Features, Plan, Privacy, Skipped, Step, TierState, plan};
-pub use policy::{LastResort, Need, Needs, Place, Policy, Prefer, Quality, Task, Tier};
+pub use plan::{Accepts, Considered, Decision, Features, Plan, Privacy, Skipped, Step, TierState, plan};
+pub use policy::{Language, LastResort, Need, Needs, Place, Policy, Prefer, Quality, Scope, Task, Tier};
 pub use retry::{RetryBudget, full_jitter};

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::breaker::Admission;
 use crate::money::{Micros, Tokens};
-use crate::policy::{LastResort, Need, Needs, Place, Policy, Prefer, Task, Tier};
+use crate::policy::{Language, LastResort, Need, Needs, Place, Policy, Prefer, Task, Tier};
 
 /// Whether a request may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -29,6 +29,9 @@ pub struct Features {
     pub choices: u64,
     /// What kind of work it is.
     pub task: Task,
+    /// The language that it is in, where a tier is chosen by it and it can be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<Language>,
     /// What it wants of a tier.
     #[serde(skip)]
     pub needs: Needs,
@@ -48,6 +51,18 @@ pub struct TierState {
     pub breaker: Admission,
     /// Its recent time to the first token, in microseconds, if it has answered.
     pub first_token_us: Option<u64>,
+    /// Whether its answer to this request broke off, so that somebody else has to go on with it.
+    pub broke_off: bool,
+}
+
+/// What of a tier's answer is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Accepts {
+    /// Whatever it says.
+    Anything,
+    /// What it is sure of, by the policy's cascade; else the next is asked.
+    WhatIsSure,
 }
 
 /// A tier to ask.
@@ -59,6 +74,8 @@ pub struct Step {
     pub output_tokens: Option<u64>,
     /// The most that it can cost: to be reserved before it is asked.
     pub reserve: Micros,
+    /// What of its answer is taken.
+    pub accepts: Accepts,
 }
 
 /// Why a tier is not asked.
@@ -74,6 +91,10 @@ pub enum Skipped {
     },
     /// Prompt and answer do not fit.
     TooLong,
+    /// It is not asked in this language.
+    Language,
+    /// It is not asked for prompts of this length.
+    PromptLength,
     /// It is not good enough at this.
     Quality,
     /// It would cost more than one request may.
@@ -85,6 +106,8 @@ pub enum Skipped {
         /// What the breaker says.
         breaker: Admission,
     },
+    /// It is this tier's answer that broke off.
+    BrokeOff,
 }
 
 /// What was thought of one tier.
@@ -128,6 +151,8 @@ pub enum Considered {
     },
     /// It is not asked.
     Skipped(Skipped),
+    /// It is the private one, and nothing is held; or it is that one again, listed.
+    NotNeeded,
 }
 
 /// Tiers in the order in which they are asked.
@@ -182,7 +207,11 @@ pub fn plan(features: &Features, policy: &Policy, states: &[TierState]) -> Plan 
     let last = last_resort(&order, features, policy);
     order.extend(last);
 
-    let steps: Vec<Step> = order.iter().map(|i| judged[*i].unwrap_or_else(|_| free(*i, features))).collect();
+    let mut steps: Vec<Step> =
+        order.iter().map(|i| judged[*i].unwrap_or_else(|_| free(*i, features))).collect();
+    if policy.cascade.is_some() && !held {
+        weigh_all_but_the_last(&mut steps, last, &tiers);
+    }
     let decisions = (0..tiers.len()).map(|i| {
         let position = order.iter().position(|taken| *taken == i);
         let considered = match (position, judged[i]) {
@@ -192,19 +221,18 @@ pub fn plan(features: &Features, policy: &Policy, states: &[TierState]) -> Plan 
             }
             (Some(position), _) => Considered::Taken { position },
             (None, Err(why)) => Considered::Skipped(why),
-            // The private tier while nothing is held, or a listed one that is the same as the private one.
-            (None, Ok(_)) => return None,
+            (None, Ok(_)) => Considered::NotNeeded,
         };
-        Some(Decision {
+        Decision {
             tier: tiers[i].name.clone(),
             place: tiers[i].place,
             expected: expected(features, tiers[i]),
             quality: tiers[i].quality.at(features.task),
             first_token_us: states.get(i).and_then(|state| state.first_token_us),
             considered,
-        })
+        }
     });
-    Plan { decisions: decisions.flatten().collect(), steps }
+    Plan { decisions: decisions.collect(), steps }
 }
 
 /// Whether a tier will do.
@@ -225,11 +253,18 @@ fn judge(
     if length > u64::from(tier.context) {
         return Err(Skipped::TooLong);
     }
+    if !tier.scope.speaks(features.language) {
+        return Err(Skipped::Language);
+    }
+    if !tier.scope.prompt_tokens.contains(&features.prompt_tokens) {
+        return Err(Skipped::PromptLength);
+    }
     if tier.quality.at(features.task) < policy.least_quality {
         return Err(Skipped::Quality);
     }
     let step = afford(features, policy, index, tier)?;
     match state {
+        Some(TierState { broke_off: true, .. }) => Err(Skipped::BrokeOff),
         Some(TierState { breaker, .. }) if !breaker.admits() => Err(Skipped::Breaker { breaker }),
         _ => Ok(step),
     }
@@ -241,7 +276,8 @@ fn afford(features: &Features, policy: &Policy, index: usize, tier: &Tier) -> Re
     let limited = limits.iter().any(|(limit, _)| limit.is_some());
     if tier.place == Place::Local || !limited {
         let reserve = tier.price.most(features.most_prompt_tokens, outputs(features, MOST_OUTPUT));
-        return Ok(Step { tier: index, output_tokens: features.output_tokens, reserve });
+        let output_tokens = features.output_tokens;
+        return Ok(Step { tier: index, output_tokens, reserve, accepts: Accepts::Anything });
     }
     let mut output = features.output_tokens.unwrap_or(MOST_OUTPUT);
     for (limit, why) in limits {
@@ -257,7 +293,7 @@ fn afford(features: &Features, policy: &Policy, index: usize, tier: &Tier) -> Re
     }
     let reserve =
         tier.price.most(features.most_prompt_tokens, output.saturating_mul(features.choices.max(1)));
-    Ok(Step { tier: index, output_tokens: Some(output), reserve })
+    Ok(Step { tier: index, output_tokens: Some(output), reserve, accepts: Accepts::Anything })
 }
 
 /// The tokens of all answers, `usual` each where the client set no limit.
@@ -267,12 +303,23 @@ fn outputs(features: &Features, usual: u64) -> u64 {
 
 fn expected(features: &Features, tier: &Tier) -> Micros {
     let output = outputs(features, USUAL_OUTPUT);
-    tier.price.cost(Tokens { prompt: features.prompt_tokens, cached: 0, output })
+    tier.price.cost(Tokens { prompt: features.prompt_tokens, output, ..Tokens::default() })
 }
 
 /// A local tier that is asked whatever is against it; it says itself what does not fit.
 fn free(index: usize, features: &Features) -> Step {
-    Step { tier: index, output_tokens: features.output_tokens, reserve: Micros(0) }
+    let output_tokens = features.output_tokens;
+    Step { tier: index, output_tokens, reserve: Micros(0), accepts: Accepts::Anything }
+}
+
+/// What a model here says is weighed if somebody comes after it who may know better. A last resort is nobody who does.
+fn weigh_all_but_the_last(steps: &mut [Step], last_resort: Option<usize>, tiers: &[&Tier]) {
+    let better = steps.iter().rposition(|step| last_resort != Some(step.tier)).unwrap_or(0);
+    for step in &mut steps[..better] {
+        if tiers[step.tier].place == Place::Local {
+            step.accepts = Accepts::WhatIsSure;
+        }
+    }
 }
 
 fn sort(order: &mut [usize], features: &Features, policy: &Policy, states: &[TierState]) {

@@ -1,7 +1,10 @@
 //! What the owner wants of a route: its tiers, what each can do and costs, and how to choose among them.
 
+use std::ops::RangeInclusive;
+
 use serde::Serialize;
 
+use crate::cascade::Cascade;
 use crate::money::{Micros, Price};
 
 /// Where a tier computes.
@@ -114,6 +117,53 @@ impl Quality {
     }
 }
 
+/// A language, by the two letters of ISO 639-1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Language([u8; 2]);
+
+impl Language {
+    /// Of two small letters. None if it is anything else.
+    pub fn new(code: &str) -> Option<Language> {
+        let letters: [u8; 2] = code.as_bytes().try_into().ok()?;
+        letters.iter().all(u8::is_ascii_lowercase).then_some(Language(letters))
+    }
+
+    /// Its two letters.
+    pub fn code(&self) -> &str {
+        // They are ASCII.
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl Serialize for Language {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+/// What a tier is asked for, of what it can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Languages; empty for all of them.
+    pub languages: Vec<Language>,
+    /// Lengths of prompts in tokens, as [`Features::prompt_tokens`](crate::Features::prompt_tokens) counts them.
+    pub prompt_tokens: RangeInclusive<u64>,
+}
+
+/// Everything.
+impl Default for Scope {
+    fn default() -> Scope {
+        Scope { languages: Vec::new(), prompt_tokens: 0..=u64::MAX }
+    }
+}
+
+impl Scope {
+    /// Whether a language is in it. One that nobody knows is: it may be any.
+    pub fn speaks(&self, language: Option<Language>) -> bool {
+        self.languages.is_empty() || language.is_none_or(|language| self.languages.contains(&language))
+    }
+}
+
 /// Something that answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tier {
@@ -131,6 +181,8 @@ pub struct Tier {
     pub quality: Quality,
     /// Its share of an experiment; 0 if it takes no part.
     pub weight: u32,
+    /// What it is asked for.
+    pub scope: Scope,
 }
 
 /// Which of the tiers that will do goes first.
@@ -156,7 +208,7 @@ pub enum LastResort {
 }
 
 /// What the owner wants of a route.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// In the owner's order.
     pub tiers: Vec<Tier>,
@@ -170,4 +222,6 @@ pub struct Policy {
     pub max_cost: Option<Micros>,
     /// What happens when no tier will do.
     pub last_resort: LastResort,
+    /// When what a model here says is good enough, though better tiers follow. Always, if there is none.
+    pub cascade: Option<Cascade>,
 }

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 use garrison_route::{
-    Admission, Considered, Features, LastResort, Micros, Need, Needs, Place, Policy, Prefer, Price, Privacy,
-    Quality, Skipped, Task, Tier, TierState, plan,
+    Accepts, Admission, Cascade, Considered, Features, Language, LastResort, Micros, Need, Needs, Place,
+    Policy, Prefer, Price, Privacy, Quality, Scope, Skipped, Statistic, Task, Tier, TierState, plan,
 };
 use proptest::prelude::*;
 
@@ -16,6 +16,7 @@ fn tier(name: &str, place: Place, price: Price) -> Tier {
         has: Needs::from_iter([Need::Tools, Need::Schema]),
         quality: Quality::even(80),
         weight: 0,
+        scope: Scope::default(),
     }
 }
 
@@ -27,12 +28,15 @@ fn any_tier() -> impl Strategy<Value = Tier> {
             place,
             price: match place {
                 Place::Local => Price::FREE,
-                Place::Remote => Price { input, cached_input: input / 10, output },
+                Place::Remote => {
+                    Price { input, cached_input: input / 10, cache_write: input / 4 * 5, output }
+                }
             },
             context,
             has: Need::ALL.into_iter().filter(|need| has & (1 << *need as u8) != 0).collect(),
             quality: Quality::even(quality),
             weight,
+            scope: Scope::default(),
         },
     )
 }
@@ -47,16 +51,22 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         0..=100u8,
         prop::option::of(0..90_000u64),
         last,
+        any::<bool>(),
     )
-        .prop_map(|(tiers, has_private, prefer, least_quality, max_cost, last_resort)| Policy {
-            tiers,
-            private: has_private.then(|| tier("local/private", Place::Local, Price::FREE)),
-            prefer,
-            least_quality,
-            max_cost: max_cost.map(Micros),
-            last_resort,
+        .prop_map(|(tiers, has_private, prefer, least_quality, max_cost, last_resort, cascades)| {
+            Policy {
+                tiers,
+                private: has_private.then(|| tier("local/private", Place::Local, Price::FREE)),
+                prefer,
+                least_quality,
+                max_cost: max_cost.map(Micros),
+                last_resort,
+                cascade: cascades.then_some(CASCADE),
+            }
         })
 }
+
+const CASCADE: Cascade = Cascade { statistic: Statistic::Quantile { share: 0.1 }, least: 0.5, after: None };
 
 fn any_features() -> impl Strategy<Value = Features> {
     let privacy = prop_oneof![Just(Privacy::Clear), Just(Privacy::Held)];
@@ -73,6 +83,7 @@ fn any_features() -> impl Strategy<Value = Features> {
             privacy,
             budget: budget.map(Micros),
             sticky,
+            language: None,
         })
 }
 
@@ -83,8 +94,8 @@ fn any_states() -> impl Strategy<Value = Vec<TierState>> {
         Just(Admission::Probing),
         Just(Admission::Open { retry_in_ms: 5 })
     ];
-    let state = (breaker, prop::option::of(1..9_000_000u64))
-        .prop_map(|(breaker, first_token_us)| TierState { breaker, first_token_us });
+    let state = (breaker, prop::option::of(1..9_000_000u64), any::<bool>())
+        .prop_map(|(breaker, first_token_us, broke_off)| TierState { breaker, first_token_us, broke_off });
     prop::collection::vec(state, 7)
 }
 
@@ -154,11 +165,28 @@ proptest! {
         let mut positions: Vec<usize> = plan.decisions.iter().filter_map(|decision| match decision.considered {
             Considered::Taken { position } | Considered::LastResort { position, .. } => Some(position),
             Considered::Private { position } => Some(position),
-            Considered::Skipped(_) => None,
+            Considered::Skipped(_) | Considered::NotNeeded => None,
         }).collect();
         positions.sort_unstable();
         prop_assert_eq!(positions, (0..plan.steps.len()).collect::<Vec<_>>());
-prop_assert_eq!(plan.decisions.iter().filter(|d| policy.tiers.iter().any(|t| t.name == d.tier)).count(), policy.tiers.len());
+        prop_assert_eq!(plan.decisions.len(), policy.tiers.len() + usize::from(policy.private.is_some()));
+    }
+
+    #[test]
+    fn only_a_model_here_is_weighed_and_only_where_what_may_leave_has_somebody_better_to_go_to(
+        features in any_features(), policy in any_policy(), states in any_states()
+    ) {
+        let plan = plan(&features, &policy, &states);
+        let resort = plan.decisions.iter().find_map(|decision| match decision.considered {
+            Considered::LastResort { position, .. } => Some(position),
+            _ => None,
+        });
+        for (position, step) in plan.steps.iter().enumerate() {
+            let better = (position + 1..plan.steps.len()).any(|later| resort != Some(later));
+            let here = of(&policy, step.tier).place == Place::Local;
+            let weighed = policy.cascade.is_some() && features.privacy == Privacy::Clear && here && better;
+            prop_assert_eq!(step.accepts == Accepts::WhatIsSure, weighed);
+        }
     }
 
     #[test]
@@ -209,13 +237,14 @@ fn features() -> Features {
         privacy: Privacy::Clear,
         budget: None,
         sticky: 0,
+        language: None,
     }
 }
 
-const WELL: TierState = TierState { breaker: Admission::Closed, first_token_us: None };
+const WELL: TierState = TierState { breaker: Admission::Closed, first_token_us: None, broke_off: false };
 
 fn policy() -> Policy {
-    let price = |input, output| Price { input, cached_input: input, output };
+    let price = |input, output| Price { input, cached_input: input, cache_write: input, output };
     Policy {
         tiers: vec![
             tier("a/large", Place::Remote, price(3000, 15_000)),
@@ -226,6 +255,7 @@ fn policy() -> Policy {
         least_quality: 0,
         max_cost: None,
         last_resort: LastResort::Local,
+        cascade: None,
     }
 }
 
@@ -272,6 +302,54 @@ fn each_reason_is_told() {
     let breaker = Admission::Open { retry_in_ms: 9 };
     let down = [TierState { breaker, ..WELL }, WELL, WELL];
     assert_eq!(why(features(), &|_| (), &down), Skipped::Breaker { breaker });
+    let broke = [TierState { broke_off: true, ..WELL }, WELL, WELL];
+    assert_eq!(why(features(), &|_| (), &broke), Skipped::BrokeOff);
+}
+
+#[test]
+fn a_cascade_weighs_the_first_tier_unless_nobody_better_may_be_asked() {
+    let mut policy = policy();
+    policy.tiers.insert(0, tier("local/mine", Place::Local, Price::FREE));
+    policy.cascade = Some(CASCADE);
+    let first = |features: Features, states: &[TierState]| plan(&features, &policy, states).steps[0].accepts;
+    let well = [WELL; 4];
+    assert_eq!(first(features(), &well), Accepts::WhatIsSure);
+    assert_eq!(first(Features { privacy: Privacy::Held, ..features() }, &well), Accepts::Anything);
+    assert_eq!(first(Features { budget: Some(Micros(0)), ..features() }, &well), Accepts::Anything);
+    let down = TierState { breaker: Admission::Probing, ..WELL };
+    assert_eq!(first(features(), &[WELL, down, down, WELL]), Accepts::Anything);
+}
+
+#[test]
+fn a_tier_is_asked_for_its_languages_and_lengths_and_for_what_nobody_can_tell() {
+    let language = |code: &str| Language::new(code).unwrap();
+    let mut policy = policy();
+    policy.tiers[0].scope = Scope { languages: vec![language("en"), language("de")], ..Scope::default() };
+    policy.tiers[1].scope.prompt_tokens = 50..=120;
+    let why =
+        |features: &Features, tier: usize| plan(features, &policy, &[WELL; 3]).decisions[tier].considered;
+    let asks = |code: Option<&str>, prompt_tokens| Features {
+        language: code.map(language),
+        prompt_tokens,
+        ..features()
+    };
+    assert_eq!(why(&asks(Some("de"), 100), 0), Considered::Taken { position: 0 });
+    assert_eq!(why(&asks(None, 100), 0), Considered::Taken { position: 0 });
+    assert_eq!(why(&asks(Some("fr"), 100), 0), Considered::Skipped(Skipped::Language));
+    assert_eq!(why(&asks(Some("fr"), 100), 1), Considered::Taken { position: 0 });
+    for (length, taken) in [(49, false), (50, true), (120, true), (121, false)] {
+        let skipped = why(&asks(None, length), 1) == Considered::Skipped(Skipped::PromptLength);
+        assert_eq!(skipped, !taken, "{length}");
+    }
+    // What no tier is asked for is answered by the last resort, and each is told of.
+    let decisions = plan(&asks(Some("fr"), 9), &policy, &[WELL; 3]).decisions;
+    assert_eq!(decisions[2].considered, Considered::LastResort { position: 0, unless: None });
+    assert_eq!(why(&asks(Some("de"), 100), 2), Considered::LastResort { position: 2, unless: None });
+    policy.tiers.push(tier("local/other", Place::Local, Price::FREE));
+    let decisions = plan(&asks(Some("de"), 100), &policy, &[WELL; 4]).decisions;
+    assert_eq!(decisions[3].considered, Considered::NotNeeded);
+    assert_eq!(serde_json::to_value(&decisions[3]).unwrap()["decision"], "not_needed");
+    assert!(Language::new("eng").is_none() && Language::new("EN").is_none());
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! How a generation becomes a response: the part that chat and completions share.
 //!
-//! [`handle`] takes a body in, has its prompt worked on by a thread that may block, and delivers
-//! what comes of it, through a recording if the request has an `Idempotency-Key`. [`produce`]
+//! [`handle`] takes a body in, has its prompt worked on by a thread that may block (unless it is for a route and short,
+//! when waking one would take longer than the work), and delivers what comes of it, through a recording if the request has an `Idempotency-Key`. [`produce`]
 //! turns a [`Generation`] into frames, in whichever JSON a [`Format`] writes.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -128,11 +129,20 @@ impl<F: Format> Events<F> {
     }
 }
 
-/// What an endpoint does with a body: everything up to running sequences. It may block.
-pub(crate) type Prepare = fn(&App, &Arc<Record>, &[u8]) -> Result<Prepared, ApiError>;
+/// What an endpoint does with a body. It takes as long as the body is, and leaves to [`Prepared::Later`] what may take
+/// longer or wait.
+pub(crate) type Prepare = fn(&App, &Arc<Record>, &Bytes) -> Result<Prepared, ApiError>;
+
+/// What is left to do, for a thread that may block.
+pub(crate) type Work = Box<dyn FnOnce(&App) -> Result<Prepared, ApiError> + Send>;
+
+/// Bytes of a body that is read where it came in, at most.
+const QUICK_BODY: usize = 4 << 10;
 
 /// What comes of a body.
 pub(crate) enum Prepared {
+    /// There is more to do, which may block.
+    Later(Work),
     /// Sequences run.
     Running(Production),
     /// It asks for a route, which has to be gone along.
@@ -209,7 +219,7 @@ pub(crate) async fn blocking_on<T: Send + 'static>(
         let _permit = permit;
         work(&app)
     });
-    task.await.unwrap_or_else(|_| Err(ApiError::internal("the server failed while reading this request")))
+    task.await.unwrap_or_else(|_| Err(panicked()))
 }
 
 async fn work(
@@ -220,10 +230,42 @@ async fn work(
 ) -> Result<Production, ApiError> {
     limits::admit(app, &record, &received.bytes).await?;
     let reading = Arc::clone(&record);
-    match blocking(app, move |app| prepare(app, &reading, &received.bytes)).await? {
+    let prepared = if received.bytes.len() <= QUICK_BODY {
+        let read = || prepare(app, &reading, &received.bytes);
+        match catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(panicked()))? {
+            Prepared::Later(work) => {
+                blocking(app, move |app| {
+                    // Counted among the bodies that are held for as long as it is.
+                    let _held = received;
+                    finish(app, work)
+                })
+                .await?
+            }
+            prepared => prepared,
+        }
+    } else {
+        let work: Work = Box::new(move |app| prepare(app, &reading, &received.bytes));
+        blocking(app, move |app| finish(app, work)).await?
+    };
+    match prepared {
         Prepared::Running(production) => Ok(production),
         Prepared::Routed(routed) => routed.run(app, &record).await,
+        Prepared::Later(_) => Err(panicked()),
     }
+}
+
+/// Does all that is left to do.
+fn finish(app: &App, mut work: Work) -> Result<Prepared, ApiError> {
+    loop {
+        match work(app)? {
+            Prepared::Later(more) => work = more,
+            prepared => return Ok(prepared),
+        }
+    }
+}
+
+fn panicked() -> ApiError {
+    ApiError::internal("the server failed while reading this request")
 }
 
 fn digest(route: &str, body: &Bytes) -> [u8; 32] {

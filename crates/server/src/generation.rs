@@ -7,6 +7,7 @@
 //! stays in the engine's bounded streams, and dropping a generation drops those, which stops its
 //! sequences within one step.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -124,6 +125,8 @@ pub(crate) struct Generation {
     attempts: Option<Attempts>,
     /// There if the request was judged.
     screen: Option<Screen>,
+    /// What was gained and is not given out yet, in order ([`Generation::hold`]).
+    held: VecDeque<(usize, Piece)>,
 }
 
 impl Generation {
@@ -140,6 +143,7 @@ impl Generation {
             meter,
             attempts: None,
             screen: None,
+            held: VecDeque::new(),
         }
     }
 
@@ -174,8 +178,24 @@ impl Generation {
     /// What some choice gained; `None` once all have ended.
     pub(crate) async fn next(&mut self) -> Option<Result<(usize, Piece), ApiError>> {
         loop {
+            let gained = match self.held.pop_front() {
+                Some(held) => Ok(held),
+                None => self.gain().await?,
+            };
+            let shown = match gained {
+                Ok((choice, _)) if self.was_ended(choice) => continue,
+                Ok((choice, piece)) => self.screen(choice, piece).await.map(|piece| (choice, piece)),
+                Err(error) => Err(error),
+            };
+            return Some(shown.map_err(|error| self.lose(error)));
+        }
+    }
+
+    /// What some choice gained, before it is judged.
+    async fn gain(&mut self) -> Option<Result<(usize, Piece), ApiError>> {
+        loop {
             let (choice, stream, event) = self.pending.next().await?;
-            if self.screen.as_ref().is_some_and(|screen| screen.has_ended(choice)) {
+            if self.was_ended(choice) {
                 continue; // and its sequence stops
             }
             let gained = match self.gather(choice, stream, event) {
@@ -184,13 +204,39 @@ impl Generation {
             };
             match gained {
                 Ok(None) => {}
-                Ok(Some(piece)) => match self.screen(choice, piece).await {
-                    Ok(piece) => return Some(Ok((choice, piece))),
-                    Err(error) => return Some(Err(self.lose(error))),
-                },
-                Err(error) => return Some(Err(self.lose(error))),
+                Ok(Some(piece)) => return Some(Ok((choice, piece))),
+                Err(error) => return Some(Err(error)),
             }
         }
+    }
+
+    fn was_ended(&self, choice: usize) -> bool {
+        self.screen.as_ref().is_some_and(|screen| screen.has_ended(choice))
+    }
+
+    /// Holds every choice back until it has `after` tokens, or has ended: the natural log-probabilities of those tokens,
+    /// `[choices][tokens]`. What is held is given out by [`Generation::next`], and is no more than `max_tokens` of each choice.
+    pub(crate) async fn hold(&mut self, after: Option<u32>) -> Result<Vec<Vec<f32>>, ApiError> {
+        let most = after.map_or(usize::MAX, |after| after as usize);
+        let mut logprobs = vec![Vec::new(); self.choices];
+        let mut holding = vec![true; self.choices];
+        while holding.contains(&true) {
+            let Some(gained) = self.gain().await else { break };
+            let (choice, piece) = gained.map_err(|error| self.lose(error))?;
+            let of_choice = &mut logprobs[choice];
+            let scored = piece.tokens.iter().filter_map(|token| Some(token.logprobs.as_ref()?.logprob));
+            of_choice.extend(scored);
+            holding[choice] = piece.finish.is_none() && of_choice.len() < most;
+            match self.held.back_mut() {
+                Some((last, held)) if *last == choice && held.tokens.len() < MAX_PIECE_TOKENS => {
+                    held.absorb(piece);
+                }
+                _ => self.held.push_back((choice, piece)),
+            }
+        }
+        // However many came at a time, the same are counted.
+        logprobs.iter_mut().for_each(|of_choice| of_choice.truncate(most));
+        Ok(logprobs)
     }
 
     /// One lost sequence is a lost answer; the others stop.

@@ -144,6 +144,11 @@ impl Params {
         self.max_tokens
     }
 
+    /// Takes what an answer has said already off what it may say. One token is left, so that it has an end.
+    pub(crate) fn spend(&mut self, tokens: u32) {
+        self.max_tokens = self.max_tokens.map(|most| most.saturating_sub(tokens).max(1));
+    }
+
     /// Stop conditions for an answer of `max_tokens` at most, which the caller has fitted to the
     /// context.
     pub(crate) fn stop_for(&self, max_tokens: u32) -> StopConditions {

@@ -43,8 +43,9 @@ pub(crate) fn tell(
         .map(|stage| (Duration::from_micros(stage.at_us), stage.what, stage.tier.clone()))
         .collect();
     let first = stages.iter().find(|(_, what, _)| *what == "first_token").map(|(after, ..)| *after);
-    let tokens = trace.as_ref().and_then(|trace| trace.tokens).unwrap_or_default();
-    let (prompt, completion) = record.tokens();
+    // What a model here has said and was not taken is no part of the answer.
+    let told = trace.as_ref().and_then(|trace| trace.tokens);
+    let (prompt, completion) = told.map_or(record.tokens(), |tokens| (tokens.prompt, tokens.output));
     let tier = trace.as_ref().and_then(|trace| trace.tier.clone());
     let provider = tier.as_deref().and_then(|tier| tier.split_once('/')).map(|(provider, _)| provider);
     telemetry.tell(Ended {
@@ -62,9 +63,10 @@ pub(crate) fn tell(
         first_token: record.ttft().or(first),
         status,
         complete: sent == Sent::Whole,
-        input_tokens: tokens.prompt.max(prompt),
-        output_tokens: tokens.output.max(completion),
+        input_tokens: prompt,
+        output_tokens: completion,
         cost_micro_usd: trace.as_ref().map_or(0, |trace| trace.cost_micro_usd.0),
         stages,
+        attempts: trace.map_or_else(Vec::new, |trace| trace.attempts),
     });
 }

@@ -6,6 +6,8 @@
 //!   the recording wait for ever.
 //! - From Hopper on each kernel may come while the one before it ends (programmatic dependent launch); `KERNEL` in
 //!   `kernels/common.cuh` has it wait there. So a launch costs little, and weights are asked for meanwhile.
+//! - What is drawn comes back by way of pinned mailboxes with an event each: whoever waits for it does not wait for the step
+//!   that was enqueued after it.
 //! - What is written goes through pinned memory, so a caller's bytes are free at once. It has two halves: one is
 //!   filled while the other is copied from, so that loading a model packs, stages and copies at the same time.
 
@@ -19,7 +21,7 @@ use cudarc::driver::{CudaContext, sys};
 use garrison_device::DeviceError;
 
 use super::life::{Alive, Life, Lives};
-use super::{Address, Driver, Grid};
+use super::{Address, Driver, Grid, MAILBOX_BYTES, MAILBOXES};
 use crate::gpu::lock;
 
 /// `(source, fat binary)` of all kernels; empty if this was built without nvcc.
@@ -77,6 +79,7 @@ pub enum NoGpu {
 pub struct Cuda {
     inner: Arc<Inner>,
     staging: Mutex<Staging>,
+    mailboxes: Mutex<Mailboxes>,
     recording: AtomicBool,
 }
 
@@ -119,6 +122,17 @@ struct Staging {
 
 // SAFETY: it is plain memory, used under a lock.
 unsafe impl Send for Staging {}
+
+/// Pinned memory for reads that nobody waits for yet.
+struct Mailboxes {
+    /// `MAILBOXES * MAILBOX_BYTES` bytes.
+    memory: *mut u8,
+    /// When each was last copied to.
+    copied: [sys::CUevent; MAILBOXES],
+}
+
+// SAFETY: as `Staging`.
+unsafe impl Send for Mailboxes {}
 
 /// Memory of a GPU.
 pub struct Memory {
@@ -195,7 +209,14 @@ impl Cuda {
         let memory = unsafe { result::malloc_host(2 * HALF, 0) }.map_err(failed)?.cast();
         let event = || result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map_err(failed);
         let staging = Mutex::new(Staging { memory, half: 0, used: 0, copied: [event()?, event()?] });
-        Ok(Cuda { inner: Arc::new(inner), staging, recording: AtomicBool::new(false) })
+        // SAFETY: given back by `drop`.
+        let memory = unsafe { result::malloc_host(MAILBOXES * MAILBOX_BYTES, 0) }.map_err(failed)?.cast();
+        let mut copied = [null_mut(); MAILBOXES];
+        for of in &mut copied {
+            *of = event()?;
+        }
+        let mailboxes = Mutex::new(Mailboxes { memory, copied });
+        Ok(Cuda { inner: Arc::new(inner), staging, mailboxes, recording: AtomicBool::new(false) })
     }
 
     /// The stream on which everything happens, with the context current on this thread.
@@ -403,6 +424,35 @@ impl Driver for Cuda {
         self.inner.check(enqueued).and(waited)
     }
 
+    fn send(&self, from: &Memory, bytes: usize, mailbox: usize) -> Result<(), DeviceError> {
+        let _alive = self.not_recording("copy")?;
+        assert!(bytes <= MAILBOX_BYTES, "{bytes} bytes are more than a mailbox holds");
+        let at = from.range(0, bytes);
+        let mailboxes = lock(&self.mailboxes);
+        // SAFETY: the mailbox is that long, and nobody looks into it until the copy was waited for; the event lives as long
+        // as `self`, the stream as long as `inner`.
+        let sent = unsafe {
+            let to = std::slice::from_raw_parts_mut(mailboxes.memory.add(mailbox * MAILBOX_BYTES), bytes);
+            result::memcpy_dtoh_async(to, at, self.inner.stream)
+                .and_then(|()| result::event::record(mailboxes.copied[mailbox], self.inner.stream))
+        };
+        self.inner.check(sent)
+    }
+
+    fn receive(&self, mailbox: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        let _alive = self.not_recording("wait")?;
+        assert!(bytes.len() <= MAILBOX_BYTES, "{} bytes are more than a mailbox holds", bytes.len());
+        let mailboxes = lock(&self.mailboxes);
+        // SAFETY: the event lives as long as `self`.
+        self.inner.check(unsafe { result::event::synchronize(mailboxes.copied[mailbox]) })?;
+        // SAFETY: the mailbox is that long, and the copy to it is done.
+        unsafe {
+            let from = mailboxes.memory.add(mailbox * MAILBOX_BYTES);
+            std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len());
+        }
+        Ok(())
+    }
+
     unsafe fn launch(&self, function: Function, grid: Grid, args: &[u8]) -> Result<(), DeviceError> {
         if args.len() != function.args_size {
             let (takes, given) = (function.args_size, args.len());
@@ -506,11 +556,12 @@ impl Drop for Cuda {
     fn drop(&mut self) {
         let Ok(_alive) = self.inner.bind() else { return };
         let _ = self.wait();
-        let mut staging = lock(&self.staging);
+        let (mut staging, mut mailboxes) = (lock(&self.staging), lock(&self.mailboxes));
         // SAFETY: nothing is under way any more, and nobody uses them after this.
         unsafe {
             let _ = result::free_host(std::mem::replace(&mut staging.memory, null_mut()).cast());
-            for event in staging.copied {
+            let _ = result::free_host(std::mem::replace(&mut mailboxes.memory, null_mut()).cast());
+            for event in staging.copied.into_iter().chain(mailboxes.copied) {
                 let _ = result::event::destroy(event);
             }
         }

@@ -13,7 +13,7 @@ use garrison_device::DeviceError;
 use libloading::Library;
 
 use super::life::{Life, Lives};
-use super::{Address, Driver, Grid};
+use super::{Address, Driver, Grid, MAILBOX_BYTES, MAILBOXES};
 use crate::gpu::lock;
 
 /// Bytes around each allocation.
@@ -61,6 +61,8 @@ pub enum Call {
     Alloc { bytes: usize },
     Write { bytes: usize },
     Read { bytes: usize },
+    Send { bytes: usize },
+    Receive { bytes: usize },
     Launch,
     Replay,
     Wait,
@@ -94,6 +96,7 @@ pub struct Emulator {
     life: Arc<Life>,
     launches: AtomicUsize,
     requests: AtomicUsize,
+    mailboxes: Mutex<[Vec<u8>; MAILBOXES]>,
     /// Calls since somebody asked for them to be noted.
     calls: Mutex<Option<Vec<Call>>>,
 }
@@ -171,6 +174,7 @@ impl Emulator {
             life: Arc::default(),
             launches: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
+            mailboxes: Mutex::default(),
             calls: Mutex::new(None),
         })
     }
@@ -373,6 +377,24 @@ impl Driver for Emulator {
         unsafe {
             std::ptr::copy_nonoverlapping(from.range(offset, bytes.len()), bytes.as_mut_ptr(), bytes.len())
         };
+        Ok(())
+    }
+
+    fn send(&self, from: &Memory, bytes: usize, mailbox: usize) -> Result<(), DeviceError> {
+        self.note(Call::Send { bytes });
+        self.not_recording("copy")?;
+        let mut sent = vec![0; bytes];
+        // SAFETY: as above.
+        unsafe { std::ptr::copy_nonoverlapping(from.range(0, bytes), sent.as_mut_ptr(), bytes) };
+        assert!(bytes <= MAILBOX_BYTES, "{bytes} bytes are more than a mailbox holds");
+        lock(&self.mailboxes)[mailbox] = sent;
+        Ok(())
+    }
+
+    fn receive(&self, mailbox: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.note(Call::Receive { bytes: bytes.len() });
+        self.not_recording("wait")?;
+        bytes.copy_from_slice(&lock(&self.mailboxes)[mailbox][..bytes.len()]);
         Ok(())
     }
 

@@ -34,6 +34,10 @@ pub struct Grid {
     pub threads: u32,
 }
 
+/// Reads that may be under way at a time, and how long each may be.
+pub(crate) const MAILBOXES: usize = 8;
+pub(crate) const MAILBOX_BYTES: usize = 4 << 10;
+
 /// One GPU, one stream: everything happens in the order in which it was asked for.
 pub trait Driver: Send + Sync + 'static {
     /// Memory of the GPU, given back when dropped.
@@ -87,6 +91,19 @@ pub trait Driver: Send + Sync + 'static {
     /// # Errors
     /// If the device fails, or did before.
     fn read(&self, from: &Self::Memory, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError>;
+
+    /// Begins to read bytes, after everything enqueued so far, by way of one of [`MAILBOXES`] places that holds
+    /// [`MAILBOX_BYTES`]; what it held before is forgotten.
+    ///
+    /// # Errors
+    /// If the device fails, or did before.
+    fn send(&self, from: &Self::Memory, bytes: usize, mailbox: usize) -> Result<(), DeviceError>;
+
+    /// What was sent to a mailbox, once it is there; what was enqueued since is not waited for.
+    ///
+    /// # Errors
+    /// If the device fails, or did before.
+    fn receive(&self, mailbox: usize, bytes: &mut [u8]) -> Result<(), DeviceError>;
 
     /// Enqueues a kernel.
     ///

@@ -140,6 +140,14 @@ impl<D: Driver> Driver for Profiled<D> {
         self.driver.read(from, offset, bytes)
     }
 
+    fn send(&self, from: &D::Memory, bytes: usize, mailbox: usize) -> Result<(), DeviceError> {
+        self.driver.send(from, bytes, mailbox)
+    }
+
+    fn receive(&self, mailbox: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.driver.receive(mailbox, bytes)
+    }
+
     unsafe fn launch(&self, function: Self::Function, grid: Grid, args: &[u8]) -> Result<(), DeviceError> {
         if let Some(recorded) = &mut *lock(&self.recording) {
             recorded.push(Launch { function, grid, args: args.to_vec() });

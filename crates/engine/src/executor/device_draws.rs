@@ -24,6 +24,23 @@ pub(super) struct Drawn {
     pub(super) waited: Duration,
 }
 
+/// What the device is told of row `i`, whose mask is there.
+pub(super) fn draw_of(i: usize, row: &SampleRow) -> Draw<'_> {
+    Draw {
+        row: i as u32,
+        sampling: &row.sampling,
+        seen: &row.seen,
+        banned: &row.banned,
+        mask: row.mask.as_ref().map(|mask| mask.bits()),
+        uniform: uniform_of(row),
+    }
+}
+
+/// The token that was drawn for a row; where none was possible, any that may be said.
+pub(super) fn drawn_token(row: &SampleRow, token: u32, vocab: usize) -> Sampled {
+    Sampled { token: if token == NO_TOKEN { any_token(row, vocab) } else { token }, logprobs: None }
+}
+
 impl<B: Capture> DeviceDraws<B> {
     /// For steps of up to `rows` rows of logits.
     pub(super) fn new(device: &B, rows: usize, vocab: usize) -> Result<Self, DeviceError> {
@@ -58,17 +75,7 @@ impl<B: Capture> DeviceDraws<B> {
             waited = begun.elapsed();
         }
         draws.clear();
-        let mut push = |(i, row): (usize, &SampleRow)| {
-            let draw = Draw {
-                row: i as u32,
-                sampling: &row.sampling,
-                seen: &row.seen,
-                banned: &row.banned,
-                mask: row.mask.as_ref().map(|mask| mask.bits()),
-                uniform: uniform_of(row),
-            };
-            able(row) && draws.push(&draw)
-        };
+        let mut push = |(i, row): (usize, &SampleRow)| able(row) && draws.push(&draw_of(i, row));
         let taken: Vec<bool> = rows.iter().enumerate().map(&mut push).collect();
         draws.write(device)?;
         device.draw(logits, draws);
@@ -77,8 +84,7 @@ impl<B: Capture> DeviceDraws<B> {
         let mut drawn = drawn.into_iter();
         let token = |(row, taken): (&SampleRow, bool)| {
             let token = if taken { drawn.next()? } else { return None };
-            let token = if token == NO_TOKEN { any_token(row, draws.vocab) } else { token };
-            Some(Sampled { token, logprobs: None })
+            Some(drawn_token(row, token, draws.vocab))
         };
         let tokens = rows.iter().zip(taken).map(token).collect();
         Ok(Drawn { tokens, waited })

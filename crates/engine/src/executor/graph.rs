@@ -29,6 +29,11 @@ impl<G> Graphs<G> {
         Ok(Graphs { graphs })
     }
 
+    /// Whether nothing is recorded.
+    pub(super) fn is_empty(&self) -> bool {
+        self.graphs.is_empty()
+    }
+
     /// The smallest bucket that holds `batch`, if it is a pure decode, and its recording.
     pub(super) fn hit(&self, batch: &Batch) -> Option<(Bucket, &G)> {
         let n = batch.n_seqs();

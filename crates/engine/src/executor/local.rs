@@ -14,6 +14,7 @@ use garrison_device::{
 };
 use garrison_model::{Adapter, AdapterBank, KvCache, Model, Workspace};
 
+use super::ahead::{Ahead, Found, Lookahead, rest};
 use super::device_draws::{DeviceDraws, Drawn};
 use super::graph::{Graphs, pad};
 use super::{CopyError, Execute, HostCache, StepOutput, await_mask, threads};
@@ -30,6 +31,7 @@ pub struct LocalExecutor<B: Capture> {
     /// A padded copy of the batch, for recorded steps.
     padded: Batch,
     on_device: DeviceDraws<B>,
+    ahead: Option<Box<Ahead<B>>>,
     /// At least one.
     drawers: Vec<Drawer>,
     host: HostCache,
@@ -155,7 +157,24 @@ impl<B: Capture> LocalExecutor<B> {
         let on_device = DeviceDraws::new(&*device, limits.rows, model.spec().vocab)?;
         let padded = Batch::default();
         let host = HostCache::none();
-        Ok(LocalExecutor { device, model, memory, adapters, graphs, padded, on_device, drawers, host })
+        let ahead = None;
+        Ok(LocalExecutor { device, model, memory, adapters, graphs, padded, on_device, ahead, drawers, host })
+    }
+
+    /// Has it begin with steps before it is asked, or not any more; it does not unless told.
+    ///
+    /// # Errors
+    /// If the device has too little memory.
+    pub fn look_ahead(&mut self, lookahead: Lookahead) -> Result<(), DeviceError> {
+        let able = !self.graphs.is_empty() && matches!(self.on_device, DeviceDraws::OnDevice(_));
+        self.ahead = match lookahead {
+            Lookahead::OneStep if able => {
+                let (rows, vocab) = (self.memory.step.limits().rows, self.model.spec().vocab);
+                Some(Box::new(Ahead::new(&*self.device, rows, vocab)?))
+            }
+            _ => None,
+        };
+        Ok(())
     }
 
     /// Keeps blocks that are evicted in `host`, which was made for blocks of this executor.
@@ -219,11 +238,9 @@ impl<B: Capture> Memory<B> {
     }
 }
 
-impl<B: Capture> Execute for LocalExecutor<B> {
-    fn step(&mut self, batch: &Batch) -> Result<StepOutput, DeviceError> {
-        let begun = Instant::now();
-        let empty = batch.adapters.iter().find(|&&slot| slot != 0 && !self.adapters.holds(slot));
-        assert!(empty.is_none(), "a batch names adapter slot {empty:?}, which holds none");
+impl<B: Capture> LocalExecutor<B> {
+    /// Enqueues a step.
+    fn enqueue(&mut self, batch: &Batch) -> Result<(), DeviceError> {
         let Memory { step, workspace, kv } = &mut self.memory;
         match self.graphs.hit(batch) {
             Some((bucket, graph)) => {
@@ -239,6 +256,12 @@ impl<B: Capture> Execute for LocalExecutor<B> {
                 self.model.forward(&self.device, step, &self.adapters, workspace, kv)?;
             }
         }
+        Ok(())
+    }
+
+    /// Draws from the logits of the step that was enqueued last, and waits for it.
+    fn finish(&mut self, batch: &Batch, begun: Instant) -> Result<StepOutput, DeviceError> {
+        let workspace = &mut self.memory.workspace;
         let drawn = self.on_device.draw(&*self.device, &mut workspace.logits, &batch.samples)?;
         let (samples, waited) =
             draw_rest(&mut self.drawers, &*self.device, &workspace.logits, &batch.samples, drawn)?;
@@ -250,11 +273,118 @@ impl<B: Capture> Execute for LocalExecutor<B> {
         Ok(StepOutput { samples, seconds, waited: waited.as_secs_f64() })
     }
 
+    /// Enqueues `next`, whose tokens are those that the running step draws in `rows`. False if there is no room for its
+    /// draws: it is no plan then.
+    fn plan(&mut self, ahead: &mut Ahead<B>, next: &Batch, rows: &[usize]) -> Result<bool, DeviceError> {
+        let Some((bucket, graph)) = self.graphs.hit(next) else { return Ok(false) };
+        let Memory { step, workspace, .. } = &mut self.memory;
+        self.padded.clone_from(next);
+        pad(&mut self.padded, bucket);
+        let mut drawn_rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        drawn_rows.resize(self.padded.tokens.len(), 0);
+        let (turn, vocab) = (ahead.turn, self.model.spec().vocab);
+        step.write_ahead(&*self.device, &self.padded, &ahead.draws[turn].tokens, &drawn_rows, vocab)?;
+        self.padded.clear();
+        self.device.replay(graph)?;
+        ahead.draw(&*self.device, &mut workspace.logits, &next.samples, 1 - turn)
+    }
+
+    /// A step, of which some may run already.
+    fn step_ahead(
+        &mut self,
+        ahead: &mut Ahead<B>,
+        batch: &Batch,
+        begun: Instant,
+    ) -> Result<StepOutput, DeviceError> {
+        let found = ahead.find(batch);
+        ahead.plan = None;
+        let next = ahead.successor(batch).filter(|next| self.graphs.hit(next).is_some());
+        let rows = match found {
+            Found::All(rows) => rows,
+            Found::Some(rows) => return self.step_beside(ahead, batch, &rows, begun),
+            Found::Nothing => {
+                self.enqueue(batch)?;
+                let (logits, turn) = (&mut self.memory.workspace.logits, ahead.turn);
+                if next.is_none() || !ahead.draw(&*self.device, logits, &batch.samples, turn)? {
+                    return self.finish(batch, begun);
+                }
+                ahead.since = begun;
+                (0..batch.n_seqs()).collect()
+            }
+        };
+        let plan = match next {
+            Some(next) => self.plan(ahead, &next, &rows)?.then_some(next),
+            None => None,
+        };
+        let since = ahead.since;
+        ahead.receive(&*self.device)?;
+        let seconds = since.elapsed().as_secs_f64();
+        let samples =
+            batch.samples.iter().zip(&rows).map(|(sample, &row)| ahead.token(sample, row)).collect();
+        if let Some(plan) = plan {
+            ahead.go_on(plan, &rows);
+        }
+        Ok(StepOutput { samples, seconds, waited: 0.0 })
+    }
+
+    /// A step of which some sequences run already, in `rows` of the plan; the others do after it.
+    fn step_beside(
+        &mut self,
+        ahead: &mut Ahead<B>,
+        batch: &Batch,
+        rows: &[Option<usize>],
+        begun: Instant,
+    ) -> Result<StepOutput, DeviceError> {
+        let (rest, since) = (rest(batch, rows), ahead.since);
+        self.enqueue(&rest)?;
+        ahead.receive(&*self.device)?;
+        let StepOutput { samples, waited, .. } = self.finish(&rest, begun)?;
+        let seconds = since.elapsed().as_secs_f64() - waited;
+        let mut own = samples.into_iter();
+        let mut all = Vec::with_capacity(batch.samples.len());
+        for (s, row) in rows.iter().enumerate() {
+            let wanted = batch.part(s).samples;
+            match *row {
+                Some(row) => all.extend(wanted.iter().map(|sample| ahead.token(sample, row))),
+                None => all.extend(own.by_ref().take(wanted.len())),
+            }
+        }
+        Ok(StepOutput { samples: all, seconds, waited })
+    }
+
+    /// What runs ahead is of no use any more.
+    fn forget_plan(&mut self) {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.plan = None;
+        }
+    }
+}
+
+impl<B: Capture> Execute for LocalExecutor<B> {
+    fn step(&mut self, batch: &Batch) -> Result<StepOutput, DeviceError> {
+        let begun = Instant::now();
+        let empty = batch.adapters.iter().find(|&&slot| slot != 0 && !self.adapters.holds(slot));
+        assert!(empty.is_none(), "a batch names adapter slot {empty:?}, which holds none");
+        let Some(mut ahead) = self.ahead.take() else {
+            self.enqueue(batch)?;
+            return self.finish(batch, begun);
+        };
+        let output = self.step_ahead(&mut ahead, batch, begun);
+        self.ahead = Some(ahead);
+        output
+    }
+
+    fn lookahead(&self) -> usize {
+        usize::from(self.ahead.is_some())
+    }
+
     fn load_adapter(&mut self, slot: u32, adapter: &Adapter) -> Result<(), DeviceError> {
+        self.forget_plan();
         self.adapters.fill(&self.device, slot, adapter)
     }
 
     fn clear_adapter(&mut self, slot: u32) {
+        self.forget_plan();
         self.adapters.clear(&self.device, slot);
     }
 
@@ -270,6 +400,7 @@ impl<B: Capture> Execute for LocalExecutor<B> {
 
     fn restore_block(&mut self, slot: u32, block: u32) -> Result<f64, CopyError> {
         let begun = Instant::now();
+        self.forget_plan();
         self.host.read(slot, |bytes| self.memory.kv.write_block(&self.device, block, bytes))?;
         Ok(begun.elapsed().as_secs_f64())
     }

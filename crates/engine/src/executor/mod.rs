@@ -1,5 +1,6 @@
 //! What runs a batch. The engine stops being generic here.
 
+mod ahead;
 mod check;
 mod device_draws;
 mod graph;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use garrison_device::{Batch, DeviceError, SampleRow, Sampled};
 use garrison_model::Adapter;
 
+pub use ahead::Lookahead;
 pub(crate) use host_cache::TRIAL_SLOT;
 pub use host_cache::{CopyError, HostCache, HostCacheError};
 pub use local::LocalExecutor;
@@ -37,6 +39,12 @@ pub trait Execute: Send {
 
     /// Empties a slot. A batch that names an empty slot is a bug and asserts.
     fn clear_adapter(&mut self, slot: u32);
+
+    /// Tokens of each sequence beyond those of a step for which its block table should have room: an executor may begin
+    /// with the next step before it is asked.
+    fn lookahead(&self) -> usize {
+        0
+    }
 
     /// Blocks that its host cache holds, in slots that count from 1.
     fn host_slots(&self) -> usize;

@@ -19,6 +19,7 @@ pub struct Restarting {
     /// How often it was made again.
     restarts: u32,
     host_slots: usize,
+    lookahead: usize,
 }
 
 enum Current {
@@ -29,8 +30,8 @@ enum Current {
 impl Restarting {
     /// Begins with `first`. What is made in its place must have as many host slots, blocks and adapter slots, or more.
     pub fn new(first: Box<dyn Execute>, make: MakeExecutor) -> Restarting {
-        let host_slots = first.host_slots();
-        Restarting { current: Current::Works(first), make, restarts: 0, host_slots }
+        let (host_slots, lookahead) = (first.host_slots(), first.lookahead());
+        Restarting { current: Current::Works(first), make, restarts: 0, host_slots, lookahead }
     }
 
     fn executor(&mut self) -> Result<&mut dyn Execute, DeviceError> {
@@ -65,6 +66,10 @@ impl Execute for Restarting {
         if let Current::Works(executor) = &mut self.current {
             executor.clear_adapter(slot);
         }
+    }
+
+    fn lookahead(&self) -> usize {
+        self.lookahead
     }
 
     fn host_slots(&self) -> usize {

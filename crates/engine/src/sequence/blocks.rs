@@ -69,6 +69,13 @@ impl Sequence {
         self.table.cover(self.tokens.len(), pool)
     }
 
+    /// Takes the blocks that so many tokens to come need, if it goes on for so long and they are there.
+    pub(crate) fn take_blocks_ahead(&mut self, tokens: usize, pool: &mut BlockPool) {
+        if self.tokens.len() + tokens < self.max_len {
+            self.table.cover(self.tokens.len() + tokens, pool);
+        }
+    }
+
     /// The tokens that the cache may serve. At least one is left to compute: its logits are what comes
     /// next. A prompt that is still being scored needs the logits of all its tokens.
     fn reusable(&self) -> &[u32] {

@@ -8,6 +8,7 @@
 //! Answers are always asked for as streams, also for clients that want them whole: only so can the time to the first
 //! token and a stall be told from a long answer.
 
+pub(crate) mod continuing;
 mod neutral;
 pub(crate) mod openai;
 pub(crate) mod pictures;
@@ -27,6 +28,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use crate::journey::Ask;
+use continuing::Unfinished;
 
 /// Idle connections kept to one provider at most.
 const MOST_IDLE: usize = 64;
@@ -323,21 +325,26 @@ impl Provider {
         &self.name
     }
 
-    /// What asks `model` for what a client asks, with at most `output` tokens. It has to be cleared to be sent.
+    /// What asks `model` for what a client asks, with at most `output` tokens, or to go on with what another has begun. It has to be cleared to be sent.
     ///
     /// # Errors
     /// If its API has no word for something that is asked for.
     pub(crate) fn request(
         &self,
         ask: &Ask,
+        unfinished: &Unfinished<'_>,
         model: &str,
         output: Option<u64>,
     ) -> Result<RemoteRequest, Failure> {
         let Ask { chat, words, .. } = ask;
         let body = match self.kind {
-            ProviderKind::OpenAi => openai::body(chat, model, output),
-            ProviderKind::Responses => neutral::body(Format::Responses, chat, words, model, output)?,
-            ProviderKind::Anthropic => neutral::body(Format::Messages, chat, words, model, output)?,
+            ProviderKind::OpenAi => openai::body(chat, unfinished, model, output),
+            ProviderKind::Responses => {
+                neutral::body(Format::Responses, chat, words, unfinished, model, output)?
+            }
+            ProviderKind::Anthropic => {
+                neutral::body(Format::Messages, chat, words, unfinished, model, output)?
+            }
         };
         let pictures = pictures::places(chat, &body);
         Ok(RemoteRequest { provider: self.name.clone(), body: body.into(), pictures })

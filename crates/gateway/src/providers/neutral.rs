@@ -4,6 +4,7 @@
 use garrison_wire::{Delivery, Format, Request, WireError};
 use serde_json::{Map, Value};
 
+use super::continuing::Unfinished;
 use super::{Failure, openai};
 use crate::journey::Words;
 
@@ -19,6 +20,7 @@ pub(crate) fn body(
     format: Format,
     chat: &Map<String, Value>,
     words: &Words,
+    unfinished: &Unfinished<'_>,
     model: &str,
     output: Option<u64>,
 ) -> Result<Vec<u8>, Failure> {
@@ -36,11 +38,13 @@ pub(crate) fn body(
     let demanded = (format == Format::Messages).then_some(USUAL_OUTPUT);
     request.max_tokens = asked.or(demanded).map(|most| u32::try_from(most).unwrap_or(u32::MAX));
     request.delivery = Delivery::StreamWithUsage;
+    unfinished.add_to(&mut request);
     Ok(request.to_json(format, model).map_err(untold)?.to_string().into_bytes())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::continuing::Continues;
     use super::*;
     use garrison_wire::{Message, Part, PartKind, Role, Seal};
     use serde_json::json;
@@ -58,7 +62,33 @@ mod tests {
         words: &Words,
         output: Option<u64>,
     ) -> Result<Value, Failure> {
-        Ok(serde_json::from_slice(&body(format, chat, words, "m", output)?).unwrap())
+        going_on(format, chat, words, output, Unfinished { said: "", continues: Continues::WhenTold })
+    }
+
+    fn going_on(
+        format: Format,
+        chat: &Map<String, Value>,
+        words: &Words,
+        output: Option<u64>,
+        unfinished: Unfinished<'_>,
+    ) -> Result<Value, Failure> {
+        Ok(serde_json::from_slice(&body(format, chat, words, &unfinished, "m", output)?).unwrap())
+    }
+
+    #[test]
+    fn what_was_begun_is_the_last_turn_where_the_model_goes_on_with_it() {
+        let begun = |continues, chat: &Map<String, Value>| {
+            let unfinished = Unfinished { said: "Hel\n", continues };
+            going_on(Format::Messages, chat, &Words::Chat, None, unfinished).unwrap()["messages"].clone()
+        };
+        let last = |messages: &Value| messages.as_array().unwrap().last().unwrap().clone();
+        let prefix = last(&begun(Continues::FromPrefix, &chat(json!({}))));
+        assert!(prefix["role"] == "assistant" && prefix.to_string().contains("\"Hel\""), "{prefix}");
+        let told = begun(Continues::WhenTold, &chat(json!({})));
+        assert!(last(&told).to_string().contains("cut off") && told.to_string().contains("Hel"), "{told}");
+        // A model that thinks first takes no prefix.
+        let thinking = begun(Continues::FromPrefix, &chat(json!({"reasoning_effort": "low"})));
+        assert_eq!(last(&thinking)["role"], "user");
     }
 
     #[test]

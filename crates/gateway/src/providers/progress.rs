@@ -53,6 +53,7 @@ impl Progress {
                 let tokens = |usage: &Usage| Tokens {
                     prompt: usage.input,
                     cached: usage.cached,
+                    cache_written: usage.cache_written,
                     output: usage.output,
                 };
                 self.tokens = usage.as_ref().map(tokens);
@@ -119,6 +120,7 @@ fn tokens(usage: &Value) -> Tokens {
     Tokens {
         prompt: number(usage.get("prompt_tokens")),
         cached: number(usage.pointer("/prompt_tokens_details/cached_tokens")),
+        cache_written: number(usage.pointer("/prompt_tokens_details/cache_write_tokens")),
         output: number(usage.get("completion_tokens")),
     }
 }
@@ -144,9 +146,9 @@ mod tests {
         }
         assert!(progress.complete());
         let usage = json!({"choices": [], "usage": {
-            "prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}});
+            "prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 2}}});
         progress.chunk(&usage).unwrap();
-        assert_eq!(progress.tokens, Some(Tokens { prompt: 9, cached: 4, output: 3 }));
+        assert_eq!(progress.tokens, Some(Tokens { prompt: 9, cached: 4, cache_written: 2, output: 3 }));
         for (wrong, failure) in [
             (json!({"error": {"message": "no"}}), Failure::Reported),
             (json!([1]), Failure::Garbage("an event has no choices")),
@@ -165,11 +167,11 @@ mod tests {
         assert!(!progress.shows);
         hear(&mut progress, Delta::Text("Hi".into())).unwrap();
         assert!(progress.shows && !progress.complete() && progress.text_bytes == 2);
-        let usage = Usage { input: 9, cached: 4, output: 3, ..Usage::default() };
+        let usage = Usage { input: 9, cached: 4, cache_written: 2, output: 3, ..Usage::default() };
         let end = Delta::End { stop: Stop::EndTurn, usage: Some(usage), beside: Map::new() };
         hear(&mut progress, end).unwrap();
         assert!(progress.complete());
-        assert_eq!(progress.tokens, Some(Tokens { prompt: 9, cached: 4, output: 3 }));
+        assert_eq!(progress.tokens, Some(Tokens { prompt: 9, cached: 4, cache_written: 2, output: 3 }));
         let failed = Delta::Failed(garrison_wire::Failure::new(garrison_wire::FailureKind::Server, "no"));
         assert_eq!(hear(&mut progress, failed), Err(Failure::Reported));
     }

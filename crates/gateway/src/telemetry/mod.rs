@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 
 use crate::post::{PostError, Poster, Whom};
+use crate::trace::Attempt;
 
 /// Requests that wait to be sent, at most.
 const MOST_WAITING: usize = 2048;
@@ -99,6 +100,8 @@ pub struct Ended {
     pub cost_micro_usd: u64,
     /// What happened on the way, and when after it came: stages, and the tiers they are about.
     pub stages: Vec<(Duration, &'static str, Option<String>)>,
+    /// What tiers elsewhere were asked on the way.
+    pub attempts: Vec<Attempt>,
 }
 
 /// Where what has ended is told.

@@ -4,9 +4,10 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Ended, Sums};
+use crate::trace::Attempt;
 
 /// What points of a metric are told apart by: operation, provider, model, and the kind of failure.
 pub(super) type Labels = (&'static str, String, String, Option<&'static str>);
@@ -136,8 +137,57 @@ fn scope() -> Value {
 }
 
 pub(super) fn traces(ended: &[Ended]) -> Value {
-    let spans: Vec<Value> = ended.iter().map(span).collect();
+    let spans: Vec<Value> = ended.iter().flat_map(spans).collect();
     json!({"resourceSpans": [{"resource": resource(), "scopeSpans": [{"scope": scope(), "spans": spans}]}]})
+}
+
+/// That of a request, and one within it for each attempt elsewhere.
+fn spans(ended: &Ended) -> Vec<Value> {
+    let whole = span(ended);
+    let (trace, parent) = (whole["traceId"].clone(), whole["spanId"].clone());
+    let within = |attempt: &Attempt| {
+        Value::Object({
+            let mut span = span_of_attempt(ended, attempt);
+            span.insert("traceId".into(), trace.clone());
+            span.insert("parentSpanId".into(), parent.clone());
+            span
+        })
+    };
+    let attempts: Vec<Value> = ended.attempts.iter().map(within).collect();
+    std::iter::once(whole).chain(attempts).collect()
+}
+
+/// An attempt that is not over yet ends with the request.
+fn span_of_attempt(ended: &Ended, attempt: &Attempt) -> Map<String, Value> {
+    let (provider, model) = attempt.tier.split_once('/').unwrap_or(("", &attempt.tier));
+    let began = ended.began + Duration::from_micros(attempt.at_us);
+    let over = attempt.took_us.map(|took| began + Duration::from_micros(took));
+    let failed = attempt.outcome.filter(|outcome| *outcome != "answered");
+    let mut attributes = vec![
+        attribute("gen_ai.operation.name", ended.operation),
+        attribute("gen_ai.provider.name", provider),
+        attribute("gen_ai.request.model", model),
+        number("gen_ai.usage.input_tokens", attempt.tokens.prompt),
+        number("gen_ai.usage.output_tokens", attempt.tokens.output),
+        attribute("garrison.tier", &attempt.tier),
+        cost(attempt.cost_micro_usd.0),
+    ];
+    attributes.extend(failed.map(|code| attribute("error.type", code)));
+    let span = [
+        ("spanId", hex(&drawn()).into()),
+        ("name", format!("{} {model}", ended.operation).into()),
+        // CLIENT
+        ("kind", 3.into()),
+        ("startTimeUnixNano", nanos(began).into()),
+        ("endTimeUnixNano", nanos(over.unwrap_or(ended.began + ended.took)).into()),
+        ("attributes", attributes.into()),
+        ("status", json!({"code": if failed.is_some() { 2 } else { 0 }})),
+    ];
+    span.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn cost(micro_usd: u64) -> Value {
+    json!({"key": "garrison.cost_usd", "value": {"doubleValue": micro_usd as f64 / 1e6}})
 }
 
 fn span(ended: &Ended) -> Value {
@@ -159,7 +209,7 @@ fn span(ended: &Ended) -> Value {
         attribute("http.route", ended.path),
         number("http.response.status_code", ended.status.into()),
         attribute("garrison.request.id", &ended.id),
-        json!({"key": "garrison.cost_usd", "value": {"doubleValue": ended.cost_micro_usd as f64 / 1e6}}),
+        cost(ended.cost_micro_usd),
     ];
     let further = [
         ("garrison.tier", ended.tier.as_deref()),

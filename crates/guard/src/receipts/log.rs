@@ -4,16 +4,19 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::follow::Follower;
 use super::verify::{VerifyError, read_head, verify, verify_with_head};
 use super::{Decision, Domain, Head, MAX_LINE, PublicKey, Receipt, SigningKey, beginning, hex, line_digest};
 
-/// Receipts that are written at once, at most: so many lines can be ahead of their head after a crash.
+/// Receipts that are written at once, at most.
 pub const MAX_BATCH: u64 = 64;
+
+/// Lines that can be ahead of their head, at most, after a crash: it is written after them, and under
+/// [`Durability::Kill`] for many together.
+pub(super) const MAX_AHEAD: u64 = 1024;
 
 /// Where receipts go.
 #[derive(Clone, Debug)]
@@ -32,7 +35,7 @@ pub enum Durability {
     /// That the machine loses its power: it is on the disk.
     #[default]
     Power,
-    /// That this process is killed: the system has it, and puts it on the disk within [`SOON`]. If that ever fails, no
+    /// That this process is killed: the system has it, and it is put on the disk within [`SOON`]. If that ever fails, no
     /// further receipt is written.
     Kill,
 }
@@ -95,7 +98,7 @@ pub struct ReceiptLog {
     key: SigningKey,
     file: Arc<File>,
     /// There under [`Durability::Kill`].
-    later: Option<Later>,
+    follower: Option<Follower>,
     next: u64,
     lines: u64,
     last: String,
@@ -131,14 +134,19 @@ impl ReceiptLog {
         write_head(&path, &key, &head)?;
         let Head { lines, next, last } = head;
         let file = append(&path)?;
-        let later = match config.durability {
+        let follower = match config.durability {
             Durability::Power => None,
-            Durability::Kill => Some(Later::start().map_err(fault)?),
+            Durability::Kill => Some(Follower::start(path.clone(), key.clone(), next).map_err(fault)?),
         };
-        Ok(ReceiptLog { config, key, file, later, next, lines, last, state: State::Sound })
+        Ok(ReceiptLog { config, key, file, follower, next, lines, last, state: State::Sound })
     }
 
-    /// Writes a decision down and gives the receipt's number. It is on the disk when this returns.
+    /// Whether writing a receipt waits for a disk.
+    pub fn waits_for_the_disk(&self) -> bool {
+        self.follower.is_none()
+    }
+
+    /// Writes a decision down and gives the receipt's number. It is as durable as the log when this returns.
     ///
     /// # Errors
     /// If it cannot be written; then neither can any later one.
@@ -146,8 +154,8 @@ impl ReceiptLog {
         self.record_all(vec![decision])
     }
 
-    /// Writes up to [`MAX_BATCH`] decisions down together, which waits for the disk once, and gives the
-    /// first receipt's number; the others follow it. They are on the disk when this returns.
+    /// Writes up to [`MAX_BATCH`] decisions down together, which waits for the disk once if at all, and gives the
+    /// first receipt's number; the others follow it. They are as durable as the log when this returns.
     ///
     /// # Errors
     /// If they cannot be written; then neither can any later one. If one of them would be too long,
@@ -164,7 +172,7 @@ impl ReceiptLog {
     /// # Errors
     /// As [`ReceiptLog::record_all`].
     pub fn append_all(&mut self, decisions: Vec<Decision>) -> Result<u64, ReceiptError> {
-        if self.later.as_ref().is_some_and(Later::has_failed) {
+        if self.follower.as_ref().is_some_and(Follower::has_failed) {
             self.state = State::Stuck;
         }
         if self.state == State::Stuck {
@@ -186,35 +194,32 @@ impl ReceiptLog {
             text.push_str(&line);
             text.push('\n');
         }
-        // Until the head tells of them: another batch would be more lines than may be ahead of it.
+        // Until all is well.
         self.state = State::Stuck;
+        let synced = || if self.follower.is_some() { Ok(()) } else { self.file.sync_data() };
         (&*self.file)
             .write_all(text.as_bytes())
-            .and_then(|()| self.sync())
+            .and_then(|()| synced())
             .map_err(|error| ReceiptError::File { path: self.config.path.clone(), error })?;
         self.lines += next - first;
         (self.next, self.last) = (next, last);
+        if let Some(follower) = &self.follower {
+            follower.note(&self.file, self.head())?;
+            self.state = State::Sound;
+        }
         Ok(first)
     }
 
-    /// Writes the head after [`ReceiptLog::append_all`].
+    /// Writes the head after [`ReceiptLog::append_all`], if that is not left to another thread.
     ///
     /// # Errors
     /// If it cannot be written; then neither can any later receipt.
     pub fn seal(&mut self) -> Result<(), ReceiptError> {
-        self.write_head()?;
-        self.state = State::Sound;
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        match &self.later {
-            None => self.file.sync_data(),
-            Some(later) => {
-                later.sync(&self.file);
-                Ok(())
-            }
+        if self.follower.is_none() {
+            self.write_head()?;
+            self.state = State::Sound;
         }
+        Ok(())
     }
 
     fn sign(&self, id: u64, previous: String, decision: Decision) -> Result<String, ReceiptError> {
@@ -234,6 +239,9 @@ impl ReceiptLog {
     /// Closes the file under the number of its last receipt, and goes on in a new one. Wherever this is
     /// interrupted, [`ReceiptLog::open`] goes on from there.
     pub(super) fn rotate(&mut self) -> Result<(), ReceiptError> {
+        if let Some(follower) = &self.follower {
+            follower.catch_up()?;
+        }
         let path = &self.config.path;
         let closed = numbered(path, self.next.saturating_sub(1));
         let fault = |error| ReceiptError::File { path: closed.clone(), error };
@@ -271,7 +279,7 @@ fn line(key: &SigningKey, domain: Domain, value: &impl serde::Serialize) -> Resu
 }
 
 /// Replaces the head of the log at `path` as a whole, so that it is the old one or the new one.
-fn write_head(path: &Path, key: &SigningKey, head: &Head) -> Result<(), ReceiptError> {
+pub(super) fn write_head(path: &Path, key: &SigningKey, head: &Head) -> Result<(), ReceiptError> {
     let text = line(key, Domain::Head, head)?;
     let path = head_path(path);
     let new = path.with_extension("new");
@@ -334,46 +342,6 @@ fn drop_unfinished(path: &Path, key: PublicKey) -> io::Result<()> {
     if verify_with_head(lines, path, Some(key)).is_ok() { file.set_len(whole) } else { Ok(()) }
 }
 
-/// Puts on the disk what the system has already, a little later. Its thread ends with it, and syncs what is left.
-#[derive(Debug)]
-struct Later {
-    files: SyncSender<Arc<File>>,
-    failed: Arc<AtomicBool>,
-}
-
-impl Later {
-    fn start() -> io::Result<Later> {
-        let (files, written) = sync_channel(1);
-        let failed = Arc::new(AtomicBool::new(false));
-        let tell = Arc::clone(&failed);
-        let sync = move || sync_later(&written, &tell);
-        std::thread::Builder::new().name("receipts-sync".into()).spawn(sync)?;
-        Ok(Later { files, failed })
-    }
-
-    /// A file has been written to. If one waits already it is this one: a file is synced when it is closed.
-    fn sync(&self, file: &Arc<File>) {
-        // What is full has a sync before it; what is gone has failed.
-        let _ = self.files.try_send(Arc::clone(file));
-    }
-
-    fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed)
-    }
-}
-
-fn sync_later(written: &Receiver<Arc<File>>, failed: &AtomicBool) {
-    while let Ok(file) = written.recv() {
-        std::thread::sleep(SOON / 2);
-        // What was written meanwhile is synced with it.
-        let file = written.try_iter().last().unwrap_or(file);
-        if file.sync_data().is_err() {
-            failed.store(true, Ordering::Relaxed);
-            return;
-        }
-    }
-}
-
 fn append(path: &Path) -> Result<Arc<File>, ReceiptError> {
     OpenOptions::new()
         .append(true)
@@ -431,22 +399,46 @@ mod tests {
     fn a_log_that_waits_for_no_disk_is_as_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("receipts.jsonl");
-        let config = LogConfig { durability: Durability::Kill, max_lines: 4, ..LogConfig::new(path.clone()) };
+        let config = LogConfig { durability: Durability::Kill, max_lines: 9, ..LogConfig::new(path.clone()) };
         let mut log = ReceiptLog::open(config.clone(), key()).unwrap();
-        for id in 0..6 {
-            assert_eq!(log.append_all(vec![decision()]).unwrap(), id);
-            // As after a kill between a line and its head.
-            if id == 2 {
-                assert!(matches!(log.record(decision()), Err(ReceiptError::Stuck)), "a head is missing");
-                log = ReceiptLog::open(config.clone(), key()).unwrap();
-            } else {
-                log.seal().unwrap();
-            }
+        for id in 0..14 {
+            assert_eq!(log.record(decision()).unwrap(), id);
         }
-        let report = verify(&path, Some(key().public())).unwrap();
-        assert_eq!((report.receipts, report.next_id), (2, 6));
-        log.later.as_ref().unwrap().failed.store(true, Ordering::Relaxed);
+        // What is killed now leaves a head that is behind, and what is checked meanwhile has one as well.
+        let copy = tempfile::tempdir().unwrap();
+        let copied = copy.path().join("receipts.jsonl");
+        fs::copy(&path, &copied).unwrap();
+        fs::copy(head_path(&path), head_path(&copied)).unwrap();
+        let report = verify(&copied, Some(key().public())).unwrap();
+        assert_eq!((report.receipts, report.next_id), (5, 14));
+        drop(log);
+        let head = read_head(&head_path(&path), Some(key().public())).unwrap();
+        assert_eq!((head.lines, head.next), (5, 14), "it catches up when it is closed");
+        let mut log = ReceiptLog::open(config, key()).unwrap();
+        assert_eq!(log.record(decision()).unwrap(), 14);
+        log.follower.as_ref().unwrap().fail_for_test();
         assert!(matches!(log.record(decision()), Err(ReceiptError::Stuck)), "a sync has failed");
+    }
+
+    #[test]
+    fn the_head_is_never_further_behind_than_may_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("receipts.jsonl");
+        let config = LogConfig { durability: Durability::Kill, ..LogConfig::new(path.clone()) };
+        let mut log = ReceiptLog::open(config, key()).unwrap();
+        for _ in 0..3 * MAX_AHEAD / MAX_BATCH {
+            let batch = (0..MAX_BATCH).map(|_| decision()).collect();
+            let first = log.record_all(batch).unwrap();
+            let head = read_head(&head_path(&path), Some(key().public())).unwrap();
+            assert!(first + MAX_BATCH - head.next < MAX_AHEAD, "{first} and {head:?}");
+        }
+        // And soon it is not behind at all.
+        let tells = || read_head(&head_path(&path), Some(key().public())).unwrap().next == 3 * MAX_AHEAD;
+        let until = std::time::Instant::now() + Duration::from_secs(30);
+        while !tells() {
+            assert!(std::time::Instant::now() < until);
+            std::thread::sleep(SOON / 10);
+        }
     }
 
     #[test]

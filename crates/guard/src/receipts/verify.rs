@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::log::{MAX_BATCH, head_path};
+use super::log::{MAX_AHEAD, head_path};
 use super::{Domain, Head, MAX_LINE, PublicKey, Receipt, Signed, Verdict, beginning, line_digest};
 
 /// A log that holds.
@@ -70,12 +70,12 @@ pub(super) fn verify_with_head(
     let (report, last_of_head) = follow(lines, key, told)?;
     let wrong = || VerifyError::Head(head_path(path).display().to_string());
     let head = head.ok_or_else(wrong)?;
-    // Lines are written before the head, so after a crash there can be a batch of lines more.
+    // Lines are written before the head, so there can be some that it does not tell of yet.
     match report.receipts.checked_sub(head.lines) {
         // A file without lines goes on where its head says.
         Some(0) if report.receipts == 0 => {}
-        Some(0..=MAX_BATCH) if head.last == last_of_head => {}
-        Some(0..=MAX_BATCH) => return Err(wrong()),
+        Some(0..=MAX_AHEAD) if head.last == last_of_head => {}
+        Some(0..=MAX_AHEAD) => return Err(wrong()),
         _ => return Err(VerifyError::Cut { told: head.lines, found: report.receipts }),
     }
     Ok(match report.receipts {
@@ -158,6 +158,7 @@ mod tests {
 
     use super::super::{Decision, LogConfig, ReceiptLog, SigningKey};
     use super::*;
+    use crate::MAX_BATCH;
 
     fn key() -> SigningKey {
         SigningKey::from_seed([3; 32])

@@ -26,10 +26,12 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::{Extension, Json};
+use bytes::Bytes;
+use garrison_gateway::Route;
 use garrison_tokenizer::ChatInput;
 use serde_json::{Value, json};
 
-use crate::answer::{Prepared, blocking, handle, produce};
+use crate::answer::{Prepared, Work, blocking, handle, produce};
 use crate::app::{App, Chosen, Entry, Shared};
 use crate::error::ApiError;
 use crate::fields::{Fields, parse};
@@ -59,16 +61,45 @@ pub(crate) async fn create(
     handle(app, passed, "/v1/chat/completions", headers, body, prepare).await
 }
 
-fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Prepared, ApiError> {
+fn prepare(app: &App, record: &Arc<Record>, body: &Bytes) -> Result<Prepared, ApiError> {
     let value = parse(body)?;
     let fields = Fields::root(&value)?;
-    let name = fields.string("model")?;
-    if let Some(route) = name.and_then(|name| app.config.routes.find(name)) {
-        app.check_allowed(record, &route.name)?;
-        let routed = Routed::read(app, record, body, value.clone(), Client::Chat, route)?;
-        return Ok(Prepared::Routed(Box::new(routed)));
+    let route = fields.string("model")?.and_then(|name| app.config.routes.find(name)).cloned();
+    match route {
+        Some(route) => along(app, record, body, value, Client::Chat, route),
+        None => Ok(here(record, body, move |app, record, body| {
+            Ok(run(app, record, body, &value)?.say_to(Client::Chat))
+        })),
     }
-    Ok(Prepared::Running(run(app, record, body, &value)?.say_to(Client::Chat)))
+}
+
+/// Has a model here answer, on a thread that may block.
+fn here(
+    record: &Arc<Record>,
+    body: &Bytes,
+    answer: impl FnOnce(&App, &Arc<Record>, &[u8]) -> Result<Production, ApiError> + Send + 'static,
+) -> Prepared {
+    let (record, body) = (Arc::clone(record), body.clone());
+    Prepared::Later(Box::new(move |app| Ok(Prepared::Running(answer(app, &record, &body)?))))
+}
+
+/// Has a route answer: read at once where that waits for nothing.
+fn along(
+    app: &App,
+    record: &Arc<Record>,
+    body: &Bytes,
+    chat: Value,
+    client: Client,
+    route: Arc<Route>,
+) -> Result<Prepared, ApiError> {
+    app.check_allowed(record, &route.name)?;
+    let quick = app.config.gateway.is_quick(&route.name);
+    let (record, body) = (Arc::clone(record), body.clone());
+    let read: Work = Box::new(move |app| {
+        let routed = Routed::read(app, &record, &body, chat, client, &route)?;
+        Ok(Prepared::Routed(Box::new(routed)))
+    });
+    if quick { read(app) } else { Ok(Prepared::Later(read)) }
 }
 
 /// `POST /v1/messages`: Anthropic's.
@@ -124,6 +155,12 @@ struct Running {
 }
 
 impl Running {
+    /// The same with nothing of it shown before it is known how sure the model is of it: the log-probabilities of its
+    /// first `after` tokens, or of all, `[choices][tokens]`.
+    async fn hold(&mut self, after: Option<u32>) -> Result<Vec<Vec<f32>>, ApiError> {
+        self.generation.hold(after).await
+    }
+
     /// The same with its answer judged, if anything is.
     fn screened(self, mut screen: Option<Screen>) -> Running {
         if let Some(screen) = &mut screen {
@@ -167,17 +204,17 @@ impl Client {
 }
 
 /// Answers a request of another dialect: as the chat that it is, but in its own words.
-fn translate(app: &App, record: &Arc<Record>, body: &[u8], dialect: Dialect) -> Result<Prepared, ApiError> {
+fn translate(app: &App, record: &Arc<Record>, body: &Bytes, dialect: Dialect) -> Result<Prepared, ApiError> {
     let mut asked = Translated::read(dialect, parse(body)?, Purpose::Answer)?;
-    if let Some(route) = app.config.routes.find(&asked.request.model) {
-        app.check_allowed(record, &route.name)?;
+    if let Some(route) = app.config.routes.find(&asked.request.model).cloned() {
         let chat = std::mem::take(&mut asked.chat);
-        let routed = Routed::read(app, record, body, chat, Client::Other(Box::new(asked)), route)?;
-        return Ok(Prepared::Routed(Box::new(routed)));
+        return along(app, record, body, chat, Client::Other(Box::new(asked)), route);
     }
     asked.check_texts()?;
-    let running = run(app, record, body, &asked.chat).map_err(|error| asked.in_its_words(error))?;
-    Ok(Prepared::Running(running.say_to(Client::Other(Box::new(asked)))))
+    Ok(here(record, body, move |app, record, body| {
+        let running = run(app, record, body, &asked.chat).map_err(|error| asked.in_its_words(error))?;
+        Ok(running.say_to(Client::Other(Box::new(asked))))
+    }))
 }
 
 /// Starts a chat with a model here: `body` as it came, and what it says in Chat's words.
@@ -188,7 +225,7 @@ fn run(app: &App, record: &Arc<Record>, body: &[u8], chat: &Value) -> Result<Run
     record.set_model(chosen.name());
     let (request, mut input) = read(&fields, &chosen.entry.model)?;
     let screen = judge(app, &request, &mut input, body, Whose::Model(&chosen))?;
-    Ok(start(app, record, &chosen, request, &input, chosen.name())?.screened(screen))
+    Ok(start(app, record, &chosen, request, &input, chosen.name(), &Start::USUAL)?.screened(screen))
 }
 
 /// Whose policies count for a conversation.
@@ -216,17 +253,47 @@ fn judge(
     screen::conversation(gateway, input, &asked)
 }
 
+/// How an answer begins.
+struct Start {
+    /// What somebody else has said of it already, which is gone on with; or nothing.
+    said: String,
+    /// Whether the tokens' log-probabilities are wanted here, whatever the client wants.
+    scores: Scores,
+}
+
+/// Whose wish decides whether tokens have log-probabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scores {
+    Asked,
+    Always,
+}
+
+impl Start {
+    const USUAL: Start = Start { said: String::new(), scores: Scores::Asked };
+}
+
 /// Starts the sequences that answer a conversation, which is called `name` in the answer.
 fn start(
     app: &App,
     record: &Arc<Record>,
     chosen: &Chosen<'_>,
-    request: ChatRequest,
+    mut request: ChatRequest,
     input: &ChatInput,
     name: &str,
+    how: &Start,
 ) -> Result<Running, ApiError> {
     let entry = chosen.entry;
-    let prompts = [prompt::encode(input, &entry.model)?];
+    let mut prompts = [prompt::encode(input, &entry.model)?];
+    if !how.said.is_empty() {
+        // Behind the template's beginning of a turn, so that the model goes on with it as with its own.
+        let said = entry.model.tokenizer.encode_plain(&how.said);
+        request.params.spend(u32::try_from(said.len()).unwrap_or(u32::MAX));
+        prompts[0].extend(said);
+    }
+    let logprobs = match how.scores {
+        Scores::Asked => request.logprobs,
+        Scores::Always => request.logprobs.or(Some(0)),
+    };
     let launch = Launch {
         entry,
         adapter: chosen.adapter(),
@@ -235,7 +302,7 @@ fn start(
         prompts: &prompts,
         prompt_param: "messages",
         default_max_tokens: u32::MAX,
-        logprobs: request.logprobs,
+        logprobs,
         prompt_logprobs: request.params.prompt_logprobs,
         cache_salt: app.cache_salt(record, &request.params.cache_salt),
         deadline: app.deadline(record),

@@ -37,6 +37,11 @@ impl Voice {
         self.dialect
     }
 
+    /// How a model here speaks to this client.
+    pub(super) fn spoken(&self, turn: Turn) -> Spoken {
+        Spoken::new(turn, self.dialect, &self.request)
+    }
+
     /// A name for an answer.
     pub(super) fn answer_id(&self) -> String {
         let prefix = match self.dialect {
@@ -78,34 +83,25 @@ impl Voice {
     }
 }
 
-/// Writes the answer to one request of a dialect, which has one choice.
-pub(super) struct NeutralFormat {
-    voice: Voice,
+/// What a model here says in its one choice, as deltas after the first.
+pub(super) struct Spoken {
     turn: Turn,
-    /// The first delta, until it is written.
-    begin: Option<Delta>,
+    /// What names of calls begin with.
+    call: &'static str,
+    /// The client's own stop strings.
+    stop: Vec<String>,
 }
 
-impl NeutralFormat {
-    /// Of an answer by `model` to a prompt of so many tokens.
-    pub(super) fn new(asked: Translated, turn: Turn, model: &str, prompt_tokens: usize) -> NeutralFormat {
-        let voice = Voice::new(asked.dialect, asked.request);
-        let begin = Delta::Begin {
-            id: voice.answer_id(),
-            model: model.to_owned(),
-            created: now(),
-            usage: Some(garrison_wire::Usage {
-                input: prompt_tokens as u64,
-                ..garrison_wire::Usage::default()
-            }),
-        };
-        NeutralFormat { voice, turn, begin: Some(begin) }
+impl Spoken {
+    fn new(turn: Turn, dialect: Dialect, request: &Request) -> Spoken {
+        let call = if dialect == Dialect::Messages { "toolu" } else { "call" };
+        Spoken { turn, call, stop: request.stop.clone() }
     }
 
-    /// What more of the text says, from the first delta to the last.
-    fn deltas(&mut self, mut piece: Piece, totals: Option<&Totals>) -> Vec<Delta> {
-        let mut deltas: Vec<Delta> = self.begin.take().into_iter().collect();
-        deltas.extend(self.turn.said(&mut piece).into_iter().map(|said| self.delta(said)));
+    /// What more of the text says, to the last delta.
+    pub(super) fn deltas(&mut self, mut piece: Piece, totals: Option<&Totals>) -> Vec<Delta> {
+        let said = self.turn.said(&mut piece);
+        let mut deltas: Vec<Delta> = said.into_iter().map(|said| self.delta(said)).collect();
         if let Some(finish) = &piece.finish {
             deltas.push(Delta::End {
                 stop: self.stop(finish),
@@ -120,8 +116,7 @@ impl NeutralFormat {
         match said {
             Said::Text(text) => Delta::Text(text),
             Said::Call { name, .. } => {
-                let prefix = if self.voice.dialect() == Dialect::Messages { "toolu" } else { "call" };
-                Delta::Call { id: format!("{prefix}_{}", ids::random_hex()), name }
+                Delta::Call { id: format!("{}_{}", self.call, ids::random_hex()), name }
             }
             Said::Arguments { text, .. } => Delta::Arguments(text),
         }
@@ -130,13 +125,46 @@ impl NeutralFormat {
     fn stop(&self, finish: &Finish) -> Stop {
         match &finish.reason {
             reason if self.turn.ends_with_calls(reason) => Stop::Calls,
-            FinishReason::Stop { matched: Some(text) } if self.voice.request.stop.contains(text) => {
+            FinishReason::Stop { matched: Some(text) } if self.stop.contains(text) => {
                 Stop::Sequence(text.clone())
             }
             FinishReason::Stop { .. } => Stop::EndTurn,
             FinishReason::Length => Stop::Length,
             FinishReason::Filtered => Stop::Filtered,
         }
+    }
+}
+
+/// Writes the answer to one request of a dialect, which has one choice.
+pub(super) struct NeutralFormat {
+    voice: Voice,
+    spoken: Spoken,
+    /// The first delta, until it is written.
+    begin: Option<Delta>,
+}
+
+impl NeutralFormat {
+    /// Of an answer by `model` to a prompt of so many tokens.
+    pub(super) fn new(asked: Translated, turn: Turn, model: &str, prompt_tokens: usize) -> NeutralFormat {
+        let voice = Voice::new(asked.dialect, asked.request);
+        let spoken = voice.spoken(turn);
+        let begin = Delta::Begin {
+            id: voice.answer_id(),
+            model: model.to_owned(),
+            created: now(),
+            usage: Some(garrison_wire::Usage {
+                input: prompt_tokens as u64,
+                ..garrison_wire::Usage::default()
+            }),
+        };
+        NeutralFormat { voice, spoken, begin: Some(begin) }
+    }
+
+    /// What more of the text says, from the first delta to the last.
+    fn deltas(&mut self, piece: Piece, totals: Option<&Totals>) -> Vec<Delta> {
+        let mut deltas: Vec<Delta> = self.begin.take().into_iter().collect();
+        deltas.extend(self.spoken.deltas(piece, totals));
+        deltas
     }
 }
 

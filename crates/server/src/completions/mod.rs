@@ -14,6 +14,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use bytes::Bytes;
 use garrison_gateway::Form;
 
 use crate::answer::{Prepared, handle, produce};
@@ -25,6 +26,7 @@ use crate::launch::Launch;
 use crate::model::ServedModel;
 use crate::record::Record;
 use crate::screen::{self, Asked, Screen};
+use crate::sse::Production;
 pub(crate) use parse::CompletionRequest;
 use respond::CompletionFormat;
 
@@ -41,7 +43,12 @@ pub(crate) async fn create(
     handle(app, passed, "/v1/completions", headers, body, prepare).await
 }
 
-fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Prepared, ApiError> {
+fn prepare(_: &App, record: &Arc<Record>, body: &Bytes) -> Result<Prepared, ApiError> {
+    let (record, body) = (Arc::clone(record), body.clone());
+    Ok(Prepared::Later(Box::new(move |app| Ok(Prepared::Running(run(app, &record, &body)?)))))
+}
+
+fn run(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, ApiError> {
     let value = parse(body)?;
     let fields = Fields::root(&value)?;
     let name = fields.string("model")?;
@@ -71,7 +78,7 @@ fn prepare(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Prepared, Api
     let generation = launch.start(app.config.limits.sequences)?.screened(screen);
     let delivery = request.params.delivery;
     let format = CompletionFormat::new(request, chosen.name(), &entry.model);
-    Ok(Prepared::Running(produce(generation, format, delivery)))
+    Ok(produce(generation, format, delivery))
 }
 
 /// Has the prompts judged, and goes on with what became of them.

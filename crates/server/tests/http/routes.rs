@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use garrison_gateway::{
-    AnswerCache, Audit, Books, Budget, Clearance, Detector, DetectorError, KeyLimits, LastResort, Meters,
-    Micros, MoneyLimit, Need, Needs, PerKey, Place, Prefer, Price, Provider, ProviderConfig, ProviderKind,
-    Quality, Quotas, Route, Routes, ScanDetector, Spend, Target, Tier, TierPolicy,
+    AnswerCache, Audit, Books, Budget, Clearance, Continues, Detector, DetectorError, KeyLimits, LastResort,
+    Meters, Micros, MoneyLimit, Need, Needs, OnCut, PerKey, Place, Prefer, Price, Provider, ProviderConfig,
+    ProviderKind, Quality, Quotas, Route, Routes, ScanDetector, Scope, Spend, Target, Tier, TierPolicy,
 };
 use garrison_guard::{LogConfig, ReceiptLog, ScanConfig, Scanner, SigningKey, verify};
 use garrison_server::{ApiKeys, ServerConfig};
@@ -18,6 +18,8 @@ use crate::client::{Answer, get, post, send};
 use crate::world::World;
 
 mod cached;
+mod cascade;
+mod continued;
 mod dialects;
 mod faults;
 mod leaks;
@@ -40,7 +42,7 @@ struct Setup {
     config: ServerConfig,
 }
 
-const PRICE: Price = Price { input: 3000, cached_input: 300, output: 15_000 };
+const PRICE: Price = Price { input: 3000, cached_input: 300, cache_write: 3000, output: 15_000 };
 
 fn tier(name: String, place: Place, price: Price) -> Tier {
     Tier {
@@ -51,6 +53,7 @@ fn tier(name: String, place: Place, price: Price) -> Tier {
         has: Needs::from_iter([Need::Tools, Need::Schema]),
         quality: Quality::even(100),
         weight: 0,
+        scope: Scope::default(),
     }
 }
 
@@ -61,7 +64,11 @@ impl Setup {
             has: Need::ALL.into_iter().filter(|need| *need != Need::Images).collect(),
             ..tier("local/tiny".into(), Place::Local, Price::FREE)
         };
-        let targets = (0..upstreams.len()).map(|provider| Target::Remote { provider, model: "m".into() });
+        let targets = (0..upstreams.len()).map(|provider| Target::Remote {
+            provider,
+            model: "m".into(),
+            continues: Continues::WhenTold,
+        });
         let route = Route {
             name: "auto".into(),
             policy: TierPolicy {
@@ -71,12 +78,14 @@ impl Setup {
                 least_quality: 0,
                 max_cost: None,
                 last_resort: LastResort::Local,
+                cascade: None,
             },
             targets: targets.chain([Target::Local("tiny".into())]).collect(),
             first_token: Duration::from_millis(400),
             stall: Duration::from_millis(400),
             deadline: Duration::from_secs(10),
             hedge: None,
+            on_cut: OnCut::Error,
         };
         let scanner = Scanner::new(&ScanConfig::default()).unwrap();
         Setup {
@@ -253,6 +262,35 @@ fn what_only_models_here_can_do_stays_and_is_told_of() {
 }
 
 #[test]
+fn languages_and_lengths_choose_among_tiers() {
+    let (english, long) = (healthy("In English."), healthy("Anything long."));
+    let mut setup = Setup::new(&[&english.url, &long.url]);
+    setup.route.policy.tiers[0].scope.languages = vec![garrison_gateway::language("en").unwrap()];
+    setup.route.policy.tiers[1].scope.prompt_tokens = 200..=u64::MAX;
+    let (world, _folder) = setup.start();
+    let german =
+        "Bitte sagen Sie mir, was ich gegen das Wasser tun soll, das unter meiner Spüle hervortropft.";
+    for (text, tier) in [
+        (
+            "Please tell me what I should do about the water that is dripping from under my kitchen sink.",
+            "up0/m",
+        ),
+        (german, "local/tiny"),
+        (&*german.repeat(20), "up1/m"),
+        ("OK", "up0/m"),
+    ] {
+        let answer = send(&world, "POST", CHAT, &[("x-request-id", "r-1")], &body(text, false).to_string());
+        assert_eq!(answer.header("x-garrison-tier"), Some(tier), "{text}");
+        let trace = get(&world, "/v1/garrison/requests/r-1").ok();
+        if tier == "local/tiny" {
+            assert_eq!(trace["features"]["language"], "de");
+            let why = |at: usize| trace["decisions"][at]["why"].as_str().unwrap().to_owned();
+            assert_eq!((why(0), why(1)), ("language".into(), "prompt_length".into()));
+        }
+    }
+}
+
+#[test]
 fn a_trace_tells_each_stage_and_what_it_cost() {
     let upstream = healthy("Hello there.");
     let refused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -337,7 +375,8 @@ fn a_chat_is_answered_by_anthropic_with_its_tools() {
         event["type"] = json!(name);
         format!("event: {name}\ndata: {event}\n\n")
     };
-    let usage = json!({"input_tokens": 30, "cache_read_input_tokens": 10, "output_tokens": 1});
+    let usage = json!({"input_tokens": 30, "cache_read_input_tokens": 10, "cache_creation_input_tokens": 100,
+        "output_tokens": 1});
     let parts = [
         said(
             "message_start",
@@ -366,6 +405,7 @@ fn a_chat_is_answered_by_anthropic_with_its_tools() {
     .unwrap();
     let mut setup = Setup::new(&[&upstream.url]);
     setup.kind = ProviderKind::Anthropic;
+    setup.route.policy.tiers[0].price.cache_write = 3750;
     let (world, _folder) = setup.start();
     let mut asked = body("Look x up", false);
     asked["tools"] = json!([{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}]);
@@ -374,8 +414,9 @@ fn a_chat_is_answered_by_anthropic_with_its_tools() {
     let call = &whole["choices"][0]["message"]["tool_calls"][0];
     assert_eq!((&call["id"], &call["function"]["arguments"]), (&json!("t1"), &json!("{\"q\": \"x\"}")));
     assert_eq!(whole["choices"][0]["finish_reason"], "tool_calls");
-    assert_eq!(whole["usage"]["prompt_tokens"], 40);
-    assert_eq!(answer.header("x-garrison-cost-usd"), Some("0.000213")); // 30 * 3 + 10 * 0.3 + 8 * 15
+    assert_eq!(whole["usage"]["prompt_tokens"], 140);
+    // 30 * 3 + 10 * 0.3 + 100 * 3.75 + 8 * 15
+    assert_eq!(answer.header("x-garrison-cost-usd"), Some("0.000588"));
     let sent = String::from_utf8(upstream.asked().remove(0)).unwrap();
     assert!(sent.starts_with("POST /v1/messages ") && sent.contains("x-api-key: sk-upstream"), "{sent}");
     // What its API has no word for is answered here.

@@ -39,15 +39,24 @@ const TEMPLATE: &str = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.conte
 const START: u32 = 3 + 256;
 const END: u32 = START + 1;
 
-/// Says what stands between the last "say:" of the conversation and the end of that turn.
-fn echo(tokens: &[u32]) -> u32 {
+/// Says what stands between the last "say:" of the conversation and the end of that turn. Of a `?` it is no surer than
+/// [`UNSURE`].
+fn echo(tokens: &[u32], logits: &mut [f32]) {
     let begin = tokens.iter().rposition(|token| *token == START).map_or(0, |at| at + 1 + "assistant>".len());
     let marker = "say:".bytes().map(byte).collect::<Vec<_>>();
     let prompt = &tokens[..begin.min(tokens.len())];
     let at = prompt.windows(4).rposition(|window| window == marker).map_or(prompt.len(), |at| at + 4);
     let wanted = prompt[at..].iter().take_while(|token| **token != END);
-    tokens.len().checked_sub(begin).and_then(|said| wanted.copied().nth(said)).unwrap_or(EOS)
+    let next = tokens.len().checked_sub(begin).and_then(|said| wanted.copied().nth(said)).unwrap_or(EOS);
+    logits.fill(-40.0);
+    logits[next as usize] = 40.0;
+    if next == byte(b'?') {
+        logits[byte(b'!') as usize] = 39.6;
+    }
 }
+
+/// The probability of a `?` where an echoing model says one: 1 / (1 + exp(-0.4)).
+pub(crate) const UNSURE: f64 = 0.598_687_660_112_452;
 
 fn vocabulary() -> Vocabulary {
     let mut tokens = vec!["<unk>".to_owned(), "<s>".into(), "</s>".into()];
@@ -161,7 +170,7 @@ impl World {
     /// A model that says what it is told to, by a template that knows tools as Hermes does.
     pub(crate) fn echoing(config: ServerConfig) -> World {
         let engine = EngineConfig { context: 4096, n_blocks: 1025, ..engine_config() };
-        let executor = ScriptedExecutor::following(&engine, echo);
+        let executor = ScriptedExecutor::new(&engine, echo);
         World::templated(config, engine, executor, &format!("{TEMPLATE}{{# <tool_call> #}}"))
     }
 

@@ -20,6 +20,8 @@ pub(super) fn visit(visitor: &mut impl Visitor) {
                 }
             }
         }
+        // More rows of both than a block of any kernel has, and an end within one.
+        visitor.visit(Matmul { ty, n: 150, k: 768, rows: 70 });
         visitor.visit(Group { types: [ty, TensorType::F16, TensorType::Q6_K], rows: 6 });
     }
 }

@@ -99,13 +99,13 @@ pub fn check_all<B: Ops>(candidate: &B, reference: &CpuDevice, bounds: &Bounds) 
 
 /// As [`check_all`], case by case: each tells `take` its number, its name, and what was wrong if anything was, and the
 /// next one goes on. For machines that are there for minutes. Runs every `every`th case from number `from` on;
-/// `begin` is told before each, since a case can end the process.
+/// `begin` is told before each, since a case can end the process, and says whether there is time for it.
 pub fn report_each<B: Ops>(
     candidate: &B,
     reference: &CpuDevice,
     bounds: &Bounds,
     (from, every): (usize, usize),
-    mut begin: impl FnMut(usize, &str),
+    mut begin: impl FnMut(usize, &str) -> bool,
     mut take: impl FnMut(usize, &str, Result<(), String>),
 ) {
     struct Each<F> {
@@ -138,7 +138,9 @@ pub fn report_each<B: Ops>(
         if number < from || !(number - from).is_multiple_of(every.max(1)) {
             return;
         }
-        begin(number, name);
+        if !begin(number, name) {
+            return;
+        }
         // What a case leaves behind is its own buffers; the next makes its own.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check));
         take(number, name, outcome.map_err(|panic| message(&*panic)));

@@ -43,11 +43,13 @@ pub(crate) fn conformance<D: Driver>(
     let every = if options.size == Size::Small { REHEARSED } else { 1 };
     let begun = Instant::now();
     let (mut wrong, mut after, mut lost, mut kept) = (0usize, options.from, false, Ok(()));
+    let in_time = || Instant::now() < options.until;
     let begin = |number: usize, name: &str| {
         // For whoever looks for the case that ended the process.
         if number.is_multiple_of(200) {
             eprintln!("case {number}: {name}");
         }
+        in_time()
     };
     report_each(&**device, &scalar, &Bounds::F32, (options.from, every), begin, |number, name, outcome| {
         if lost {
@@ -66,13 +68,14 @@ pub(crate) fn conformance<D: Driver>(
     journal.write(&json!({
         "check": "cases", "ok": wrong == 0, "from": options.from, "to": after, "wrong": wrong,
         "seconds": begun.elapsed().as_secs_f64(),
+        "why": (!in_time()).then_some("there was no time for those after"),
     }))?;
     if lost {
         println!("next {after}");
         return Ok(Outcome::Lost);
     }
     let mut outcome = if wrong == 0 { Outcome::Well } else { Outcome::Wrong };
-    if options.size == Size::Full {
+    if options.size == Size::Full && in_time() {
         let checks: [(&str, Check<CudaDevice<D>>); 6] = [
             ("fused ops are their parts", conformance::check_fused),
             ("products are those of f64", conformance::check_matmul_against_f64),
@@ -115,8 +118,11 @@ pub(crate) fn engine<D: Driver>(
     } else {
         |device| draws::check(device, 1)
     };
-    let checks: [(&str, Check<Arc<CudaDevice<D>>>); 2] =
-        [("equal tokens in any company", equal_tokens::check), ("draws are the host's", drawn)];
+    let checks: [(&str, Check<Arc<CudaDevice<D>>>); 3] = [
+        ("equal tokens in any company", equal_tokens::check),
+        ("equal tokens with steps planned ahead", equal_tokens::check_ahead),
+        ("draws are the host's", drawn),
+    ];
     all(device, Outcome::Well, journal, checks)
 }
 

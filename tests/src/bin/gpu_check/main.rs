@@ -1,7 +1,8 @@
 //! What `scripts/gpu-check` runs: one stage on a GPU, or on what stands in for one.
 //!
-//!     gpu_check conformance|graphs|engine|limits|speed|serve|peer --on cuda:0|emulator --out FOLDER
-//!               [--size small|full] [--from N] [--preset NAME --models FOLDER] [--garrison FILE] [--llama FOLDER]
+//!     gpu_check limits|conformance|model|decode|graphs|prefill|engine|extras|serve|peer --on cuda:0|emulator --out FOLDER
+//!               [--size small|full] [--from N] [--seconds N] [--preset NAME --models FOLDER] [--garrison FILE]
+//!               [--llama FOLDER]
 //!     gpu_check report --out FOLDER
 //!
 //! Machines with a GPU are there for minutes. So every finding is a line of `FOLDER/STAGE.jsonl` as soon as it is made,
@@ -20,10 +21,14 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use garrison_device_cuda::{Build, Cuda, CudaDevice, Driver, Emulator, Order, Profiled};
 
 use journal::Journal;
+
+/// More than any stage takes.
+const HOUR: Duration = Duration::from_secs(3600);
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -50,6 +55,8 @@ struct Options {
     size: Size,
     /// The first check that is run.
     from: usize,
+    /// When a stage of many checks ends by itself, with what it has.
+    until: Instant,
     /// Whose shape the model has.
     preset: String,
     /// Where models are written.
@@ -64,7 +71,7 @@ fn options() -> Fallible<Options> {
     let mut args = std::env::args().skip(1);
     let stage = args
         .next()
-        .ok_or("which stage? conformance, graphs, engine, limits, speed, serve, peer or report")?;
+        .ok_or("which stage? limits, conformance, model, decode, graphs, prefill, engine, extras, serve, peer or report")?;
     let beside = std::env::current_exe()?.with_file_name("garrison");
     let mut options = Options {
         stage,
@@ -72,6 +79,7 @@ fn options() -> Fallible<Options> {
         out: ".".into(),
         size: Size::Full,
         from: 0,
+        until: Instant::now() + HOUR,
         preset: "llama-3.1-8b".into(),
         models: std::env::temp_dir(),
         garrison: beside,
@@ -83,6 +91,7 @@ fn options() -> Fallible<Options> {
             "--on" => options.on = value,
             "--out" => options.out = value.into(),
             "--from" => options.from = value.parse()?,
+            "--seconds" => options.until = Instant::now() + Duration::from_secs(value.parse().unwrap_or(0)),
             "--preset" => options.preset = value,
             "--models" => options.models = value.into(),
             "--garrison" => options.garrison = value.into(),
@@ -111,6 +120,7 @@ fn run(options: &Options) -> Fallible<Outcome> {
     // These need no device here: what they run opens it.
     match options.stage.as_str() {
         "report" => return report::write(&options.out),
+        "model" => return speed::write_model(options, &mut Journal::open(&options.out, "model")?),
         "serve" => return serve::serve(options, &mut Journal::open(&options.out, "serve")?),
         "peer" => return peer::peer(options, &mut Journal::open(&options.out, "peer")?),
         _ => {}
@@ -130,7 +140,9 @@ fn stage<D: Driver>(driver: D, options: &Options) -> Fallible<Outcome> {
         "graphs" => checks::graphs(&device, options, &mut journal),
         "engine" => checks::engine(&device, options, &mut journal),
         "limits" => speed::limits(&device, options, &mut journal),
-        "speed" => speed::speed(&device, options, &mut journal),
+        "decode" => speed::decode(&device, options, &mut journal),
+        "prefill" => speed::prefill(&device, options, &mut journal),
+        "extras" => speed::extras(&device, options, &mut journal),
         other => Err(format!("{other} is no stage").into()),
     }
 }

@@ -1,4 +1,4 @@
-//! llama.cpp's own measurements on the same file, where a build of it was brought along, beside what `speed` found.
+//! llama.cpp's own measurements on the same file, where a build of it was brought along, beside what `decode` and `prefill` found.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::journal::Journal;
 use crate::{Fallible, Options, Outcome, Size, speed};
 
-/// Batches, prompt, depth and tokens: those of the stage `speed`.
+/// Batches, prompt, depth and tokens: those of the stages `decode` and `prefill`.
 struct Plan {
     batches: &'static str,
     prompt: &'static str,
@@ -31,7 +31,8 @@ pub(crate) fn peer(options: &Options, journal: &mut Journal) -> Fallible<Outcome
     };
     let (model, name) = speed::model_file(options, journal)?;
     let plan = if options.size == Size::Full { FULL } else { SMALL };
-    let ours = std::fs::read_to_string(options.out.join("speed.jsonl")).unwrap_or_default();
+    let found = |stage| std::fs::read_to_string(options.out.join(stage)).unwrap_or_default();
+    let ours = found("decode.jsonl") + &found("prefill.jsonl");
     let ours: Vec<Value> = ours.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let mut tell = |row: &str, batch: u64, theirs: f64| {
         let of = |own: &&Value| own["row"] == row && own["model"] == json!(name);

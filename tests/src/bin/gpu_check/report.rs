@@ -9,8 +9,19 @@ use serde_json::{Map, Value, json};
 use crate::{Fallible, Outcome};
 
 /// In the order in which they are told.
-const STAGES: [&str; 8] =
-    ["limits", "conformance", "graphs", "engine", "sanitizer", "speed", "serve", "peer"];
+const STAGES: [&str; 11] = [
+    "limits",
+    "conformance",
+    "graphs",
+    "engine",
+    "sanitizer",
+    "model",
+    "decode",
+    "prefill",
+    "extras",
+    "serve",
+    "peer",
+];
 
 /// Writes `report.json` and `report.txt`. What a stage did not come to is missing, and said to be.
 pub(crate) fn write(folder: &Path) -> Fallible<Outcome> {
@@ -25,10 +36,20 @@ pub(crate) fn write(folder: &Path) -> Fallible<Outcome> {
         }
     }
     let mut outcome = Outcome::Well;
+    let ends = ends(&findings(folder, "stages"));
+    for end in &ends {
+        let (stage, said) = (&end["stage"], end["outcome"].as_str().unwrap_or("?"));
+        writeln!(text, "{}: {said}, {} s", number(stage), number(&end["seconds"]))?;
+        if said != "ok" {
+            outcome = Outcome::Wrong;
+        }
+    }
+    all.insert("stages".into(), ends.into());
     for stage in STAGES {
-        let Ok(lines) = fs::read_to_string(folder.join(format!("{stage}.jsonl"))) else { continue };
-        // A line that a killed stage did not finish is none.
-        let findings: Vec<Value> = lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let findings = findings(folder, stage);
+        if findings.is_empty() {
+            continue;
+        }
         writeln!(text, "\n## {stage}\n")?;
         for finding in &findings {
             if finding["ok"] == json!(false) {
@@ -42,6 +63,25 @@ pub(crate) fn write(folder: &Path) -> Fallible<Outcome> {
     fs::write(folder.join("report.txt"), &text)?;
     print!("{text}");
     Ok(outcome)
+}
+
+/// What a stage found. A line that a killed one did not finish is none.
+fn findings(folder: &Path, stage: &str) -> Vec<Value> {
+    let lines = fs::read_to_string(folder.join(format!("{stage}.jsonl"))).unwrap_or_default();
+    lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// How each stage ended that was begun, as often as it was; one that was under way when everything ended did not.
+fn ends(told: &[Value]) -> Vec<Value> {
+    let mut ends: Vec<Value> = Vec::new();
+    for one in told {
+        if one["outcome"] == json!("begun") {
+            ends.push(json!({"stage": one["stage"], "outcome": "did not end"}));
+        } else if let Some(open) = ends.iter_mut().rev().find(|open| open["stage"] == one["stage"]) {
+            *open = one.clone();
+        }
+    }
+    ends
 }
 
 fn describe(finding: &Value, text: &mut String) -> std::fmt::Result {

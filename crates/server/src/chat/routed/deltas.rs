@@ -1,9 +1,11 @@
 //! What a provider says, delta by delta to a client of any dialect: under the route's name, and judged where answers are.
 
-use garrison_gateway::{Failure, Flow, Heard};
-use garrison_wire::{ChunkReader, Delta, Fold, Request, Stop};
+use garrison_gateway::{Failure, Flow, Heard, Tokens};
+use garrison_wire::{ChunkReader, Delta, Fold, Request, Stop, Usage};
 
-use super::super::neutral::Voice;
+use super::super::neutral::{Spoken, Voice};
+use super::super::turn::Turn;
+use super::continuing::{Continued, Said, together};
 use crate::envelope::now;
 use crate::error::ApiError;
 use crate::screen::{Ends, Screen};
@@ -18,13 +20,24 @@ pub(super) struct Deltas {
     screen: Option<Screen>,
     /// The last delta, held back until all receipts are written.
     last: Option<Delta>,
+    said: Said,
+    /// There once somebody else goes on with the answer.
+    continued: Option<Continued>,
 }
 
 impl Deltas {
     /// To a client that asked `request` in a dialect.
     pub(super) fn new(dialect: Dialect, request: Request, route: &str, screen: Option<Screen>) -> Deltas {
         let voice = Voice::new(dialect, request);
-        Deltas { voice, route: route.to_owned(), chunks: ChunkReader::default(), screen, last: None }
+        Deltas {
+            voice,
+            route: route.to_owned(),
+            chunks: ChunkReader::default(),
+            screen,
+            last: None,
+            said: Said::default(),
+            continued: None,
+        }
     }
 
     pub(super) fn dialect(&self) -> Dialect {
@@ -43,6 +56,12 @@ impl Deltas {
         }
         let mut shown = Vec::with_capacity(said.len());
         for delta in said {
+            let delta = match &mut self.continued {
+                Some(continued) => continued.take(delta),
+                None => Some(delta),
+            };
+            let Some(delta) = delta else { continue };
+            self.said.note(&delta);
             match delta {
                 Delta::End { .. } => self.last = Some(delta),
                 delta => shown.extend(self.judged(delta)?),
@@ -51,12 +70,39 @@ impl Deltas {
         Ok(shown)
     }
 
+    /// What was said so far, if it is something that somebody else can go on with: a text that broke off.
+    pub(super) fn unfinished(&self) -> Option<&str> {
+        self.said.unfinished()
+    }
+
+    /// Somebody else goes on; who said it so far took so many tokens.
+    pub(super) fn go_on(&mut self, took: Tokens) {
+        (self.chunks, self.last) = (ChunkReader::default(), None);
+        let earlier = self.continued.as_ref().map_or_else(Usage::default, |continued| continued.earlier);
+        let took = Usage {
+            input: took.prompt,
+            cached: took.cached,
+            cache_written: took.cache_written,
+            output: took.output,
+            reasoning: 0,
+        };
+        self.continued = Some(Continued::new(together(earlier, took), &self.said.text));
+    }
+
+    /// How a model here speaks to the client.
+    pub(super) fn spoken(&self, turn: Turn) -> Spoken {
+        self.voice.spoken(turn)
+    }
+
     /// All is said: the last deltas.
     pub(super) async fn end(&mut self) -> Result<Vec<Delta>, ApiError> {
         let last = self.last.take().or_else(|| self.chunks.end());
-        let Some(Delta::End { mut stop, usage, beside }) = last else {
+        let Some(Delta::End { mut stop, mut usage, beside }) = last else {
             return Err(ApiError::broke_off(&Failure::Cut));
         };
+        if let Some(Continued { earlier, .. }) = self.continued {
+            usage = usage.map(|usage| together(earlier, usage));
+        }
         let mut deltas = Vec::with_capacity(2);
         if let Some(screen) = &mut self.screen {
             if screen.judges() {

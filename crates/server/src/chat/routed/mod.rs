@@ -8,24 +8,25 @@
 //! so they are sent when somebody does.
 
 mod chunks;
+mod continuing;
 mod deltas;
 mod fold;
 mod images;
 mod relay;
+mod way;
 
 use std::sync::Arc;
 
 use futures_util::stream;
 use garrison_gateway::{
-    Ask, CacheUse, Delivery as Use, Destination, Exhausted, Micros, Need, Needs, Place, Remote, Route, Taint,
-    Words, digest, task_of,
+    Ask, CacheUse, Delivery as Use, Destination, Exhausted, Journey, Micros, Need, Needs, OnCut, Place,
+    Remote, Route, Taint, Verdict, Words, digest, task_of,
 };
 use garrison_tokenizer::ChatInput;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{Client, Running, Whose, judge, read, start};
-use crate::answer::blocking;
+use super::{Client, Running, Whose, judge, read};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::fields::Fields;
@@ -34,6 +35,7 @@ use crate::record::Record;
 use crate::screen::{self, Screen, Stamp};
 use crate::sse::{Frame, Production, Shape};
 use relay::{Teller, relay, whole};
+use way::Way;
 
 /// Fields that only Garrison's own models understand. Those that change no answer (`priority`, `cache_salt`) are not
 /// among them.
@@ -133,11 +135,19 @@ impl Routed {
         if let Some(spend) = app.config.routes.spend() {
             spend.refresh(&ask.key).await;
         }
-        let mut journey = app.config.routes.begin(&route, ask);
-        let shared = Arc::new((chat, input));
+        let may_go_on = may_go_on(&route, &ask);
+        let mut way = Way {
+            journey: app.config.routes.begin(&route, ask),
+            app: Arc::clone(app),
+            record: Arc::clone(record),
+            shared: Arc::new((chat, input)),
+            route: route.name.clone(),
+        };
         let mut refused = None;
+        // What a model here has said and was not sure of; it goes on meanwhile.
+        let mut in_hand = None;
         loop {
-            let answers = match journey.next().await {
+            let answers = match way.journey.next().await {
                 Ok(answers) => answers,
                 Err(exhausted) => {
                     let exhausted = || client.word(nobody(app, record, &exhausted));
@@ -146,25 +156,24 @@ impl Routed {
             };
             match answers {
                 Destination::Remote(remote) => {
-                    return remote_answer(*remote, &route.name, client, screen, delivery).await;
+                    let way = may_go_on.then_some(way);
+                    return remote_answer(*remote, &route.name, client, screen, delivery, way).await;
                 }
-                Destination::Local { model, tier } => {
-                    match local_answer(app, record, &shared, &route.name, &model).await {
-                        Ok(started) => {
-                            journey.answered_here();
-                            let stamp = stamp(
-                                tier,
-                                "local".into(),
-                                Place::Local,
-                                receipt,
-                                Some(Micros(0)),
-                                CacheUse::Off,
-                            );
-                            return Ok(Production { stamp, ..started.screened(screen).say_to(client) });
+                Destination::InHand => {
+                    let Some((running, tier)) = in_hand.take() else {
+                        return Err(client.word(ApiError::internal("the answer in hand is gone")));
+                    };
+                    return Ok(answered_here(running, tier, receipt, &way.journey, screen, client));
+                }
+                Destination::Local { model, tier, accepts } => {
+                    match way.answer_here(&model, &tier, accepts).await {
+                        Ok((running, Verdict::Accepted)) => {
+                            return Ok(answered_here(running, tier, receipt, &way.journey, screen, client));
                         }
+                        Ok((running, Verdict::Unsure)) => in_hand = Some((running, tier)),
                         // Too many wait, the engine has failed, or it is too long here: another tier may do better.
                         Err(error) if error.may_pass_elsewhere() => {
-                            journey.failed_here(&tier);
+                            way.journey.failed_here(&tier);
                             refused = Some(client.word(error));
                         }
                         Err(error) => return Err(client.word(error)),
@@ -173,6 +182,31 @@ impl Routed {
             }
         }
     }
+}
+
+/// Whether somebody else may go on with an answer that breaks off. A form that a grammar enforces begins at its beginning, and
+/// of several answers or their log-probabilities deltas do not tell.
+fn may_go_on(route: &Route, ask: &Ask) -> bool {
+    route.on_cut == OnCut::Continue
+        && ask.delivery == Use::Stream
+        && ask.choices == 1
+        && !ask.needs.has(Need::Schema)
+        && ask.chat.get("logprobs").is_none_or(|wanted| wanted != true)
+}
+
+/// The answer of a model here.
+fn answered_here(
+    running: Running,
+    tier: String,
+    receipt: Option<u64>,
+    journey: &Journey,
+    screen: Option<Screen>,
+    client: Client,
+) -> Production {
+    journey.answered_here();
+    let cost = Some(journey.cost());
+    let stamp = stamp(tier, "local".into(), Place::Local, receipt, cost, CacheUse::Off);
+    Production { stamp, ..running.screened(screen).say_to(client) }
 }
 
 /// What a client is told whom nobody answers.
@@ -184,32 +218,6 @@ fn nobody(app: &App, record: &Record, exhausted: &Exhausted) -> ApiError {
     }
 }
 
-/// Starts a model here on a conversation that was judged.
-async fn local_answer(
-    app: &Arc<App>,
-    record: &Arc<Record>,
-    shared: &Arc<(Value, ChatInput)>,
-    route: &str,
-    model: &str,
-) -> Result<Running, ApiError> {
-    let (record, shared) = (Arc::clone(record), Arc::clone(shared));
-    let (route, model) = (route.to_owned(), model.to_owned());
-    blocking(app, move |app| {
-        let (body, judged) = &*shared;
-        let chosen = app.model(Some(&model))?;
-        let (request, input) = read(&Fields::root(body)?, &chosen.entry.model)?;
-        // What was judged, in the frame of this model's template.
-        let input = ChatInput {
-            messages: judged.messages.clone(),
-            tools: judged.tools.clone(),
-            kwargs: judged.kwargs.clone(),
-            ..input
-        };
-        start(app, &record, &chosen, request, &input, &route)
-    })
-    .await
-}
-
 /// The answer of a provider.
 async fn remote_answer(
     remote: Remote,
@@ -217,18 +225,19 @@ async fn remote_answer(
     client: Client,
     screen: Option<Screen>,
     delivery: Delivery,
+    way: Option<Way>,
 ) -> Result<Production, ApiError> {
     let (tier, provider) = (remote.tier().to_owned(), remote.provider().to_owned());
     let receipt = Some(remote.receipt());
     let cache = remote.cache();
     // What is given again has cost what it will.
     let cost = (cache == CacheUse::Exact).then(|| remote.cost());
-    let teller = Teller::new(&remote, route, client, screen, delivery);
+    let teller = Teller::new(&remote, route, client, screen, delivery, way.as_ref());
     Ok(match delivery {
         Delivery::Stream(_) => Production {
             shape: Shape::Events(teller.dialect()),
             stamp: stamp(tier, provider, Place::Remote, receipt, cost, cache),
-            frames: relay(remote, teller),
+            frames: relay(remote, teller, way),
         },
         Delivery::Whole => {
             let cost = remote.cost();

@@ -9,7 +9,9 @@ use serde_json::Map;
 
 use super::super::Client;
 use super::chunks::Chunks;
+use super::continuing::{Answer, Broke};
 use super::deltas::Deltas;
+use super::way::Way;
 use crate::error::ApiError;
 use crate::params::{Delivery, StreamUsage};
 use crate::screen::Screen;
@@ -24,20 +26,21 @@ pub(super) enum Teller {
 }
 
 impl Teller {
-    /// For a client of `route`.
+    /// For a client of `route`. Chunks that somebody else may have to go on with are deltas, too.
     pub(super) fn new(
         remote: &Remote,
         route: &str,
         client: Client,
         screen: Option<Screen>,
         delivery: Delivery,
+        way: Option<&Way>,
     ) -> Teller {
         let usage = match delivery {
             Delivery::Whole => StreamUsage::Omit,
             Delivery::Stream(usage) => usage,
         };
         let (dialect, request) = match client {
-            Client::Chat if remote.says_chunks() => {
+            Client::Chat if remote.says_chunks() && way.is_none() => {
                 return Teller::Chunks(Box::new(Chunks::new(route, screen, usage)));
             }
             Client::Chat => {
@@ -96,15 +99,17 @@ fn in_chat(delivery: Delivery) -> garrison_wire::Delivery {
     }
 }
 
-/// The frames of a stream.
-pub(super) fn relay(remote: Remote, teller: Teller) -> Frames {
-    let relay = Relay { remote, teller, ready: VecDeque::new(), ended: false };
+/// The frames of a stream. `way` is there if somebody else may go on with it.
+pub(super) fn relay(remote: Remote, teller: Teller, way: Option<Way>) -> Frames {
+    let answer = Answer::There(Box::new(remote));
+    let relay = Relay { answer, teller, way, ready: VecDeque::new(), ended: false };
     Box::pin(stream::unfold(relay, |mut relay| async move { Some((relay.next().await?, relay)) }))
 }
 
 struct Relay {
-    remote: Remote,
+    answer: Answer,
     teller: Teller,
+    way: Option<Way>,
     ready: VecDeque<Frame>,
     ended: bool,
 }
@@ -122,8 +127,8 @@ impl Relay {
     }
 
     async fn advance(&mut self) -> Result<(), ApiError> {
-        match self.remote.next().await {
-            Some(Err(failure)) => Err(ApiError::broke_off(&failure)),
+        match self.answer.next().await {
+            Some(Err(broke)) => self.go_on(broke).await,
             Some(Ok(heard)) => self.teller.hear(heard, &mut self.ready),
             None => {
                 self.teller.end(&mut self.ready).await?;
@@ -131,6 +136,21 @@ impl Relay {
                 Ok(())
             }
         }
+    }
+}
+
+impl Relay {
+    /// Lets somebody else go on, or tells that the answer broke off.
+    async fn go_on(&mut self, broke: Broke) -> Result<(), ApiError> {
+        if let (Broke::There(failure), Answer::There(remote), Some(way), Teller::Deltas(deltas)) =
+            (&broke, &self.answer, &mut self.way, &mut self.teller)
+            && let Some(answer) = way.go_on(remote, failure, deltas).await
+        {
+            deltas.go_on(remote.took());
+            self.answer = answer;
+            return Ok(());
+        }
+        Err(broke.error())
     }
 }
 

@@ -9,13 +9,13 @@ use serde_json::Map;
 
 use super::*;
 
-const KINDS: [(ProviderKind, Format); 3] = [
+pub(super) const KINDS: [(ProviderKind, Format); 3] = [
     (ProviderKind::OpenAi, Format::Chat),
     (ProviderKind::Responses, Format::Responses),
     (ProviderKind::Anthropic, Format::Messages),
 ];
 
-fn path(format: Format) -> &'static str {
+pub(super) fn path(format: Format) -> &'static str {
     match format {
         Format::Chat => CHAT,
         Format::Messages => "/v1/messages",
@@ -24,7 +24,7 @@ fn path(format: Format) -> &'static str {
 }
 
 /// What a client of an API sends to say this.
-fn asks(format: Format, text: &str, stream: bool) -> Value {
+pub(super) fn asks(format: Format, text: &str, stream: bool) -> Value {
     let turns = json!([{"role": "user", "content": text}]);
     match format {
         Format::Chat => json!({"model": "auto", "messages": turns, "stream": stream, "max_tokens": 60,
@@ -48,11 +48,11 @@ fn tool(format: Format) -> Value {
     }
 }
 
-fn usage() -> Usage {
+pub(super) fn usage() -> Usage {
     Usage { input: 40, cached: 10, output: 8, ..Usage::default() }
 }
 
-fn begin() -> Delta {
+pub(super) fn begin() -> Delta {
     Delta::Begin {
         id: "theirs".into(),
         model: "m".into(),
@@ -61,7 +61,7 @@ fn begin() -> Delta {
     }
 }
 
-fn end(stop: Stop) -> Delta {
+pub(super) fn end(stop: Stop) -> Delta {
     Delta::End { stop, usage: Some(usage()), beside: Map::new() }
 }
 
@@ -90,7 +90,7 @@ fn calls() -> Vec<Delta> {
 }
 
 /// An upstream that says this in the words of its API.
-fn speaking(format: Format, deltas: Vec<Delta>) -> FakeServer {
+pub(super) fn speaking(format: Format, deltas: Vec<Delta>) -> FakeServer {
     FakeServer::recording("127.0.0.1:0", move |_, _| {
         let asked = Request { delivery: Delivery::StreamWithUsage, ..Request::new("m", Vec::new()) };
         let mut writer = StreamWriter::new(format, &asked);
@@ -101,7 +101,7 @@ fn speaking(format: Format, deltas: Vec<Delta>) -> FakeServer {
 }
 
 /// What a client reads: the deltas of a stream.
-fn heard(format: Format, answer: &Answer) -> Vec<Delta> {
+pub(super) fn heard(format: Format, answer: &Answer) -> Vec<Delta> {
     assert_eq!(answer.header("content-type"), Some("text/event-stream; charset=utf-8"), "{}", answer.text());
     let (mut parser, mut deltas) = (StreamParser::new(format), Vec::new());
     parser.feed(answer.text().as_bytes(), &mut deltas).unwrap();

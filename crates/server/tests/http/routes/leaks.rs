@@ -275,3 +275,32 @@ fn a_guard_that_fails_in_any_way_lets_nothing_out() {
         assert!(upstream.asked().is_empty() && receipts(&folder).cleared == 0, "{i}");
     }
 }
+
+/// What the second provider is asked when the first has said a canary and was cut off, and what the client hears.
+fn continued(canary: &str, detector: Option<Arc<dyn Detector>>) -> (Vec<Vec<u8>>, String) {
+    let begun = format!("Write to {canary} and ");
+    let cut = FakeServer::start("127.0.0.1:0", move |_, _| Script {
+        ending: Ending::Cut,
+        ..Script::stream(vec![(Duration::ZERO, token(&begun))])
+    })
+    .unwrap();
+    let second = healthy("no");
+    let mut setup = Setup::new(&[&cut.url, &second.url]);
+    setup.route.on_cut = OnCut::Continue;
+    setup.detector = detector.unwrap_or(setup.detector);
+    let (world, _folder) = setup.start();
+    let rest = format!("say:{}wait.", "x".repeat(format!("Write to {canary} and ").len()));
+    let (text, _) = said(&post(&world, CHAT, &body(&rest, true)));
+    (second.asked(), text)
+}
+
+#[test]
+fn an_answer_that_broke_off_is_cleared_before_another_provider_goes_on_with_it() {
+    for (canary, part) in CANARIES {
+        let (asked, text) = continued(canary, None);
+        assert!(asked.is_empty(), "{part} left with what was shown");
+        assert_eq!(text, format!("Write to {canary} and wait."), "the model here goes on");
+        let (asked, _) = continued(canary, Some(Arc::new(Blind)));
+        assert!(String::from_utf8_lossy(&asked[0]).contains(part), "a blind guard is noticed");
+    }
+}

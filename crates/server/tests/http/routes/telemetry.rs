@@ -44,7 +44,7 @@ fn a_collector_is_told_of_requests_in_the_terms_of_the_conventions_and_not_of_wh
     assert_eq!(post(&world, CHAT, &tiny).status, 200);
     assert_eq!(post(&world, "/v1/completions", &json!({"model": "auto", "prompt": "Secret"})).status, 400);
     get(&world, "/v1/models").ok();
-    wait_until(Duration::from_secs(10), || spans(&collector).len() == 3)
+    wait_until(Duration::from_secs(10), || spans(&collector).len() == 4)
         .unwrap_or_else(|| panic!("{:?}", spans(&collector)));
     let all = spans(&collector);
     let routed = all.iter().find(|span| attribute(span, "garrison.request.id") == "r-1").unwrap();
@@ -73,6 +73,18 @@ fn a_collector_is_told_of_requests_in_the_terms_of_the_conventions_and_not_of_wh
     let events: Vec<&str> =
         routed["events"].as_array().unwrap().iter().map(|e| e["name"].as_str().unwrap()).collect();
     assert_eq!(events, ["planned", "cleared", "asked", "first_token", "answered"]);
+    let attempt = all.iter().find(|span| span["kind"] == 3).unwrap();
+    assert_eq!((&attempt["traceId"], &attempt["parentSpanId"]), (&routed["traceId"], &routed["spanId"]));
+    assert_eq!((&attempt["name"], &attempt["status"]["code"]), (&json!("chat m"), &json!(0)));
+    for (name, value) in [
+        ("gen_ai.provider.name", json!("up0")),
+        ("gen_ai.usage.input_tokens", json!("20")),
+        ("garrison.tier", json!("up0/m")),
+        ("garrison.cost_usd", json!(0.000135)),
+        ("error.type", Value::Null),
+    ] {
+        assert_eq!(*attribute(attempt, name), value, "{name}");
+    }
     let here = all.iter().find(|span| *attribute(span, "gen_ai.request.model") == json!("tiny")).unwrap();
     assert_eq!(*attribute(here, "gen_ai.provider.name"), json!("garrison"));
     assert!(attribute(here, "gen_ai.usage.output_tokens").as_str().unwrap().parse::<u64>().unwrap() >= 6);
@@ -130,9 +142,12 @@ fn a_client_that_goes_away_is_told_of_as_cut_off() {
     connection.head();
     connection.read_to_event(3);
     drop(connection);
-    wait_until(Duration::from_secs(10), || spans(&collector).len() == 1).expect("nothing was told");
-    let span = spans(&collector).remove(0);
-    assert_eq!(*attribute(&span, "error.type"), json!("cut_off"));
+    wait_until(Duration::from_secs(10), || spans(&collector).len() == 2).expect("nothing was told");
+    let all = spans(&collector);
+    let of = |kind: u64| all.iter().find(|span| span["kind"] == kind).unwrap();
+    assert_eq!(*attribute(of(3), "error.type"), json!("abandoned"));
+    let span = of(2);
+    assert_eq!(*attribute(span, "error.type"), json!("cut_off"));
     assert!(span["events"].to_string().contains("abandoned"), "{span}");
 }
 
@@ -160,6 +175,7 @@ fn a_collector_that_takes_nothing_holds_nobody_up() {
         output_tokens: 1,
         cost_micro_usd: 0,
         stages: Vec::new(),
+        attempts: Vec::new(),
     };
     let begun = Instant::now();
     for _ in 0..20_000 {
@@ -168,4 +184,43 @@ fn a_collector_that_takes_nothing_holds_nobody_up() {
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert!(telemetry.lost() > 10_000, "{}", telemetry.lost());
     assert!(Telemetry::new("ftp://x").is_err());
+}
+
+#[test]
+fn each_attempt_has_its_span_within_the_requests() {
+    let (collector, upstream) = (collector(), healthy("Hello."));
+    let cut = FakeServer::start("127.0.0.1:0", |_, _| Script {
+        ending: garrison_testkit::fake_server::Ending::Cut,
+        ..Script::stream(vec![(Duration::ZERO, b": wait\n\n".to_vec())])
+    })
+    .unwrap();
+    let mut setup = Setup::new(&[&cut.url, &upstream.url]);
+    setup.config.telemetry = Some(Telemetry::sending(&collector.url, Duration::from_millis(300)).unwrap());
+    let (world, _folder) = setup.start();
+    let headers = [("x-request-id", "r-1")];
+    assert_eq!(send(&world, "POST", CHAT, &headers, &body("What is new?", true).to_string()).status, 200);
+    wait_until(Duration::from_secs(10), || spans(&collector).len() == 3)
+        .unwrap_or_else(|| panic!("{:?}", spans(&collector)));
+    let all = spans(&collector);
+    let routed = all.iter().find(|span| span["kind"] == 2).unwrap();
+    let of = |tier: &str| {
+        let is = |span: &&Value| span["kind"] == 3 && attribute(span, "garrison.tier") == tier;
+        all.iter().find(is).unwrap()
+    };
+    let (first, second) = (of("up0/m"), of("up1/m"));
+    assert_eq!((attribute(first, "error.type"), &first["status"]["code"]), (&json!("cut"), &json!(2)));
+    assert_eq!(*attribute(second, "error.type"), Value::Null);
+    let nanos = |span: &Value, name: &str| span[name].as_str().unwrap().parse::<u128>().unwrap();
+    assert!(nanos(first, "endTimeUnixNano") <= nanos(second, "startTimeUnixNano"));
+    for attempt in [first, second] {
+        assert_eq!(attempt["parentSpanId"], routed["spanId"]);
+        assert!(nanos(attempt, "startTimeUnixNano") >= nanos(routed, "startTimeUnixNano"));
+        assert!(nanos(attempt, "endTimeUnixNano") > nanos(attempt, "startTimeUnixNano"));
+    }
+    let trace = get(&world, "/v1/garrison/requests/r-1").ok();
+    let outcomes: Vec<&Value> = trace["attempts"].as_array().unwrap().iter().map(|a| &a["outcome"]).collect();
+    assert_eq!(outcomes, [&json!("cut"), &json!("answered")]);
+    let total: u64 =
+        trace["attempts"].as_array().unwrap().iter().map(|a| a["cost_micro_usd"].as_u64().unwrap()).sum();
+    assert_eq!(trace["cost_micro_usd"], total);
 }

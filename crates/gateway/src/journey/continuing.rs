@@ -1,0 +1,43 @@
+//! An answer that broke off, and whoever goes on with it.
+
+use std::sync::Arc;
+
+use super::ask::{Size, UNSEEN};
+use super::{Destination, Exhausted, Journey};
+use crate::providers::Failure;
+use crate::providers::continuing::TOLD;
+
+/// Tokens of what was said, and of what a tier is told of it.
+pub(super) fn tokens(said: &str) -> Size {
+    match said.len() as u64 {
+        0 => Size { usual: 0, most: 0 },
+        bytes => Size { usual: (bytes + TOLD.len() as u64) / 4, most: bytes + TOLD.len() as u64 + UNSEEN },
+    }
+}
+
+/// What is left of `most` tokens of an answer after `said`, by estimate: a token in four bytes. At least one, so that
+/// the answer has an end.
+pub(super) fn left(most: u64, said: &str) -> u64 {
+    if said.is_empty() { most } else { most.saturating_sub((said.len() as u64).div_ceil(4)).max(1) }
+}
+
+impl Journey {
+    /// Looks for somebody who goes on with the answer of `tier` that broke off after `said`. That is a text like any
+    /// other: for a tier elsewhere it has to be cleared with the rest.
+    ///
+    /// # Errors
+    /// If nobody can.
+    pub async fn go_on(
+        &mut self,
+        tier: &str,
+        failure: &Failure,
+        said: &str,
+    ) -> Result<Destination, Exhausted> {
+        self.said = Arc::from(said);
+        self.broke_off.push(tier.to_owned());
+        self.failures.push(failure.clone());
+        self.trace.lock().note("continued", Some(tier), Some(failure.to_string()));
+        self.make_plan(self.privacy);
+        self.next().await
+    }
+}

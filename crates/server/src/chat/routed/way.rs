@@ -1,0 +1,69 @@
+//! A request's way along its route, with what it takes to set models here to work on it.
+
+use std::sync::Arc;
+
+use garrison_gateway::{Accepts, Journey, Verdict};
+use garrison_tokenizer::ChatInput;
+use serde_json::Value;
+
+use super::super::{Running, Scores, Start, read, start};
+use crate::answer::blocking;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::fields::Fields;
+use crate::record::Record;
+
+/// A request on its way.
+pub(super) struct Way {
+    pub(super) app: Arc<App>,
+    pub(super) record: Arc<Record>,
+    /// The chat, to be read again for whichever model here answers, and what became of the conversation when it was
+    /// judged.
+    pub(super) shared: Arc<(Value, ChatInput)>,
+    pub(super) route: String,
+    pub(super) journey: Journey,
+}
+
+impl Way {
+    /// The answer of a model here, and whether it is good enough. It is held back until that is known.
+    pub(super) async fn answer_here(
+        &mut self,
+        model: &str,
+        tier: &str,
+        accepts: Accepts,
+    ) -> Result<(Running, Verdict), ApiError> {
+        let scores = match accepts {
+            Accepts::Anything => Scores::Asked,
+            Accepts::WhatIsSure => Scores::Always,
+        };
+        let mut running = self.start_here(model, Start { scores, ..Start::USUAL }).await?;
+        let verdict = match accepts {
+            Accepts::Anything => Verdict::Accepted,
+            Accepts::WhatIsSure => {
+                let logprobs = running.hold(self.journey.weighs_after()).await?;
+                self.journey.weigh(tier, &logprobs)
+            }
+        };
+        Ok((running, verdict))
+    }
+
+    /// Starts a model here on the conversation that was judged.
+    pub(super) async fn start_here(&self, model: &str, how: Start) -> Result<Running, ApiError> {
+        let (record, shared) = (Arc::clone(&self.record), Arc::clone(&self.shared));
+        let (route, model) = (self.route.clone(), model.to_owned());
+        blocking(&self.app, move |app| {
+            let (body, judged) = &*shared;
+            let chosen = app.model(Some(&model))?;
+            let (request, input) = read(&Fields::root(body)?, &chosen.entry.model)?;
+            // What was judged, in the frame of this model's template.
+            let input = ChatInput {
+                messages: judged.messages.clone(),
+                tools: judged.tools.clone(),
+                kwargs: judged.kwargs.clone(),
+                ..input
+            };
+            start(app, &record, &chosen, request, &input, &route, &how)
+        })
+        .await
+    }
+}

@@ -1,0 +1,173 @@
+//! A model here answers first; how sure it is decides whether a tier elsewhere is asked.
+
+use garrison_gateway::{Cascade, Gateway, InAnswers, Operator, Operators, Settings, Statistic};
+use garrison_wire::{Delta, Format};
+
+use super::dialects::{asks, heard, path};
+use super::*;
+use crate::world::UNSURE;
+
+/// A route whose first tier is the model here, and whose least sure token must have a probability of 0.8.
+fn cascading(upstreams: &[&str]) -> Setup {
+    let mut setup = Setup::new(upstreams);
+    let local = setup.route.policy.private.clone().unwrap();
+    setup.route.policy.tiers.insert(0, local);
+    setup.route.targets.insert(0, Target::Local("tiny".into()));
+    let statistic = Statistic::Quantile { share: 0.0 };
+    setup.route.policy.cascade = Some(Cascade { statistic, least: 0.8, after: None });
+    setup
+}
+
+fn ask(world: &World, text: &str, stream: bool) -> (String, Answer) {
+    let answer = send(world, "POST", CHAT, &[("x-request-id", "r-1")], &body(text, stream).to_string());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let text = if stream {
+        let (text, last) = said(&answer);
+        assert_eq!(last, "[DONE]");
+        text
+    } else {
+        answer.ok()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+    };
+    (text, answer)
+}
+
+fn trace(world: &World) -> Value {
+    get(world, "/v1/garrison/requests/r-1").ok()
+}
+
+fn stages(trace: &Value) -> Vec<&str> {
+    trace["stages"].as_array().unwrap().iter().map(|stage| stage["what"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn what_the_model_here_is_sure_of_is_the_answer_and_what_not_goes_up() {
+    let upstream = healthy("Hello from afar.");
+    let (world, folder) = cascading(&[&upstream.url]).start();
+    for stream in [true, false] {
+        let (text, answer) = ask(&world, "say:I know.", stream);
+        assert_eq!((&*text, answer.header("x-garrison-tier")), ("I know.", Some("local/tiny")));
+        let trace = trace(&world);
+        assert_eq!(trace["cascade"]["verdict"], "accepted", "{trace}");
+        assert!(trace["cascade"]["confidence"].as_f64().unwrap() > 0.999, "{trace}");
+        assert_eq!(
+            (&trace["cascade"]["tokens"], stages(&trace)),
+            (&json!(8), vec!["planned", "local", "weighed"])
+        );
+        assert!(!answer.text().contains("logprob\""), "nobody asked for them");
+    }
+    assert!(upstream.asked().is_empty() && receipts(&folder).receipts == 0);
+    for stream in [true, false] {
+        let (text, answer) = ask(&world, "say:Is it so?", stream);
+        assert_eq!((&*text, answer.header("x-garrison-tier")), ("Hello from afar.", Some("up0/m")));
+        let trace = trace(&world);
+        let weighed = &trace["cascade"];
+        assert_eq!((&weighed["verdict"], &weighed["least"]), (&json!("unsure"), &json!(0.8)));
+        assert!((weighed["confidence"].as_f64().unwrap() - UNSURE).abs() < 1e-4, "{weighed}");
+        let why = trace["stages"][2]["why"].as_str().unwrap();
+        assert!(why.starts_with("0.5987 of 0.8 by quantile 0 over 10 tokens"), "{why}");
+        assert_eq!(stages(&trace)[2..], ["weighed", "cleared", "asked", "first_token", "answered"]);
+        assert!(!trace.to_string().contains("so?"));
+    }
+    assert_eq!(world.metric("garrison:route_requests_total{route=\"auto\",tier=\"up0/m\"}"), 2.0);
+    assert_eq!(world.metric("garrison:route_requests_total{route=\"auto\",tier=\"local/tiny\"}"), 2.0);
+}
+
+#[test]
+fn what_may_not_leave_keeps_the_answer_of_the_model_here() {
+    let upstream = healthy("no");
+    let (world, folder) = cascading(&[&upstream.url]).start();
+    for stream in [true, false] {
+        let (text, answer) = ask(&world, "say:Dear zoe@buecher.example?", stream);
+        assert_eq!(text, "Dear zoe@buecher.example?");
+        assert_eq!(answer.header("x-garrison-privacy"), Some("local"));
+        assert_eq!(answer.header("x-garrison-cost-usd"), Some("0.000000"));
+        let trace = trace(&world);
+        assert_eq!(
+            stages(&trace),
+            ["planned", "local", "weighed", "held", "failed", "planned", "kept"],
+            "{trace}"
+        );
+        assert_eq!((&trace["tier"], &trace["privacy"]), (&json!("local/tiny"), &json!("local")));
+    }
+    assert!(upstream.asked().is_empty() && receipts(&folder).cleared == 0);
+    assert_eq!(world.metric("garrison:route_requests_total{route=\"auto\",tier=\"local/tiny\"}"), 2.0);
+}
+
+#[test]
+fn where_nobody_better_can_be_asked_the_model_here_answers() {
+    let broken = FakeServer::start("127.0.0.1:0", |_, _| Script::refusal(500, "oh")).unwrap();
+    let good = healthy("no");
+    let (world, _folder) = cascading(&[&broken.url]).start();
+    for i in 0..6 {
+        let (text, answer) = ask(&world, "say:Is it so?", i % 2 == 0);
+        assert_eq!((&*text, answer.header("x-garrison-tier")), ("Is it so?", Some("local/tiny")), "{i}");
+        if i == 0 {
+            assert_eq!(stages(&trace(&world)).last(), Some(&"kept"));
+        }
+    }
+    // Its breaker is open by now, so that nothing is weighed. It may be tried again meanwhile.
+    let trace = trace(&world);
+    assert!(trace["cascade"].is_null() || stages(&trace).contains(&"asked"), "{trace}");
+    assert!(broken.truths().len() >= 3);
+    let mut poor = cascading(&[&good.url]);
+    let money = MoneyLimit { per_day: Some(Micros(0)), per_month: None };
+    poor.limit(KeyLimits { money, ..KeyLimits::default() }, []);
+    let (world, _folder) = poor.start();
+    let (text, _) = ask(&world, "say:Is it so?", true);
+    assert_eq!(text, "Is it so?");
+    let trace = get(&world, "/v1/garrison/requests/r-1").ok();
+    assert_eq!((&trace["decisions"][1]["why"], &trace["cascade"]), (&json!("budget"), &Value::Null));
+    assert!(good.asked().is_empty());
+}
+
+#[test]
+fn a_decision_after_a_few_tokens_lets_the_rest_pass_as_it_comes() {
+    let upstream = healthy("Hello from afar.");
+    let mut setup = cascading(&[&upstream.url]);
+    setup.route.policy.cascade.as_mut().unwrap().after = Some(4);
+    let (world, _folder) = setup.start();
+    for stream in [true, false] {
+        let (text, _) = ask(&world, "say:Sure. But why?", stream);
+        assert_eq!(text, "Sure. But why?");
+        assert_eq!(trace(&world)["cascade"]["tokens"], 4);
+        let (text, _) = ask(&world, "say:Eh? Sure.", stream);
+        assert_eq!(text, "Hello from afar.");
+    }
+}
+
+#[test]
+fn every_client_and_several_choices_and_judged_answers_go_the_same_way() {
+    let upstream = healthy("Write to zoe@buecher.example soon.");
+    let mut settings = Settings::default();
+    settings.answers.private = InAnswers::Redact(Operators::all(Operator::Replace));
+    let mut setup = cascading(&[&upstream.url]);
+    setup.config.gateway = Arc::new(Gateway::new(settings).unwrap());
+    let (world, _folder) = setup.start();
+    for client in Format::ALL {
+        for (asked, wanted) in
+            [("say:To 4111 1111 1111 1111.", "To <CREDIT_CARD>."), ("say:Whom?", "Write to <EMAIL> soon.")]
+        {
+            let answer = post(&world, path(client), &asks(client, asked, true));
+            let text: String = heard(client, &answer)
+                .into_iter()
+                .filter_map(|delta| match delta {
+                    Delta::Text(text) => Some(text),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(text, wanted, "{client:?}: {}", answer.text());
+        }
+    }
+    let (world, _folder) = cascading(&[&upstream.url]).start();
+    let mut two = body("say:I know.", true);
+    two["n"] = json!(2);
+    let answer = post(&world, CHAT, &two);
+    for choice in 0..2 {
+        let chunks = answer.events().into_iter().filter_map(|e| serde_json::from_str::<Value>(&e.data).ok());
+        let of = chunks.filter(|chunk| chunk["choices"][0]["index"] == choice);
+        let text: String =
+            of.filter_map(|c| c["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect();
+        assert_eq!(text, "I know.", "{}", answer.text());
+    }
+    assert_eq!(answer.events().last().unwrap().data, "[DONE]");
+}

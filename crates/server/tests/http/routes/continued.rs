@@ -1,0 +1,166 @@
+//! Answers that break off once something of them was shown, and go on in the same stream.
+
+use garrison_wire::{Delivery, Delta, Format, Request, Stop, StreamWriter};
+
+use super::dialects::{KINDS, asks, begin, end, heard, path, speaking, usage};
+use super::*;
+
+fn continuing(upstreams: &[&str]) -> Setup {
+    let mut setup = Setup::new(upstreams);
+    setup.route.on_cut = OnCut::Continue;
+    setup
+}
+
+/// An upstream that says this in the words of its API and is cut off.
+fn cut(format: Format, deltas: Vec<Delta>) -> FakeServer {
+    FakeServer::recording("127.0.0.1:0", move |_, _| {
+        let asked = Request { delivery: Delivery::StreamWithUsage, ..Request::new("m", Vec::new()) };
+        let mut writer = StreamWriter::new(format, &asked);
+        let parts = deltas.iter().map(|delta| (Duration::ZERO, writer.write_bytes(delta.clone())));
+        let parts = parts.filter(|(_, bytes)| !bytes.is_empty()).collect();
+        Script { ending: Ending::Cut, ..Script::stream(parts) }
+    })
+    .unwrap()
+}
+
+fn words(deltas: &[Delta]) -> String {
+    let text = |delta: &Delta| match delta {
+        Delta::Text(text) => Some(text.clone()),
+        _ => None,
+    };
+    deltas.iter().filter_map(text).collect()
+}
+
+fn sent(upstream: &FakeServer) -> Value {
+    let asked = String::from_utf8(upstream.asked().pop().unwrap()).unwrap();
+    serde_json::from_str(asked.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+#[test]
+fn every_client_hears_one_answer_whoever_goes_on_with_it() {
+    let begun = || vec![begin(), Delta::Text("Hello ".into()), Delta::Text("from ".into())];
+    let rest = || vec![begin(), Delta::Text(" afar.".into()), Delta::PartEnd, end(Stop::EndTurn)];
+    for (kind, spoken) in KINDS {
+        for client in Format::ALL {
+            let (first, second) = (cut(spoken, begun()), speaking(spoken, rest()));
+            let mut setup = continuing(&[&first.url, &second.url]);
+            setup.kind = kind;
+            let money = MoneyLimit { per_day: Some(Micros(1_000_000)), per_month: None };
+            setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
+            let books = Arc::clone(setup.spend.as_ref().unwrap().books());
+            let (world, folder) = setup.start();
+            let case = format!("{client:?} of {spoken:?}");
+            let asked = asks(client, "What is new?", true).to_string();
+            let answer = send(&world, "POST", path(client), &[("x-request-id", "r-1")], &asked);
+            let deltas = heard(client, &answer);
+            assert_eq!(words(&deltas), "Hello from afar.", "{case}: {}", answer.text());
+            let Some(Delta::End { stop: Stop::EndTurn, usage: Some(took), .. }) = deltas.last() else {
+                panic!("{case}: {}", answer.text())
+            };
+            // The first by estimate, the second as it says.
+            assert!(took.output >= usage().output + 4 && took.input > usage().input, "{case}: {took:?}");
+            let begins = deltas.iter().filter(|delta| matches!(delta, Delta::Begin { .. })).count();
+            assert_eq!(begins, 1, "{case}");
+            let body = sent(&second).to_string();
+            assert!(body.contains("Hello from\"") && body.contains("cut off"), "{case}: {body}");
+            let trace = get(&world, "/v1/garrison/requests/r-1").ok();
+            let stages = trace["stages"].to_string();
+            assert!(stages.contains("broke") && stages.contains("continued"), "{case}: {stages}");
+            assert_eq!(trace["decisions"][0]["why"], "broke_off", "{case}");
+            assert_eq!((&trace["tier"], &trace["outcome"]), (&json!("up1/m"), &json!("answered")), "{case}");
+            let alone = 30 * 3 + 3 + 8 * 15;
+            let cost = trace["cost_micro_usd"].as_u64().unwrap();
+            assert!(cost > alone, "{case}: {cost} for both");
+            assert_eq!(books.spent("anyone").today, Micros(cost), "{case}");
+            assert_eq!(receipts(&folder).cleared, 2, "{case}");
+            // With nobody else the model here goes on.
+            let mut setup = continuing(&[&first.url]);
+            setup.kind = kind;
+            let (world, _folder) = setup.start();
+            let answer = post(&world, path(client), &asks(client, "say:Hello from here.", true));
+            let deltas = heard(client, &answer);
+            assert_eq!(words(&deltas), "Hello from here.", "{case}: {}", answer.text());
+            assert!(matches!(deltas.last(), Some(Delta::End { stop: Stop::EndTurn, .. })), "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_model_that_takes_a_prefix_is_given_one_and_less_to_say() {
+    let first = cut(Format::Messages, vec![begin(), Delta::Text("Hello from ".into())]);
+    let second = speaking(
+        Format::Messages,
+        vec![begin(), Delta::Text("afar.".into()), Delta::PartEnd, end(Stop::EndTurn)],
+    );
+    let mut setup = continuing(&[&first.url, &second.url]);
+    setup.kind = ProviderKind::Anthropic;
+    setup.route.targets[1] =
+        Target::Remote { provider: 1, model: "m".into(), continues: Continues::FromPrefix };
+    let (world, _folder) = setup.start();
+    let answer = post(&world, CHAT, &asks(Format::Chat, "What is new?", true));
+    assert_eq!(said(&answer).0, "Hello from afar.");
+    let body = sent(&second);
+    let last = body["messages"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["role"], "assistant");
+    assert!(
+        last["content"].to_string().contains("\"Hello from\"") && !body.to_string().contains("cut off"),
+        "{body}"
+    );
+    assert_eq!(body["max_tokens"], 57, "60 less a token for four bytes");
+}
+
+#[test]
+fn however_it_breaks_it_goes_on_and_what_cannot_is_an_honest_error() {
+    let ms = Duration::from_millis;
+    let good = healthy(" there.");
+    let begun = || vec![(ms(0), token("Hel")), (ms(10), token("lo"))];
+    let ends = |last: Vec<u8>| [begun(), vec![(ms(20), last)]].concat();
+    for (name, script) in [
+        ("stalled", Script { ending: Ending::Never, ..Script::stream(begun()) }),
+        ("cut", Script { ending: Ending::Cut, ..Script::stream(begun()) }),
+        ("half closed", Script { ending: Ending::HalfClosed, ..Script::stream(begun()) }),
+        ("ended early", Script::stream(begun())),
+        ("done early", Script::stream(ends(done()))),
+        ("garbage", Script::stream(ends(b"data: {{{\n\n".to_vec()))),
+        ("an error", Script::stream(ends(event(&json!({"error": {"message": "no"}}))))),
+    ] {
+        let upstream = FakeServer::start("127.0.0.1:0", move |_, _| script.clone()).unwrap();
+        let (world, _folder) = continuing(&[&upstream.url, &good.url]).start();
+        let answer = post(&world, CHAT, &body("What is new?", true));
+        assert_eq!(said(&answer), ("Hello there.".into(), "[DONE]".into()), "{name}: {}", answer.text());
+        // And when whoever goes on breaks off, too, the model here has the rest.
+        let (world, _folder) = continuing(&[&upstream.url, &upstream.url]).start();
+        let answer = post(&world, CHAT, &body("say:HelloHello there.", true));
+        assert_eq!(said(&answer), ("HelloHello there.".into(), "[DONE]".into()), "{name}: {}", answer.text());
+    }
+    let call = json!([{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"q\""}}]);
+    let call = event(&json!({"choices": [{"index": 0, "delta": {"tool_calls": call}}]}));
+    let in_a_call =
+        Script { ending: Ending::Cut, ..Script::stream(vec![(ms(0), [token("See"), call].concat())]) };
+    let plain = Script { ending: Ending::Cut, ..Script::stream(begun()) };
+    let with = |name: &str, value: Value| {
+        let mut asked = body("What is new?", true);
+        asked[name] = value;
+        asked
+    };
+    let tool = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]);
+    for (name, script, asked, last_resort) in [
+        ("in a call", in_a_call, with("tools", tool), LastResort::Local),
+        (
+            "a schema",
+            plain.clone(),
+            with("response_format", json!({"type": "json_object"})),
+            LastResort::Local,
+        ),
+        ("log-probabilities", plain.clone(), with("logprobs", json!(true)), LastResort::Local),
+        ("nobody is left", plain, body("What is new?", true), LastResort::Refuse),
+    ] {
+        let upstream = FakeServer::start("127.0.0.1:0", move |_, _| script.clone()).unwrap();
+        let mut setup = continuing(&[&upstream.url]);
+        setup.route.policy.last_resort = last_resort;
+        let (world, _folder) = setup.start();
+        let (_, last) = said(&post(&world, CHAT, &asked));
+        let last: Value = serde_json::from_str(&last).unwrap_or_else(|_| panic!("{name} ended with {last}"));
+        assert_eq!(last["error"]["code"], "provider_broke_off", "{name}: {last}");
+    }
+}
