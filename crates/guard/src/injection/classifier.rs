@@ -36,9 +36,10 @@ impl Scores {
     }
 }
 
-/// What is above this is an attack: what 2% of the innocent lines that were left out reach. Fixed before the held-out
-/// texts were judged.
-const THRESHOLD: f32 = 6.5;
+/// What is above this is an attack: what no look-alike of `corpus/later` reached and half a percent of READMEs' paragraphs
+/// did, by networks that had not seen a fifth of the lines (benches/guard/NOTES.md). Fixed before the held-out texts were
+/// judged.
+const THRESHOLD: f32 = 6.0;
 
 /// An attack: where, which kind, and how sure.
 pub(super) struct Hit {

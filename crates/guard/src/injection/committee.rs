@@ -13,7 +13,7 @@ use super::features::{Token, sentences};
 use super::net::{FILTERS, Net, Pooled, WIDTH};
 
 /// Networks in the file.
-pub const MEMBERS: usize = 3;
+pub const MEMBERS: usize = 5;
 /// The others are asked where the first says that an attack is at least this likely (a logarithm of odds). It is far
 /// under the threshold of an alarm: what it lets pass, the mean would have let pass too but for rare cases.
 const ASKED: f32 = -1.0;

@@ -1,11 +1,18 @@
-//! English words whose meaning is known to the [network](super::net) without having been learned from the training
-//! texts: those that `corpus/meanings.py` asked a sentence encoder about. Here is only which words these are.
+//! What words mean, as a sentence encoder tells it: known to the [networks](super::net) without having been learned
+//! from the training texts. `corpus/meanings.py` makes the table.
 
-/// The hashes of the words in rising order, four bytes each.
-static WORDS: &[u8] = include_bytes!("meanings.bin");
+/// Numbers of a meaning.
+pub const DIRECTIONS: usize = 48;
+/// What the largest number of a meaning is in the table, in deviations of all of them.
+const LARGEST: f32 = 3.0;
+
+/// The hashes of the words in rising order, four bytes each, and then, in the same order, their meanings, a byte for
+/// each direction.
+static TABLE: &[u8] = include_bytes!("meanings.bin");
 
 /// How many words there are.
-pub const COUNT: usize = WORDS.len() / 4;
+pub const COUNT: usize = TABLE.len() / (4 + DIRECTIONS);
+const _: () = assert!(TABLE.len() == COUNT * (4 + DIRECTIONS) && COUNT < u16::MAX as usize);
 
 /// The place of a word in lower case without accents among them, counted from 1; 0 if it is none of them.
 pub fn place(word: &[u8]) -> u16 {
@@ -13,7 +20,7 @@ pub fn place(word: &[u8]) -> u16 {
     let (mut low, mut high) = (0, COUNT);
     while low < high {
         let middle = (low + high) / 2;
-        let bytes = &WORDS[4 * middle..4 * middle + 4];
+        let bytes = &TABLE[4 * middle..4 * middle + 4];
         let here = bytes.iter().rev().fold(0, |hash, byte| hash << 8 | u32::from(*byte));
         match here.cmp(&wanted) {
             std::cmp::Ordering::Less => low = middle + 1,
@@ -22,6 +29,13 @@ pub fn place(word: &[u8]) -> u16 {
         }
     }
     0
+}
+
+/// What the word at this place means; nothing at 0 and behind the last.
+pub fn at(place: u16) -> Option<[f32; DIRECTIONS]> {
+    let start = 4 * COUNT + usize::from(place).checked_sub(1)? * DIRECTIONS;
+    let row = TABLE.get(start..start + DIRECTIONS)?;
+    Some(std::array::from_fn(|i| f32::from(row[i] as i8) * (LARGEST / 127.0)))
 }
 
 /// FNV-1a, 64 bits folded to 32, as `corpus/meanings.py` has it.
@@ -43,5 +57,20 @@ mod tests {
         assert!(places.iter().all(|place| (1..=COUNT).contains(&usize::from(*place))), "{places:?}");
         assert_eq!(place(b"qqzzxk"), 0);
         assert_eq!(place(b""), 0);
+    }
+
+    /// The cosine of two words' meanings.
+    fn like(a: &str, b: &str) -> f32 {
+        let [a, b] = [a, b].map(|word| at(place(word.as_bytes())).unwrap());
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
+        dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt()
+    }
+
+    #[test]
+    fn what_means_the_same_is_nearer_than_what_does_not() {
+        assert!(like("ignore", "disregard") > like("ignore", "museum"));
+        assert!(like("password", "credentials") > like("password", "garden"));
+        assert_eq!(at(0), None);
+        assert_eq!(at(u16::MAX), None);
     }
 }

@@ -1,14 +1,14 @@
 //! A small convolutional network over tokens (Kim 2014, "Convolutional neural networks for sentence
-//! classification"): a vector for each token, which is the sum of those of its rows, one of which is what the word
-//! means and was not learned but for which directions of it count; filters over three and five
-//! tokens; the strongest answer of each filter within a sentence; and two layers that make classes of it.
+//! classification"): a vector for each token, which is the sum of those of its rows and of what the word
+//! [means](meanings), of which only the directions that count were learned; filters over three and five tokens; the
+//! strongest answer of each filter within a sentence; and two layers that make classes of it.
 //!
 //! A sentence is filtered by itself, so the answer for several in a row is the stronger of theirs, and every window
 //! of a text costs only the last two layers.
 
 use super::classifier::CLASSES;
 use super::features::{MEANING, ROWS, Token};
-use super::meanings;
+use super::meanings::{self, DIRECTIONS};
 
 /// Numbers of a token's vector.
 pub const WIDTH: usize = 32;
@@ -30,8 +30,8 @@ const BLOCK: usize = 24;
 pub struct Net {
     /// `[ROWS][WIDTH]`
     pub rows: Vec<[f32; WIDTH]>,
-    /// `[meanings::COUNT][WIDTH]`
-    pub meanings: Vec<[f32; WIDTH]>,
+    /// `[DIRECTIONS][WIDTH]`: what a token's vector has of the directions of its word's meaning.
+    pub meaning: Vec<[f32; WIDTH]>,
     /// `[3 * WIDTH][FILTERS]`
     pub near: Vec<[f32; FILTERS]>,
     /// `[5 * WIDTH][FILTERS]`
@@ -53,7 +53,7 @@ impl Net {
     pub fn zero() -> Net {
         Net {
             rows: vec![[0.0; WIDTH]; ROWS],
-            meanings: vec![[0.0; WIDTH]; meanings::COUNT],
+            meaning: vec![[0.0; WIDTH]; DIRECTIONS],
             near: vec![[0.0; FILTERS]; LENGTHS[0] * WIDTH],
             far: vec![[0.0; FILTERS]; LENGTHS[1] * WIDTH],
             bias: [0.0; 2 * FILTERS],
@@ -68,7 +68,7 @@ impl Net {
     pub fn tables(&mut self) -> [&mut [f32]; 9] {
         [
             self.rows.as_flattened_mut(),
-            self.meanings.as_flattened_mut(),
+            self.meaning.as_flattened_mut(),
             self.near.as_flattened_mut(),
             self.far.as_flattened_mut(),
             &mut self.bias,
@@ -115,9 +115,11 @@ impl Net {
         vectors.resize(tokens.len() + 2 * PADDING, [0.0; WIDTH]);
         for (vector, token) in vectors[PADDING..].iter_mut().zip(tokens) {
             let rows = token[..MEANING].iter().filter(|r| **r > 0).map(|row| &self.rows[usize::from(*row)]);
-            let meaning = usize::from(token[MEANING]).checked_sub(1).map(|place| &self.meanings[place]);
-            for row in rows.chain(meaning) {
+            for row in rows {
                 vector.iter_mut().zip(row).for_each(|(v, w)| *v += w);
+            }
+            for (x, row) in meanings::at(token[MEANING]).iter().flatten().zip(&self.meaning) {
+                vector.iter_mut().zip(row).for_each(|(v, w)| *v += x * w);
             }
         }
     }
