@@ -129,9 +129,9 @@ impl<F: Format> Events<F> {
     }
 }
 
-/// What an endpoint does with a body. It takes as long as the body is, and leaves to [`Prepared::Later`] what may take
+/// What an endpoint does with a body. It takes as long as the body is, and leaves to [`Begun::Later`] what may take
 /// longer or wait.
-pub(crate) type Prepare = fn(&App, &Arc<Record>, &Bytes) -> Result<Prepared, ApiError>;
+pub(crate) type Prepare = fn(&App, &Arc<Record>, &Bytes) -> Result<Begun, ApiError>;
 
 /// What is left to do, for a thread that may block.
 pub(crate) type Work = Box<dyn FnOnce(&App) -> Result<Prepared, ApiError> + Send>;
@@ -139,10 +139,16 @@ pub(crate) type Work = Box<dyn FnOnce(&App) -> Result<Prepared, ApiError> + Send
 /// Bytes of a body that is read where it came in, at most.
 const QUICK_BODY: usize = 4 << 10;
 
-/// What comes of a body.
-pub(crate) enum Prepared {
+/// How far a body was worked on where it came in.
+pub(crate) enum Begun {
+    /// To the end.
+    Ready(Prepared),
     /// There is more to do, which may block.
     Later(Work),
+}
+
+/// What comes of a body.
+pub(crate) enum Prepared {
     /// Sequences run.
     Running(Production),
     /// It asks for a route, which has to be gone along.
@@ -229,38 +235,30 @@ async fn work(
     prepare: Prepare,
 ) -> Result<Production, ApiError> {
     limits::admit(app, &record, &received.bytes).await?;
-    let reading = Arc::clone(&record);
-    let prepared = if received.bytes.len() <= QUICK_BODY {
-        let read = || prepare(app, &reading, &received.bytes);
-        match catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(panicked()))? {
-            Prepared::Later(work) => {
-                blocking(app, move |app| {
-                    // Counted among the bodies that are held for as long as it is.
-                    let _held = received;
-                    finish(app, work)
-                })
-                .await?
-            }
-            prepared => prepared,
-        }
+    let (reading, bytes) = (Arc::clone(&record), received.bytes.clone());
+    let begun = if bytes.len() <= QUICK_BODY {
+        let read = || prepare(app, &reading, &bytes);
+        catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(panicked()))?
     } else {
-        let work: Work = Box::new(move |app| prepare(app, &reading, &received.bytes));
-        blocking(app, move |app| finish(app, work)).await?
+        Begun::Later(Box::new(move |app| match prepare(app, &reading, &bytes)? {
+            Begun::Ready(prepared) => Ok(prepared),
+            Begun::Later(work) => work(app),
+        }))
+    };
+    let prepared = match begun {
+        Begun::Ready(prepared) => prepared,
+        Begun::Later(work) => {
+            blocking(app, move |app| {
+                // Counted among the bodies that are held for as long as it is.
+                let _held = received;
+                work(app)
+            })
+            .await?
+        }
     };
     match prepared {
         Prepared::Running(production) => Ok(production),
         Prepared::Routed(routed) => routed.run(app, &record).await,
-        Prepared::Later(_) => Err(panicked()),
-    }
-}
-
-/// Does all that is left to do.
-fn finish(app: &App, mut work: Work) -> Result<Prepared, ApiError> {
-    loop {
-        match work(app)? {
-            Prepared::Later(more) => work = more,
-            prepared => return Ok(prepared),
-        }
     }
 }
 

@@ -31,7 +31,7 @@ use garrison_gateway::Route;
 use garrison_tokenizer::ChatInput;
 use serde_json::{Value, json};
 
-use crate::answer::{Prepared, Work, blocking, handle, produce};
+use crate::answer::{Begun, Prepared, Work, blocking, handle, produce};
 use crate::app::{App, Chosen, Entry, Shared};
 use crate::error::ApiError;
 use crate::fields::{Fields, parse};
@@ -61,7 +61,7 @@ pub(crate) async fn create(
     handle(app, passed, "/v1/chat/completions", headers, body, prepare).await
 }
 
-fn prepare(app: &App, record: &Arc<Record>, body: &Bytes) -> Result<Prepared, ApiError> {
+fn prepare(app: &App, record: &Arc<Record>, body: &Bytes) -> Result<Begun, ApiError> {
     let value = parse(body)?;
     let fields = Fields::root(&value)?;
     let route = fields.string("model")?.and_then(|name| app.config.routes.find(name)).cloned();
@@ -78,9 +78,9 @@ fn here(
     record: &Arc<Record>,
     body: &Bytes,
     answer: impl FnOnce(&App, &Arc<Record>, &[u8]) -> Result<Production, ApiError> + Send + 'static,
-) -> Prepared {
+) -> Begun {
     let (record, body) = (Arc::clone(record), body.clone());
-    Prepared::Later(Box::new(move |app| Ok(Prepared::Running(answer(app, &record, &body)?))))
+    Begun::Later(Box::new(move |app| Ok(Prepared::Running(answer(app, &record, &body)?))))
 }
 
 /// Has a route answer: read at once where that waits for nothing.
@@ -91,7 +91,7 @@ fn along(
     chat: Value,
     client: Client,
     route: Arc<Route>,
-) -> Result<Prepared, ApiError> {
+) -> Result<Begun, ApiError> {
     app.check_allowed(record, &route.name)?;
     let quick = app.config.gateway.is_quick(&route.name);
     let (record, body) = (Arc::clone(record), body.clone());
@@ -99,7 +99,7 @@ fn along(
         let routed = Routed::read(app, &record, &body, chat, client, &route)?;
         Ok(Prepared::Routed(Box::new(routed)))
     });
-    if quick { read(app) } else { Ok(Prepared::Later(read)) }
+    if quick { Ok(Begun::Ready(read(app)?)) } else { Ok(Begun::Later(read)) }
 }
 
 /// `POST /v1/messages`: Anthropic's.
@@ -204,7 +204,7 @@ impl Client {
 }
 
 /// Answers a request of another dialect: as the chat that it is, but in its own words.
-fn translate(app: &App, record: &Arc<Record>, body: &Bytes, dialect: Dialect) -> Result<Prepared, ApiError> {
+fn translate(app: &App, record: &Arc<Record>, body: &Bytes, dialect: Dialect) -> Result<Begun, ApiError> {
     let mut asked = Translated::read(dialect, parse(body)?, Purpose::Answer)?;
     if let Some(route) = app.config.routes.find(&asked.request.model).cloned() {
         let chat = std::mem::take(&mut asked.chat);

@@ -17,7 +17,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use garrison_gateway::Form;
 
-use crate::answer::{Prepared, handle, produce};
+use crate::answer::{Begun, Prepared, handle, produce};
 use crate::app::{App, Shared};
 use crate::error::ApiError;
 use crate::fields::{Fields, parse};
@@ -43,9 +43,9 @@ pub(crate) async fn create(
     handle(app, passed, "/v1/completions", headers, body, prepare).await
 }
 
-fn prepare(_: &App, record: &Arc<Record>, body: &Bytes) -> Result<Prepared, ApiError> {
+fn prepare(_: &App, record: &Arc<Record>, body: &Bytes) -> Result<Begun, ApiError> {
     let (record, body) = (Arc::clone(record), body.clone());
-    Ok(Prepared::Later(Box::new(move |app| Ok(Prepared::Running(run(app, &record, &body)?)))))
+    Ok(Begun::Later(Box::new(move |app| Ok(Prepared::Running(run(app, &record, &body)?)))))
 }
 
 fn run(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, ApiError> {
