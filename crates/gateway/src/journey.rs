@@ -32,6 +32,7 @@ use crate::providers::{Failure, RemoteRequest};
 use crate::remote::{Origin, Remote, Settling, Source, Terms};
 use crate::routes::{DEFAULT_REST, Route, Routes, Target, lock};
 use crate::trace::Open;
+use ask::Size;
 pub use ask::{Ask, Delivery, Words, task_of};
 use hedge::Begun;
 
@@ -89,6 +90,8 @@ pub struct Journey {
     routes: Arc<Routes>,
     route: Arc<Route>,
     ask: Arc<Ask>,
+    /// How long what is asked is; for that it has to be written as JSON, so not each time it is planned.
+    size: Size,
     plan: Plan,
     /// As it was planned last.
     privacy: Privacy,
@@ -120,6 +123,7 @@ impl Routes {
         let mut journey = Journey {
             routes: Arc::clone(self),
             route: Arc::clone(route),
+            size: ask.size(),
             ask: Arc::new(ask),
             plan: Plan { steps: Vec::new(), decisions: Vec::new() },
             privacy,
@@ -142,11 +146,10 @@ impl Journey {
     /// Plans the way from here on.
     fn make_plan(&mut self, privacy: Privacy) {
         self.privacy = privacy;
-        let size = self.ask.size();
         let said = continuing::tokens(&self.said);
         let features = Features {
-            prompt_tokens: size.usual + said.usual,
-            most_prompt_tokens: size.most + said.most,
+            prompt_tokens: self.size.usual + said.usual,
+            most_prompt_tokens: self.size.most + said.most,
             output_tokens: self.ask.output_tokens.map(|most| continuing::left(most, &self.said)),
             choices: self.ask.choices as u64,
             task: self.ask.task,
