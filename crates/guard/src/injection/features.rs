@@ -1,6 +1,6 @@
 //! What the classifier sees of a text: sentences of tokens. A token is a word or a sign; it has the numbers of the
 //! word itself and of its first letters, which inflected languages share, the [concepts] that it stands for, which
-//! eight languages share, and its place among the English words whose meaning an encoder told ([meanings]).
+//! eight languages share, and its place among the words whose meanings encoders told ([meanings]).
 //!
 //! Case and accents are left out, so that a text reads the same whatever an encoding lost of it.
 
