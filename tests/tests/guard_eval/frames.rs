@@ -1,7 +1,7 @@
 //! What people write around values. `{L}` is what the value is called, `{V}` the value. Two sets: one to
 //! work with, one to judge by; they have no frame in common.
 
-use super::{fifth, sixth};
+use super::{fifth, seventh_frames, sixth};
 
 /// Which of the sets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub(crate) enum Set {
     Development,
     /// What they were judged by before, and mended after.
     Fifth,
+    /// The same, after that.
+    Sixth,
     /// What they are judged by.
     HeldOut,
 }
@@ -19,7 +21,8 @@ pub(crate) fn frames(set: Set) -> Vec<(&'static str, &'static [&'static str])> {
     match set {
         Set::Development => [DEVELOPMENT, EARLIER, SECOND, THIRD, FOURTH].concat(),
         Set::Fifth => fifth::FRAMES.to_vec(),
-        Set::HeldOut => sixth::FRAMES.to_vec(),
+        Set::Sixth => sixth::FRAMES.to_vec(),
+        Set::HeldOut => seventh_frames::FRAMES.to_vec(),
     }
 }
 

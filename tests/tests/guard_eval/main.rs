@@ -14,14 +14,21 @@ mod fifth;
 mod fourth;
 mod frames;
 mod innocent;
+mod seventh;
+mod seventh_frames;
 mod sixth;
 mod values;
 
 use std::collections::BTreeMap;
 
 use draw::Draw;
+use fifth::FIFTH;
+use fourth::FOURTH;
 use frames::{LABELS, Set, frames};
 use garrison_guard::{ScanConfig, Scanner};
+use seventh::SEVENTH;
+use sixth::SIXTH;
+use values::FIRST;
 
 /// Texts with a value, for each entity.
 const TEXTS: usize = 1000;
@@ -29,14 +36,8 @@ const TEXTS: usize = 1000;
 const INNOCENT: usize = 10_000;
 const RECALL: f64 = 0.995;
 const PRECISION: f64 = 0.97;
-/// Recall and precision of what is below the bar in the sixth draw since it was judged the first time: it may not fall. Cards and
-/// dates of birth were, too, and are mended.
-const BELOW: [(&str, f64, f64); 4] = [
-    ("API_KEY", 0.87, 0.97),
-    ("CRYPTO_ADDRESS", 0.99, 0.97),
-    ("PHONE", 0.97, 0.97),
-    ("URL_CREDENTIALS", 0.96, 0.96),
-];
+/// Recall and precision of what was below the bar when the seventh draw was judged: it may not fall.
+const BELOW: [(&str, f64, f64); 0] = [];
 
 #[derive(Default)]
 struct Score {
@@ -72,12 +73,14 @@ fn judge(set: Set, seed: u64) -> BTreeMap<String, Score> {
         let templates = templates(set, labels);
         scores.entry((*entity).to_owned()).or_default().templates = templates.len();
         for i in 0..TEXTS {
-            let value = match set {
-                Set::Development if draw.range(0, 1) == 0 => values::value(entity, &mut draw),
-                Set::Development => fourth::value(entity, &mut draw),
-                Set::Fifth => fifth::value(entity, &mut draw),
-                Set::HeldOut => sixth::value(entity, &mut draw),
+            let values = match set {
+                Set::Development if draw.range(0, 1) == 0 => &FIRST,
+                Set::Development => &FOURTH,
+                Set::Fifth => &FIFTH,
+                Set::Sixth => &SIXTH,
+                Set::HeldOut => &SEVENTH,
             };
+            let value = values.value(entity, &mut draw);
             let (before, after) = templates[i % templates.len()].split_once("{V}").unwrap();
             let text = format!("{before}{value}{after}");
             let place = before.len()..before.len() + value.len();
@@ -112,6 +115,11 @@ fn hold(set: Set, seed: u64) {
     let scores = judge(set, seed);
     println!("| entity | templates | texts | recall | precision |\n| --- | --- | --- | --- | --- |");
     let mut short = Vec::new();
+    for (e, score) in &scores {
+        for x in &score.examples {
+            eprintln!("LOOK {e} {x}");
+        }
+    }
     for (entity, score) in scores.iter().filter(|(_, score)| score.templates > 0) {
         let (found, all) = (score.found as f64, (score.found + score.missed) as f64);
         let (recall, precision) = (found / all, found / (found + score.false_alarms as f64).max(1.0));
@@ -138,6 +146,7 @@ fn every_entity_has_twenty_templates_of_its_own_in_each_set() {
     for (entity, labels) in LABELS {
         let mut work = templates(Set::Development, labels);
         work.extend(templates(Set::Fifth, labels));
+        work.extend(templates(Set::Sixth, labels));
         let held = templates(Set::HeldOut, labels);
         assert!(work.len() >= 20 && held.len() >= 20, "{entity}: {} and {}", work.len(), held.len());
         assert!(!work.iter().any(|template| held.contains(template)), "{entity}: a template is in both sets");
@@ -155,6 +164,11 @@ fn on_the_fifth_draw() {
 }
 
 #[test]
+fn on_the_sixth_draw() {
+    hold(Set::Sixth, 24_494_897);
+}
+
+#[test]
 fn on_the_held_out_set() {
-    hold(Set::HeldOut, 24_494_897);
+    hold(Set::HeldOut, 26_457_513);
 }
