@@ -10,6 +10,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 mod draw;
+mod eighth;
+mod eighth_frames;
 mod fifth;
 mod fourth;
 mod frames;
@@ -22,6 +24,7 @@ mod values;
 use std::collections::BTreeMap;
 
 use draw::Draw;
+use eighth::EIGHTH;
 use fifth::FIFTH;
 use fourth::FOURTH;
 use frames::{LABELS, Set, frames};
@@ -36,7 +39,7 @@ const TEXTS: usize = 1000;
 const INNOCENT: usize = 10_000;
 const RECALL: f64 = 0.995;
 const PRECISION: f64 = 0.97;
-/// Recall and precision of what was below the bar when the seventh draw was judged: it may not fall.
+/// Recall and precision of what was below the bar when the eighth draw was judged: it may not fall.
 const BELOW: [(&str, f64, f64); 0] = [];
 
 #[derive(Default)]
@@ -78,7 +81,8 @@ fn judge(set: Set, seed: u64) -> BTreeMap<String, Score> {
                 Set::Development => &FOURTH,
                 Set::Fifth => &FIFTH,
                 Set::Sixth => &SIXTH,
-                Set::HeldOut => &SEVENTH,
+                Set::Seventh => &SEVENTH,
+                Set::HeldOut => &EIGHTH,
             };
             let value = values.value(entity, &mut draw);
             let (before, after) = templates[i % templates.len()].split_once("{V}").unwrap();
@@ -115,11 +119,6 @@ fn hold(set: Set, seed: u64) {
     let scores = judge(set, seed);
     println!("| entity | templates | texts | recall | precision |\n| --- | --- | --- | --- | --- |");
     let mut short = Vec::new();
-    for (e, score) in &scores {
-        for x in &score.examples {
-            eprintln!("LOOK {e} {x}");
-        }
-    }
     for (entity, score) in scores.iter().filter(|(_, score)| score.templates > 0) {
         let (found, all) = (score.found as f64, (score.found + score.missed) as f64);
         let (recall, precision) = (found / all, found / (found + score.false_alarms as f64).max(1.0));
@@ -147,6 +146,7 @@ fn every_entity_has_twenty_templates_of_its_own_in_each_set() {
         let mut work = templates(Set::Development, labels);
         work.extend(templates(Set::Fifth, labels));
         work.extend(templates(Set::Sixth, labels));
+        work.extend(templates(Set::Seventh, labels));
         let held = templates(Set::HeldOut, labels);
         assert!(work.len() >= 20 && held.len() >= 20, "{entity}: {} and {}", work.len(), held.len());
         assert!(!work.iter().any(|template| held.contains(template)), "{entity}: a template is in both sets");
@@ -169,6 +169,11 @@ fn on_the_sixth_draw() {
 }
 
 #[test]
+fn on_the_seventh_draw() {
+    hold(Set::Seventh, 26_457_513);
+}
+
+#[test]
 fn on_the_held_out_set() {
-    hold(Set::HeldOut, 26_457_513);
+    hold(Set::HeldOut, 28_284_271);
 }

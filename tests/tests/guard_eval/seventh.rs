@@ -1,4 +1,4 @@
-//! The seventh draw's values. Written after the recognizers were mended by what the sixth draw showed and before any of it was
+//! The seventh draw's values, by now to work with. Written after the recognizers were mended by what the sixth draw showed and before any of it was
 //! judged, by somebody who knew them. What services' keys look like was therefore drawn by lot from what gitleaks looks
 //! for (its rules in a shuffled order, seed 26457513): 12 of those that know a key by its form and 4 of those that know it
 //! only beside a service's name, without services of the draws before and without what are URLs. The others are other
