@@ -214,6 +214,14 @@ fn keys_of_services_that_nobody_told_of_are_found_by_how_they_look_and_what_stan
             (format!("see acme-live-{LONG}."), format!("acme-live-{LONG}")),
             (format!("the token that you sent me was {MIXED}, I think"), MIXED.to_owned()),
             (format!("Is {MIXED} still the API key?"), MIXED.to_owned()),
+            (format!("Whose token is {HEX}?"), HEX.to_owned()),
+            (format!("Use {MIXED}! The token before it is void."), MIXED.to_owned()),
+            (
+                "The API key on the badge is not 4hyifm9sjrpns5hv, sorry".to_owned(),
+                "4hyifm9sjrpns5hv".to_owned(),
+            ),
+            (format!("app 759416430597118|{MIXED}{MIXED}."), format!("759416430597118|{MIXED}{MIXED}")),
+            (format!("the key ops_eyJ{}. And on", LONG.repeat(8)), format!("ops_eyJ{}", LONG.repeat(8))),
             (format!("As API key we use\n\n{HEX}\n"), HEX.to_owned()),
             (
                 format!("credentials of the bot, namely 781986416:AAJPKXRBwg0oxjkbFiFD8IQyoF2YvzH0Rln."),
@@ -253,9 +261,21 @@ fn phones_of_areas_that_nobody_knows_count_beside_a_word_alone() {
         "+972-50-123-4545 is a number",
         "0532 123 45 67",
         "call me on 02.03.2031 or 02-03-2031",
+        "phone number|2031-04-02|closed",
         "call 010 times; ring 02 03 2031",
     ] {
         assert_eq!(found(&SCANNER, text), [], "{text}");
+    }
+}
+
+#[test]
+fn a_word_for_a_birth_is_said_of_the_date_that_is_nearest_to_it() {
+    for (text, value) in [
+        ("DOB|1955-12-13|2031-04-02|closed", "1955-12-13"),
+        ("born 5 March 1980, moved here on 2012-03-04", "5 March 1980"),
+        ("DOB (updated 2024): 03.10.1988", "03.10.1988"),
+    ] {
+        assert_eq!(found(&SCANNER, text), [("DATE_OF_BIRTH".to_owned(), value.to_owned())], "{text}");
     }
 }
 

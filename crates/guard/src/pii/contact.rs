@@ -2,6 +2,7 @@
 
 use phonenumber::country::Id;
 
+use super::date;
 use super::shape::{begins_number, blank, is_fraction};
 use super::sight::Sight;
 use crate::entity::Entity;
@@ -247,22 +248,14 @@ impl Written {
             _ => Style::Plain,
         };
         let text = window.text(start, end);
-        if style == Style::Plain && is_date(text, &lengths) {
+        // A day is written with the same signs: 02.03.2031, 2031-03-02.
+        if style == Style::Plain && lengths.len() > 1 && date::numeric(window) == Some(end) {
             return None;
         }
         let zero = text.trim_start_matches('(').starts_with('0');
         let looks_dialled = zero && (9..=11).contains(&digits) && lengths[0] >= 2;
         (!style.goes_on(window, end)).then_some(Written { end, style, looks_dialled })
     }
-}
-
-/// Whether groups of these lengths are a day: 02.03.2031.
-fn is_date(text: &str, lengths: &[usize]) -> bool {
-    let mut groups = text.split(|c: char| !c.is_ascii_digit()).filter_map(|group| group.parse::<u32>().ok());
-    let (Some(first), Some(second), Some(third)) = (groups.next(), groups.next(), groups.next()) else {
-        return false;
-    };
-    lengths == [2, 2, 4] && first <= 31 && second <= 31 && (1900..2100).contains(&third)
 }
 
 impl Style {

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha512_256};
 use sha3::Keccak256;
 
 use super::base58;
-use super::random::Kinds;
+use super::random::is_mixed;
 use super::sight::Sight;
 use crate::entity::Entity;
 use crate::scan::window::Window;
@@ -66,8 +66,7 @@ fn worth(text: &str) -> Option<u8> {
     if checked {
         return Some(CHECKED);
     }
-    let kinds = Kinds::of(text);
-    (text.len() <= 64 && kinds.is_mixed() && base58::is_written(text)).then_some(IN_CONTEXT)
+    (text.len() <= 64 && is_mixed(text) && base58::is_written(text)).then_some(IN_CONTEXT)
 }
 
 /// Addresses with signs in them, the first of whose parts is `text`: TON's in base64url, Nano's behind `nano_`, Cardano's

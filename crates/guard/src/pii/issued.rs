@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::random::{entropy, is_drawn, placeholder};
+use super::random::{Drawn, drawn, entropy, is_drawn, placeholder};
 
 /// What follows the beginning of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,7 +307,7 @@ impl Body {
     }
 }
 
-/// Keys that are known by how they are put together: Airtable's, Terraform's, Mailchimp's, Entra's, Discord's, New
+/// Keys that are known by how they are put together: Airtable's, Terraform's, 1Password's, Mailchimp's, Entra's, Discord's, New
 /// Relic's and Zoho's.
 fn is_composed(token: &str) -> bool {
     let letters = |part: &str, length: std::ops::RangeInclusive<usize>| {
@@ -330,6 +330,8 @@ fn is_composed(token: &str) -> bool {
         [id, when, secret] if matches!(token.as_bytes()[0], b'M' | b'N' | b'O') => {
             letters(id, 23..=28) && is_drawn(id) && safe_length(when, 6) && safe(secret, 27..=40)
         }
+        // 1Password's.
+        [whole] if whole.starts_with("A3-") && drawn(whole) == Drawn::Long => whole.split('-').count() >= 6,
         [whole] => {
             let mailchimp = whole.split_once("-us").is_some_and(|(key, place)| {
                 hex(key, 32) && (1..=2).contains(&place.len()) && place.bytes().all(|b| b.is_ascii_digit())
@@ -378,6 +380,7 @@ mod tests {
             format!("1000.{}.{}", &HEX[..32], &HEX[32..]),
             format!("M{}.{}.{}", &DRAWN[..23], &DRAWN[..6], &DRAWN[..30]),
             format!("{}-us12", &HEX[..32]),
+            "A3-JFYMDW-VG57M0-NI3R5-PK58C-FVUG6-QYZIV".to_owned(),
             format!("{}NRAL", &HEX[..36]),
             format!("abc8Q~{}", &DRAWN[..34]),
         ] {

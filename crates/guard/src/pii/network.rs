@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::random::is_random;
+use super::random::{Drawn, drawn};
 use super::shape::begins_number;
 use super::sight::Sight;
 use crate::entity::Entity;
@@ -170,7 +170,7 @@ fn userinfo<'t>(window: &Window<'t>, begin: usize) -> Option<(&'t str, usize)> {
     if window.byte(user) == Some(b'@') {
         // As in `https://TOKEN@host/`.
         let name = window.text(begin, user);
-        return is_random(name).then_some((name, user));
+        return (drawn(name) == Drawn::Long).then_some((name, user));
     }
     if window.byte(user) != Some(b':') {
         return None;

@@ -69,17 +69,27 @@ impl Kinds {
         self.upper + self.lower + self.digits
     }
 
-    /// Letters of both cases and digits that change places as often as drawn ones do (three in five; in names written
-    /// in one, a fourth).
-    pub(super) fn is_mixed(self) -> bool {
-        self.upper > 0 && self.lower > 0 && self.digits > 0 && self.turns * 5 >= self.all() * 2
+    /// Letters of both cases and digits that change places as often as drawn ones do: three times in five, and where nothing in
+    /// `text` looks like a word, one of those texts in a thousand less than three times in ten. Names written in one do
+    /// a fourth of the time.
+    fn is_mixed(self, text: &str) -> bool {
+        let drawn = self.turns * 5 >= self.all() * 2 || self.turns * 10 >= self.all() * 3 && !has_word(text);
+        self.upper > 0 && self.lower > 0 && self.digits > 0 && drawn
     }
 
-    /// Letters of one case and digits, that change places as often as drawn ones do (two in five to one in two; where
-    /// a number is written behind a name, once).
-    pub(super) fn is_of_one_case(self) -> bool {
-        (self.upper == 0) != (self.lower == 0) && self.digits > 0 && self.turns * 4 >= self.all()
+    /// Letters of one case and digits that change places as drawn ones do: two times in five, seldom less than one in
+    /// eight. A number behind a name does once.
+    fn is_of_one_case(self) -> bool {
+        (self.upper == 0) != (self.lower == 0)
+            && self.digits >= 3
+            && self.turns >= 4
+            && self.turns * 8 >= self.all()
     }
+}
+
+/// Whether more small letters stand in a row than drawn ones do as a rule.
+fn has_word(text: &str) -> bool {
+    text.as_bytes().split(|b| !b.is_ascii_lowercase()).any(|run| run.len() > 4)
 }
 
 /// Whether what stands behind a known beginning is no name: it has digits that are not only its end, or capitals where
@@ -87,21 +97,53 @@ impl Kinds {
 pub(super) fn is_drawn(text: &str) -> bool {
     let kinds = Kinds::of(text);
     let one_case = kinds.upper == 0 || kinds.lower == 0;
-    // Words have more small letters in a row than four, as a rule.
-    let word = || text.as_bytes().split(|b| !b.is_ascii_lowercase()).any(|run| run.len() > 4);
     match kinds.digits {
-        0 => !one_case && (kinds.turns * 3 >= kinds.all() || !word()),
+        0 => !one_case && (kinds.turns * 3 >= kinds.all() || !has_word(text)),
         _ => kinds.turns * 8 >= kinds.all() || kinds.digits * 4 >= kinds.all(),
     }
 }
 
-/// Whether a whole text was drawn and is long enough that nobody would think of it as a name: of mixed letters and digits
-/// from 20 on, of one case from 32 on.
-pub(super) fn is_random(text: &str) -> bool {
+/// Whether a text has letters of both cases and digits as if they were drawn.
+pub(super) fn is_mixed(text: &str) -> bool {
+    Kinds::of(text).is_mixed(text)
+}
+
+/// How much a whole text looks drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Drawn {
+    /// It may be a name.
+    Not,
+    /// Short and of one case, so that it is a key only where somebody speaks of one.
+    Short,
+    /// So long that nobody would think of it as a name.
+    Long,
+}
+
+/// How much a text looks drawn: of mixed letters and digits from 20 characters on, of one case from 32 on or in groups, and
+/// short from 16 on.
+pub(super) fn drawn(text: &str) -> Drawn {
     let kinds = Kinds::of(text);
-    let long = text.len() >= 20 && kinds.is_mixed() && kinds.run >= 12
-        || text.len() >= 32 && kinds.is_of_one_case() && kinds.run >= 20;
-    long && entropy(text) >= 3.0
+    let one_case = kinds.is_of_one_case() && entropy(text) >= 3.0;
+    let mixed = text.len() >= 20 && kinds.is_mixed(text) && kinds.run >= 12 && entropy(text) >= 3.0;
+    if mixed || one_case && (text.len() >= 32 && kinds.run >= 20 || is_grouped(text)) {
+        return Drawn::Long;
+    }
+    let short = one_case && text.len() >= 16 && kinds.run == text.len();
+    if short || text.len() >= 16 && kinds.run == text.len() && kinds.is_mixed(text) {
+        Drawn::Short
+    } else {
+        Drawn::Not
+    }
+}
+
+/// Whether capitals and digits stand in four groups or more with dashes between, as on licences and recovery sheets.
+fn is_grouped(text: &str) -> bool {
+    let capitals = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+    let groups = || text.split('-');
+    text.len() >= 23
+        && groups().count() >= 4
+        && groups().skip(1).all(|group| (4..=11).contains(&group.len()) && group.bytes().all(capitals))
+        && groups().all(|group| group.bytes().all(capitals))
 }
 
 /// Whether it is a UUID (RFC 9562): five groups of hexadecimal digits.
@@ -120,7 +162,7 @@ mod tests {
     #[test]
     fn names_are_told_from_what_was_drawn() {
         for drawn in ["q7Hn2LxT9bVw4ZcR8mKd", "zX4kPq9TnB2vLw7RyC5mJd8G"] {
-            assert!(Kinds::of(drawn).is_mixed() && is_drawn(drawn), "{drawn}");
+            assert!(is_mixed(drawn) && is_drawn(drawn) && super::drawn(drawn) == Drawn::Long, "{drawn}");
         }
         for drawn in ["9f86d081884c7d659a2feaa0c55ad015", "K7QX2M9TB4WZ8N3PYL6C"] {
             assert!(Kinds::of(drawn).is_of_one_case() && is_drawn(drawn), "{drawn}");
@@ -134,8 +176,11 @@ mod tests {
             "get_user_by_id_and_name",
         ] {
             let kinds = Kinds::of(name);
-            assert!(!kinds.is_mixed() && !kinds.is_of_one_case(), "{name}: {kinds:?}");
+            assert!(!kinds.is_mixed(name) && !kinds.is_of_one_case(), "{name}: {kinds:?}");
+            assert_eq!(super::drawn(name), Drawn::Not, "{name}");
         }
+        assert_eq!(super::drawn("9ezkr79a2hiunbgq"), Drawn::Short);
+        assert_eq!(super::drawn("A3-JFYMDW-VG57M0-NI3R5-PK58C-FVUG6-QYZIV"), Drawn::Long);
         assert!(is_drawn("QXFZMTtATfizhAOLGWEh"));
         assert!(!is_drawn("manager_service_account_credentials_file"));
         assert!(!is_drawn("ManagerServiceAccountCredentials"));

@@ -2,7 +2,7 @@
 //! configuration says that something is secret, by how random it looks.
 
 use super::issued::is_issued;
-use super::random::{Kinds, entropy, is_random, is_uuid, placeholder};
+use super::random::{Drawn, drawn, entropy, is_mixed, is_uuid, placeholder};
 use super::sight::Sight;
 use crate::entity::Entity;
 use crate::scan::candidate::{Extent, Tail};
@@ -40,7 +40,7 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
         sight.assert(Entity::API_KEY, 90, url_end(window));
         return;
     }
-    if let Some(end) = telegram(window, token) {
+    if let Some(end) = telegram(window, token).or_else(|| facebook(window, token)) {
         sight.assert(Entity::API_KEY, 90, end);
         return;
     }
@@ -64,7 +64,7 @@ fn is_labelled(token: &str) -> bool {
         && (1..=24).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         && drawn.bytes().all(|b| b.is_ascii_alphanumeric())
-        && Kinds::of(drawn).is_mixed()
+        && is_mixed(drawn)
         && entropy(drawn) >= 4.0
         && !DIGESTS.contains(&first.as_str())
         && !placeholder(token)
@@ -134,6 +134,18 @@ fn telegram(window: &Window<'_>, token: &str) -> Option<usize> {
     (end - colon == 36 && entropy(window.text(colon + 1, end)) > 3.5).then_some(end)
 }
 
+/// Where one of Facebook's for apps ends: the app's number, a bar, 27 characters or more.
+fn facebook(window: &Window<'_>, token: &str) -> Option<usize> {
+    let bar = window.at + token.len();
+    let number = (15..=17).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_digit());
+    if !number || window.byte(bar) != Some(b'|') {
+        return None;
+    }
+    let end = window.run(bar + 1, 41, |b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let secret = window.text(bar + 1, end);
+    ((27..=40).contains(&secret.len()) && is_mixed(secret)).then_some(end)
+}
+
 fn url_end(window: &Window<'_>) -> usize {
     window.run(window.at, MAX_TOKEN, |b| is_token(b) || b == b':' || b == b'%' || b == b'?' || b == b'&')
 }
@@ -154,7 +166,7 @@ fn assigned(sight: &mut Sight<'_, '_>) {
     }
     let near = sight.around.distance(Entity::API_KEY).filter(|distance| *distance <= 14);
     let Some(distance) = near else {
-        return spoken_of(sight, value, end);
+        return spoken_of(sight, value);
     };
     let behind = window.behind(at);
     let between = &behind[behind.len() - usize::from(distance)..];
@@ -166,7 +178,7 @@ fn assigned(sight: &mut Sight<'_, '_>) {
         return;
     }
     if !said {
-        return spoken_of(sight, value, end);
+        return spoken_of(sight, value);
     }
     let random = value.len() >= 16 && entropy(value) >= 3.0 && (between != " " || bearer);
     // A table about code has types where a table of passwords has these.
@@ -174,17 +186,23 @@ fn assigned(sight: &mut Sight<'_, '_>) {
     if random || (given || cell && both) && entropy(value) >= 2.5 {
         sight.propose_as(Entity::API_KEY, 25, end, open(end - at));
     } else {
-        spoken_of(sight, value, end);
+        spoken_of(sight, value);
     }
 }
 
 /// What looks drawn and stands somewhere near a word for a key, before or after it: "is … still the token?". What has an
-/// issuer's form only is seldom a word, so the words may be farther away than those of a password.
-fn spoken_of(sight: &mut Sight<'_, '_>, value: &str, end: usize) {
+/// issuer's form only is seldom a word, so the words may be farther away than those of a password; the shorter, the nearer.
+fn spoken_of(sight: &mut Sight<'_, '_>, value: &str) {
     let (window, at) = (sight.window, sight.at());
+    let value = value.trim_end_matches('!');
+    let worth = match drawn(value) {
+        Drawn::Not => return,
+        Drawn::Short => 15,
+        Drawn::Long => 25,
+    };
     let signs = value.bytes().all(|b| is_token(b) || b":!".contains(&b)) && !value.contains("----");
-    if signs && !is_rest(window) && is_random(value) && !is_uuid(value) && !placeholder(value) {
-        sight.propose_as(Entity::API_KEY, 25, end, open(end - at));
+    if signs && !is_rest(window) && !is_uuid(value) && !placeholder(value) {
+        sight.propose_as(Entity::API_KEY, worth, at + value.len(), open(value.len()));
     }
 }
 
@@ -219,7 +237,8 @@ fn value_end(window: &Window<'_>) -> usize {
     }
     // What ends a sentence, closes what is around a value or stresses it is no part of it.
     let stress = window.byte_before(at).filter(|b| b"*_~".contains(b));
-    while end > at && window.byte(end - 1).is_some_and(|b| b".,;:)]}>'-/".contains(&b) || Some(b) == stress) {
+    while end > at && window.byte(end - 1).is_some_and(|b| b".,;:?)]}>'-/".contains(&b) || Some(b) == stress)
+    {
         end -= 1;
     }
     end
