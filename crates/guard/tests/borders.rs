@@ -173,6 +173,8 @@ fn passwords_in_addresses_are_found_whatever_the_path() {
         ("a,mysql://u:p@10.1.2.3:3306,10.1.2.4,x", "mysql://u:p@10.1.2.3:3306"),
         ("postgres://u:p@ss@host:5432/x", "postgres://u:p@ss@host:5432/x"),
         ("postgres://u:p/w#1?@db.host:5432/x", "postgres://u:p/w#1?@db.host:5432/x"),
+        ("amqp://a.b:p#w?1@[fd00::15]:5672/%2F", "amqp://a.b:p#w?1@[fd00::15]:5672/%2F"),
+        ("redis://u:{p}1@cache/1", "redis://u:{p}1@cache/1"),
         ("postgres://u:p@%2Fvar%2Frun%2Fpg/x", "postgres://u:p@%2Fvar%2Frun%2Fpg/x"),
         ("ldaps://u:p@[2001:db8::1]:636/dc=a", "ldaps://u:p@[2001:db8::1]:636/dc=a"),
         ("jdbc:postgresql://u:p@db:5432/x?ssl=true", "jdbc:postgresql://u:p@db:5432/x?ssl=true"),
@@ -237,7 +239,7 @@ fn keys_of_services_that_nobody_told_of_are_found_by_how_they_look_and_what_stan
         format!("the page {MIXED} was moved"),
         format!("commit {HEX}aabbccdd has no token in it"),
         "the token for pod web-7d4b9c6f5d-x2x7z expired; token my-service-account-2031-v2".to_owned(),
-        "the API key of 123e4567-e89b-12d3-a456-426614174000 is not here".to_owned(),
+        "the token of the session with the id 123e4567-e89b-12d3-a456-426614174000 is not here".to_owned(),
         format!("token docs: https://docs.example/document/d/{MIXED}{MIXED}/edit"),
         "secret_manager_service_account_credentials_file_2 re_compile_all_the_patterns_1".to_owned(),
     ] {
@@ -252,6 +254,9 @@ fn phones_of_areas_that_nobody_knows_count_beside_a_word_alone() {
             ("phone +972-50-123-4545", "+972-50-123-4545"),
             ("mobile: 0532 123 45 67", "0532 123 45 67"),
             ("tel. 0912-345-678", "0912-345-678"),
+            ("Tel. 030 / 9018 2057", "030 / 9018 2057"),
+            ("mobile +49 (0) 30 / 9018 4658 is", "+49 (0) 30 / 9018 4658"),
+            ("call 030 9018 2057 / 030 9018 2058", "030 9018 2058"),
             ("¡(212) 646-9775 no es mi teléfono!", "(212) 646-9775"),
         ]
         .into_iter()

@@ -83,6 +83,8 @@ fn is_local(c: char) -> bool {
 
 /// Bytes of a number as it is written, at most.
 const MAX_WRITTEN: usize = 32;
+/// Digits of an area's code, with the country's, at most.
+const AREA: usize = 7;
 /// Digits of a phone number (E.164), at least and at most.
 const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
@@ -223,10 +225,11 @@ impl Written {
                 },
             }
             at += 1;
-            // Two signs at most between digits, as in ") ".
+            // Two signs at most between digits, as in ") ", and behind an area's code " / ".
+            let area = || digits <= AREA && window.text(end, at).trim_start_matches(')') == " / ";
             if groups[group] > 0 && group + 1 < groups.len() {
                 group += 1;
-            } else if at > end + 2 {
+            } else if at > end + 2 && !area() {
                 break;
             }
         }

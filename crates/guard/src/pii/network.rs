@@ -185,8 +185,11 @@ fn userinfo<'t>(window: &Window<'t>, begin: usize) -> Option<(&'t str, usize)> {
         let port = window.text(start, first).bytes().all(|b| b.is_ascii_digit());
         let end = window.run(start, MAX_PASSWORD, |b| of(b) && b != b'@');
         let host = window.run(end + 1, 64, |b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-        let named = window.text(end + 1, host).contains('.') || window.byte(host) == Some(b':');
-        let address = window.byte(begin) == Some(b'[') || window.text(begin, user).contains('.');
+        let literal = window.byte(end + 1) == Some(b'[') || window.has(end + 1, b"%2F");
+        let named = literal || window.text(end + 1, host).contains('.') || window.byte(host) == Some(b':');
+        // What is read by browsers has addresses with paths that have signs; a name with a dot is one.
+        let browsed = window.has(window.at, b"http") && window.text(begin, user).contains('.');
+        let address = window.byte(begin) == Some(b'[') || browsed;
         if port || address || !named || window.byte(end) != Some(b'@') {
             return None;
         }
@@ -308,7 +311,8 @@ fn stands_for_password(secret: &str) -> bool {
     match secret.split_at_checked(1) {
         Some(("$", rest)) => name(rest),
         Some(("%", rest)) => !escaped(rest),
-        Some(("{" | "<", _)) => true,
+        Some(("{", rest)) => rest.ends_with('}'),
+        Some(("<", _)) => true,
         _ => secret.chars().all(|c| c == '*' || c == 'x'),
     }
 }

@@ -81,8 +81,8 @@ impl Kinds {
     /// eight. A number behind a name does once.
     fn is_of_one_case(self) -> bool {
         (self.upper == 0) != (self.lower == 0)
-            && self.digits >= 3
-            && self.turns >= 4
+            && self.digits >= 2
+            && self.turns >= 3
             && self.turns * 8 >= self.all()
     }
 }

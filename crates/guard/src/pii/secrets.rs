@@ -2,7 +2,7 @@
 //! configuration says that something is secret, by how random it looks.
 
 use super::issued::is_issued;
-use super::random::{Drawn, drawn, entropy, is_mixed, is_uuid, placeholder};
+use super::random::{Drawn, drawn, entropy, is_drawn, is_mixed, is_uuid, placeholder};
 use super::sight::Sight;
 use crate::entity::Entity;
 use crate::scan::candidate::{Extent, Tail};
@@ -143,7 +143,7 @@ fn facebook(window: &Window<'_>, token: &str) -> Option<usize> {
     }
     let end = window.run(bar + 1, 41, |b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     let secret = window.text(bar + 1, end);
-    ((27..=40).contains(&secret.len()) && is_mixed(secret)).then_some(end)
+    ((27..=40).contains(&secret.len()) && is_drawn(secret)).then_some(end)
 }
 
 fn url_end(window: &Window<'_>) -> usize {
@@ -196,12 +196,14 @@ fn spoken_of(sight: &mut Sight<'_, '_>, value: &str) {
     let (window, at) = (sight.window, sight.at());
     let value = value.trim_end_matches('!');
     let worth = match drawn(value) {
+        // Most are ids; some services' keys are, too, and then stand right behind the word.
+        _ if is_uuid(value) => 7,
         Drawn::Not => return,
         Drawn::Short => 15,
         Drawn::Long => 25,
     };
     let signs = value.bytes().all(|b| is_token(b) || b":!".contains(&b)) && !value.contains("----");
-    if signs && !is_rest(window) && !is_uuid(value) && !placeholder(value) {
+    if signs && !is_rest(window) && !placeholder(value) {
         sight.propose_as(Entity::API_KEY, worth, at + value.len(), open(value.len()));
     }
 }
