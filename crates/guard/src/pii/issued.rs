@@ -207,6 +207,8 @@ const ISSUED: &[(&str, usize, Body)] = &[
     ("EZAK", 54, Token),
     ("EZTK", 54, Token),
     ("FLWSECK-", 32, Token),
+    ("FLWPUBK-", 32, Token),
+    ("FLWPUBK_TEST-", 32, Token),
     ("FLWSECK_TEST-", 12, Token),
     ("xnd_production_", 32, Token),
     ("xnd_development_", 32, Token),

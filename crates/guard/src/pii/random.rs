@@ -175,8 +175,7 @@ mod tests {
             "arn:aws:iam::123456789012:role/x",
             "get_user_by_id_and_name",
         ] {
-            let kinds = Kinds::of(name);
-            assert!(!kinds.is_mixed(name) && !kinds.is_of_one_case(), "{name}: {kinds:?}");
+            assert!(!is_mixed(name), "{name}");
             assert_eq!(super::drawn(name), Drawn::Not, "{name}");
         }
         assert_eq!(super::drawn("9ezkr79a2hiunbgq"), Drawn::Short);
