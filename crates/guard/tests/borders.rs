@@ -222,6 +222,10 @@ fn keys_of_services_that_nobody_told_of_are_found_by_how_they_look_and_what_stan
                 "The API key on the badge is not 4hyifm9sjrpns5hv, sorry".to_owned(),
                 "4hyifm9sjrpns5hv".to_owned(),
             ),
+            (
+                format!("post to https://hooks.slack.com/services/T0A1B2C3D/B0A1B2C3D/{MIXED}."),
+                format!("https://hooks.slack.com/services/T0A1B2C3D/B0A1B2C3D/{MIXED}"),
+            ),
             (format!("app 759416430597118|{MIXED}{MIXED}."), format!("759416430597118|{MIXED}{MIXED}")),
             (format!("the key ops_eyJ{}. And on", LONG.repeat(8)), format!("ops_eyJ{}", LONG.repeat(8))),
             (format!("As API key we use\n\n{HEX}\n"), HEX.to_owned()),

@@ -15,6 +15,9 @@ const MAX_TOKEN: usize = 200;
 /// Bytes of a key or password at least.
 const SHORTEST: usize = 8;
 
+/// Bytes of a key that is known by its form.
+const SHORTEST_ISSUED: usize = 16;
+
 /// Any of them but private keys.
 pub(super) fn judge(sight: &mut Sight<'_, '_>) {
     let (window, at) = (sight.window, sight.at());
@@ -23,7 +26,17 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
     }
     let end = window.run(at, MAX_TOKEN, is_token);
     let length = end - at;
-    if length < SHORTEST {
+    if window.byte(end) == Some(b':')
+        && let Some(end) = webhook(window, end).or_else(|| telegram(window, end))
+    {
+        sight.assert(Entity::API_KEY, 90, end);
+        return;
+    }
+    if let Some(end) = facebook(window, end) {
+        sight.assert(Entity::API_KEY, 90, end);
+        return;
+    }
+    if length < SHORTEST_ISSUED {
         return assigned(sight);
     }
     let stress = window.byte_before(at).filter(|b| b"_~".contains(b)).map(char::from);
@@ -34,14 +47,6 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
     }
     if is_issued(token) {
         sight.assert_as(Entity::API_KEY, 92, at + token.len(), open(length));
-        return;
-    }
-    if webhook(window, token) {
-        sight.assert(Entity::API_KEY, 90, url_end(window));
-        return;
-    }
-    if let Some(end) = telegram(window, token).or_else(|| facebook(window, token)) {
-        sight.assert(Entity::API_KEY, 90, end);
         return;
     }
     if is_labelled(token) && !is_rest(window) {
@@ -106,28 +111,29 @@ fn json_web_token(sight: &mut Sight<'_, '_>, token: &str) {
     }
 }
 
-/// Addresses that let anyone post (Slack, Discord, Teams).
-fn webhook(window: &Window<'_>, token: &str) -> bool {
-    if !token.starts_with("http") || !window.has(window.at + token.len(), b"://") {
-        return false;
-    }
-    let begin = window.at + token.len() + 3;
-    let known: [&[u8]; 4] = [
+/// Where an address ends that lets anyone post (Slack, Discord, Teams); its scheme ends at `colon`.
+fn webhook(window: &Window<'_>, colon: usize) -> Option<usize> {
+    let known: [&[u8]; 5] = [
         b"hooks.slack.com/services/",
+        b"hooks.slack.com/workflows/",
         b"discord.com/api/webhooks/",
         b"discordapp.com/api/webhooks/",
-        b"hooks.slack.com/workflows/",
+        b"outlook.office.com/webhook/",
     ];
-    known.iter().any(|host| window.has(begin, host) && url_end(window) > begin + host.len() + 20)
+    if window.text(window.at, colon) != "https" || !window.has(colon, b"://") {
+        return None;
+    }
+    let begin = colon + 3;
+    let host = known.iter().find(|host| window.has(begin, host))?;
+    let end = window.run(begin, MAX_TOKEN, |b| is_token(b) || b"%?&@".contains(&b));
+    let dots = window.text(begin, end).bytes().rev().take_while(|b| *b == b'.').count();
+    (end - dots > begin + host.len() + 20).then_some(end - dots)
 }
 
 /// Where one of Telegram's ends: the bot's number, a colon, 35 characters.
-fn telegram(window: &Window<'_>, token: &str) -> Option<usize> {
-    let colon = window.at + token.len();
-    if !(8..=10).contains(&token.len())
-        || !token.bytes().all(|b| b.is_ascii_digit())
-        || window.byte(colon) != Some(b':')
-    {
+fn telegram(window: &Window<'_>, colon: usize) -> Option<usize> {
+    let number = window.text(window.at, colon);
+    if !(8..=10).contains(&number.len()) || !number.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
     let end = window.run(colon + 1, 40, |b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
@@ -135,19 +141,17 @@ fn telegram(window: &Window<'_>, token: &str) -> Option<usize> {
 }
 
 /// Where one of Facebook's for apps ends: the app's number, a bar, 27 characters or more.
-fn facebook(window: &Window<'_>, token: &str) -> Option<usize> {
-    let bar = window.at + token.len();
-    let number = (15..=17).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_digit());
-    if !number || window.byte(bar) != Some(b'|') {
+fn facebook(window: &Window<'_>, bar: usize) -> Option<usize> {
+    let number = window.text(window.at, bar);
+    if !(15..=17).contains(&number.len())
+        || window.byte(bar) != Some(b'|')
+        || !number.bytes().all(|b| b.is_ascii_digit())
+    {
         return None;
     }
     let end = window.run(bar + 1, 41, |b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     let secret = window.text(bar + 1, end);
     ((27..=40).contains(&secret.len()) && is_drawn(secret)).then_some(end)
-}
-
-fn url_end(window: &Window<'_>) -> usize {
-    window.run(window.at, MAX_TOKEN, |b| is_token(b) || b == b':' || b == b'%' || b == b'?' || b == b'&')
 }
 
 /// What stands right after a word like `password`, an equals sign or a colon, and looks random.
