@@ -84,7 +84,12 @@ impl Finder for NameDetector {
 
     fn find(&self, text: &str) -> Result<Vec<Named>, DetectorError> {
         let spans = NameDetector::find(self, text).map_err(|e| DetectorError(e.to_string()))?;
-        Ok(spans.into_iter().map(|span| Named { entity: entity(&span.label), range: span.range }).collect())
+        let named = |span: Span| Named {
+            entity: entity(&span.label),
+            range: span.range,
+            confidence: (span.score * 100.0) as u8,
+        };
+        Ok(spans.into_iter().map(named).collect())
     }
 }
 

@@ -75,6 +75,30 @@ fn a_model_of_names_flags_hides_and_blocks_what_it_finds() {
 }
 
 #[test]
+fn a_model_of_names_takes_them_out_of_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (person, nothing) = (model(folder.path(), "tokens", 1), model(folder.path(), "tokens", 0));
+    let with = |model: &Path, output: &str| {
+        let text = format!("[privacy]\nanswer_model = {model:?}\n[guard]\noutput = {output:?}\n");
+        ask(&Server::start(&["--config", &config(folder.path(), &text)]))
+    };
+    let (status, plain) = with(&nothing, "redact");
+    assert_eq!((status, &plain["guard"]["answer"]["verdict"]), (200, &json!("pass")), "{plain}");
+    let said =
+        |body: &Value| body["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
+    let words = |text: &str| text.split_whitespace().filter(|word| *word != "<PERSON>").count();
+    assert!(words(&said(&plain)) > 0);
+    let (status, hidden) = with(&person, "redact");
+    let found = json!({"verdict": "redact", "found": ["PERSON"]});
+    assert_eq!((status, &hidden["guard"]["answer"]), (200, &found), "{hidden}");
+    assert!(said(&hidden).contains("<PERSON>") && !said(&hidden).contains(char::is_lowercase), "{hidden}");
+    let (_, flagged) = with(&person, "flag");
+    assert_eq!((said(&flagged), &flagged["guard"]["answer"]["verdict"]), (said(&plain), &json!("flag")));
+    let (_, blocked) = with(&person, "block");
+    assert_eq!(blocked["choices"][0]["finish_reason"], "content_filter", "{blocked}");
+}
+
+#[test]
 fn a_classifier_of_attacks_blocks_what_it_takes_for_one() {
     let folder = tempfile::tempdir().unwrap();
     // SAFE, and INJECTION.
@@ -105,6 +129,57 @@ fn a_classifier_of_answers_ends_or_marks_what_it_takes_for_unsafe() {
 }
 
 #[test]
+fn moderations_ask_the_models_whatever_the_policies_make_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (person, attack) = (model(folder.path(), "tokens", 1), model(folder.path(), "text", 1));
+    let text = format!(
+        "[privacy]\nmodel = {person:?}\n[guard]\nclassifier = {attack:?}\ninput = \"flag\"\ninjection = \"flag\"\n"
+    );
+    let server = Server::start(&["--config", &config(folder.path(), &text)]);
+    let body = json!({"input": "hello out there"});
+    let mut answer = ureq::post(format!("{}/v1/moderations", server.url)).send_json(&body).unwrap();
+    let body: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+    let result = &body["results"][0];
+    assert_eq!(result["flagged"], true, "{body}");
+    for category in ["garrison/pii/person", "garrison/injection/INJECTION"] {
+        assert_eq!(result["categories"][category], true, "{category}: {body}");
+        assert!(result["category_scores"][category].as_f64().unwrap() > 0.9, "{body}");
+    }
+}
+
+#[test]
+fn a_scan_asks_the_models_of_its_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let (person, attack) = (model(folder.path(), "tokens", 1), model(folder.path(), "text", 1));
+    let text = format!("[privacy]\nmodel = {person:?}\n[guard]\nclassifier = {attack:?}\n");
+    let config = config(folder.path(), &text);
+    let letter = folder.path().join("letter.txt");
+    std::fs::write(&letter, "hello zoe@b.example there\n").unwrap();
+    let letter = letter.to_str().unwrap();
+    let scan = |more: &[&str]| {
+        let output = run(&[&["guard", "scan", letter, "--config", &config], more].concat());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let report: Value = serde_json::from_str(&scan(&["--json"])).unwrap();
+    let told = |kind: &str, name: &str| {
+        let findings = report["findings"].as_array().unwrap().iter().filter(|f| f[kind] == name);
+        findings.map(|f| (f["start"].as_u64().unwrap(), f["end"].as_u64().unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(told("attack", "INJECTION"), [(0, 26)], "{report}");
+    assert_eq!(told("entity", "EMAIL"), [(6, 19)], "{report}");
+    let people = told("entity", "PERSON");
+    assert!(people.contains(&(0, 5)) && people.contains(&(20, 25)), "{report}");
+    assert_eq!(scan(&["--redact"]), "<PERSON> <EMAIL> <PERSON>\n");
+    let attacks: Value = serde_json::from_str(&scan(&["--json", "--attacks"])).unwrap();
+    let attacks = attacks["findings"].as_array().unwrap();
+    assert!(!attacks.is_empty() && attacks.iter().all(|f| f["attack"] == "INJECTION"), "{attacks:?}");
+    let broken = folder.path().join("tokens-1/model.safetensors");
+    std::fs::write(&broken, b"cut").unwrap();
+    assert_refused(&run(&["guard", "scan", letter, "--config", &config]), "[privacy] model");
+}
+
+#[test]
 fn a_models_own_policies_count_for_it_alone() {
     let folder = tempfile::tempdir().unwrap();
     let text = "[guard]\ninjection = \"block\"\n\
@@ -131,6 +206,7 @@ fn a_model_that_is_not_whole_or_judges_nothing_is_refused_before_anything_is_ser
     for (privacy, guard, wanted) in [
         (format!("model = {broken:?}"), "input = \"flag\"".to_owned(), "[privacy] model"),
         (format!("model = {good:?}"), "injection = \"flag\"".to_owned(), "[privacy] model needs"),
+        (format!("answer_model = {good:?}"), "input = \"flag\"".to_owned(), "[privacy] answer_model needs"),
         (String::new(), format!("classifier = {good:?}\ninjection = \"flag\""), "[guard] classifier"),
         (String::new(), format!("classifier = {good:?}\ninput = \"flag\""), "[guard] classifier needs"),
     ] {

@@ -1,11 +1,11 @@
 //! Answers: what is said in reply, judged and changed as it comes.
 //!
-//! A piece of an answer passes three stages, each of which gives on what is decided: the watch for whole
-//! stretches ([`Watch`]), redaction of personal data ([`OutputGuard`]), and the way back from names to
-//! values ([`Restorer`]). Each of them gives the same text however its input is cut, so an answer in
-//! pieces is the answer as a whole, byte for byte. Held back are at most [`MAX_STEP`](crate::watch::MAX_STEP)
-//! bytes by the first, [`garrison_guard::MAX_HELD`] by the second and 48 by the third, which are as many
-//! tokens at most.
+//! A piece of an answer passes four stages, each of which gives on what is decided: the watch for whole
+//! stretches ([`Watch`]), what a model of names finds ([`Naming`]), redaction of personal data ([`OutputGuard`]), and the
+//! way back from names to values ([`Restorer`]). Each of them gives the same text however its input is cut, so an answer
+//! in pieces is the answer as a whole, byte for byte. Held back are at most [`MAX_STEP`](crate::watch::MAX_STEP)
+//! bytes by the first, [`MAX_STEP`](crate::naming::MAX_STEP) by the second, [`garrison_guard::MAX_HELD`] by the third and
+//! 48 by the fourth, which are as many tokens at most.
 //!
 //! In a document (see [`Form`]) nothing is replaced: a schema may not allow it, and a call with other
 //! arguments is another call. There, what would be redacted ends the answer.
@@ -26,6 +26,7 @@ use sha2::{Digest, Sha256};
 
 use crate::calls::{DocumentStart, Form};
 use crate::judge::{Fault, Judge, NotJudged};
+use crate::naming::Naming;
 use crate::policy::InAnswers;
 use crate::request::Report;
 use crate::watch::Watch;
@@ -202,7 +203,10 @@ impl Answers {
 /// What a piece passes.
 struct Stages {
     watch: Option<Watch>,
+    naming: Option<Naming>,
     private: Private,
+    /// Names that stand for what was redacted.
+    given: Pseudonyms,
     names: Option<Restoring>,
     judge: Arc<Judge>,
     stopped: bool,
@@ -217,7 +221,6 @@ enum Private {
 
 struct Redacting {
     guard: OutputGuard,
-    names: Pseudonyms,
     document: DocumentStart,
     /// Findings that were reported.
     reported: usize,
@@ -237,11 +240,12 @@ impl Stages {
         let document = || DocumentStart::new(plan.form);
         let redact = |operators| {
             let guard = Redactor::new(Arc::clone(&judge.scanner), operators).stream();
-            let names = Pseudonyms::default();
-            Private::Redact(Box::new(Redacting { guard, names, document: document(), reported: 0 }))
+            Private::Redact(Box::new(Redacting { guard, document: document(), reported: 0 }))
         };
         Stages {
             watch: Watch::new(judge, system_prompt),
+            naming: Naming::new(judge, plan.form),
+            given: Pseudonyms::default(),
             private: match &judge.settings.answers.private {
                 InAnswers::Off => Private::Off,
                 InAnswers::Flag => Private::Flag(judge.scanner.stream()),
@@ -260,6 +264,7 @@ impl Stages {
     }
 
     fn are_idle(&self) -> bool {
+        // Naming has the policy of what is private.
         self.watch.is_none() && matches!(self.private, Private::Off) && self.names.is_none()
     }
 
@@ -270,10 +275,15 @@ impl Stages {
         let watched = self.watch(|watch| watch.push(text, &mut *report));
         let watched = self.or_unwatched(watched, report)?;
         if self.watch.as_ref().is_some_and(Watch::stopped) {
-            return Ok(self.end(watched.as_deref().unwrap_or_default(), report));
+            return self.end(watched.as_deref().unwrap_or_default(), report);
         }
         let text = watched.as_deref().unwrap_or(text);
-        let redacted = self.redact(text, report);
+        let redacted = self.name(text, report)?;
+        if self.naming.as_ref().is_some_and(Naming::stopped) {
+            let shown = redacted + &self.rest_of_redaction(report);
+            self.stopped = true;
+            return Ok(self.restore(shown) + &self.rest_of_names());
+        }
         let shown = self.restore(redacted);
         Ok(if self.stopped { shown + &self.rest_of_names() } else { shown })
     }
@@ -285,9 +295,10 @@ impl Stages {
         let last = self.watch(|watch| watch.finish(&mut *report));
         let last = self.or_unwatched(last, report)?;
         let stopped = self.watch.as_ref().is_some_and(Watch::stopped) || self.stopped;
-        let shown = self.end(last.as_deref().unwrap_or_default(), report);
+        let shown = self.end(last.as_deref().unwrap_or_default(), report)?;
         // A step at the very end may be what stopped it, else it ended of itself.
-        self.stopped = stopped || self.redacting_stopped();
+        let named = self.naming.as_ref().is_some_and(Naming::stopped);
+        self.stopped = stopped || named || self.redacting_stopped();
         Ok(shown)
     }
 
@@ -313,12 +324,53 @@ impl Stages {
     }
 
     /// The last that is shown.
-    fn end(&mut self, last: &str, report: &mut Report) -> String {
-        let mut redacted = self.redact(last, report);
+    fn end(&mut self, last: &str, report: &mut Report) -> Result<String, Fault> {
+        let mut redacted = self.name(last, report)?;
+        if let Some(rest) =
+            self.named(report, |naming, names, report| naming.rest(names, report).map(Some))?
+        {
+            redacted += &self.redact(&rest, report);
+        }
         redacted += &self.rest_of_redaction(report);
         self.stopped = true;
         let shown = self.restore(redacted);
-        shown + &self.rest_of_names()
+        Ok(shown + &self.rest_of_names())
+    }
+
+    /// Looks for names in what has come and redacts what was looked at, a step after the other.
+    fn name(&mut self, text: &str, report: &mut Report) -> Result<String, Fault> {
+        let Some(naming) = &mut self.naming else { return Ok(self.redact(text, report)) };
+        naming.take(text);
+        let only_marks = naming.only_marks();
+        let mut shown = if only_marks { self.redact(text, report) } else { String::new() };
+        while let Some(step) = self.named(report, Naming::next)? {
+            shown += &self.redact(&step, report);
+        }
+        Ok(shown)
+    }
+
+    /// A step without names; none if there is none to be had, or all of it was shown already.
+    fn named(
+        &mut self,
+        report: &mut Report,
+        look: impl Fn(&mut Naming, &mut Pseudonyms, &mut Report) -> Result<Option<String>, Fault>,
+    ) -> Result<Option<String>, Fault> {
+        let Some(naming) = &mut self.naming else { return Ok(None) };
+        if !naming.only_marks() {
+            return look(naming, &mut self.given, report);
+        }
+        loop {
+            match look(naming, &mut self.given, report) {
+                Ok(Some(step)) if !step.is_empty() => {}
+                Ok(_) => return Ok(None),
+                // It goes on unmarked, if all that naming did was to mark.
+                Err(_) => {
+                    self.naming = None;
+                    report.not_judged();
+                    return Ok(None);
+                }
+            }
+        }
     }
 
     fn redact(&mut self, text: &str, report: &mut Report) -> String {
@@ -332,7 +384,7 @@ impl Stages {
                 if let Some(at) = redacting.document.push(text) {
                     redacting.guard.stop_from(at);
                 }
-                let shown = redacting.guard.push(text, &mut redacting.names);
+                let shown = redacting.guard.push(text, &mut self.given);
                 self.stopped |= redacting.report(&self.judge, report) != Ending::Whole;
                 shown
             }
@@ -347,7 +399,7 @@ impl Stages {
                 String::new()
             }
             Private::Redact(redacting) => {
-                let shown = redacting.guard.finish(&mut redacting.names);
+                let shown = redacting.guard.finish(&mut self.given);
                 redacting.report(&self.judge, report);
                 shown
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use garrison_guard::injection::{self, Canary, Policy, RuleError, Rules};
 use garrison_guard::normalize::{Decoding, Limits, Unfolded, unfold};
-use garrison_guard::{Detector, Finder, Named, NotDone, Scanner, Side};
+use garrison_guard::{Bound, Detector, Finder, Named, NotDone, Scanner, Side};
 
 use crate::counts::Counts;
 use crate::policy::{InAnswers, InRequests, Settings};
@@ -117,15 +117,14 @@ impl Judge {
         self.settings.answers.canary && self.settings.answers.system_prompt != Policy::Off
     }
 
-    /// Whether the length of texts alone bounds how long looking at a request takes.
-    pub(crate) fn is_bounded(&self) -> bool {
-        let settings = &self.settings;
-        settings.request_finders.is_empty() && settings.request_detectors.iter().all(|d| d.is_bounded())
+    /// What bounds how long looking at a request takes.
+    pub(crate) fn bound(&self) -> Bound {
+        bound(&self.settings.request_detectors, &self.settings.request_finders)
     }
 
-    /// Whether nothing else is waited for either, as a receipt may be.
+    /// Whether the length of texts does, and nothing else is waited for either, as a receipt may be.
     pub(crate) fn is_quick(&self) -> bool {
-        self.is_bounded() && self.settings.audit.as_ref().is_none_or(|audit| !audit.waits())
+        self.bound() == Bound::Length && self.settings.audit.as_ref().is_none_or(|audit| !audit.waits())
     }
 
     /// What counts for attacks in a text of this origin.
@@ -201,8 +200,14 @@ pub(crate) fn is_guess(how: &Decoding) -> bool {
     matches!(how, Leetspeak | PigLatin | Atbash | Rot13 | Reversed)
 }
 
+/// What bounds how long these take: a finder is a model, which may take any time.
+pub(crate) fn bound(detectors: &[Arc<dyn Detector>], finders: &[Arc<dyn Finder>]) -> Bound {
+    let bounded = finders.is_empty() && detectors.iter().all(|detector| detector.bound() == Bound::Length);
+    if bounded { Bound::Length } else { Bound::None }
+}
+
 /// What a finder finds. One that panics, or names places that are none, has failed.
-fn find(finder: &Arc<dyn Finder>, text: &str) -> Result<Vec<Named>, Fault> {
+pub(crate) fn find(finder: &Arc<dyn Finder>, text: &str) -> Result<Vec<Named>, Fault> {
     match catch_unwind(AssertUnwindSafe(|| finder.find(text))) {
         Ok(Ok(found)) if found.iter().all(|named| text.get(named.range.clone()).is_some()) => Ok(found),
         Ok(Ok(_) | Err(_)) | Err(_) => Err(Fault::Failed),

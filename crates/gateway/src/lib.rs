@@ -27,6 +27,7 @@ mod watch;
 mod audit;
 mod counts;
 mod moderation;
+mod naming;
 
 mod cache;
 mod canonical;
@@ -89,6 +90,7 @@ pub use tiers::{RouteCounts, Samples, TierHealth};
 pub use trace::{Attempt, Stage, Trace, Traces};
 
 use judge::Judge;
+use moderation::Beside;
 use verdicts::Verdicts;
 
 /// Why a gateway cannot be set up.
@@ -114,6 +116,8 @@ pub struct Gateway {
     scan: ScanConfig,
     /// Made when it is first needed, if nothing is judged: it takes a while.
     scanner: OnceLock<Arc<Scanner>>,
+    /// What is asked about texts beside the rules.
+    beside: Beside,
     workers: Workers,
     counts: Arc<Counts>,
 }
@@ -142,6 +146,7 @@ impl Gateway {
             exceptions: BTreeMap::new(),
             scan: ScanConfig::default(),
             scanner: OnceLock::new(),
+            beside: Beside::nothing(),
             workers: Workers::new(MAX_WORKING),
             counts: Arc::default(),
         }
@@ -155,7 +160,7 @@ impl Gateway {
         let scanner = Arc::new(Scanner::new(&settings.scan)?);
         let counts = Arc::new(Counts::default());
         let canary = Canary::random().map_err(|_| GatewayError::Random)?;
-        let scan = settings.scan.clone();
+        let (scan, beside) = (settings.scan.clone(), Beside::of(&settings));
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(|_| GatewayError::Random)?;
         let judge = |settings: Settings| -> Result<Option<Arc<Judge>>, GatewayError> {
@@ -172,6 +177,7 @@ impl Gateway {
             exceptions,
             scan,
             scanner: OnceLock::from(scanner),
+            beside,
             workers: Workers::new(MAX_WORKING),
             counts,
         })

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use garrison_guard::injection;
 use garrison_guard::normalize::{Limits, unfold};
-use garrison_guard::{Detector, Scanner};
+use garrison_guard::{Budget, Detector, Finder, Scanner};
 
 use crate::Gateway;
-use crate::judge::{Fault, ask, is_guess};
-use crate::policy::DEFAULT_BUDGET;
+use crate::judge::{Fault, ask, bound, find, is_guess};
+use crate::policy::Settings;
 
 /// How sure each finding in one text is, from 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,6 +28,27 @@ impl Moderation {
     }
 }
 
+/// What looks at texts beside the rules for whoever asks: the models that judge requests, whether or not a policy makes
+/// anything of what they find.
+#[derive(Clone)]
+pub(crate) struct Beside {
+    detectors: Vec<Arc<dyn Detector>>,
+    finders: Vec<Arc<dyn Finder>>,
+    budget: Budget,
+}
+
+impl Beside {
+    /// Nothing.
+    pub(crate) fn nothing() -> Beside {
+        Beside::of(&Settings::default())
+    }
+
+    pub(crate) fn of(settings: &Settings) -> Beside {
+        let (detectors, finders) = (settings.request_detectors.clone(), settings.request_finders.clone());
+        Beside { detectors, finders, budget: settings.budget }
+    }
+}
+
 impl Gateway {
     /// Looks at texts, whatever the policies are. It may wait, so it is for a thread that may.
     ///
@@ -35,41 +56,41 @@ impl Gateway {
     /// If they cannot be judged.
     pub fn moderate(&self, texts: Vec<String>) -> Result<Vec<Moderation>, Fault> {
         let scanner = self.scanner().map_err(|_| Fault::Failed)?;
-        let (budget, detectors) = match &self.judge {
-            Some(judge) => (judge.settings.budget, judge.settings.request_detectors.clone()),
-            None => (DEFAULT_BUDGET, Vec::new()),
-        };
-        let time = budget.of(texts.iter().map(String::len).sum());
-        let limits = move |len| Limits { time: budget.of(len) / 2, ..Limits::for_len(len) };
-        self.workers.run(time, move || {
-            texts.iter().map(|text| look(&scanner, &detectors, text, &limits(text.len()))).collect()
-        })?
+        let beside = self.beside.clone();
+        let time = beside.budget.of(texts.iter().map(String::len).sum());
+        let bound = bound(&beside.detectors, &beside.finders);
+        self.workers
+            .run(bound, time, move || texts.iter().map(|text| look(&scanner, &beside, text)).collect())?
     }
 }
 
-fn look(
-    scanner: &Scanner,
-    detectors: &[Arc<dyn Detector>],
-    text: &str,
-    limits: &Limits,
-) -> Result<Moderation, Fault> {
+fn look(scanner: &Scanner, beside: &Beside, text: &str) -> Result<Moderation, Fault> {
     let mut seen = Moderation::default();
-    let unfolded = unfold(text, limits);
-    let mut note = |code: String, score: f32| {
-        let known = seen.attacks.entry(code).or_default();
-        *known = known.max(score);
-    };
+    let time = beside.budget.of(text.len()) / 2;
+    let unfolded = unfold(text, &Limits { time, ..Limits::for_len(text.len()) });
     for finding in injection::judge(&unfolded) {
-        note(finding.reason.code().to_owned(), finding.confidence);
+        note(&mut seen.attacks, finding.reason.code(), finding.confidence);
     }
-    for detector in detectors {
-        ask(detector, text)?.into_iter().for_each(|code| note(code, 1.0));
+    for detector in &beside.detectors {
+        for code in ask(detector, text)? {
+            note(&mut seen.attacks, &code, 1.0);
+        }
     }
     for view in unfolded.views().iter().filter(|view| !view.how().iter().any(is_guess)) {
         for finding in scanner.scan(view.text()) {
-            let known = seen.private.entry(scanner.name(finding.entity).to_owned()).or_default();
-            *known = known.max(f32::from(finding.confidence) / 100.0);
+            note(&mut seen.private, scanner.name(finding.entity), f32::from(finding.confidence) / 100.0);
+        }
+    }
+    for finder in &beside.finders {
+        for named in find(finder, text)? {
+            note(&mut seen.private, &named.entity, f32::from(named.confidence) / 100.0);
         }
     }
     Ok(seen)
+}
+
+/// Keeps the highest score.
+fn note(scores: &mut BTreeMap<String, f32>, name: &str, score: f32) {
+    let known = scores.entry(name.to_owned()).or_default();
+    *known = known.max(score);
 }

@@ -104,6 +104,8 @@ pub struct LooksFor {
     pub private: bool,
     /// Whatever rules and further detectors say of answers.
     pub rules: bool,
+    /// Personal data in answers.
+    pub answers: bool,
 }
 
 /// Everything a gateway is told. By default nothing is judged.
@@ -127,6 +129,8 @@ pub struct Settings {
     pub request_finders: Vec<Arc<dyn Finder>>,
     /// Further judges of answers, under the policy of the rules.
     pub answer_detectors: Vec<Arc<dyn Detector>>,
+    /// What finds names in answers beside the recognizers, under the policy of what is private there.
+    pub answer_finders: Vec<Arc<dyn Finder>>,
     /// The time that judging has.
     pub budget: Budget,
     /// Where receipts go.
@@ -145,6 +149,7 @@ impl Default for Settings {
             request_detectors: Vec::new(),
             request_finders: Vec::new(),
             answer_detectors: Vec::new(),
+            answer_finders: Vec::new(),
             budget: DEFAULT_BUDGET,
             audit: None,
         }
@@ -169,6 +174,7 @@ impl Settings {
             looks.attacks |= requests.looks_for_attacks();
             looks.private |= requests.private != InRequests::Off;
             looks.rules |= answers.rules != Policy::Off;
+            looks.answers |= !matches!(answers.private, InAnswers::Off);
         }
         looks
     }
@@ -202,10 +208,13 @@ impl Settings {
         let attacks = self.requests.looks_for_attacks();
         let private = self.requests.private != InRequests::Off;
         let requests = [own("patterns", private), own("injection", attacks)];
-        let finders = self.request_finders.iter().filter(|_| private).map(|finder| finder.id().to_owned());
+        let named = |finders: &[Arc<dyn Finder>], ask: bool| -> Vec<String> {
+            finders.iter().filter(|_| ask).map(|finder| finder.id().to_owned()).collect()
+        };
         let rules = self.answers.rules != Policy::Off;
+        let hidden = !matches!(self.answers.private, InAnswers::Off);
         let answers = [
-            own("patterns", !matches!(self.answers.private, InAnswers::Off)),
+            own("patterns", hidden),
             own("system_prompt", self.answers.system_prompt != Policy::Off),
             own("rules", rules),
         ];
@@ -214,9 +223,14 @@ impl Settings {
                 .into_iter()
                 .flatten()
                 .chain(further(&self.request_detectors, attacks))
-                .chain(finders)
+                .chain(named(&self.request_finders, private))
                 .collect(),
-            answers.into_iter().flatten().chain(further(&self.answer_detectors, rules)).collect(),
+            answers
+                .into_iter()
+                .flatten()
+                .chain(further(&self.answer_detectors, rules))
+                .chain(named(&self.answer_finders, hidden))
+                .collect(),
         )
     }
 }

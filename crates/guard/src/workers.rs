@@ -28,6 +28,15 @@ pub enum NotDone {
     Busy,
 }
 
+/// What bounds how long something takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The length of what it looks at.
+    Length,
+    /// Nothing that is known.
+    None,
+}
+
 /// Threads that judge.
 #[derive(Clone, Debug)]
 pub struct Workers {
@@ -48,11 +57,24 @@ impl Workers {
         Workers { state: Arc::default(), most }
     }
 
-    /// Has something done within `time`.
+    /// Has something done within `time`: on this thread if the length of what it looks at bounds it, so that nothing has
+    /// to be left behind, else on one that can be. On this thread it is late all the same if it took longer.
     ///
     /// # Errors
     /// If it panics or takes longer, or too much is being done already.
     pub fn run<T: Send + 'static>(
+        &self,
+        bound: Bound,
+        time: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NotDone> {
+        match bound {
+            Bound::Length => here(time, work),
+            Bound::None => self.elsewhere(time, work),
+        }
+    }
+
+    fn elsewhere<T: Send + 'static>(
         &self,
         time: Duration,
         work: impl FnOnce() -> T + Send + 'static,
@@ -68,17 +90,6 @@ impl Workers {
             Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => Err(NotDone::Panicked),
             Err(RecvTimeoutError::Timeout) => Err(NotDone::Late(time)),
         }
-    }
-
-    /// Has something done on this thread: what ends in time whatever it is given, so that nothing has to be left behind. It
-    /// is late all the same if it took longer.
-    ///
-    /// # Errors
-    /// If it panics or took longer.
-    pub fn run_here<T>(time: Duration, work: impl FnOnce() -> T) -> Result<T, NotDone> {
-        let begun = Instant::now();
-        let done = catch_unwind(AssertUnwindSafe(work)).map_err(|_| NotDone::Panicked)?;
-        if begun.elapsed() > time { Err(NotDone::Late(time)) } else { Ok(done) }
     }
 
     fn give(&self, job: Job) -> Result<(), NotDone> {
@@ -105,6 +116,12 @@ impl Workers {
             NotDone::Busy
         })
     }
+}
+
+fn here<T>(time: Duration, work: impl FnOnce() -> T) -> Result<T, NotDone> {
+    let begun = Instant::now();
+    let done = catch_unwind(AssertUnwindSafe(work)).map_err(|_| NotDone::Panicked)?;
+    if begun.elapsed() > time { Err(NotDone::Late(time)) } else { Ok(done) }
 }
 
 /// Does a job, and then others, for as long as there is a use for it.
@@ -140,33 +157,39 @@ mod tests {
     #[test]
     fn what_is_done_here_is_late_or_a_fault_as_elsewhere() {
         let time = Duration::from_secs(20);
-        assert_eq!(Workers::run_here(time, || 7), Ok(7));
-        assert_eq!(Workers::run_here(time, || panic!("oh")), Err::<(), _>(NotDone::Panicked));
-        let (short, long) = (Duration::from_millis(1), Duration::from_millis(20));
-        assert_eq!(Workers::run_here(short, || std::thread::sleep(long)), Err(NotDone::Late(short)));
+        let workers = Workers::new(0);
+        let run = |time, work: fn() -> u8| workers.run(Bound::Length, time, work);
+        assert_eq!(run(time, || 7), Ok(7));
+        assert_eq!(run(time, || panic!("oh")), Err(NotDone::Panicked));
+        let short = Duration::from_millis(1);
+        let slow = || {
+            std::thread::sleep(Duration::from_millis(20));
+            8
+        };
+        assert_eq!(run(short, slow), Err(NotDone::Late(short)));
     }
 
     #[test]
     fn what_panics_or_is_late_is_a_fault_and_what_is_too_much_is_refused() {
         let workers = Workers::new(8);
         let time = Duration::from_secs(20);
-        assert_eq!(workers.run(time, || 7), Ok(7));
-        assert_eq!(workers.run(time, || panic!("oh")), Err::<(), _>(NotDone::Panicked));
-        assert_eq!(workers.run(time, || 8), Ok(8));
+        assert_eq!(workers.run(Bound::None, time, || 7), Ok(7));
+        assert_eq!(workers.run(Bound::None, time, || panic!("oh")), Err::<(), _>(NotDone::Panicked));
+        assert_eq!(workers.run(Bound::None, time, || 8), Ok(8));
         let (release, held) = std::sync::mpsc::channel::<()>();
         let held = Arc::new(Mutex::new(held));
         let short = Duration::from_millis(1);
         for _ in 0..8 {
             let held = Arc::clone(&held);
             assert_eq!(
-                workers.run(short, move || held.lock().unwrap().recv().unwrap_or(())),
+                workers.run(Bound::None, short, move || held.lock().unwrap().recv().unwrap_or(())),
                 Err(NotDone::Late(short))
             );
         }
-        assert_eq!(workers.run(time, || 9), Err(NotDone::Busy));
+        assert_eq!(workers.run(Bound::None, time, || 9), Err(NotDone::Busy));
         drop(release);
         let end = std::time::Instant::now() + time;
-        while workers.run(time, || 9) != Ok(9) {
+        while workers.run(Bound::None, time, || 9) != Ok(9) {
             assert!(std::time::Instant::now() < end, "threads that are done stay counted");
         }
         assert!(lock(&workers.state).idle.len() <= MAX_IDLE);

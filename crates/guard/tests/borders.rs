@@ -169,7 +169,20 @@ fn passwords_in_addresses_are_found_whatever_the_path() {
         ("redis://:p%40ss@redis:6379/0", "redis://:p%40ss@redis:6379/0"),
         ("amqp://u:p@host/1vhost", "amqp://u:p@host/1vhost"),
         ("postgres://u:p@host/2031_reports", "postgres://u:p@host/2031_reports"),
-        ("mysql://u:p@10.1.2.3:3306,10.1.2.4:3306/x", "mysql://u:p@10.1.2.3:3306"),
+        ("mysql://u:p@10.1.2.3:3306,10.1.2.4:3306/x", "mysql://u:p@10.1.2.3:3306,10.1.2.4:3306/x"),
+        ("a,mysql://u:p@10.1.2.3:3306,10.1.2.4,x", "mysql://u:p@10.1.2.3:3306"),
+        ("postgres://u:p@ss@host:5432/x", "postgres://u:p@ss@host:5432/x"),
+        ("postgres://u:p/w#1?@db.host:5432/x", "postgres://u:p/w#1?@db.host:5432/x"),
+        ("amqp://a.b:p#w?1@[fd00::15]:5672/%2F", "amqp://a.b:p#w?1@[fd00::15]:5672/%2F"),
+        ("redis://u:{p}1@cache/1", "redis://u:{p}1@cache/1"),
+        ("postgres://u:p@%2Fvar%2Frun%2Fpg/x", "postgres://u:p@%2Fvar%2Frun%2Fpg/x"),
+        ("ldaps://u:p@[2001:db8::1]:636/dc=a", "ldaps://u:p@[2001:db8::1]:636/dc=a"),
+        ("jdbc:postgresql://u:p@db:5432/x?ssl=true", "jdbc:postgresql://u:p@db:5432/x?ssl=true"),
+        ("jdbc:sqlserver://u:p@db:1433;database=x;ssl=1", "jdbc:sqlserver://u:p@db:1433;database=x;ssl=1"),
+        ("7;redis://:s3cret@cache/1;a=b", "redis://:s3cret@cache/1"),
+        ("ftp://u:p@host/a;type=i;open", "ftp://u:p@host/a;type=i"),
+        ("7,redis://:s3cret@cache/1,2031", "redis://:s3cret@cache/1"),
+        ("https://q7Hn2LxT9bVw4ZcR8mKd@git.example/x", "https://q7Hn2LxT9bVw4ZcR8mKd@git.example/x"),
         ("https://u:%21secret1@host/", "https://u:%21secret1@host/"),
         ("https://u:$3cr3t!@host/", "https://u:$3cr3t!@host/"),
         ("DSN=\"redis://:s3cret@cache:6379/1\"", "redis://:s3cret@cache:6379/1"),
@@ -184,8 +197,94 @@ fn passwords_in_addresses_are_found_whatever_the_path() {
         "https://u:{password}@host/",
         "https://u:****@host/1",
         "https://u:xxxx@host/1",
+        "http://localhost:8080/@scope/package",
+        "https://registry.example:8443/@scope/package.js",
+        "https://medium.example/@somebody/a-title-of-an-article",
     ] {
         assert_eq!(found(&SCANNER, text), [], "{text}");
+    }
+}
+
+#[test]
+fn keys_of_services_that_nobody_told_of_are_found_by_how_they_look_and_what_stands_near() {
+    const MIXED: &str = "q7Hn2LxT9bVw4ZcR8mKd";
+    const LONG: &str = "q7Hn2LxT9bVw4ZcR8mKdq7Hn2LxT9bVw4ZcR";
+    const HEX: &str = "9f86d081884c7d659a2feaa0c55ad015";
+    assert_none(
+        [
+            (format!("acme_{LONG}"), format!("acme_{LONG}")),
+            (format!("see acme-live-{LONG}."), format!("acme-live-{LONG}")),
+            (format!("the token that you sent me was {MIXED}, I think"), MIXED.to_owned()),
+            (format!("Is {MIXED} still the API key?"), MIXED.to_owned()),
+            (format!("Whose token is {HEX}?"), HEX.to_owned()),
+            (format!("Use {MIXED}! The token before it is void."), MIXED.to_owned()),
+            (
+                "The API key on the badge is not 4hyifm9sjrpns5hv, sorry".to_owned(),
+                "4hyifm9sjrpns5hv".to_owned(),
+            ),
+            (
+                format!("post to https://hooks.slack.com/services/T0A1B2C3D/B0A1B2C3D/{MIXED}."),
+                format!("https://hooks.slack.com/services/T0A1B2C3D/B0A1B2C3D/{MIXED}"),
+            ),
+            (format!("app 759416430597118|{MIXED}{MIXED}."), format!("759416430597118|{MIXED}{MIXED}")),
+            (format!("the key ops_eyJ{}. And on", LONG.repeat(8)), format!("ops_eyJ{}", LONG.repeat(8))),
+            (format!("As API key we use\n\n{HEX}\n"), HEX.to_owned()),
+            (
+                format!("credentials of the bot, namely 781986416:AAJPKXRBwg0oxjkbFiFD8IQyoF2YvzH0Rln."),
+                "781986416:AAJPKXRBwg0oxjkbFiFD8IQyoF2YvzH0Rln".to_owned(),
+            ),
+        ]
+        .iter()
+        .filter_map(|(text, value)| missed(text, "API_KEY", value)),
+    );
+    for text in [
+        format!("customer cus_{MIXED}, invoice in_{MIXED}, answer chatcmpl-{MIXED}aB3dE5fG7"),
+        format!("sha512-{LONG}{LONG}== nonce-{LONG}"),
+        format!("the page {MIXED} was moved"),
+        format!("commit {HEX}aabbccdd has no token in it"),
+        "the token for pod web-7d4b9c6f5d-x2x7z expired; token my-service-account-2031-v2".to_owned(),
+        "the token of the session with the id 123e4567-e89b-12d3-a456-426614174000 is not here".to_owned(),
+        format!("token docs: https://docs.example/document/d/{MIXED}{MIXED}/edit"),
+        "secret_manager_service_account_credentials_file_2 re_compile_all_the_patterns_1".to_owned(),
+    ] {
+        assert_eq!(found(&SCANNER, &text), [], "{text}");
+    }
+}
+
+#[test]
+fn phones_of_areas_that_nobody_knows_count_beside_a_word_alone() {
+    assert_none(
+        [
+            ("phone +972-50-123-4545", "+972-50-123-4545"),
+            ("mobile: 0532 123 45 67", "0532 123 45 67"),
+            ("tel. 0912-345-678", "0912-345-678"),
+            ("Tel. 030 / 9018 2057", "030 / 9018 2057"),
+            ("mobile +49 (0) 30 / 9018 4658 is", "+49 (0) 30 / 9018 4658"),
+            ("call 030 9018 2057 / 030 9018 2058", "030 9018 2058"),
+            ("¡(212) 646-9775 no es mi teléfono!", "(212) 646-9775"),
+        ]
+        .into_iter()
+        .filter_map(|(text, value)| missed(text, "PHONE", value)),
+    );
+    for text in [
+        "+972-50-123-4545 is a number",
+        "0532 123 45 67",
+        "call me on 02.03.2031 or 02-03-2031",
+        "phone number|2031-04-02|closed",
+        "call 010 times; ring 02 03 2031",
+    ] {
+        assert_eq!(found(&SCANNER, text), [], "{text}");
+    }
+}
+
+#[test]
+fn a_word_for_a_birth_is_said_of_the_date_that_is_nearest_to_it() {
+    for (text, value) in [
+        ("DOB|1955-12-13|2031-04-02|closed", "1955-12-13"),
+        ("born 5 March 1980, moved here on 2012-03-04", "5 March 1980"),
+        ("DOB (updated 2024): 03.10.1988", "03.10.1988"),
+    ] {
+        assert_eq!(found(&SCANNER, text), [("DATE_OF_BIRTH".to_owned(), value.to_owned())], "{text}");
     }
 }
 

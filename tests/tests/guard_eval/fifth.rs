@@ -4,7 +4,7 @@
 
 use super::draw::Draw;
 use super::fourth::account;
-use super::values::{self, luhn};
+use super::values::{self, Values, luhn};
 
 const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const MIXED: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -177,22 +177,20 @@ pub(crate) const INNOCENT: &[&str] = &[
     "train {A}{A} {4}, platform {1}, coach {2}",
 ];
 
-pub(crate) fn value(entity: &str, draw: &mut Draw) -> String {
-    match entity {
-        "CREDIT_CARD" => card(draw),
-        "IBAN" => iban(draw),
-        "EMAIL" => email(draw),
-        "PHONE" => phone(draw),
-        "IP_ADDRESS" => ip(draw),
-        "MAC_ADDRESS" => mac(draw),
-        "URL_CREDENTIALS" => url(draw),
-        "DATE_OF_BIRTH" => birthday(draw),
-        "PASSPORT" => passport(draw),
-        "DRIVING_LICENCE" => licence(draw),
-        "API_KEY" => key(draw),
-        other => values::value(other, draw),
-    }
-}
+pub(crate) const FIFTH: Values = Values {
+    card,
+    iban,
+    email,
+    phone,
+    ip,
+    mac,
+    url,
+    birthday,
+    passport,
+    licence,
+    wallet: values::wallet,
+    key,
+};
 
 /// Mir, Maestro of nineteen digits, UnionPay, JCB, RuPay, Dankort, and Visa; groups with blanks that do not break, with
 /// dots and with long dashes.

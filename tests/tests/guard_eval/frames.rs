@@ -1,7 +1,7 @@
 //! What people write around values. `{L}` is what the value is called, `{V}` the value. Two sets: one to
 //! work with, one to judge by; they have no frame in common.
 
-use super::{fifth, sixth};
+use super::{eighth_frames, fifth, seventh_frames, sixth};
 
 /// Which of the sets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -10,6 +10,10 @@ pub(crate) enum Set {
     Development,
     /// What they were judged by before, and mended after.
     Fifth,
+    /// The same, after that.
+    Sixth,
+    /// The same, after that.
+    Seventh,
     /// What they are judged by.
     HeldOut,
 }
@@ -19,7 +23,9 @@ pub(crate) fn frames(set: Set) -> Vec<(&'static str, &'static [&'static str])> {
     match set {
         Set::Development => [DEVELOPMENT, EARLIER, SECOND, THIRD, FOURTH].concat(),
         Set::Fifth => fifth::FRAMES.to_vec(),
-        Set::HeldOut => sixth::FRAMES.to_vec(),
+        Set::Sixth => sixth::FRAMES.to_vec(),
+        Set::Seventh => seventh_frames::FRAMES.to_vec(),
+        Set::HeldOut => eighth_frames::FRAMES.to_vec(),
     }
 }
 

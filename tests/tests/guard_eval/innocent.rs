@@ -2,7 +2,7 @@
 
 use super::draw::Draw;
 use super::frames::Set;
-use super::{fifth, sixth};
+use super::{eighth_frames, fifth, seventh_frames, sixth};
 
 const DEVELOPMENT: &[&str] = &[
     "Order {9} was shipped.",
@@ -101,7 +101,9 @@ pub(crate) fn text(set: Set, draw: &mut Draw) -> String {
     let frame = match set {
         Set::Development => draw.pick(&[DEVELOPMENT, EARLIER, FOURTH].concat()),
         Set::Fifth => draw.pick(fifth::INNOCENT),
-        Set::HeldOut => draw.pick(sixth::INNOCENT),
+        Set::Sixth => draw.pick(sixth::INNOCENT),
+        Set::Seventh => draw.pick(seventh_frames::INNOCENT),
+        Set::HeldOut => draw.pick(eighth_frames::INNOCENT),
     };
     let (mut out, mut rest) = (String::new(), frame);
     while let Some((before, after)) = rest.split_once('{') {

@@ -10,18 +10,28 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 mod draw;
+mod eighth;
+mod eighth_frames;
 mod fifth;
 mod fourth;
 mod frames;
 mod innocent;
+mod seventh;
+mod seventh_frames;
 mod sixth;
 mod values;
 
 use std::collections::BTreeMap;
 
 use draw::Draw;
+use eighth::EIGHTH;
+use fifth::FIFTH;
+use fourth::FOURTH;
 use frames::{LABELS, Set, frames};
 use garrison_guard::{ScanConfig, Scanner};
+use seventh::SEVENTH;
+use sixth::SIXTH;
+use values::FIRST;
 
 /// Texts with a value, for each entity.
 const TEXTS: usize = 1000;
@@ -29,14 +39,9 @@ const TEXTS: usize = 1000;
 const INNOCENT: usize = 10_000;
 const RECALL: f64 = 0.995;
 const PRECISION: f64 = 0.97;
-/// Recall and precision of what is below the bar in the sixth draw since it was judged the first time: it may not fall. Cards and
-/// dates of birth were, too, and are mended.
-const BELOW: [(&str, f64, f64); 4] = [
-    ("API_KEY", 0.87, 0.97),
-    ("CRYPTO_ADDRESS", 0.99, 0.97),
-    ("PHONE", 0.97, 0.97),
-    ("URL_CREDENTIALS", 0.96, 0.96),
-];
+/// Recall and precision of what is below the bar in the eighth draw since it was judged the first time: it may not fall. Keys
+/// that are UUIDs count only right behind a word for one; phones and URLs were below, too, and are mended.
+const BELOW: [(&str, f64, f64); 1] = [("API_KEY", 0.98, 0.97)];
 
 #[derive(Default)]
 struct Score {
@@ -72,12 +77,15 @@ fn judge(set: Set, seed: u64) -> BTreeMap<String, Score> {
         let templates = templates(set, labels);
         scores.entry((*entity).to_owned()).or_default().templates = templates.len();
         for i in 0..TEXTS {
-            let value = match set {
-                Set::Development if draw.range(0, 1) == 0 => values::value(entity, &mut draw),
-                Set::Development => fourth::value(entity, &mut draw),
-                Set::Fifth => fifth::value(entity, &mut draw),
-                Set::HeldOut => sixth::value(entity, &mut draw),
+            let values = match set {
+                Set::Development if draw.range(0, 1) == 0 => &FIRST,
+                Set::Development => &FOURTH,
+                Set::Fifth => &FIFTH,
+                Set::Sixth => &SIXTH,
+                Set::Seventh => &SEVENTH,
+                Set::HeldOut => &EIGHTH,
             };
+            let value = values.value(entity, &mut draw);
             let (before, after) = templates[i % templates.len()].split_once("{V}").unwrap();
             let text = format!("{before}{value}{after}");
             let place = before.len()..before.len() + value.len();
@@ -138,6 +146,8 @@ fn every_entity_has_twenty_templates_of_its_own_in_each_set() {
     for (entity, labels) in LABELS {
         let mut work = templates(Set::Development, labels);
         work.extend(templates(Set::Fifth, labels));
+        work.extend(templates(Set::Sixth, labels));
+        work.extend(templates(Set::Seventh, labels));
         let held = templates(Set::HeldOut, labels);
         assert!(work.len() >= 20 && held.len() >= 20, "{entity}: {} and {}", work.len(), held.len());
         assert!(!work.iter().any(|template| held.contains(template)), "{entity}: a template is in both sets");
@@ -155,6 +165,16 @@ fn on_the_fifth_draw() {
 }
 
 #[test]
+fn on_the_sixth_draw() {
+    hold(Set::Sixth, 24_494_897);
+}
+
+#[test]
+fn on_the_seventh_draw() {
+    hold(Set::Seventh, 26_457_513);
+}
+
+#[test]
 fn on_the_held_out_set() {
-    hold(Set::HeldOut, 24_494_897);
+    hold(Set::HeldOut, 28_284_271);
 }

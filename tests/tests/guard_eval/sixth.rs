@@ -1,11 +1,11 @@
-//! The sixth draw: frames, values and innocent texts. Written after the recognizers were mended by what the fifth draw
+//! The sixth draw, by now to work with: frames, values and innocent texts. Written after the recognizers were mended by what the fifth draw
 //! showed, without a look at them, and before any of it was judged, with other fields (minutes, forms read aloud, bug
 //! reports, spreadsheets, markup, wills), other issuers, countries and spellings; what has only one form is as in
 //! [`values`](super::values).
 
 use super::draw::Draw;
 use super::fourth::account;
-use super::values::{self, luhn};
+use super::values::{self, Values, luhn};
 
 const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const MIXED: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -178,22 +178,20 @@ pub(crate) const INNOCENT: &[&str] = &[
     "seat {2}{A}, coach {2}, train {4}",
 ];
 
-pub(crate) fn value(entity: &str, draw: &mut Draw) -> String {
-    match entity {
-        "CREDIT_CARD" => card(draw),
-        "IBAN" => iban(draw),
-        "EMAIL" => email(draw),
-        "PHONE" => phone(draw),
-        "IP_ADDRESS" => ip(draw),
-        "MAC_ADDRESS" => mac(draw),
-        "URL_CREDENTIALS" => url(draw),
-        "DATE_OF_BIRTH" => birthday(draw),
-        "PASSPORT" => passport(draw),
-        "DRIVING_LICENCE" => licence(draw),
-        "API_KEY" => key(draw),
-        other => values::value(other, draw),
-    }
-}
+pub(crate) const SIXTH: Values = Values {
+    card,
+    iban,
+    email,
+    phone,
+    ip,
+    mac,
+    url,
+    birthday,
+    passport,
+    licence,
+    wallet: values::wallet,
+    key,
+};
 
 /// Elo, Hipercard, Verve, Troy, Mastercard's second range, Visa and American Express; groups with narrow blanks that do
 /// not break, with spaces around dashes and with slashes.

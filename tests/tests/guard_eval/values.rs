@@ -293,12 +293,21 @@ fn licence(draw: &mut Draw) -> String {
 }
 
 fn base58check(version: u8, draw: &mut Draw) -> String {
+    let mut payload = vec![version];
+    payload.extend((0..20).map(|_| draw.range(0, 255) as u8));
+    base58(checked(payload))
+}
+
+/// A payload with the four bytes behind it that begin its double SHA-256.
+pub(super) fn checked(mut payload: Vec<u8>) -> Vec<u8> {
     use sha2::{Digest, Sha256};
-    let mut bytes = vec![version];
-    bytes.extend((0..20).map(|_| draw.range(0, 255) as u8));
-    let check = Sha256::digest(Sha256::digest(&bytes));
-    bytes.extend(&check[..4]);
-    // Long division of the big number by 58.
+    let check = Sha256::digest(Sha256::digest(&payload));
+    payload.extend(&check[..4]);
+    payload
+}
+
+/// Bytes in base58, by long division of the big number by 58.
+pub(super) fn base58(mut bytes: Vec<u8>) -> String {
     let zeros = bytes.iter().take_while(|b| **b == 0).count();
     let alphabet: Vec<char> = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz".chars().collect();
     let mut out = Vec::new();
@@ -315,7 +324,7 @@ fn base58check(version: u8, draw: &mut Draw) -> String {
     out.iter().rev().collect()
 }
 
-fn crypto(draw: &mut Draw) -> String {
+pub(super) fn wallet(draw: &mut Draw) -> String {
     match draw.range(0, 4) {
         0 => base58check(0, draw),
         1 => base58check(5, draw),
@@ -385,23 +394,53 @@ fn ending(payload: &str, length: usize, good: impl Fn(&str) -> bool) -> Option<S
     (0..10u32.pow(length as u32)).map(|check| format!("{payload}{check:0length$}")).find(|whole| good(whole))
 }
 
-/// A value as people write it.
-pub(crate) fn value(entity: &str, draw: &mut Draw) -> String {
+/// Who draws values of the entities that have many forms.
+pub(crate) struct Values {
+    pub(crate) card: fn(&mut Draw) -> String,
+    pub(crate) iban: fn(&mut Draw) -> String,
+    pub(crate) email: fn(&mut Draw) -> String,
+    pub(crate) phone: fn(&mut Draw) -> String,
+    pub(crate) ip: fn(&mut Draw) -> String,
+    pub(crate) mac: fn(&mut Draw) -> String,
+    pub(crate) url: fn(&mut Draw) -> String,
+    pub(crate) birthday: fn(&mut Draw) -> String,
+    pub(crate) passport: fn(&mut Draw) -> String,
+    pub(crate) licence: fn(&mut Draw) -> String,
+    pub(crate) wallet: fn(&mut Draw) -> String,
+    pub(crate) key: fn(&mut Draw) -> String,
+}
+
+/// The values of the first draws.
+pub(crate) const FIRST: Values =
+    Values { card, iban, email, phone, ip, mac, url, birthday, passport, licence, wallet, key };
+
+impl Values {
+    /// A value as people write it.
+    pub(crate) fn value(&self, entity: &str, draw: &mut Draw) -> String {
+        let of = match entity {
+            "CREDIT_CARD" => self.card,
+            "IBAN" => self.iban,
+            "EMAIL" => self.email,
+            "PHONE" => self.phone,
+            "IP_ADDRESS" => self.ip,
+            "MAC_ADDRESS" => self.mac,
+            "URL_CREDENTIALS" => self.url,
+            "DATE_OF_BIRTH" => self.birthday,
+            "PASSPORT" => self.passport,
+            "DRIVING_LICENCE" => self.licence,
+            "CRYPTO_ADDRESS" => self.wallet,
+            "API_KEY" => self.key,
+            "PRIVATE_KEY" => pem,
+            number => return of_one_form(number, draw),
+        };
+        of(draw)
+    }
+}
+
+/// A value of an entity that is written in the same ways everywhere.
+fn of_one_form(entity: &str, draw: &mut Draw) -> String {
     let (dd, mm, yy) = day(draw);
     match entity {
-        "CREDIT_CARD" => card(draw),
-        "IBAN" => iban(draw),
-        "EMAIL" => email(draw),
-        "PHONE" => phone(draw),
-        "IP_ADDRESS" => ip(draw),
-        "MAC_ADDRESS" => mac(draw),
-        "URL_CREDENTIALS" => url(draw),
-        "DATE_OF_BIRTH" => birthday(draw),
-        "PASSPORT" => passport(draw),
-        "DRIVING_LICENCE" => licence(draw),
-        "CRYPTO_ADDRESS" => crypto(draw),
-        "API_KEY" => key(draw),
-        "PRIVATE_KEY" => pem(draw),
         "US_SSN" => {
             let area = until(draw, |r| Some(r.range(1, 899)).filter(|a| *a != 666));
             let digits = format!("{area:03}{:02}{:04}", draw.range(1, 99), draw.range(1, 9999));

@@ -1,6 +1,6 @@
 //! The `[privacy]` section of garrison.toml: what is looked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
@@ -15,6 +15,8 @@ use crate::error::Fault;
 pub(crate) struct PrivacySection {
     /// Names of what is looked for; everything unless given.
     entities: Option<Vec<String>>,
+    /// Languages of the texts, by their two letters: numbers of countries where none of them is spoken are not looked for.
+    languages: Option<Vec<String>>,
     /// Confidence in percent from which an entity counts, by name.
     #[serde(default)]
     thresholds: BTreeMap<String, u8>,
@@ -26,6 +28,8 @@ pub(crate) struct PrivacySection {
     custom: Vec<CustomSection>,
     /// A model that finds names and places in requests beside the rules: a folder, a manifest, or `hf:OWNER/REPO`.
     pub(super) model: Option<String>,
+    /// The same for answers.
+    pub(super) answer_model: Option<String>,
     /// The file that `serve` writes receipts to.
     pub(super) receipts: Option<PathBuf>,
     /// The file with the key that they are signed with.
@@ -54,17 +58,6 @@ struct CustomSection {
 }
 
 impl PrivacySection {
-    /// The section of a garrison.toml, whatever else is in it.
-    pub(crate) fn of_file(text: &str) -> Result<PrivacySection, String> {
-        #[derive(Default, Deserialize)]
-        struct File {
-            #[serde(default)]
-            privacy: PrivacySection,
-        }
-        let file: File = toml::from_str(text).map_err(|e| e.message().to_owned())?;
-        Ok(file.privacy)
-    }
-
     /// Whether receipts go where another section's do, under the same key.
     pub(crate) fn has_log_of(&self, other: &PrivacySection) -> bool {
         let log = |section: &PrivacySection| {
@@ -90,7 +83,16 @@ impl PrivacySection {
     /// If a name is not known, or an entity of the owner's says not what it looks like.
     pub(crate) fn resolve(&self) -> Result<ScanConfig, Fault> {
         let entity = |name: &String| Entity::named(name).ok_or_else(|| no_entity(name));
-        let entities = self.entities.iter().flatten().map(entity).collect::<Result<Vec<_>, Fault>>()?;
+        let entities = match (&self.entities, &self.languages) {
+            (None, None) => Vec::new(),
+            (None, Some(languages)) => of_languages(languages)?,
+            (Some(names), None) => names.iter().map(entity).collect::<Result<Vec<_>, Fault>>()?,
+            (Some(_), Some(_)) => {
+                return Err(Fault::usage(
+                    "[privacy]: entities and languages both say what is looked for; keep one of them",
+                ));
+            }
+        };
         if self.entities.is_some() && entities.is_empty() {
             return Err(Fault::usage("[privacy]: entities is empty; leave it out to look for everything"));
         }
@@ -102,6 +104,55 @@ impl PrivacySection {
             customs: self.custom.iter().map(CustomSection::resolve).collect::<Result<Vec<_>, Fault>>()?,
         })
     }
+}
+
+/// The countries whose numbers have entities of their own, by what the entities' names begin with, and the languages in which
+/// people write about them there.
+const SPOKEN: [(&str, &[&str]); 22] = [
+    ("US_", &["en", "es"]),
+    ("UK_", &["en"]),
+    ("DE_", &["de"]),
+    ("AT_", &["de"]),
+    ("FR_", &["fr"]),
+    ("ES_", &["es"]),
+    ("IT_", &["it"]),
+    ("NL_", &["nl"]),
+    ("PL_", &["pl"]),
+    ("SE_", &["sv"]),
+    ("FI_", &["fi", "sv"]),
+    ("DK_", &["da"]),
+    ("NO_", &["no"]),
+    ("PT_", &["pt"]),
+    ("BE_", &["nl", "fr", "de"]),
+    ("CH_", &["de", "fr", "it"]),
+    ("IN_", &["en", "hi"]),
+    ("AU_", &["en"]),
+    ("CA_", &["en", "fr"]),
+    ("SG_", &["en"]),
+    ("KR_", &["ko"]),
+    ("BR_", &["pt"]),
+];
+
+/// What is looked for in texts of these languages: everything but numbers of countries where none of them is spoken.
+fn of_languages(languages: &[String]) -> Result<Vec<Entity>, Fault> {
+    let known: BTreeSet<&str> = SPOKEN.iter().flat_map(|(_, spoken)| spoken.iter().copied()).collect();
+    if let Some(other) = languages.iter().find(|language| !known.contains(language.as_str())) {
+        let known: Vec<&str> = known.into_iter().collect();
+        let message = format!("[privacy]: languages knows no \"{other}\"; there are {}", known.join(", "));
+        return Err(Fault::usage(message));
+    }
+    if languages.is_empty() {
+        return Err(Fault::usage("[privacy]: languages is empty; leave it out to look for everything"));
+    }
+    let wanted = |name: &str| match SPOKEN.iter().find(|(country, _)| name.starts_with(country)) {
+        Some((_, spoken)) => languages.iter().any(|language| spoken.contains(&language.as_str())),
+        None => true,
+    };
+    Ok(Entity::BUILT_IN
+        .iter()
+        .filter(|(name, _)| wanted(name))
+        .filter_map(|(name, _)| Entity::named(name))
+        .collect())
 }
 
 fn no_entity(name: &str) -> Fault {
@@ -133,24 +184,55 @@ impl CustomSection {
 mod tests {
     use super::*;
 
+    fn section(text: &str) -> Result<PrivacySection, String> {
+        #[derive(Deserialize)]
+        struct File {
+            privacy: PrivacySection,
+        }
+        let file: File = toml::from_str(text).map_err(|e| e.message().to_owned())?;
+        Ok(file.privacy)
+    }
+
     #[test]
     fn the_section_becomes_a_scanner_and_mistakes_are_named() {
         let good = "[server]\nport = 1\n[privacy]\nentities = [\"EMAIL\"]\nallow = [\"a@b.example\"]\nthresholds = { EMAIL = 90 }\n\
             [[privacy.custom]]\nname = \"TICKET\"\nregex = \"T-[0-9]+\"\n";
-        let config = PrivacySection::of_file(good).unwrap().resolve().unwrap();
+        let config = section(good).unwrap().resolve().unwrap();
         assert_eq!((config.entities, config.thresholds), (vec![Entity::EMAIL], vec![(Entity::EMAIL, 90)]));
         assert_eq!(config.customs[0].name, "TICKET");
         for (bad, wanted) in [
             ("entities = [\"E-MAIL\"]", "E-MAIL"),
             ("entities = []", "entities is empty"),
+            ("languages = []", "languages is empty"),
+            ("languages = [\"deutsch\"]", "no \"deutsch\"; there are da, de, en"),
+            ("languages = [\"de\"]\nentities = [\"EMAIL\"]", "keep one of them"),
             ("thresholds = { X = 1 }", "\"X\""),
             ("[[privacy.custom]]\nname = \"A\"", "\"A\" needs regex or words"),
             ("[[privacy.custom]]\nname = \"a b\"\nwords = [\"x\"]", "\"a b\""),
             ("unknown = 1", "unknown"),
         ] {
-            let section = PrivacySection::of_file(&format!("[privacy]\n{bad}\n"));
+            let section = section(&format!("[privacy]\n{bad}\n"));
             let said = section.and_then(|s| s.resolve().map_err(|e| e.to_string())).unwrap_err();
             assert!(said.contains(wanted), "{bad}: {said}");
+        }
+    }
+
+    #[test]
+    fn languages_leave_out_numbers_of_other_countries_and_nothing_else() {
+        let of = |languages: &str| {
+            let text = format!("[privacy]\nlanguages = [{languages}]\n");
+            section(&text).unwrap().resolve().unwrap().entities
+        };
+        let german = of("\"de\"");
+        let has = |name: &str| german.contains(&Entity::named(name).unwrap());
+        for name in ["EMAIL", "IP_ADDRESS", "API_KEY", "IBAN", "DE_TAX_ID", "AT_TAX_ID", "CH_AHV", "BE_NRN"] {
+            assert!(has(name), "{name}");
+        }
+        assert!(!has("US_SSN") && !has("FR_NIR") && !has("KR_RRN"));
+        let all = SPOKEN.iter().flat_map(|(_, spoken)| spoken.iter()).map(|l| format!("\"{l}\""));
+        assert_eq!(of(&all.collect::<Vec<_>>().join(", ")), Entity::all().collect::<Vec<_>>());
+        for (country, _) in SPOKEN {
+            assert!(Entity::BUILT_IN.iter().any(|(name, _)| name.starts_with(country)), "{country}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod exceptions;
+mod models;
 pub(crate) mod policy;
 mod readings;
 mod scan;
@@ -18,7 +19,18 @@ use crate::error::Fault;
 use crate::flags::{AuditCommand, GuardCommand};
 use crate::output::show;
 use config::PrivacySection;
+use policy::GuardSection;
 use scan::Report;
+use serde::Deserialize;
+
+/// What a garrison.toml says of scans, whatever else is in it.
+#[derive(Default, Deserialize)]
+struct Sections {
+    #[serde(default)]
+    privacy: PrivacySection,
+    #[serde(default)]
+    guard: GuardSection,
+}
 
 /// Runs `garrison guard`.
 ///
@@ -26,22 +38,20 @@ use scan::Report;
 /// If the file or the configuration cannot be used.
 pub(crate) fn run(command: &GuardCommand) -> Result<ExitCode, Fault> {
     let GuardCommand::Scan { file, json, attacks, redact, config } = command;
-    let privacy = match config {
-        None => PrivacySection::default(),
+    let Sections { privacy, guard } = match config {
+        None => Sections::default(),
         Some(path) => {
             let refuse = |e: &dyn std::fmt::Display| Fault::usage(format!("{}: {e}", path.display()));
             let text = fs::read_to_string(path).map_err(|e| refuse(&e))?;
-            PrivacySection::of_file(&text).map_err(|e| refuse(&e))?
+            toml::from_str(&text).map_err(|e| refuse(&e.message()))?
         }
     };
-    if privacy.model.is_some() {
-        eprintln!("[privacy] model is for serve; scan looks with the rules alone");
-    }
     let looks_for = if *attacks { scan::LooksFor::Attacks } else { scan::LooksFor::Everything };
     let scanner = Scanner::new(&privacy.resolve()?).map_err(|e| Fault::usage(e.to_string()))?;
     let report = if *json { Report::Json } else { Report::Text };
     let copy = if *redact { scan::Copy::Redacted } else { scan::Copy::None };
-    let found = scan::file(scanner, file, looks_for, report, copy)?;
+    let models = guard.models(&privacy, looks_for)?;
+    let found = scan::file(scanner, models, file, looks_for, report, copy)?;
     Ok(if found == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

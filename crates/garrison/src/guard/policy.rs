@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use garrison_encoder::{AttackDetector, NameDetector, USUAL_BUDGET};
+use garrison_encoder::USUAL_BUDGET;
 use garrison_gateway::{
     AnswerPolicy, Audit, Budget, Clearance, Detector, Gateway, InAnswers, InRequests, Operator, Operators,
     Policy, RequestPolicy, Rule, ScanDetector, Settings, Topic,
@@ -18,8 +18,9 @@ use serde::Deserialize;
 
 use super::config::{PrivacySection, SurviveWord};
 use super::exceptions::GuardExceptions;
+use super::models::{self, Models};
+use super::scan::LooksFor;
 use crate::error::Fault;
-use crate::source::EncoderRef;
 
 /// The section, as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -169,7 +170,7 @@ pub(crate) fn gateway(
     for (name, exception) in exceptions {
         settings.exceptions.insert(name.clone(), exception.resolve(name, guard, privacy)?);
     }
-    models(&mut settings, privacy, guard)?;
+    load_models(&mut settings, privacy, guard)?;
     if let Some(path) = &privacy.receipts {
         if !settings.judge_any() && leaves == Leaves::Nothing {
             return Err(Fault::usage(
@@ -215,13 +216,9 @@ pub(crate) fn clearance(
 
 /// Loads the models that judge beside the rules and the built-in classifier. What they are for must be judged: a model
 /// that nobody asks would only seem to look.
-fn models(settings: &mut Settings, privacy: &PrivacySection, guard: &GuardSection) -> Result<(), Fault> {
+fn load_models(settings: &mut Settings, privacy: &PrivacySection, guard: &GuardSection) -> Result<(), Fault> {
     let budget = settings.budget;
     let looks = settings.looks_for();
-    let load = |key: &str, name: &str| {
-        let path = EncoderRef::parse(name).and_then(|model| model.locate());
-        path.map_err(|e| Fault::usage(format!("{key}: {e}")))
-    };
     if let Some(name) = &privacy.model {
         let key = "[privacy] model";
         if !looks.private {
@@ -230,9 +227,16 @@ fn models(settings: &mut Settings, privacy: &PrivacySection, guard: &GuardSectio
             );
             return Err(Fault::usage(message));
         }
-        let model =
-            NameDetector::load(&load(key, name)?, budget).map_err(|e| Fault::usage(format!("{key}: {e}")))?;
-        settings.request_finders.push(Arc::new(model));
+        settings.request_finders.push(models::names(key, name, budget)?);
+    }
+    if let Some(name) = &privacy.answer_model {
+        let key = "[privacy] answer_model";
+        if !looks.answers {
+            let message =
+                format!("{key} needs [guard] output = \"flag\", \"redact\" or \"block\": it judges answers");
+            return Err(Fault::usage(message));
+        }
+        settings.answer_finders.push(models::names(key, name, budget)?);
     }
     if let Some(name) = &guard.classifier {
         let key = "[guard] classifier";
@@ -242,9 +246,7 @@ fn models(settings: &mut Settings, privacy: &PrivacySection, guard: &GuardSectio
             );
             return Err(Fault::usage(message));
         }
-        let model = AttackDetector::load(&load(key, name)?, budget)
-            .map_err(|e| Fault::usage(format!("{key}: {e}")))?;
-        settings.request_detectors.push(Arc::new(model));
+        settings.request_detectors.push(Arc::new(models::classifier(key, name, budget)?));
     }
     if let Some(name) = &guard.answer_classifier {
         let key = "[guard] answer_classifier";
@@ -253,9 +255,8 @@ fn models(settings: &mut Settings, privacy: &PrivacySection, guard: &GuardSectio
                 "{key} needs rules to be \"flag\" or \"block\": it judges answers"
             )));
         }
-        let model = AttackDetector::load(&load(key, name)?, budget)
-            .map_err(|e| Fault::usage(format!("{key}: {e}")))?;
-        settings.answer_detectors.push(Arc::new(model.saying(UNSAFE_ANSWER)));
+        let model = models::classifier(key, name, budget)?.saying(UNSAFE_ANSWER);
+        settings.answer_detectors.push(Arc::new(model));
     }
     Ok(())
 }
@@ -292,6 +293,22 @@ fn secret(path: &Path) -> Result<[u8; 32], Fault> {
 }
 
 impl GuardSection {
+    /// The models that look at a file: those of requests, whatever the policies are.
+    ///
+    /// # Errors
+    /// If one cannot be loaded.
+    pub(super) fn models(&self, privacy: &PrivacySection, looks_for: LooksFor) -> Result<Models, Fault> {
+        let budget = self.settings(privacy)?.budget;
+        let mut models = Models::default();
+        if let Some(name) = privacy.model.as_ref().filter(|_| looks_for == LooksFor::Everything) {
+            models.names = Some(models::names("[privacy] model", name, budget)?);
+        }
+        if let Some(name) = &self.classifier {
+            models.attacks = Some(Arc::new(models::classifier("[guard] classifier", name, budget)?));
+        }
+        Ok(models)
+    }
+
     pub(super) fn settings(&self, privacy: &PrivacySection) -> Result<Settings, Fault> {
         let user = PolicyWord::policy(self.injection);
         let tool = self.tool_injection.map_or(user, |word| PolicyWord::policy(Some(word)));
@@ -319,10 +336,8 @@ impl GuardSection {
         let rule = |rule: &RuleSection| Rule { name: rule.name.clone(), pattern: rule.regex.clone() };
         let defaults = Settings::default();
         // Models take longer than rules.
-        let budget = match (&privacy.model, &self.classifier, &self.answer_classifier) {
-            (None, None, None) => defaults.budget,
-            _ => USUAL_BUDGET,
-        };
+        let models = [&privacy.model, &privacy.answer_model, &self.classifier, &self.answer_classifier];
+        let budget = if models.iter().any(|model| model.is_some()) { USUAL_BUDGET } else { defaults.budget };
         let ms = |ms: Option<u32>, default| ms.map_or(default, |ms| Duration::from_millis(ms.into()));
         Ok(Settings {
             scan: privacy.resolve()?,

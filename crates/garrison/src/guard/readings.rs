@@ -9,7 +9,9 @@ use std::ops::Range;
 
 use garrison_guard::injection::{Reason, judge};
 use garrison_guard::normalize::{Decoding, Limits, unfold};
-use garrison_guard::{Entity, Scanner};
+use garrison_guard::{DetectorError, Scanner};
+
+use super::models::Models;
 
 /// Bytes at the end of a window that are looked at again with what follows.
 const OVERLAP: usize = 16 << 10;
@@ -18,13 +20,13 @@ const NEAR: usize = 4 << 10;
 /// Characters after which groups of base64, base32 and base16 begin together.
 const GROUP: usize = 8;
 
-/// What was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What was found, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    /// Personal data or a secret, in something that was decoded.
-    Data(Entity),
+    /// Personal data or a secret, in something that was decoded, or that a model found.
+    Data(String),
     /// An attack.
-    Attack(Reason),
+    Attack(String),
 }
 
 /// Something that was found in a reading.
@@ -57,7 +59,17 @@ pub(super) enum End {
 
 impl Readings {
     /// What begins in the first part of `window`, which begins at `at`, in order; and how long that part is.
-    pub(super) fn look(&mut self, scanner: &Scanner, window: &str, at: usize, end: End) -> (Vec<Hit>, usize) {
+    ///
+    /// # Errors
+    /// If a model cannot tell.
+    pub(super) fn look(
+        &mut self,
+        scanner: &Scanner,
+        models: &Models,
+        window: &str,
+        at: usize,
+        end: End,
+    ) -> Result<(Vec<Hit>, usize), DetectorError> {
         let (window, decided) = match end {
             End::Last => (window, window.len()),
             End::Open => {
@@ -66,17 +78,17 @@ impl Readings {
             }
         };
         let unfolded = unfold(window, &Limits::for_len(window.len()));
-        let mut seen = Vec::new();
+        let mut seen = models.look(window)?;
         for view in unfolded.views().iter().skip(1) {
             seen.extend(scanner.scan(view.text()).into_iter().map(|finding| Hit {
-                what: What::Data(finding.entity),
+                what: What::Data(scanner.name(finding.entity).to_owned()),
                 range: view.original(finding.range),
                 confidence: finding.confidence,
                 how: view.how().to_vec(),
             }));
         }
         seen.extend(judge(&unfolded).into_iter().map(|finding| Hit {
-            what: What::Attack(finding.reason),
+            what: What::Attack(finding.reason.code().to_owned()),
             range: match finding.reason {
                 // It is said of the whole window.
                 Reason::Unreadable => 0..decided,
@@ -103,7 +115,7 @@ impl Readings {
             }
         }
         hits.sort_by_key(|hit| hit.range.start);
-        (hits, decided)
+        Ok((hits, decided))
     }
 }
 

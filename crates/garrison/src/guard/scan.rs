@@ -12,9 +12,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use garrison_guard::normalize::Decoding;
-use garrison_guard::{Entity, Finding, Scanner, Segment};
+use garrison_guard::{DetectorError, Finding, Scanner, Segment};
 use serde_json::json;
 
+use super::models::Models;
 use super::readings::{End, Hit, Readings, What};
 use crate::error::Fault;
 
@@ -47,6 +48,7 @@ pub(super) enum Copy {
 /// Scans a file, `-` being standard input; gives the number of findings.
 pub(super) fn file(
     scanner: Scanner,
+    models: Models,
     name: &str,
     looks_for: LooksFor,
     report: Report,
@@ -67,6 +69,7 @@ pub(super) fn file(
     };
     let mut scan = Scan {
         scanner: Arc::new(scanner),
+        models,
         name,
         looks_for,
         report,
@@ -85,26 +88,29 @@ pub(super) fn file(
         Err(Trouble::Write(e)) if e.kind() == io::ErrorKind::BrokenPipe => Ok(scan.found),
         Err(Trouble::Write(e)) => Err(Fault::usage(format!("the output could not be written: {e}"))),
         Err(Trouble::Read(e)) => Err(refuse(e)),
+        Err(Trouble::Judge(e)) => Err(Fault::usage(format!("{name} cannot be scanned: a model failed: {e}"))),
     }
 }
 
 enum Trouble {
+    Judge(DetectorError),
     Read(io::Error),
     Write(io::Error),
 }
 
 struct Scan<'a> {
     scanner: Arc<Scanner>,
+    models: Models,
     name: &'a str,
     looks_for: LooksFor,
     report: Report,
     /// Bytes of the file that are not decided yet, and where they begin.
     raw: Vec<u8>,
     base: usize,
-    /// What was found in decodings and is not told yet.
+    /// What was found in decodings and by models and is not told yet.
     hits: VecDeque<Hit>,
-    /// What was decoded from here on: what it held, and where it ends.
-    hidden: Option<(Entity, usize)>,
+    /// What is hidden from here on: what it held, and where it ends.
+    hidden: Option<(String, usize)>,
     findings: Box<dyn Write>,
     redacted: Box<dyn Write>,
     found: u64,
@@ -130,7 +136,8 @@ impl Scan<'_> {
             rest.extend(&piece);
             window.push_str(&text_of(&mut rest, last));
             let end = if last { End::Last } else { End::Open };
-            let (hits, decided) = readings.look(&self.scanner, &window, at, end);
+            let looked = readings.look(&self.scanner, &self.models, &window, at, end);
+            let (hits, decided) = looked.map_err(Trouble::Judge)?;
             self.hits.extend(hits);
             stream.push(&window[..decided], &mut |segment| self.take(segment));
             window.drain(..decided);
@@ -181,22 +188,18 @@ impl Scan<'_> {
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
         let range = &finding.range;
-        let hidden = self.hidden.filter(|(_, end)| range.start < *end).map(|(entity, _)| entity);
+        let name = self.scanner.name(finding.entity).to_owned();
+        let hidden =
+            self.hidden.as_ref().filter(|(_, end)| range.start < *end).map(|(held, _)| *held == name);
         if hidden.is_none() {
-            write!(self.redacted, "<{}>", self.scanner.name(finding.entity))?;
+            write!(self.redacted, "<{name}>")?;
         }
-        if hidden != Some(finding.entity) {
-            self.tell(
-                self.scanner.name(finding.entity).to_owned(),
-                "entity",
-                range,
-                finding.confidence,
-                &[],
-            )?;
+        if hidden != Some(true) {
+            self.tell(&name, "entity", range, finding.confidence, &[])?;
         }
         while let Some(hit) = self.hits.pop_front_if(|hit| hit.range.start < range.end) {
             // What stands there plainly need not be told twice.
-            let same = matches!(hit.what, What::Data(entity) if entity == finding.entity);
+            let same = matches!(&hit.what, What::Data(held) if *held == name);
             let inside = matches!(hit.what, What::Data(_)) && hit.range.end <= range.end;
             self.hide(&hit);
             if !(same || inside) {
@@ -207,10 +210,10 @@ impl Scan<'_> {
     }
 
     fn hit(&mut self, hit: &Hit) -> io::Result<()> {
-        if let What::Data(entity) = hit.what
-            && self.hidden.is_none_or(|(_, end)| end <= hit.range.start)
+        if let What::Data(name) = &hit.what
+            && self.hidden.as_ref().is_none_or(|(_, end)| *end <= hit.range.start)
         {
-            write!(self.redacted, "<{}>", self.scanner.name(entity))?;
+            write!(self.redacted, "<{name}>")?;
         }
         self.hide(hit);
         self.tell_hit(hit)
@@ -218,30 +221,30 @@ impl Scan<'_> {
 
     /// Keeps what a hit covers from being copied.
     fn hide(&mut self, hit: &Hit) {
-        if let What::Data(entity) = hit.what
-            && self.hidden.is_none_or(|(_, end)| end < hit.range.end)
+        if let What::Data(name) = &hit.what
+            && self.hidden.as_ref().is_none_or(|(_, end)| *end < hit.range.end)
         {
-            self.hidden = Some((entity, hit.range.end));
+            self.hidden = Some((name.clone(), hit.range.end));
         }
     }
 
     /// Copies bytes that are not hidden.
     fn copy(&mut self, from: usize, to: usize) -> io::Result<()> {
-        let from = self.hidden.map_or(from, |(_, end)| from.max(end));
+        let from = self.hidden.as_ref().map_or(from, |(_, end)| from.max(*end));
         if from < to { self.redacted.write_all(&self.raw[from - self.base..to - self.base]) } else { Ok(()) }
     }
 
     fn tell_hit(&mut self, hit: &Hit) -> io::Result<()> {
-        let (name, kind) = match hit.what {
-            What::Data(entity) => (self.scanner.name(entity).to_owned(), "entity"),
-            What::Attack(reason) => (reason.code().to_owned(), "attack"),
+        let (name, kind) = match &hit.what {
+            What::Data(name) => (name, "entity"),
+            What::Attack(name) => (name, "attack"),
         };
         self.tell(name, kind, &hit.range, hit.confidence, &hit.how)
     }
 
     fn tell(
         &mut self,
-        name: String,
+        name: &str,
         kind: &str,
         range: &Range<usize>,
         confidence: u8,

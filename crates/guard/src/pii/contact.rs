@@ -2,6 +2,7 @@
 
 use phonenumber::country::Id;
 
+use super::date;
 use super::shape::{begins_number, blank, is_fraction};
 use super::sight::Sight;
 use crate::entity::Entity;
@@ -82,6 +83,8 @@ fn is_local(c: char) -> bool {
 
 /// Bytes of a number as it is written, at most.
 const MAX_WRITTEN: usize = 32;
+/// Digits of an area's code, with the country's, at most.
+const AREA: usize = 7;
 /// Digits of a phone number (E.164), at least and at most.
 const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
@@ -121,6 +124,9 @@ pub(super) fn phone(sight: &mut Sight<'_, '_>) {
     if !window.word_begins(sight.at()) || window.byte_before(sight.at()).is_some_and(|b| b"+/".contains(&b)) {
         return;
     }
+    if follows_area(window) {
+        return;
+    }
     let Some(written) = Written::read(window) else { return };
     let text = window.text(sight.at(), written.end);
     let base = match written.style {
@@ -132,21 +138,43 @@ pub(super) fn phone(sight: &mut Sight<'_, '_>) {
     if sight.around.confidence(Entity::PHONE, base, written.end, 50) < 50 {
         return;
     }
-    let valid = match written.style {
-        Style::International => is_valid(None, text),
-        _ if text.starts_with("00") => is_valid(None, &format!("+{}", &text[2..])),
+    let worth = match written.style {
+        Style::International => dialled(text),
+        _ if text.starts_with("00") => dialled(&format!("+{}", &text[2..])),
         _ if text.contains("(0") || text.starts_with('0') => {
-            WITH_ZERO.iter().any(|c| is_valid(Some(*c), text))
+            let known = WITH_ZERO.iter().any(|c| is_valid(*c, text));
+            if known { Some(base) } else { written.looks_dialled.then_some(UNKNOWN_AREA) }
         }
-        _ => WITHOUT.iter().any(|c| is_valid(Some(*c), text)),
+        _ => WITHOUT.iter().any(|c| is_valid(*c, text)).then_some(base),
     };
-    if valid {
-        sight.propose(Entity::PHONE, base, written.end);
+    if let Some(worth) = worth {
+        sight.propose(Entity::PHONE, worth, written.end);
     }
 }
 
-fn is_valid(country: Option<Id>, text: &str) -> bool {
-    phonenumber::parse(country, text).is_ok_and(|number| number.is_valid())
+/// What a number is worth whose country is known and whose area is not, as areas are opened all the time: it counts only
+/// near a word.
+const UNKNOWN_RANGE: u8 = 20;
+/// The same of a number with a zero first, of any country: it counts only right behind a word.
+const UNKNOWN_AREA: u8 = 8;
+
+/// What a number with its country's code is worth.
+fn dialled(text: &str) -> Option<u8> {
+    let number = phonenumber::parse(None, text).ok()?;
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    if number.is_valid() { Some(75) } else { (digits >= 9).then_some(UNKNOWN_RANGE) }
+}
+
+fn is_valid(country: Id, text: &str) -> bool {
+    phonenumber::parse(Some(country), text).is_ok_and(|number| number.is_valid())
+}
+
+/// Whether the window's position is behind an area's code in parentheses, so that the number began there.
+fn follows_area(window: &Window<'_>) -> bool {
+    let back = |n: usize| window.at.checked_sub(n).and_then(|place| window.byte(place));
+    let sign = if back(1) == Some(b')') { 1 } else { 2 };
+    (sign == 1 || back(1) == Some(b' ') && back(2) == Some(b')'))
+        && back(sign + 1).is_some_and(|b| b.is_ascii_digit())
 }
 
 /// How a number is written.
@@ -164,6 +192,8 @@ enum Style {
 struct Written {
     end: usize,
     style: Style,
+    /// As many digits as a number has with a zero first, as people write before an area's code.
+    looks_dialled: bool,
 }
 
 impl Written {
@@ -195,10 +225,11 @@ impl Written {
                 },
             }
             at += 1;
-            // Two signs at most between digits, as in ") ".
+            // Two signs at most between digits, as in ") ", and behind an area's code " / ".
+            let area = || digits <= AREA && window.text(end, at).trim_start_matches(')') == " / ";
             if groups[group] > 0 && group + 1 < groups.len() {
                 group += 1;
-            } else if at > end + 2 {
+            } else if at > end + 2 && !area() {
                 break;
             }
         }
@@ -219,7 +250,14 @@ impl Written {
             [3, 3, 4] if parens || window.byte(start + 3) == Some(b'-') => Style::Grouped,
             _ => Style::Plain,
         };
-        (!style.goes_on(window, end)).then_some(Written { end, style })
+        let text = window.text(start, end);
+        // A day is written with the same signs: 02.03.2031, 2031-03-02.
+        if style == Style::Plain && lengths.len() > 1 && date::numeric(window) == Some(end) {
+            return None;
+        }
+        let zero = text.trim_start_matches('(').starts_with('0');
+        let looks_dialled = zero && (9..=11).contains(&digits) && lengths[0] >= 2;
+        (!style.goes_on(window, end)).then_some(Written { end, style, looks_dialled })
     }
 }
 

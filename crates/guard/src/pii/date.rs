@@ -8,6 +8,8 @@ use crate::scan::window::Window;
 
 /// What a date alone is worth: nothing without a word beside it.
 const BASE: u8 = 14;
+/// Digits of a date at least.
+const DIGITS: usize = 5;
 /// Years that living people can be born in.
 const YEARS: std::ops::RangeInclusive<u32> = 1900..=2035;
 
@@ -34,6 +36,16 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
         return;
     }
     if let Some(end) = numeric(window).or_else(|| day_first(window)).or_else(|| east_asian(window)) {
+        propose(sight, end);
+    }
+}
+
+/// Proposes a date, unless the word for a birth has its date already: another one stands between.
+fn propose(sight: &mut Sight<'_, '_>, end: usize) {
+    let behind = sight.window.behind(sight.at());
+    let distance = sight.around.distance(Entity::DATE_OF_BIRTH).map_or(0, usize::from);
+    let between = &behind.as_bytes()[behind.len().saturating_sub(distance)..];
+    if between.iter().filter(|b| b.is_ascii_digit()).count() < DIGITS {
         sight.propose(Entity::DATE_OF_BIRTH, BASE, end);
     }
 }
@@ -59,13 +71,13 @@ pub(super) fn month_first(sight: &mut Sight<'_, '_>) {
         return;
     };
     if is_date(year, month, day) && window.word_ends(end) {
-        sight.propose(Entity::DATE_OF_BIRTH, BASE, end);
+        propose(sight, end);
     }
 }
 
 /// 1980-03-05, 05.03.1980, 3/5/80, also with blanks after the dots; 19800305; and 05 03 1980, with two digits each and all of
 /// the year.
-fn numeric(window: &Window<'_>) -> Option<usize> {
+pub(super) fn numeric(window: &Window<'_>) -> Option<usize> {
     let (first, mut at) = digits(window, window.at, 8)?;
     if at - window.at == 8 {
         let date = is_date(first / 10_000, first / 100 % 100, first % 100);

@@ -6,6 +6,7 @@
 //! nothing.
 
 mod address;
+mod base58;
 mod checksum;
 mod contact;
 mod context;
@@ -13,11 +14,13 @@ mod crypto;
 mod custom;
 mod date;
 mod documents;
+mod issued;
 mod lexicon;
 mod names;
 mod network;
 mod numbers;
 mod payment;
+mod random;
 mod secrets;
 mod shape;
 mod sight;

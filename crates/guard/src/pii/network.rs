@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::random::{Drawn, drawn};
 use super::shape::begins_number;
 use super::sight::Sight;
 use crate::entity::Entity;
@@ -121,44 +122,126 @@ fn continues(window: &Window<'_>) -> bool {
     whole || window.byte(sign) == Some(b':') && window.byte_before(sign) == Some(b':')
 }
 
-/// URLs with a name and a password before the host: all of the URL, as its path and query say whose it is.
+/// Bytes of a user's name, and of a password.
+const MAX_USER: usize = 100;
+const MAX_PASSWORD: usize = 128;
+
+/// URLs with a name and a password before the host, or with a token for a name: all of the URL, as its path and query say
+/// whose it is.
 pub(super) fn url(sight: &mut Sight<'_, '_>) {
     let (window, at) = (sight.window, sight.at());
-    let scheme = window.run(at, 20, |b| b.is_ascii_alphanumeric() || b"+.-".contains(&b));
-    if scheme < at + 2 || !window.has(scheme, b"://") {
-        return;
-    }
-    let begin = scheme + 3;
-    let user = window.run(begin, 100, |b| !b.is_ascii_whitespace() && !b":/@?#\"'<>".contains(&b));
-    if window.byte(user) != Some(b':') {
-        return;
-    }
-    let password = window.run(user + 1, 128, |b| !b.is_ascii_whitespace() && !b"/@\"'<>".contains(&b));
-    if password == user + 1 || window.byte(password) != Some(b'@') {
-        return;
-    }
-    let secret = window.text(user + 1, password);
+    let Some(begin) = authority(window) else { return };
+    let Some((secret, sign)) = userinfo(window, begin) else { return };
     if stands_for_password(secret) {
         return;
     }
-    // What is longer than a finding can be is found as far as it can, and goes on.
-    let most = (at + MAX_LENGTH).saturating_sub(password + 1);
-    // Brackets are those of an IPv6 address (RFC 3986, 3.2.2).
-    let literal = window.byte(password + 1) == Some(b'[');
-    let host = window
-        .run_chars(password + 1, most, |c| is_word(c) || "-.:".contains(c) || literal && "[]".contains(c));
+    let host = hosts_end(window, sign + 1);
     let mut end = host;
-    while end > password + 1 && matches!(window.byte(end - 1), Some(b'.' | b':')) {
+    while end > sign + 1 && matches!(window.byte(end - 1), Some(b'.' | b':')) {
         end -= 1;
     }
-    if end == password + 1 || end < at + MAX_LENGTH && !window.word_ends(end) {
+    if end == sign + 1 || end < at + MAX_LENGTH && !window.word_ends(end) {
         return;
     }
-    if end == host && matches!(window.byte(host), Some(b'/' | b'?' | b'#')) {
+    // Behind Java's, settings are told with semicolons.
+    let settings =
+        window.byte(host) == Some(b';') && window.has(at, b"jdbc:") && names_value(window, host + 1);
+    if end == host && (settings || matches!(window.byte(host), Some(b'/' | b'?' | b'#'))) {
         end = path_ends(window, host);
     }
     let extent = if end + 4 > at + MAX_LENGTH { Extent::Run(Tail::Url) } else { Extent::Closed };
     sight.assert_as(Entity::URL_CREDENTIALS, 97, end, extent);
+}
+
+/// Where the part of a URL that names the host begins, behind `scheme://` or `jdbc:scheme://`.
+fn authority(window: &Window<'_>) -> Option<usize> {
+    let scheme = |at| window.run(at, 20, |b| b.is_ascii_alphanumeric() || b"+.-".contains(&b));
+    let mut end = scheme(window.at);
+    if matches!(window.text(window.at, end), "jdbc" | "r2dbc") && window.byte(end) == Some(b':') {
+        end = scheme(end + 1);
+    }
+    (end >= window.at + 2 && window.has(end, b"://")).then_some(end + 3)
+}
+
+/// The secret before the host, and the place of the `@` behind it (RFC 3986, 3.2.1).
+fn userinfo<'t>(window: &Window<'t>, begin: usize) -> Option<(&'t str, usize)> {
+    let of = |b: u8| !b.is_ascii_whitespace() && !b"\"'<>".contains(&b);
+    let user = window.run(begin, MAX_USER, |b| of(b) && !b":/@?#".contains(&b));
+    if window.byte(user) == Some(b'@') {
+        // As in `https://TOKEN@host/`.
+        let name = window.text(begin, user);
+        return (drawn(name) == Drawn::Long).then_some((name, user));
+    }
+    if window.byte(user) != Some(b':') {
+        return None;
+    }
+    let start = user + 1;
+    let authority = window.run(start, MAX_PASSWORD + 1, |b| of(b) && !b"/?#".contains(&b));
+    let first = window.run(start, MAX_PASSWORD, |b| of(b) && !b"/?#@".contains(&b));
+    let sign = if window.byte(first) == Some(b'@') {
+        last_sign(window, first, authority)
+    } else {
+        // A slash, a question mark or a hash in a password should be escaped and often is not.
+        let port = window.text(start, first).bytes().all(|b| b.is_ascii_digit());
+        let end = window.run(start, MAX_PASSWORD, |b| of(b) && b != b'@');
+        let host = window.run(end + 1, 64, |b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+        let literal = window.byte(end + 1) == Some(b'[') || window.has(end + 1, b"%2F");
+        let named = literal || window.text(end + 1, host).contains('.') || window.byte(host) == Some(b':');
+        // What is read by browsers has addresses with paths that have signs; a name with a dot is one.
+        let browsed = window.has(window.at, b"http") && window.text(begin, user).contains('.');
+        let address = window.byte(begin) == Some(b'[') || browsed;
+        if port || address || !named || window.byte(end) != Some(b'@') {
+            return None;
+        }
+        end
+    };
+    (sign > start).then(|| (window.text(start, sign), sign))
+}
+
+/// The last `@` before `end`, beginning with the one at `first`: a password may have one, too. Behind a comma or a
+/// semicolon stands another value.
+fn last_sign(window: &Window<'_>, first: usize, end: usize) -> usize {
+    let mut last = first;
+    for place in first + 1..end {
+        match window.byte(place) {
+            Some(b'@') => last = place,
+            Some(b',' | b';' | b'|' | b'&') => break,
+            _ => {}
+        }
+    }
+    last
+}
+
+/// Where the host that begins at `start` ends with its port, or several hosts with theirs and commas between.
+fn hosts_end(window: &Window<'_>, start: usize) -> usize {
+    // What is longer than a finding can be is found as far as it can, and goes on.
+    let most = window.at + MAX_LENGTH;
+    let host = |start: usize| {
+        // Brackets are those of an IPv6 address (RFC 3986, 3.2.2); a host that is the path of a socket is escaped.
+        let literal = window.byte(start) == Some(b'[');
+        let socket = window.has(start, b"%2F") || window.has(start, b"%2f");
+        window.run_chars(start, most.saturating_sub(start), |c| {
+            is_word(c) || "-.:".contains(c) || literal && "[]".contains(c) || socket && c == '%'
+        })
+    };
+    let mut end = host(start);
+    while window.byte(end) == Some(b',') {
+        let next = host(end + 1);
+        let port = window.text(end + 1, next).rsplit_once(':').is_some_and(|(name, port)| {
+            !name.is_empty() && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
+        });
+        if !port {
+            break;
+        }
+        end = next;
+    }
+    end
+}
+
+/// Whether a name and an equals sign stand at `place`.
+fn names_value(window: &Window<'_>, place: usize) -> bool {
+    let name = window.run(place, 40, |b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    name > place && window.byte(name) == Some(b'=')
 }
 
 /// Where the path, the query and the fragment that begin at `start` end (RFC 3986, 3.3 to 3.5), without what closes a
@@ -166,12 +249,16 @@ pub(super) fn url(sight: &mut Sight<'_, '_>) {
 fn path_ends(window: &Window<'_>, start: usize) -> usize {
     let most = window.at + MAX_LENGTH - start;
     let whole = window.run_chars(start, most, is_of_path);
-    // A comma or an apostrophe is part of it only within words: values in a row are apart.
+    // A comma or an apostrophe is part of it only within words, a semicolon only before a parameter: values in a row are
+    // apart, above all by the sign that stands before the URL, too.
+    let before = window.byte_before(window.at);
     let within = |place: usize| window.char(place + 1).is_some_and(char::is_alphanumeric);
     let mut end = start;
     while end < whole {
         match window.byte(end) {
-            Some(b',' | b';' | b'\'') if !within(end) => break,
+            Some(b';') if !names_value(window, end + 1) => break,
+            Some(b',' | b'\'') if !within(end) => break,
+            Some(sign @ (b',' | b';')) if before == Some(sign) => break,
             Some(b'&')
                 if window.has(end, b"&quot;") || window.has(end, b"&lt;") || window.has(end, b"&#") =>
             {
@@ -224,7 +311,8 @@ fn stands_for_password(secret: &str) -> bool {
     match secret.split_at_checked(1) {
         Some(("$", rest)) => name(rest),
         Some(("%", rest)) => !escaped(rest),
-        Some(("{" | "<", _)) => true,
+        Some(("{", rest)) => rest.ends_with('}'),
+        Some(("<", _)) => true,
         _ => secret.chars().all(|c| c == '*' || c == 'x'),
     }
 }

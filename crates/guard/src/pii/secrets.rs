@@ -1,13 +1,13 @@
 //! Keys, tokens and passwords: by the beginnings that services give theirs, by structure, and where
 //! configuration says that something is secret, by how random it looks.
 
-use std::sync::LazyLock;
-
+use super::issued::is_issued;
+use super::random::{Drawn, drawn, entropy, is_drawn, is_mixed, is_uuid, placeholder};
 use super::sight::Sight;
 use crate::entity::Entity;
 use crate::scan::candidate::{Extent, Tail};
 use crate::scan::machine::Traits;
-use crate::scan::window::Window;
+use crate::scan::window::{Window, is_word};
 
 /// Bytes of a token that are looked at; what is longer goes on.
 const MAX_TOKEN: usize = 200;
@@ -15,112 +15,8 @@ const MAX_TOKEN: usize = 200;
 /// Bytes of a key or password at least.
 const SHORTEST: usize = 8;
 
-/// What keys begin with, and how many characters follow at least. Services publish these so that
-/// leaked keys can be found.
-const PREFIXES: &[(&str, usize)] = &[
-    ("AKIA", 16),
-    ("ASIA", 16),
-    ("AROA", 16),
-    ("AIDA", 16),
-    ("ghp_", 30),
-    ("gho_", 30),
-    ("ghu_", 30),
-    ("ghs_", 30),
-    ("ghr_", 30),
-    ("github_pat_", 40),
-    ("glpat-", 20),
-    ("glrt-", 20),
-    ("gldt-", 20),
-    ("xoxb-", 20),
-    ("xoxp-", 20),
-    ("xoxa-", 20),
-    ("xoxr-", 20),
-    ("xoxs-", 20),
-    ("xoxe-", 20),
-    ("xapp-", 20),
-    ("sk-ant-", 20),
-    ("sk-proj-", 20),
-    ("sk-svcacct-", 20),
-    ("sk-or-", 20),
-    ("sk-", 20),
-    ("sk_live_", 16),
-    ("sk_test_", 16),
-    ("rk_live_", 16),
-    ("rk_test_", 16),
-    ("whsec_", 24),
-    ("AIza", 35),
-    ("ya29.", 20),
-    ("GOCSPX-", 24),
-    ("SG.", 40),
-    ("hf_", 30),
-    ("npm_", 36),
-    ("pypi-AgE", 40),
-    ("dckr_pat_", 24),
-    ("shpat_", 32),
-    ("shpss_", 32),
-    ("shpca_", 32),
-    ("shppa_", 32),
-    ("sq0atp-", 22),
-    ("sq0csp-", 40),
-    ("EAAA", 56),
-    ("dop_v1_", 60),
-    ("doo_v1_", 60),
-    ("glsa_", 32),
-    ("glc_", 32),
-    ("NRAK-", 24),
-    ("NRJS-", 16),
-    ("AGE-SECRET-KEY-1", 50),
-    ("nvapi-", 40),
-    ("r8_", 32),
-    ("gsk_", 40),
-    ("tvly-", 20),
-    ("lin_api_", 32),
-    ("ATATT3", 40),
-    ("hvs.", 20),
-    ("hvb.", 20),
-    ("AKCp", 60),
-    ("rubygems_", 40),
-    ("sntrys_", 40),
-    ("sntryu_", 40),
-    ("figd_", 32),
-    ("PMAK-", 50),
-    ("secret_", 40),
-    ("ntn_", 40),
-    ("pat-na1-", 32),
-    ("xkeysib-", 60),
-    ("key-", 32),
-    ("rzp_live_", 14),
-    ("rzp_test_", 14),
-    ("pul-", 40),
-    ("tfp_", 40),
-    ("dp.pt.", 40),
-    ("CFPAT-", 40),
-    ("pplx-", 40),
-    ("xai-", 60),
-    ("fw_", 20),
-    ("phc_", 36),
-    ("phx_", 36),
-    ("sl.", 60),
-    ("dapi", 32),
-    ("dor_v1_", 60),
-    ("glptt-", 20),
-    ("lsv2_pt_", 32),
-    ("sbp_", 40),
-    ("tskey-", 20),
-    ("ops_eyJ", 100),
-    ("EZAK", 54),
-    ("fo1_", 40),
-    ("shpit_", 32),
-];
-
-/// `[first byte]` their places.
-static BY_FIRST: LazyLock<Vec<Vec<usize>>> = LazyLock::new(|| {
-    let mut places = vec![Vec::new(); 128];
-    for (place, (prefix, _)) in PREFIXES.iter().enumerate() {
-        places[usize::from(prefix.as_bytes()[0])].push(place);
-    }
-    places
-});
+/// Bytes of a key that is known by its form.
+const SHORTEST_ISSUED: usize = 16;
 
 /// Any of them but private keys.
 pub(super) fn judge(sight: &mut Sight<'_, '_>) {
@@ -130,7 +26,17 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
     }
     let end = window.run(at, MAX_TOKEN, is_token);
     let length = end - at;
-    if length < SHORTEST {
+    if window.byte(end) == Some(b':')
+        && let Some(end) = webhook(window, end).or_else(|| telegram(window, end))
+    {
+        sight.assert(Entity::API_KEY, 90, end);
+        return;
+    }
+    if let Some(end) = facebook(window, end) {
+        sight.assert(Entity::API_KEY, 90, end);
+        return;
+    }
+    if length < SHORTEST_ISSUED {
         return assigned(sight);
     }
     let stress = window.byte_before(at).filter(|b| b"_~".contains(b)).map(char::from);
@@ -139,18 +45,44 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
     if token.starts_with("eyJ") && length > 40 {
         return json_web_token(sight, token);
     }
-    if let Some(rest) = known(token) {
-        let solid = entropy(rest) >= 2.7 && !placeholder(rest);
-        if solid {
-            sight.assert_as(Entity::API_KEY, 92, at + token.len(), open(length));
-        }
+    if is_issued(token) {
+        sight.assert_as(Entity::API_KEY, 92, at + token.len(), open(length));
         return;
     }
-    if webhook(window, token) || telegram(window, token) {
-        sight.assert(Entity::API_KEY, 90, url_end(window));
+    if is_labelled(token) && !is_rest(window) {
+        sight.propose_as(Entity::API_KEY, 58, at + token.len(), open(length));
         return;
     }
     assigned(sight);
+}
+
+/// Characters that services draw for what they put behind a short name, at least; ids of what is no secret are shorter.
+const DRAWN: usize = 32;
+
+/// Whether a token is built as services build keys since they want leaked ones to be found: a short name, a `_` or `-`, and
+/// many letters of both cases and digits in a row. Digests are put behind their name in the same way.
+fn is_labelled(token: &str) -> bool {
+    const DIGESTS: [&str; 7] = ["sha1", "sha224", "sha256", "sha384", "sha512", "md5", "nonce"];
+    let Some((name, drawn)) = token.rsplit_once(['_', '-']) else { return false };
+    let first = name.split(['_', '-']).next().unwrap_or_default().to_ascii_lowercase();
+    drawn.len() >= DRAWN
+        && (1..=24).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        && drawn.bytes().all(|b| b.is_ascii_alphanumeric())
+        && is_mixed(drawn)
+        && entropy(drawn) >= 4.0
+        && !DIGESTS.contains(&first.as_str())
+        && !placeholder(token)
+}
+
+/// Whether the window's position is within something longer: a path, an address, a fragment, words that dashes or dots join.
+fn is_rest(window: &Window<'_>) -> bool {
+    let joined = |back: usize| window.char_before(window.at - back).is_some_and(is_word);
+    match window.byte_before(window.at) {
+        Some(b'/' | b'@' | b'#' | b'\\') => true,
+        Some(b'-' | b'.' | b'+') => joined(1),
+        _ => false,
+    }
 }
 
 /// A longer token than is looked at goes on.
@@ -160,18 +92,6 @@ fn open(length: usize) -> Extent {
 
 fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"-_.=+/~$".contains(&b)
-}
-
-/// What follows the beginning of a known kind of key.
-fn known(token: &str) -> Option<&str> {
-    let first = token.as_bytes().first()?;
-    let places = BY_FIRST.get(usize::from(*first))?;
-    places.iter().map(|place| PREFIXES[*place]).find_map(|(prefix, least)| {
-        let rest = token.strip_prefix(prefix)?;
-        let capitals = prefix.len() > 4 || !prefix.starts_with('A') || matches!(prefix, "AIza" | "AKCp");
-        let right = capitals || rest.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-        (rest.len() >= least && right).then_some(rest)
-    })
 }
 
 /// Three parts of base64url, of which the first two are JSON objects (RFC 7519).
@@ -191,36 +111,47 @@ fn json_web_token(sight: &mut Sight<'_, '_>, token: &str) {
     }
 }
 
-/// Addresses that let anyone post (Slack, Discord, Teams).
-fn webhook(window: &Window<'_>, token: &str) -> bool {
-    if !token.starts_with("http") || !window.has(window.at + token.len(), b"://") {
-        return false;
-    }
-    let begin = window.at + token.len() + 3;
-    let known: [&[u8]; 4] = [
+/// Where an address ends that lets anyone post (Slack, Discord, Teams); its scheme ends at `colon`.
+fn webhook(window: &Window<'_>, colon: usize) -> Option<usize> {
+    let known: [&[u8]; 5] = [
         b"hooks.slack.com/services/",
+        b"hooks.slack.com/workflows/",
         b"discord.com/api/webhooks/",
         b"discordapp.com/api/webhooks/",
-        b"hooks.slack.com/workflows/",
+        b"outlook.office.com/webhook/",
     ];
-    known.iter().any(|host| window.has(begin, host) && url_end(window) > begin + host.len() + 20)
+    if window.text(window.at, colon) != "https" || !window.has(colon, b"://") {
+        return None;
+    }
+    let begin = colon + 3;
+    let host = known.iter().find(|host| window.has(begin, host))?;
+    let end = window.run(begin, MAX_TOKEN, |b| is_token(b) || b"%?&@".contains(&b));
+    let dots = window.text(begin, end).bytes().rev().take_while(|b| *b == b'.').count();
+    (end - dots > begin + host.len() + 20).then_some(end - dots)
 }
 
-/// Telegram's: the bot's number, a colon, 35 characters.
-fn telegram(window: &Window<'_>, token: &str) -> bool {
-    let colon = window.at + token.len();
-    if !(8..=10).contains(&token.len())
-        || !token.bytes().all(|b| b.is_ascii_digit())
-        || window.byte(colon) != Some(b':')
-    {
-        return false;
+/// Where one of Telegram's ends: the bot's number, a colon, 35 characters.
+fn telegram(window: &Window<'_>, colon: usize) -> Option<usize> {
+    let number = window.text(window.at, colon);
+    if !(8..=10).contains(&number.len()) || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
     }
     let end = window.run(colon + 1, 40, |b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    end - colon == 36 && entropy(window.text(colon + 1, end)) > 3.5
+    (end - colon == 36 && entropy(window.text(colon + 1, end)) > 3.5).then_some(end)
 }
 
-fn url_end(window: &Window<'_>) -> usize {
-    window.run(window.at, MAX_TOKEN, |b| is_token(b) || b == b':' || b == b'%' || b == b'?' || b == b'&')
+/// Where one of Facebook's for apps ends: the app's number, a bar, 27 characters or more.
+fn facebook(window: &Window<'_>, bar: usize) -> Option<usize> {
+    let number = window.text(window.at, bar);
+    if !(15..=17).contains(&number.len())
+        || window.byte(bar) != Some(b'|')
+        || !number.bytes().all(|b| b.is_ascii_digit())
+    {
+        return None;
+    }
+    let end = window.run(bar + 1, 41, |b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let secret = window.text(bar + 1, end);
+    ((27..=40).contains(&secret.len()) && is_drawn(secret)).then_some(end)
 }
 
 /// What stands right after a word like `password`, an equals sign or a colon, and looks random.
@@ -237,8 +168,9 @@ fn assigned(sight: &mut Sight<'_, '_>) {
     if value.len() < SHORTEST || !mixed || is_measure(value) || is_code(window, value) {
         return;
     }
-    let Some(distance) = sight.around.distance(Entity::API_KEY).filter(|distance| *distance <= 14) else {
-        return;
+    let near = sight.around.distance(Entity::API_KEY).filter(|distance| *distance <= 14);
+    let Some(distance) = near else {
+        return spoken_of(sight, value);
     };
     let behind = window.behind(at);
     let between = &behind[behind.len() - usize::from(distance)..];
@@ -246,14 +178,37 @@ fn assigned(sight: &mut Sight<'_, '_>) {
     let cell = between.contains(['>', '|']);
     let bearer = behind.to_ascii_lowercase().ends_with("bearer ");
     let said = given || cell || between.contains(['"', '`']) || between == " ";
-    if !said || placeholder(value) {
+    if placeholder(value) {
         return;
+    }
+    if !said {
+        return spoken_of(sight, value);
     }
     let random = value.len() >= 16 && entropy(value) >= 3.0 && (between != " " || bearer);
     // A table about code has types where a table of passwords has these.
     let both = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase);
     if random || (given || cell && both) && entropy(value) >= 2.5 {
         sight.propose_as(Entity::API_KEY, 25, end, open(end - at));
+    } else {
+        spoken_of(sight, value);
+    }
+}
+
+/// What looks drawn and stands somewhere near a word for a key, before or after it: "is … still the token?". What has an
+/// issuer's form only is seldom a word, so the words may be farther away than those of a password; the shorter, the nearer.
+fn spoken_of(sight: &mut Sight<'_, '_>, value: &str) {
+    let (window, at) = (sight.window, sight.at());
+    let value = value.trim_end_matches('!');
+    let worth = match drawn(value) {
+        // Most are ids; some services' keys are, too, and then stand right behind the word.
+        _ if is_uuid(value) => 7,
+        Drawn::Not => return,
+        Drawn::Short => 15,
+        Drawn::Long => 25,
+    };
+    let signs = value.bytes().all(|b| is_token(b) || b":!".contains(&b)) && !value.contains("----");
+    if signs && !is_rest(window) && !placeholder(value) {
+        sight.propose_as(Entity::API_KEY, worth, at + value.len(), open(value.len()));
     }
 }
 
@@ -288,7 +243,8 @@ fn value_end(window: &Window<'_>) -> usize {
     }
     // What ends a sentence, closes what is around a value or stresses it is no part of it.
     let stress = window.byte_before(at).filter(|b| b"*_~".contains(b));
-    while end > at && window.byte(end - 1).is_some_and(|b| b".,;:)]}>'-/".contains(&b) || Some(b) == stress) {
+    while end > at && window.byte(end - 1).is_some_and(|b| b".,;:?)]}>'-/".contains(&b) || Some(b) == stress)
+    {
         end -= 1;
     }
     end
@@ -347,36 +303,6 @@ fn is_measure(value: &str) -> bool {
     let unit = value.trim_start_matches(|c: char| c.is_ascii_digit() || ".,:".contains(c));
     let number = &value[..value.len() - unit.len()];
     moment || number.contains(['.', ',', ':']) && unit.bytes().all(|b| b.is_ascii_alphabetic())
-}
-
-/// Whether something stands where a key will be put.
-fn placeholder(token: &str) -> bool {
-    let lower = token.to_ascii_lowercase();
-    [
-        "example",
-        "your",
-        "xxxx",
-        "****",
-        "....",
-        "placeholder",
-        "changeme",
-        "redacted",
-        "dummy",
-        "1234567890",
-        "test-key",
-    ]
-    .iter()
-    .any(|word| lower.contains(word))
-}
-
-/// Bits per character, by the characters that there are.
-fn entropy(text: &str) -> f32 {
-    let mut counts = [0u32; 256];
-    for b in text.bytes() {
-        counts[usize::from(b)] += 1;
-    }
-    let all = text.len() as f32;
-    counts.iter().filter(|n| **n > 0).map(|n| *n as f32 / all).map(|p| -p * p.log2()).sum()
 }
 
 /// Private keys in PEM (RFC 7468): from the marker on, however long they are.

@@ -67,7 +67,10 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
     ),
     (
         Entity::CRYPTO_ADDRESS,
-        "wallet|bitcoin|btc|ethereum|eth|crypto|litecoin|ltc|tron|trx|doge|dogecoin|usdt|wallet-adresse|portefeuille|\
+        "wallet|bitcoin|btc|ethereum|eth|crypto|litecoin|ltc|tron|trx|doge|dogecoin|usdt|usdc|solana|sol|monero|xmr|\
+         xrp|ripple|cardano|ada|polkadot|dot|kusama|stellar|xlm|algorand|algo|tezos|xtz|cosmos|atom|dash|zcash|zec|\
+         bch|bnb|ton|near|sui|aptos|filecoin|fil|avalanche|avax|polygon|matic|arbitrum|deposit address|payout address|\
+         address|addr|adresse|dirección|indirizzo|adres|adress|osoite|endereço|wallet-adresse|portefeuille|\
          portemonnaie|monedero|cartera|portafoglio|portemonnee|portfel|plånbok|lompakko|tegnebog|lommebok|carteira|지갑",
     ),
     (

@@ -238,7 +238,7 @@ impl Open {
     fn follow(&mut self, part: Part<'_>) -> bool {
         let at = self.found.range.end - part.base;
         let (to, over) = match self.tail {
-            Tail::Token => follow_run(part, at, is_token),
+            Tail::Token => follow_token(part, at),
             Tail::Url => follow_run(part, at, is_of_url),
             Tail::Pem => follow_pem(part, at, MAX_PEM.saturating_sub(self.found.range.len())),
         };
@@ -253,6 +253,13 @@ fn follow_run(part: Part<'_>, mut at: usize, goes_on: fn(u8) -> bool) -> (usize,
         at += 1;
     }
     (at, at < bytes.len())
+}
+
+/// The same of a token, without the dot of the sentence that it ends; that it is one is seen when the next byte has come.
+fn follow_token(part: Part<'_>, at: usize) -> (usize, bool) {
+    let (end, over) = follow_run(part, at, is_token);
+    let dot = end > at && part.text.as_bytes()[end - 1] == b'.';
+    if dot { (end - 1, over || part.end == End::Final) } else { (end, over) }
 }
 
 fn follow_pem(part: Part<'_>, mut at: usize, room: usize) -> (usize, bool) {

@@ -1,0 +1,138 @@
+//! The eighth draw's frames and innocent texts: fields that the seven draws before do not have (a school, a garage, insurance,
+//! lost property, job applications, forums, command lines, templates of mails, notebooks, queues of messages).
+
+pub(crate) const FRAMES: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "--{L}='{V}' --dry-run",
+            "{L}\u{a0}: {V}",
+            "{\"{L}\": {\"value\": \"{V}\", \"seen\": true}}",
+            "In [4]: print({L})\nOut[4]: '{V}'",
+            "<li><b>{L}</b> {V}</li>",
+            "[{L}]({V})",
+            "{L} >>> {V} <<<",
+            "# {L}\n\n    {V}\n\n# next",
+            "set {L} \"{V}\";",
+            "{L}\n\u{2192} {V}",
+            "msg 18: {L}={V} ack",
+            "{L} (see form): {V}.",
+        ],
+    ),
+    (
+        "en",
+        &[
+            "Dear teacher, our new {L} is {V}. Regards, the Lindqvists",
+            "The garage noted {V} as the owner's {L}.",
+            "Claim was rejected since the {L}, {V}, did not match.",
+            "Lost property: wallet with a slip reading {L} {V}.",
+            "On her application she put {V} where the {L} belongs.",
+            "Anyone else get this? It says my {L} {V} is invalid :(",
+            "You can quote {V} as my {L} in all letters.",
+            "No, not that {L} - it's {V}, as I said on Friday.",
+            "I am told the {L} must be changed; currently {V} is stored.",
+            "{V}: that's the {L} printed on the receipt.",
+            "Please delete {L} {V} under the data protection act.",
+            "He texted me his {L} - \"{V}\" - by mistake.",
+        ],
+    ),
+    (
+        "de",
+        &[
+            "Sehr geehrte Frau Lehrerin, unsere neue {L} ist {V}.",
+            "Die Werkstatt hat {V} als {L} notiert.",
+            "Bitte löschen Sie die {L} {V} gemäß DSGVO.",
+            "Nein, nicht diese {L}, sondern {V}!",
+        ],
+    ),
+    (
+        "fr",
+        &[
+            "Madame, notre nouveau {L} est {V}.",
+            "Le garage a noté {V} comme {L}.",
+            "Merci d'effacer le {L} {V} selon le RGPD.",
+            "Non, pas ce {L}, mais {V} !",
+        ],
+    ),
+    (
+        "es",
+        &[
+            "Estimada profesora, nuestro nuevo {L} es {V}.",
+            "El taller anotó {V} como {L}.",
+            "Borren el {L} {V} según la ley, por favor.",
+            "No, ese {L} no, sino {V}.",
+        ],
+    ),
+    (
+        "it",
+        &[
+            "Gentile maestra, il nostro nuovo {L} è {V}.",
+            "L'officina ha annotato {V} come {L}.",
+            "Cancellate il {L} {V}, per favore.",
+        ],
+    ),
+    (
+        "nl",
+        &["Beste juf, ons nieuwe {L} is {V}.", "De garage noteerde {V} als {L}.", "Verwijder {L} {V} a.u.b."],
+    ),
+    (
+        "pl",
+        &["Szanowna Pani, nasz nowy {L} to {V}.", "Warsztat zapisał {V} jako {L}.", "Proszę usunąć {L} {V}."],
+    ),
+    (
+        "sv",
+        &["Bästa fröken, vårt nya {L} är {V}.", "Verkstaden skrev {V} som {L}.", "Ta bort {L} {V}, tack."],
+    ),
+    ("fi", &["Hyvä opettaja, uusi {L} on {V}.", "Korjaamo kirjasi {V}, {L}.", "Poistakaa {L} {V}, kiitos."]),
+    ("da", &["Kære lærer, vores nye {L} er {V}.", "Værkstedet skrev {V} som {L}.", "Slet {L} {V}, tak."]),
+    ("no", &["Kjære lærer, vårt nye {L} er {V}.", "Verkstedet skrev {V} som {L}.", "Slett {L} {V}, takk."]),
+    (
+        "pt",
+        &[
+            "Cara professora, o nosso novo {L} é {V}.",
+            "A oficina anotou {V} como {L}.",
+            "Apaguem o {L} {V}, por favor.",
+        ],
+    ),
+    (
+        "ko",
+        &[
+            "선생님, 저희 새 {L} 는 {V} 입니다.",
+            "정비소에서 {L} {V} 를 적었습니다.",
+            "{L} {V} 를 삭제해 주세요.",
+        ],
+    ),
+];
+
+pub(crate) const INNOCENT: &[&str] = &[
+    "mileage {6} km, next service {D}",
+    "policy {A}{A}-{7}, premium {3}.{2} EUR",
+    "thread {8} has {2} replies",
+    "helm upgrade web chart-{1}.{2}.{1} revision {2}",
+    "queue depth {5}, consumer lag {4}",
+    "partition {2} offset {10}",
+    "cell {4} ran in {2}.{2} s",
+    "tyre {3}/{2} R{2}, plate pending",
+    "grade {1}.{1}, class {1}{A}",
+    "Schadennummer {A}{A} {8}",
+    "Auftrag {7}-{2}, Kilometerstand {6}",
+    "dossier sinistre {9}",
+    "siniestro {8}/{2}",
+    "pratica {A}{6} del {D}",
+    "polisnummer {9}",
+    "szkoda nr {8}/{4}",
+    "skadenummer {9}",
+    "vahinkonumero {8}",
+    "npm audit: {3} packages, {1} low",
+    "etag W/\"{H32}\" age {4}",
+    "tree {H40} parent {H40}",
+    "span {H16} of trace {H32} took {4} us",
+    "gs://exports-{6}/{U}/part-{5}.csv",
+    "docker.io/library/app@sha256:{H64}",
+    "part {A}{A}{A}-{4}-{A}, qty {2}",
+    "job {U} retried {1} times at {T}",
+    "sector {7}, block {9}",
+    "price {3}.{2} / {2} pcs / lot {A}{5}",
+    "lottery {2} {2} {2} {2} {2} {2}",
+    "row {6}: {3}.{4}, {3}.{4}",
+];
