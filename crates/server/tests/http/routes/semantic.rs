@@ -119,7 +119,8 @@ fn what_must_be_equal_is_never_a_matter_of_likeness() {
     let turn = |role: &str, text: &str| json!({"role": role, "content": text});
     let tool = |name: &str| json!([{"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}]);
     let with = |name: &str, value: Value| {
-        let mut asked = body("Is there news?", false);
+        // Each is a text of its own, since equal requests are found as such.
+        let mut asked = body(&format!("Is there news of {name}?"), false);
         asked[name] = value;
         asked
     };
