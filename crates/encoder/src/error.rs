@@ -36,6 +36,9 @@ pub enum EncoderError {
     /// There was not enough time.
     #[error("the text was not judged within {0:?}; give more time, or judge it in parts")]
     Late(Duration),
+    /// It does not fit into the model.
+    #[error("the text has more than the {0} tokens that the model takes")]
+    TooLong(usize),
     /// A computation failed.
     #[error("the model failed: {0}")]
     Compute(#[from] candle_core::Error),

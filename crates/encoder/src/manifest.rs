@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! folder = "bert-base-ner"            # beside this file, or absolute
-//! task = "tokens"                     # or "text"
+//! task = "tokens"                     # or "text", or "sentences"
 //! sha256 = "5f1c…"                    # of model.safetensors; not looked at unless given
 //! threshold = 0.6
 //! window = 512
@@ -28,6 +28,8 @@ pub enum Task {
     Tokens,
     /// The text.
     Text,
+    /// Nothing: it says how alike texts are.
+    Sentences,
 }
 
 /// The file.

@@ -46,11 +46,7 @@ pub(crate) fn load(folder: &Path, settings: &Settings, head: Head) -> Result<Loa
     let labels = config.labels(folder)?;
     let length = settings.window.min(config.max_position_embeddings);
     let windows = Windows::read(folder, length, settings.overlap.min(length / 4))?;
-    let ids = windows.vocabulary();
-    if ids > config.vocab_size {
-        let reason = format!("has ids up to {ids}, the model only {}", config.vocab_size);
-        return Err(EncoderError::Invalid { path: folder.join("tokenizer.json"), reason });
-    }
+    windows.check_vocabulary(folder, config.vocab_size)?;
     Ok((families::load(folder, &config, head, labels.len())?, windows, labels))
 }
 

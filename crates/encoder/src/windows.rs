@@ -76,9 +76,14 @@ impl Windows {
         Ok(Windows { tokenizer, before, after, room, overlap })
     }
 
-    /// The largest id, to be held against the model's vocabulary.
-    pub(crate) fn vocabulary(&self) -> usize {
-        self.tokenizer.get_vocab(true).into_values().max().map_or(0, |n| n as usize + 1)
+    /// Fails if there are ids that a model with so many words does not know.
+    pub(crate) fn check_vocabulary(&self, folder: &Path, words: usize) -> Result<(), EncoderError> {
+        let ids = self.tokenizer.get_vocab(true).into_values().max().map_or(0, |n| n as usize + 1);
+        if ids <= words {
+            return Ok(());
+        }
+        let reason = format!("has ids up to {ids}, the model only {words}");
+        Err(EncoderError::Invalid { path: folder.join("tokenizer.json"), reason })
     }
 
     /// The window that begins at byte `start`, and where the next one begins, if there is one.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use garrison_encoder::{
-    AttackDetector, EncoderError, Manifest, NameDetector, Settings, Task, TextClassifier, TokenClassifier,
-    USUAL_BUDGET,
+    AttackDetector, EncoderError, Manifest, NameDetector, SentenceEncoder, Settings, Task, TextClassifier,
+    TokenClassifier, USUAL_BUDGET,
 };
 use garrison_guard::{Budget, Detector};
 use serde::Deserialize;
@@ -207,4 +207,118 @@ fn wrong_folders_say_what_is_wrong() {
     // A classifier of texts whose classes say nothing needs to be told.
     let error = AttackDetector::load(&folder("bert", "tokens"), USUAL_BUDGET).unwrap_err().to_string();
     assert!(error.contains("pooler") || error.contains("attacks"), "{error}");
+}
+
+#[derive(Deserialize)]
+struct Sentence {
+    text: String,
+    vector: Vec<f32>,
+}
+
+/// A copy of a folder with some files beside it.
+fn beside(source: &Path, files: &[(&str, &str)]) -> tempfile::TempDir {
+    let there = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        fs::copy(source.join(file), there.path().join(file)).unwrap();
+    }
+    for (name, text) in files {
+        let path = there.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    there
+}
+
+const MODULES: &str = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"},
+    {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    {"path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]"#;
+
+#[test]
+fn vectors_are_those_of_sentence_transformers() {
+    for family in ["bert", "modernbert"] {
+        let folder = folder(family, "tokens");
+        let golden: std::collections::BTreeMap<String, Vec<Sentence>> =
+            serde_json::from_slice(&fs::read(folder.join("sentences.json")).unwrap()).unwrap();
+        let cls =
+            [("modules.json", MODULES), ("1_Pooling/config.json", r#"{"pooling_mode_cls_token": true}"#)];
+        for (pool, files) in [("mean", &[][..]), ("cls", &cls[..])] {
+            let there = beside(&folder, files);
+            let model = SentenceEncoder::load(there.path()).unwrap();
+            assert_eq!(model.dimensions(), 24);
+            for case in &golden[pool] {
+                let vector = model.embed(&case.text).unwrap();
+                same(&format!("{family} {pool}"), &[vector], std::slice::from_ref(&case.vector));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sentence_is_taken_as_a_whole_or_not_at_all() {
+    let folder = folder("bert", "tokens");
+    let there = beside(&folder, &[("sentence_bert_config.json", r#"{"max_seq_length": 12}"#)]);
+    let model = SentenceEncoder::load(there.path()).unwrap();
+    assert!(model.embed("ok").is_ok());
+    let long = "One two three four five six seven eight nine ten eleven twelve thirteen";
+    assert!(matches!(model.embed(long), Err(EncoderError::TooLong(12))));
+    assert!(matches!(model.embed(&"x".repeat(100_000)), Err(EncoderError::TooLong(12))));
+    let same = SentenceEncoder::load(&folder).unwrap();
+    assert_eq!(same.id(), model.id());
+    let other = SentenceEncoder::load(&self::folder("bert", "text")).unwrap();
+    assert_ne!(other.id(), model.id());
+}
+
+#[test]
+fn what_is_not_computed_of_a_sentence_is_refused_by_name() {
+    let folder = folder("bert", "tokens");
+    let dense = MODULES.replace("2_Normalize", "2_Dense").replace("models.Normalize", "models.Dense");
+    let max = r#"{"pooling_mode_max_tokens": true}"#;
+    for (files, said) in [
+        (&[("modules.json", &*dense)][..], "the module Dense is not computed here"),
+        (&[("modules.json", MODULES), ("1_Pooling/config.json", max)], "pooling_mode_mean_tokens"),
+        (&[("modules.json", "{")], "modules.json"),
+    ] {
+        let there = beside(&folder, files);
+        let error = SentenceEncoder::load(there.path()).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    let error = SentenceEncoder::load(&self::folder("deberta", "tokens")).unwrap_err().to_string();
+    assert!(error.contains("\"deberta-v2\" makes no embeddings here"), "{error}");
+}
+
+#[derive(Deserialize)]
+struct MiniLm {
+    texts: Vec<Some16>,
+    alike: Vec<Vec<f32>>,
+}
+
+#[derive(Deserialize)]
+struct Some16 {
+    text: String,
+    every_16th: Vec<f32>,
+}
+
+/// A model that people use, where it is at hand.
+#[test]
+fn minilm_says_what_transformers_makes_of_it() {
+    let cache = std::env::var_os("GARRISON_CACHE").map(PathBuf::from);
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/garrison"));
+    let folder = cache.or_else(home).unwrap_or_default().join("all-MiniLM-L6-v2");
+    if !folder.join("model.safetensors").exists() {
+        eprintln!("skipped: {} is not there; scripts/get-minilm puts it there", folder.display());
+        return;
+    }
+    let golden: MiniLm = serde_json::from_slice(
+        &fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/minilm.json")).unwrap(),
+    )
+    .unwrap();
+    let model = SentenceEncoder::load(&folder).unwrap();
+    let vectors: Vec<Vec<f32>> = golden.texts.iter().map(|case| model.embed(&case.text).unwrap()).collect();
+    for (vector, case) in vectors.iter().zip(&golden.texts) {
+        let some: Vec<f32> = vector.iter().step_by(16).copied().collect();
+        same(&case.text, &[some], std::slice::from_ref(&case.every_16th));
+    }
+    let dot = |a: &Vec<f32>, b: &Vec<f32>| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
+    let alike: Vec<Vec<f32>> = vectors.iter().map(|a| vectors.iter().map(|b| dot(a, b)).collect()).collect();
+    same("likenesses", &alike, &golden.alike);
 }

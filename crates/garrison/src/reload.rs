@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use garrison_gateway::{AnswerCache, Audit, Gateway, Meters, Routes, Telemetry};
+use garrison_gateway::{AnswerCache, Audit, Gateway, Meters, Routes, Semantic, Telemetry};
 use garrison_server::{ApiKeys, Limits, Reloader, ServerConfig, Times};
 
 use crate::config::{Config, ServerSettings};
@@ -21,8 +21,19 @@ struct Kept {
     audit: Option<Audit>,
     meters: Arc<Meters>,
     cache: Option<Arc<AnswerCache>>,
+    /// Whether its answers are given to requests that are alike, once this configuration is in use.
+    semantic: Semantic,
     routes: Arc<Routes>,
     telemetry: Option<Arc<Telemetry>>,
+}
+
+impl Kept {
+    /// Changes what goes on as the configuration says.
+    fn apply(&self, config: &Config) {
+        if let (Some(cache), Some(section)) = (&self.cache, &config.cache) {
+            section.apply(cache, &self.semantic);
+        }
+    }
 }
 
 /// A configuration that is in use, and how to read it again.
@@ -40,6 +51,7 @@ impl Serving {
     pub(crate) fn new(flags: &ServeFlags) -> Result<(Serving, ServerConfig), Fault> {
         let config = Config::resolve(flags)?;
         let (server_config, kept) = assemble(&config, None)?;
+        kept.apply(&config);
         Ok((Serving { flags: flags.clone(), config, kept }, server_config))
     }
 
@@ -57,9 +69,7 @@ impl Serving {
         self.check_same(&config)?;
         let (server_config, kept) = assemble(&config, Some(self))?;
         server.replace(server_config).map_err(|e| Fault::usage(e.to_string()))?;
-        if let (Some(cache), Some(new)) = (&kept.cache, &config.cache) {
-            cache.change(new.settings);
-        }
+        kept.apply(&config);
         (self.config, self.kept) = (config, kept);
         Ok(())
     }
@@ -108,16 +118,16 @@ fn assemble(config: &Config, before: Option<&Serving>) -> Result<(ServerConfig, 
     if let Some(before) = before {
         routes = routes.following(&before.kept.routes);
     }
-    let cache = match &config.cache {
-        None => None,
+    let (cache, semantic) = match &config.cache {
+        None => (None, Semantic::Off),
         Some(new) => {
             // Answers are kept on where they were.
-            let same =
-                before.filter(|before| before.config.cache.as_ref().is_some_and(|old| old.has_store_of(new)));
-            match same.and_then(|before| before.kept.cache.clone()) {
-                Some(cache) => Some(cache),
-                None => Some(new.open()?),
-            }
+            let old =
+                before.and_then(|before| Some((before.config.cache.as_ref()?, before.kept.cache.as_ref()?)));
+            let same = old.filter(|(old, _)| old.has_store_of(new));
+            let cache = same.map_or_else(|| new.open(), |(_, cache)| Ok(Arc::clone(cache)))?;
+            let semantic = new.semantic(&cache, same.map(|(old, _)| old))?;
+            (Some(cache), semantic)
         }
     };
     if let Some(cache) = &cache {
@@ -139,7 +149,7 @@ fn assemble(config: &Config, before: Option<&Serving>) -> Result<(ServerConfig, 
         ..server_config(&config.server, Arc::new(gateway))?
     };
     config.limits.check_keys(&server_config.api_keys)?;
-    Ok((server_config, Kept { audit, meters, cache, routes, telemetry }))
+    Ok((server_config, Kept { audit, meters, cache, semantic, routes, telemetry }))
 }
 
 fn server_config(settings: &ServerSettings, gateway: Arc<Gateway>) -> Result<ServerConfig, Fault> {

@@ -11,6 +11,7 @@ mod ask;
 mod cascade;
 mod continuing;
 mod hedge;
+mod kept;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,7 +25,6 @@ use garrison_route::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::cache::{self, Found, Kept, Leader, Waited};
 use crate::language;
 use crate::limits::NotReserved;
 use crate::providers::continuing::Unfinished;
@@ -35,6 +35,7 @@ use crate::trace::Open;
 use ask::Size;
 pub use ask::{Ask, Delivery, Words, task_of};
 use hedge::Begun;
+use kept::Looked;
 
 /// Who answers.
 pub enum Destination {
@@ -74,15 +75,6 @@ pub enum Exhausted {
     /// Tiers failed, or none will do.
     #[error("no tier of this route could answer: {0}")]
     Failed(String),
-}
-/// What became of looking for an answer.
-enum Looked {
-    /// It is not looked for.
-    Off,
-    /// There is one.
-    Answer(Arc<Kept>),
-    /// There is none, and others may wait for this one.
-    Lead(Leader),
 }
 
 /// One request's way along its plan.
@@ -334,7 +326,7 @@ impl Journey {
             receipt: cleared.receipt(),
         };
         let leader = match self.look_up(tier, step).await? {
-            Looked::Answer(kept) => return Ok(self.answer_again(&kept, origin, tier)),
+            Looked::Answer(kept, how) => return Ok(self.answer_again(&kept, how, origin)),
             Looked::Lead(leader) => Some(leader),
             Looked::Off => None,
         };
@@ -356,57 +348,6 @@ impl Journey {
         routes.note_speed(tier, begun.elapsed());
         self.trace.lock().note("first_token", Some(tier), None);
         Ok(remote)
-    }
-
-    /// Looks for what a tier has said to an equal request. While that is being answered, it is waited for.
-    async fn look_up(&self, tier: &str, step: Step) -> Result<Looked, Failure> {
-        let Some(cache) = self.routes.cache.as_ref().filter(|_| self.said.is_empty()) else {
-            return Ok(Looked::Off);
-        };
-        let key = cache::key(&self.ask, &self.route.name, tier, step.output_tokens);
-        let Some(key) = key else { return Ok(Looked::Off) };
-        let mut waited = Waited::Not;
-        loop {
-            match cache.find(key, waited) {
-                Found::Answer(kept) => return Ok(Looked::Answer(kept)),
-                Found::Lead(leader) => {
-                    return Ok(match leader.look_elsewhere().await {
-                        Ok(kept) => Looked::Answer(kept),
-                        Err(leader) => Looked::Lead(leader),
-                    });
-                }
-                Found::Follow(led) => {
-                    if waited == Waited::Not {
-                        self.trace.lock().note("waiting", Some(tier), None);
-                    }
-                    if !led.landed(self.deadline).await {
-                        return Err(Failure::Deadline);
-                    }
-                    waited = Waited::ForAnother;
-                }
-            }
-        }
-    }
-
-    /// What a tier has said before, said again. It costs nothing, and nothing is sent.
-    fn answer_again(&self, kept: &Kept, origin: Origin, tier: &str) -> Remote {
-        let terms = Terms {
-            tier: tier.to_owned(),
-            price: Price::FREE,
-            ticket: None,
-            choices: self.ask.choices,
-            prompt: 0,
-            tally: Arc::clone(&self.ask.tally),
-        };
-        let said = kept.again(&format!("chatcmpl-{}", self.ask.id)).into();
-        let source = Source::Kept { said, says_chunks: kept.says_chunks() };
-        let settling = Settling::new(&self.routes, &self.trace, terms);
-        let mut trace = self.trace.lock();
-        trace.note("cached", Some(tier), None);
-        (trace.tier, trace.privacy) = (Some(tier.to_owned()), Some("cleared"));
-        trace.cache = Some("exact");
-        drop(trace);
-        Remote::new(source, settling, origin, &self.route, self.deadline)
     }
 
     /// Takes the right to ask a tier, and the money for it.

@@ -54,7 +54,10 @@ use garrison_guard::{ScanConfig, ScanConfigError, Scanner, Workers};
 
 pub use answer::{Answers, Flow};
 pub use audit::Audit;
-pub use cache::{AnswerCache, CacheCounts, CacheSettings, CacheUse};
+pub use cache::{
+    AnswerCache, CacheCounts, CacheSettings, CacheUse, Compare, Embedder, Likened, NotEmbedded, Semantic,
+    SemanticCache, SemanticCounts, SemanticSettings,
+};
 pub use calls::Form;
 pub use canonical::digest;
 pub use counts::{Count, Counts};

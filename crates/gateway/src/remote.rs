@@ -161,7 +161,7 @@ pub(crate) enum Source {
     /// A provider's reply, and what is told of it to requests that are equal, if it is kept.
     Live(Box<Reply>, Option<Leader>),
     /// What was kept of an earlier one.
-    Kept { said: VecDeque<Heard>, says_chunks: bool },
+    Kept { said: VecDeque<Heard>, says_chunks: bool, how: CacheUse },
 }
 
 impl Source {
@@ -183,7 +183,7 @@ impl Source {
         match self {
             Source::Live(_, None) => CacheUse::Off,
             Source::Live(_, Some(_)) => CacheUse::Miss,
-            Source::Kept { .. } => CacheUse::Exact,
+            Source::Kept { how, .. } => *how,
         }
     }
 }

@@ -264,8 +264,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Any number, for jitter: the standard library's hash keys are drawn from the system.
-fn random() -> u64 {
+/// Any number, for jitter and for draws: the standard library's hash keys are drawn from the system.
+pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

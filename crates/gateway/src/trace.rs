@@ -7,6 +7,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use garrison_route::{Decision, Features, Micros, Tokens, Weighed};
 use serde::Serialize;
 
+use crate::cache::Likened;
+
 /// Requests that are remembered at most; the oldest go first.
 const MOST_TRACES: usize = 1024;
 /// Stages of one request that are remembered at most.
@@ -42,9 +44,12 @@ pub struct Trace {
     /// How what a model here said was weighed, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cascade: Option<Weighed>,
-    /// `exact` if an answer that was given before was given again.
+    /// `exact` if an answer that was given to an equal request was given again, `semantic` if that request was alike.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<&'static str>,
+    /// What came of looking for a request that is alike, if that was looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub semantic: Option<Likened>,
     /// How it ended, once it has.
     pub outcome: Option<String>,
     #[serde(skip)]
@@ -107,6 +112,7 @@ impl Trace {
             cost_micro_usd: Micros(0),
             cascade: None,
             cache: None,
+            semantic: None,
             outcome: None,
             begun: Instant::now(),
         }

@@ -39,6 +39,17 @@ pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
     /// So that no two requests are the same.
     asked: usize,
+    /// What the last answer's `x-garrison-cache` was; empty if it had none.
+    cache: String,
+}
+
+/// How an answer is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Whole,
+    Stream,
+    /// Whole, at temperature 0: the provider then says the same each time.
+    Same,
 }
 
 /// What was seen of a stream.
@@ -53,28 +64,57 @@ impl Connection {
     pub(crate) fn open(target: &Target) -> Outcome<Connection> {
         let stream = TcpStream::connect(("127.0.0.1", target.port))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Connection { target: target.clone(), stream: BufReader::new(stream), asked: 0 })
+        // Whoever measures may be stopped for a while.
+        stream.set_read_timeout(Some(Duration::from_secs(300)))?;
+        Ok(Connection {
+            target: target.clone(),
+            stream: BufReader::new(stream),
+            asked: 0,
+            cache: String::new(),
+        })
     }
 
     /// A whole answer of so many tokens: how long it took.
     pub(crate) fn whole(&mut self, tokens: usize) -> Outcome<Duration> {
         let begun = Instant::now();
         // The provider itself is asked as gateways ask it.
-        let stream = self.target.name == "direct";
-        self.ask(tokens, Duration::ZERO, stream)?;
+        let form = if self.target.name == "direct" { Form::Stream } else { Form::Whole };
+        let text = self.kilobyte();
+        self.ask(&text, tokens, Duration::ZERO, form)?;
+        self.read_words()?;
+        Ok(begun.elapsed())
+    }
+
+    /// The shortest answer to a short question; whether the provider gave it.
+    pub(crate) fn short(&mut self, text: &str) -> Outcome<bool> {
+        self.ask(text, 1, Duration::ZERO, Form::Whole)?;
+        Ok(self.read_body(|_| ())?.contains("word"))
+    }
+
+    /// An answer of so many tokens that is the same each time, and what the cache had to do with it.
+    pub(crate) fn same(&mut self, text: &str, tokens: usize) -> Outcome<(Duration, String)> {
+        let begun = Instant::now();
+        self.ask(text, tokens, Duration::ZERO, Form::Same)?;
+        self.read_words()?;
+        Ok((begun.elapsed(), self.cache.clone()))
+    }
+
+    fn read_words(&mut self) -> Outcome<()> {
         let body = self.read_body(|_| ())?;
-        let taken = begun.elapsed();
-        if !body.contains("word") {
-            return Err(format!("{} says {body}", self.target.name).into());
-        }
-        Ok(taken)
+        if body.contains("word") { Ok(()) } else { Err(format!("{} says {body}", self.target.name).into()) }
+    }
+
+    /// A text that was not asked before.
+    fn kilobyte(&mut self) -> String {
+        self.asked += 1;
+        format!("{} of {}. {}", self.asked, self.target.name, PROSE.repeat(6))
     }
 
     /// A stream of so many tokens, each so long after the one before.
     pub(crate) fn stream(&mut self, tokens: usize, gap: Duration) -> Outcome<Streamed> {
         let begun = Instant::now();
-        self.ask(tokens, gap, true)?;
+        let text = self.kilobyte();
+        self.ask(&text, tokens, gap, Form::Stream)?;
         let (mut first, mut after_sent) = (None, Vec::with_capacity(tokens));
         let body = self.read_body(|line| {
             let Some(sent) = sent_at(line) else { return };
@@ -85,14 +125,14 @@ impl Connection {
         Ok(Streamed { first, after_sent })
     }
 
-    fn ask(&mut self, tokens: usize, gap: Duration, stream: bool) -> Outcome<()> {
-        self.asked += 1;
-        let text = format!("{} of {}. {}", self.asked, self.target.name, PROSE.repeat(6));
+    fn ask(&mut self, text: &str, tokens: usize, gap: Duration, form: Form) -> Outcome<()> {
         // How the provider is to answer is in the one number that every gateway passes on.
         let most = tokens * 1000 + usize::try_from(gap.as_micros())? / 100;
         let mut body = json!({"model": self.target.model, "messages": [{"role": "user", "content": text}], "max_tokens": most});
-        if stream {
-            body["stream"] = true.into();
+        match form {
+            Form::Whole => {}
+            Form::Stream => body["stream"] = true.into(),
+            Form::Same => body["temperature"] = 0.into(),
         }
         let body = body.to_string();
         let Target { port, key, .. } = &self.target;
@@ -108,6 +148,7 @@ impl Connection {
     /// Reads an answer; `each` gets every line as soon as it is there.
     fn read_body(&mut self, mut each: impl FnMut(&str)) -> Outcome<String> {
         let (mut length, mut line) = (None, String::new());
+        self.cache.clear();
         loop {
             line.clear();
             if self.stream.read_line(&mut line)? == 0 {
@@ -116,10 +157,11 @@ impl Connection {
             if line == "\r\n" {
                 break;
             }
-            if let Some((name, value)) = line.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
+            let Some((name, value)) = line.split_once(':') else { continue };
+            if name.eq_ignore_ascii_case("content-length") {
                 length = Some(value.trim().parse::<usize>()?);
+            } else if name.eq_ignore_ascii_case("x-garrison-cache") {
+                self.cache.push_str(value.trim());
             }
         }
         let mut body = Vec::new();

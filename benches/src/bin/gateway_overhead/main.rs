@@ -8,14 +8,20 @@
 //! `--hold` only serves it, so that gateways can be started. One client asks the provider itself and then through each
 //! gateway, in turn, over connections that stay open; what is added is the difference of the same quantile. Everything
 //! reads the same clock.
+//!
+//! `--cached NAME=URL,KEY,MODEL` names a gateway that keeps answers: how long they take by what `x-garrison-cache` says.
+//! With `--soak N --pid PID` the first gateway is sent N short requests instead, and the memory of that process is watched.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a command's output
 
+mod cached;
 mod client;
+mod soak;
 mod upstream;
 
 use std::time::{Duration, Instant};
 
 use client::{Connection, Target};
+use soak::Soak;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -27,10 +33,25 @@ struct Args {
     clients: usize,
     port: u16,
     hold: bool,
+    cached: Option<Target>,
+    soak: Option<u64>,
+    pid: Option<u32>,
+    growth_mib: f64,
 }
 
 fn args() -> Outcome<Args> {
-    let mut args = Args { via: Vec::new(), requests: 2000, seconds: 10, clients: 16, port: 0, hold: false };
+    let mut args = Args {
+        via: Vec::new(),
+        requests: 2000,
+        seconds: 10,
+        clients: 16,
+        port: 0,
+        hold: false,
+        cached: None,
+        soak: None,
+        pid: None,
+        growth_mib: 16.0,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -41,6 +62,10 @@ fn args() -> Outcome<Args> {
             "--clients" => args.clients = value()?.parse()?,
             "--upstream" => args.port = value()?.parse()?,
             "--hold" => args.hold = true,
+            "--cached" => args.cached = Some(Target::parse(&value()?)?),
+            "--soak" => args.soak = Some(value()?.parse()?),
+            "--pid" => args.pid = Some(value()?.parse()?),
+            "--growth-mib" => args.growth_mib = value()?.parse()?,
             other => return Err(format!("{other} is not known").into()),
         }
     }
@@ -56,6 +81,12 @@ fn main() -> Outcome<()> {
             std::thread::park();
         }
     }
+    if let Some(requests) = args.soak {
+        let target = args.via.first().ok_or("--soak needs a gateway: --via NAME=URL,KEY,MODEL")?;
+        let pid = args.pid.ok_or("--soak needs --pid, the process whose memory is watched")?;
+        let soak = Soak { requests, clients: args.clients, pid, growth_mib: args.growth_mib };
+        return soak::run(target, &soak);
+    }
     let direct = Target { name: "direct".into(), port, key: "none".into(), model: "m".into() };
     let targets: Vec<Target> = std::iter::once(direct).chain(args.via).collect();
     for (what, measure) in [
@@ -70,7 +101,10 @@ fn main() -> Outcome<()> {
         let rate = throughput(target, args.clients, Duration::from_secs(args.seconds))?;
         println!("| {} | {rate:.0} |", target.name);
     }
-    Ok(())
+    match &args.cached {
+        Some(target) => cached::run(target, args.requests),
+        None => Ok(()),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -87,14 +87,15 @@ fn answer(stream: &mut TcpStream, asked: &Value) -> std::io::Result<()> {
             "choices": [{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]})
     };
     let mut pending = framed(&chunk(json!({"role": "assistant", "content": ""}), Value::Null).to_string());
+    // Nobody who wants the same each time gets a moment in it.
+    let moments = asked["temperature"] != 0;
     for _ in 0..tokens {
         if !gap.is_zero() {
             stream.write_all(&std::mem::take(&mut pending))?;
             std::thread::sleep(gap);
         }
-        pending.extend(framed(
-            &chunk(json!({"content": format!("word {} ", worded(now_ns()))}), Value::Null).to_string(),
-        ));
+        let text = if moments { format!("word {} ", worded(now_ns())) } else { "word ".to_owned() };
+        pending.extend(framed(&chunk(json!({"content": text}), Value::Null).to_string()));
     }
     pending.extend(framed(&chunk(json!({}), "stop".into()).to_string()));
     let last = json!({"id": "c", "object": "chat.completion.chunk", "created": 5, "model": "m", "choices": [], "usage": usage});

@@ -2,13 +2,22 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Classify, Head};
+use super::{Body, Classify, Head};
 use crate::config::{Activation, Config};
 use crate::error::EncoderError;
 use crate::layers::{Bias, LayerNorm, Linear, join_heads, softmax, split_heads};
 use crate::weights::Weights;
 
+/// A body with a head that classifies.
 pub(super) struct Bert {
+    body: BertBody,
+    /// Only for whole texts.
+    pooler: Option<Linear>,
+    classifier: Linear,
+}
+
+/// Everything below the head.
+pub(super) struct BertBody {
     /// `[vocab, hidden]`
     words: Tensor,
     /// `[positions, hidden]`
@@ -17,9 +26,6 @@ pub(super) struct Bert {
     segment: Tensor,
     norm: LayerNorm,
     layers: Vec<Layer>,
-    /// Only for whole texts.
-    pooler: Option<Linear>,
-    classifier: Linear,
 }
 
 struct Layer {
@@ -43,21 +49,13 @@ impl Bert {
         head: Head,
         classes: usize,
     ) -> std::result::Result<Bert, EncoderError> {
-        let (hidden, eps) = (config.hidden_size, config.layer_norm_eps.unwrap_or(1e-12));
-        let embedding = |name: &str, rows: usize| {
-            weights.get(&format!("bert.embeddings.{name}_embeddings.weight"), &[rows, hidden])
-        };
-        let layers = (0..config.num_hidden_layers).map(|n| Layer::load(weights, config, eps, n));
+        let hidden = config.hidden_size;
         let pooler = match head {
             Head::Tokens => None,
             Head::Text => Some(Linear::load(weights, "bert.pooler.dense", [hidden, hidden], Bias::With)?),
         };
         Ok(Bert {
-            words: embedding("word", config.vocab_size)?,
-            positions: embedding("position", config.max_position_embeddings)?,
-            segment: embedding("token_type", config.type_vocab_size)?.get(0)?,
-            norm: LayerNorm::load(weights, "bert.embeddings.LayerNorm", hidden, eps)?,
-            layers: layers.collect::<std::result::Result<_, _>>()?,
+            body: BertBody::load(weights, config, "bert.")?,
             pooler,
             classifier: Linear::load(weights, "classifier", [hidden, classes], Bias::With)?,
         })
@@ -66,6 +64,38 @@ impl Bert {
 
 impl Classify for Bert {
     fn logits(&self, ids: &Tensor) -> Result<Tensor> {
+        let x = self.body.hidden(ids)?;
+        match &self.pooler {
+            None => self.classifier.forward(&x),
+            Some(pooler) => self.classifier.forward(&pooler.forward(&x.narrow(0, 0, 1)?)?.tanh()?),
+        }
+    }
+}
+
+impl BertBody {
+    /// `prefix` is what the names of its tensors begin with: nothing where the file holds no head.
+    pub(super) fn load(
+        weights: &Weights,
+        config: &Config,
+        prefix: &str,
+    ) -> std::result::Result<BertBody, EncoderError> {
+        let (hidden, eps) = (config.hidden_size, config.layer_norm_eps.unwrap_or(1e-12));
+        let embedding = |name: &str, rows: usize| {
+            weights.get(&format!("{prefix}embeddings.{name}_embeddings.weight"), &[rows, hidden])
+        };
+        let layers = (0..config.num_hidden_layers).map(|n| Layer::load(weights, config, eps, prefix, n));
+        Ok(BertBody {
+            words: embedding("word", config.vocab_size)?,
+            positions: embedding("position", config.max_position_embeddings)?,
+            segment: embedding("token_type", config.type_vocab_size)?.get(0)?,
+            norm: LayerNorm::load(weights, &format!("{prefix}embeddings.LayerNorm"), hidden, eps)?,
+            layers: layers.collect::<std::result::Result<_, _>>()?,
+        })
+    }
+}
+
+impl Body for BertBody {
+    fn hidden(&self, ids: &Tensor) -> Result<Tensor> {
         let tokens = ids.dim(0)?;
         let words = self.words.index_select(ids, 0)?;
         let placed = (words + self.positions.narrow(0, 0, tokens)?)?.broadcast_add(&self.segment)?;
@@ -73,10 +103,7 @@ impl Classify for Bert {
         for layer in &self.layers {
             x = layer.forward(&x)?;
         }
-        match &self.pooler {
-            None => self.classifier.forward(&x),
-            Some(pooler) => self.classifier.forward(&pooler.forward(&x.narrow(0, 0, 1)?)?.tanh()?),
-        }
+        Ok(x)
     }
 }
 
@@ -85,14 +112,15 @@ impl Layer {
         weights: &Weights,
         config: &Config,
         eps: f64,
+        prefix: &str,
         n: usize,
     ) -> std::result::Result<Layer, EncoderError> {
         let (hidden, wide) = (config.hidden_size, config.intermediate_size);
         let linear = |name: &str, shape: [usize; 2]| {
-            Linear::load(weights, &format!("bert.encoder.layer.{n}.{name}"), shape, Bias::With)
+            Linear::load(weights, &format!("{prefix}encoder.layer.{n}.{name}"), shape, Bias::With)
         };
         let norm = |name: &str| {
-            LayerNorm::load(weights, &format!("bert.encoder.layer.{n}.{name}.LayerNorm"), hidden, eps)
+            LayerNorm::load(weights, &format!("{prefix}encoder.layer.{n}.{name}.LayerNorm"), hidden, eps)
         };
         Ok(Layer {
             query: linear("attention.self.query", [hidden, hidden])?,

@@ -27,6 +27,12 @@ pub(crate) trait Classify: Send + Sync {
     fn logits(&self, ids: &Tensor) -> Result<Tensor>;
 }
 
+/// A loaded model below its head.
+pub(crate) trait Body: Send + Sync {
+    /// `[tokens]` ids, the special ones included, to what the last layer says of each: `[tokens, hidden]`.
+    fn hidden(&self, ids: &Tensor) -> Result<Tensor>;
+}
+
 /// Reads the family that the configuration names.
 pub(crate) fn load(
     folder: &Path,
@@ -42,6 +48,27 @@ pub(crate) fn load(
         other => Err(EncoderError::Invalid {
             path: folder.join("config.json"),
             reason: format!("model_type \"{other}\" is not known; bert, deberta-v2 and modernbert are"),
+        }),
+    }
+}
+
+/// The same without a head. A file of a model with one has the body's names behind a prefix.
+pub(crate) fn load_body(folder: &Path, config: &Config) -> std::result::Result<Box<dyn Body>, EncoderError> {
+    let weights = Weights::read(folder)?;
+    let prefix =
+        |name: &'static str, probe: &str| if weights.has(&format!("{name}{probe}")) { name } else { "" };
+    match config.model_type.as_str() {
+        "bert" => {
+            let prefix = prefix("bert.", "embeddings.word_embeddings.weight");
+            Ok(Box::new(bert::BertBody::load(&weights, config, prefix)?))
+        }
+        "modernbert" => {
+            let prefix = prefix("model.", "embeddings.tok_embeddings.weight");
+            Ok(Box::new(modernbert::ModernBody::load(&weights, config, prefix)?))
+        }
+        other => Err(EncoderError::Invalid {
+            path: folder.join("config.json"),
+            reason: format!("model_type \"{other}\" makes no embeddings here; bert and modernbert do"),
         }),
     }
 }

@@ -3,23 +3,29 @@
 
 use candle_core::{D, Device, Result, Tensor};
 
-use super::{Classify, Head};
+use super::{Body, Classify, Head};
 use crate::config::{Activation, Config, LayerType, Pooling};
 use crate::error::EncoderError;
 use crate::layers::{Bias, LayerNorm, Linear, join_heads, softmax, split_heads};
 use crate::weights::Weights;
 
+/// A body with a head that classifies.
 pub(super) struct ModernBert {
-    /// `[vocab, hidden]`
-    words: Tensor,
-    norm: LayerNorm,
-    layers: Vec<Layer>,
-    last_norm: LayerNorm,
+    body: ModernBody,
     pooling: Option<Pooling>,
     dense: Linear,
     activation: Activation,
     head_norm: LayerNorm,
     classifier: Linear,
+}
+
+/// Everything below the head.
+pub(super) struct ModernBody {
+    /// `[vocab, hidden]`
+    words: Tensor,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+    last_norm: LayerNorm,
     /// How far a local layer sees to each side.
     near: usize,
 }
@@ -51,43 +57,68 @@ impl ModernBert {
         head: Head,
         classes: usize,
     ) -> std::result::Result<ModernBert, EncoderError> {
-        let (hidden, eps) = (config.hidden_size, config.layer_norm_eps.unwrap_or(1e-5));
-        let norm = |name: &str| LayerNorm::load(weights, name, hidden, eps);
-        let layers = (0..config.num_hidden_layers).map(|n| Layer::load(weights, config, eps, n));
+        let hidden = config.hidden_size;
         Ok(ModernBert {
-            words: weights.get("model.embeddings.tok_embeddings.weight", &[config.vocab_size, hidden])?,
-            norm: norm("model.embeddings.norm")?,
-            layers: layers.collect::<std::result::Result<_, _>>()?,
-            last_norm: norm("model.final_norm")?,
+            body: ModernBody::load(weights, config, "model.")?,
             pooling: match head {
                 Head::Tokens => None,
                 Head::Text => Some(config.classifier_pooling),
             },
             dense: linear(weights, "head.dense", [hidden, hidden])?,
             activation: config.classifier_activation,
-            head_norm: norm("head.norm")?,
+            head_norm: LayerNorm::load(weights, "head.norm", hidden, eps(config))?,
             classifier: linear(weights, "classifier", [hidden, classes])?,
-            near: config.local_attention.unwrap_or(128) / 2,
         })
     }
 }
 
+fn eps(config: &Config) -> f64 {
+    config.layer_norm_eps.unwrap_or(1e-5)
+}
+
 impl Classify for ModernBert {
     fn logits(&self, ids: &Tensor) -> Result<Tensor> {
-        let tokens = ids.dim(0)?;
-        let mut x = self.norm.forward(&self.words.index_select(ids, 0)?)?;
-        let near = neighbourhood(tokens, self.near)?;
-        for layer in &self.layers {
-            x = layer.forward(&x, &near)?;
-        }
-        x = self.last_norm.forward(&x)?;
-        x = match self.pooling {
+        let x = self.body.hidden(ids)?;
+        let x = match self.pooling {
             None => x,
             Some(Pooling::Cls) => x.narrow(0, 0, 1)?,
             Some(Pooling::Mean) => x.mean_keepdim(0)?,
         };
         let x = self.head_norm.forward(&self.activation.apply(&self.dense.forward(&x)?)?)?;
         self.classifier.forward(&x)
+    }
+}
+
+impl ModernBody {
+    /// `prefix` is what the names of its tensors begin with: nothing where the file holds no head.
+    pub(super) fn load(
+        weights: &Weights,
+        config: &Config,
+        prefix: &str,
+    ) -> std::result::Result<ModernBody, EncoderError> {
+        let hidden = config.hidden_size;
+        let norm = |name: &str| LayerNorm::load(weights, &format!("{prefix}{name}"), hidden, eps(config));
+        let words = format!("{prefix}embeddings.tok_embeddings.weight");
+        let layers = (0..config.num_hidden_layers).map(|n| Layer::load(weights, config, prefix, n));
+        Ok(ModernBody {
+            words: weights.get(&words, &[config.vocab_size, hidden])?,
+            norm: norm("embeddings.norm")?,
+            layers: layers.collect::<std::result::Result<_, _>>()?,
+            last_norm: norm("final_norm")?,
+            near: config.local_attention.unwrap_or(128) / 2,
+        })
+    }
+}
+
+impl Body for ModernBody {
+    fn hidden(&self, ids: &Tensor) -> Result<Tensor> {
+        let tokens = ids.dim(0)?;
+        let mut x = self.norm.forward(&self.words.index_select(ids, 0)?)?;
+        let near = neighbourhood(tokens, self.near)?;
+        for layer in &self.layers {
+            x = layer.forward(&x, &near)?;
+        }
+        self.last_norm.forward(&x)
     }
 }
 
@@ -102,11 +133,12 @@ impl Layer {
     fn load(
         weights: &Weights,
         config: &Config,
-        eps: f64,
+        prefix: &str,
         n: usize,
     ) -> std::result::Result<Layer, EncoderError> {
         let (hidden, wide) = (config.hidden_size, config.intermediate_size);
-        let name = |part: &str| format!("model.layers.{n}.{part}");
+        let eps = eps(config);
+        let name = |part: &str| format!("{prefix}layers.{n}.{part}");
         let every = config.global_attn_every_n_layers.unwrap_or(3).max(1);
         let sees = match &config.layer_types {
             Some(types) => types.get(n).copied().unwrap_or(LayerType::FullAttention),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::semantic::Lesson;
 use super::{AnswerCache, Kept, Key};
 use crate::providers::Heard;
 
@@ -23,7 +24,14 @@ impl Flights {
     pub(super) fn lead(&mut self, cache: &Arc<AnswerCache>, key: Key, most: usize) -> Leader {
         let (landed, led) = watch::channel(());
         self.0.insert(key, led);
-        Leader { cache: Arc::clone(cache), key, kept: Some(Kept::default()), most, landed: Some(landed) }
+        Leader {
+            cache: Arc::clone(cache),
+            key,
+            kept: Some(Kept::default()),
+            most,
+            lesson: None,
+            landed: Some(landed),
+        }
     }
 
     pub(super) fn land(&mut self, key: &Key) {
@@ -38,6 +46,8 @@ pub(crate) struct Leader {
     /// None once it is too large to be kept.
     kept: Option<Kept>,
     most: usize,
+    /// What the answer teaches of one to a request that is alike.
+    lesson: Option<Lesson>,
     /// Those who wait see it go. None once nobody waits any more.
     landed: Option<watch::Sender<()>>,
 }
@@ -46,17 +56,21 @@ impl Leader {
     /// Looks where other Garrisons keep answers, before anybody is asked.
     pub(crate) async fn look_elsewhere(self) -> Result<Arc<Kept>, Leader> {
         match self.cache.elsewhere(&self.key).await {
-            None => {
-                self.cache.missed();
-                Err(self)
-            }
+            None => Err(self),
             Some((kept, holds)) => {
                 self.cache.found();
-                let answer = Arc::new(kept.clone());
-                self.cache.keep_here(self.key, kept, holds);
-                Ok(answer)
+                let kept = Arc::new(kept);
+                self.cache.keep_here(self.key, &kept, holds);
+                Ok(kept)
             }
         }
+    }
+
+    /// Nobody has an answer, so somebody is asked.
+    pub(crate) fn asks(mut self, lesson: Option<Lesson>) -> Leader {
+        self.cache.missed();
+        self.lesson = lesson;
+        self
     }
 
     /// Notes what was heard.
@@ -72,7 +86,11 @@ impl Leader {
     /// The answer is whole: it is kept, and given to all who wait.
     pub(crate) fn land(mut self) {
         if let Some(kept) = self.kept.take() {
-            self.cache.keep(self.key, kept);
+            let kept = Arc::new(kept);
+            self.cache.keep(self.key, &kept);
+            if let Some(lesson) = self.lesson.take() {
+                lesson.learn(kept);
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 //! before anything of it was judged; so an answer that is given again passes everything that a new one does.
 
 mod flight;
+mod semantic;
 mod store;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -21,6 +22,10 @@ use crate::journey::{Ask, Words};
 use crate::providers::Heard;
 use crate::redis::{Gone, Redis, Reply, command};
 pub(crate) use flight::{Leader, Led};
+pub use semantic::{
+    Compare, Embedder, Likened, NotEmbedded, Semantic, SemanticCache, SemanticCounts, SemanticSettings,
+};
+pub(crate) use semantic::{Consulted, Question};
 use store::Store;
 
 /// What a request is found by.
@@ -44,6 +49,8 @@ pub enum CacheUse {
     Miss,
     /// An equal request had been answered.
     Exact,
+    /// One that is alike had been.
+    Semantic,
 }
 
 impl CacheUse {
@@ -53,7 +60,13 @@ impl CacheUse {
             CacheUse::Off => None,
             CacheUse::Miss => Some("miss"),
             CacheUse::Exact => Some("exact"),
+            CacheUse::Semantic => Some("semantic"),
         }
+    }
+
+    /// Whether an answer is given again.
+    pub fn is_hit(self) -> bool {
+        matches!(self, CacheUse::Exact | CacheUse::Semantic)
     }
 }
 
@@ -88,6 +101,7 @@ pub struct AnswerCache {
 #[derive(Debug)]
 struct State {
     settings: CacheSettings,
+    semantic: Semantic,
     store: Store,
     flights: flight::Flights,
 }
@@ -118,6 +132,7 @@ impl AnswerCache {
         AnswerCache {
             state: Mutex::new(State {
                 settings,
+                semantic: Semantic::Off,
                 store: Store::default(),
                 flights: flight::Flights::default(),
             }),
@@ -133,6 +148,21 @@ impl AnswerCache {
         let mut state = self.lock();
         state.settings = settings;
         state.store.shrink(settings.bytes);
+    }
+
+    /// From now on answers are given to requests that are alike, too, or no longer.
+    pub fn give_alike(&self, semantic: Semantic) {
+        self.lock().semantic = semantic;
+    }
+
+    /// Whether answers are given to requests that are alike.
+    pub fn semantic(&self) -> Semantic {
+        self.lock().semantic.clone()
+    }
+
+    /// The same Redis, if there is one.
+    pub fn redis(&self) -> Option<&Arc<Redis>> {
+        self.redis.as_ref()
     }
 
     /// What was counted.
@@ -185,7 +215,7 @@ impl AnswerCache {
     }
 
     /// Keeps an answer, for others too if they share.
-    fn keep(&self, key: Key, kept: Kept) {
+    fn keep(&self, key: Key, kept: &Arc<Kept>) {
         let ttl = self.lock().settings.ttl;
         if let Some(redis) = &self.redis
             && let Some(text) = kept.to_text(ttl)
@@ -199,7 +229,7 @@ impl AnswerCache {
         self.keep_here(key, kept, ttl);
     }
 
-    fn keep_here(&self, key: Key, kept: Kept, ttl: Duration) {
+    fn keep_here(&self, key: Key, kept: &Arc<Kept>, ttl: Duration) {
         let mut state = self.lock();
         let bytes = state.settings.bytes;
         state.store.put(key, kept, Instant::now() + ttl, bytes);
@@ -338,9 +368,16 @@ fn repeats(chat: &Map<String, Value>) -> bool {
     seeded || chat.get("temperature").and_then(Value::as_f64) == Some(0.0)
 }
 
+/// Who would answer a request: the route, its tier, and with how many tokens at most.
+pub(crate) struct Asked<'a> {
+    pub(crate) route: &'a str,
+    pub(crate) tier: &'a str,
+    pub(crate) output: Option<u64>,
+}
+
 /// What a request is found by: whose it is, everything that is asked with its system prompt and tools, and who would
 /// answer, with at most how many tokens. None if its answer is not the same each time.
-pub(crate) fn key(ask: &Ask, route: &str, tier: &str, output: Option<u64>) -> Option<Key> {
+pub(crate) fn key(ask: &Ask, asked: &Asked<'_>) -> Option<Key> {
     if !repeats(&ask.chat) {
         return None;
     }
@@ -353,15 +390,22 @@ pub(crate) fn key(ask: &Ask, route: &str, tier: &str, output: Option<u64>) -> Op
             format!("{request:?}")
         }
     };
+    Some(key_of(&[], ask, asked, &words, &ask.chat))
+}
+
+/// A digest of what must be equal: `besides`, whose request it is, who would answer, and what is asked, in the words of
+/// another API and as a chat.
+fn key_of(besides: &[&str], ask: &Ask, asked: &Asked<'_>, words: &str, chat: &Map<String, Value>) -> Key {
     let mut hash = Sha256::new();
-    let output = format!("{output:?}");
+    let output = format!("{:?}", asked.output);
     // What is held is never looked for, so all that is here is of the class that may leave.
-    for part in ["cleared", &ask.key, route, tier, &output, &words] {
+    let parts = ["cleared", &ask.key, asked.route, asked.tier, &output, words];
+    for part in parts.iter().chain(besides) {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    hash.update(canonical::digest(&ask.chat));
-    Some(hash.finalize().into())
+    hash.update(canonical::digest(chat));
+    hash.finalize().into()
 }
 
 #[cfg(test)]

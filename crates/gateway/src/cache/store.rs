@@ -40,7 +40,7 @@ impl Store {
     }
 
     /// Keeps an answer if it is no larger than `most`, which all are together.
-    pub(super) fn put(&mut self, key: Key, kept: Kept, until: Instant, most: usize) {
+    pub(super) fn put(&mut self, key: Key, kept: &Arc<Kept>, until: Instant, most: usize) {
         self.remove(&key);
         if kept.bytes() > most {
             return;
@@ -50,7 +50,7 @@ impl Store {
         self.next += 1;
         self.bytes += kept.bytes();
         self.used.insert(used, key);
-        self.entries.insert(key, Entry { kept: Arc::new(kept), until, used });
+        self.entries.insert(key, Entry { kept: Arc::clone(kept), until, used });
     }
 
     pub(super) fn shrink(&mut self, most: usize) {

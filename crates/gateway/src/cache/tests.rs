@@ -138,7 +138,7 @@ proptest! {
                 let mut kept = Kept::default();
                 kept.push(&chunk(&"x".repeat(length)));
                 let bytes = kept.bytes();
-                store.put([key; 32], kept, until, most);
+                store.put([key; 32], &Arc::new(kept), until, most);
                 if let Some(at) = at { model.remove(at); }
                 while model.iter().map(|(_, bytes)| bytes).sum::<usize>() + bytes > most { model.remove(0); }
                 model.push((key, bytes));

@@ -2,7 +2,7 @@
 //!
 //! Labels come from the configuration: routes, tiers, names of keys, codes.
 
-use garrison_gateway::{Micros, Quotas, Routes, Spent};
+use garrison_gateway::{Micros, Quotas, Routes, Semantic, Spent};
 
 use super::{escape, head, line};
 
@@ -12,6 +12,12 @@ fn table(out: &mut String, name: &str, kind: &str, help: &str, samples: impl Ite
     for (labels, value) in samples {
         line(out, name, &labels, value);
     }
+}
+
+/// What has no labels.
+fn plain(out: &mut String, name: &str, kind: &str, help: &str, value: u64) {
+    head(out, name, kind, help);
+    out.push_str(&format!("{name} {value}\n"));
 }
 
 fn usd(amount: Micros) -> f64 {
@@ -109,9 +115,11 @@ pub(super) fn render(out: &mut String, routes: &Routes) {
             ("garrison:answer_cache_entries", "gauge", "Answers that are kept.", counts.entries),
             ("garrison:answer_cache_bytes", "gauge", "Their bytes.", counts.bytes),
         ] {
-            head(out, name, kind, help);
-            out.push_str(&format!("{name} {value}\n"));
+            plain(out, name, kind, help, value);
         }
+    }
+    if let Some(cache) = routes.cache() {
+        alike(out, &cache.semantic());
     }
     if let Some(spend) = routes.spend() {
         spent(out, &spend.books().all_spent());
@@ -125,6 +133,43 @@ pub(super) fn render(out: &mut String, routes: &Routes) {
                 (format!("key=\"{}\",period=\"{period}\"", escape(&key)), usd(limit))
             }),
         );
+    }
+}
+
+/// Answers that are given to requests that are alike.
+fn alike(out: &mut String, semantic: &Semantic) {
+    let cache = match semantic {
+        Semantic::Off | Semantic::NoEmbedder => None,
+        Semantic::On(cache) => Some(cache.counts()),
+    };
+    let help = "Whether answers are given to requests that are alike: not without an embedder.";
+    plain(out, "garrison:semantic_cache_enabled", "gauge", help, u64::from(cache.is_some()));
+    let Some(counts) = cache else { return };
+    let labels = [("right", counts.right), ("wrong", counts.wrong)];
+    table(
+        out,
+        "garrison:semantic_cache_labels_total",
+        "counter",
+        "Answers of models beside those that could have been given again: whether these were right.",
+        labels.into_iter().map(|(label, count)| (format!("label=\"{label}\""), count as f64)),
+    );
+    for (name, kind, help, value) in [
+        (
+            "garrison:semantic_cache_hits_total",
+            "counter",
+            "Answers that were given to requests that are alike.",
+            counts.hits,
+        ),
+        (
+            "garrison:semantic_cache_evictions_total",
+            "counter",
+            "Answers that made room for others.",
+            counts.evicted,
+        ),
+        ("garrison:semantic_cache_entries", "gauge", "Answers that are kept.", counts.entries),
+        ("garrison:semantic_cache_bytes", "gauge", "Their bytes, with what is known of them.", counts.bytes),
+    ] {
+        plain(out, name, kind, help, value);
     }
 }
 

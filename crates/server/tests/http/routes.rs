@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use garrison_gateway::{
-    AnswerCache, Audit, Books, Budget, Clearance, Continues, Detector, DetectorError, KeyLimits, LastResort,
-    Meters, Micros, MoneyLimit, Need, Needs, OnCut, PerKey, Place, Prefer, Price, Provider, ProviderConfig,
-    ProviderKind, Quality, Quotas, Route, Routes, ScanDetector, Scope, Spend, Target, Tier, TierPolicy,
+    AnswerCache, Audit, Books, Budget, CacheSettings, Clearance, Continues, Detector, DetectorError,
+    KeyLimits, LastResort, Meters, Micros, MoneyLimit, Need, Needs, OnCut, PerKey, Place, Prefer, Price,
+    Provider, ProviderConfig, ProviderKind, Quality, Quotas, Route, Routes, ScanDetector, Scope, Spend,
+    Target, Tier, TierPolicy,
 };
 use garrison_guard::{LogConfig, ReceiptLog, ScanConfig, Scanner, SigningKey, verify};
 use garrison_server::{ApiKeys, ServerConfig};
@@ -24,6 +25,7 @@ mod dialects;
 mod faults;
 mod leaks;
 mod money;
+mod semantic;
 mod shared;
 mod telemetry;
 

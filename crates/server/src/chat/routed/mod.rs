@@ -231,7 +231,7 @@ async fn remote_answer(
     let receipt = Some(remote.receipt());
     let cache = remote.cache();
     // What is given again has cost what it will.
-    let cost = (cache == CacheUse::Exact).then(|| remote.cost());
+    let cost = cache.is_hit().then(|| remote.cost());
     let teller = Teller::new(&remote, route, client, screen, delivery, way.as_ref());
     Ok(match delivery {
         Delivery::Stream(_) => Production {

@@ -1,7 +1,5 @@
 //! Answers that are given again: to whom, when, and past whom they never get.
 
-use garrison_gateway::{AnswerCache, CacheSettings, KeyLimits, MoneyLimit};
-
 use super::*;
 use crate::client::Connection;
 

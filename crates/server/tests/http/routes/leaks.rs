@@ -304,3 +304,56 @@ fn an_answer_that_broke_off_is_cleared_before_another_provider_goes_on_with_it()
         assert!(String::from_utf8_lossy(&asked[0]).contains(part), "a blind guard is noticed");
     }
 }
+
+/// What of the canaries was sent, or answered by what others were told, when each was planted where innocent words had taught that
+/// everything is like everything.
+fn leaks_by_likeness(detector: Option<Arc<dyn Detector>>) -> Vec<(&'static str, &'static str)> {
+    let mut seen = Vec::new();
+    let upstream = healthy("Fine.");
+    let beside = CacheSettings { ttl: Duration::from_secs(60), bytes: 1 << 20 };
+    let mut setup = Setup::new(&[&upstream.url]);
+    setup.cache = Some(semantic::eager(AnswerCache::new(beside), beside));
+    setup.detector = detector.unwrap_or(setup.detector);
+    for tier in &mut setup.route.policy.tiers {
+        tier.has = tier.has.and(Need::Images);
+    }
+    let (world, _folder) = setup.start();
+    let ask = |path: &str, body: &Value| {
+        let mut body = body.clone();
+        body["temperature"] = json!(0);
+        body["max_tokens"] = json!(8);
+        let answer = post(&world, path, &body);
+        (answer.header("x-garrison-cache").unwrap_or("-").to_owned(), answer.status)
+    };
+    let mut hits = 0;
+    for (at, (surface, _)) in surfaces("x").iter().enumerate() {
+        for n in 0..24 {
+            let innocent = surfaces(&format!("value{n}")).swap_remove(at).1;
+            hits += usize::from(ask(CHAT, &innocent).0 == "semantic");
+        }
+        for (canary, part) in CANARIES {
+            let before = upstream.asked().len();
+            let (cache, status) = ask(CHAT, &surfaces(canary).swap_remove(at).1);
+            let encoded = base64(&format!("The value is {canary} as you know."));
+            let leaked = upstream.asked()[before..].iter().any(|bytes| {
+                let text = String::from_utf8_lossy(bytes);
+                text.contains(part) || text.contains(&encoded)
+            });
+            // What is not sent at all may be answered as if it were not there.
+            let found = cache == "semantic" && !matches!(*surface, "the user field" | "the metadata");
+            if leaked || found {
+                seen.push((*surface, part));
+            }
+            assert!(status == 200 || surface.contains("image"), "{surface}: {status}");
+        }
+    }
+    assert!(hits > 20, "only {hits} answers were given again");
+    seen
+}
+
+#[test]
+fn no_canary_leaves_or_is_looked_for_where_answers_are_given_to_what_is_alike() {
+    assert_eq!(leaks_by_likeness(None), []);
+    let seen = leaks_by_likeness(Some(Arc::new(Blind)));
+    assert!(seen.iter().any(|(surface, _)| *surface == "the message"), "a blind guard is noticed: {seen:?}");
+}

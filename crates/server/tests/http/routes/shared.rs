@@ -1,6 +1,6 @@
 //! Two Garrisons that share a Redis: what keys may use is one, and so are the answers; and what happens without it.
 
-use garrison_gateway::{AnswerCache, CacheSettings, PerMinute, Redis};
+use garrison_gateway::{PerMinute, Redis};
 use garrison_testkit::redis::RedisServer;
 
 use super::*;

@@ -1,0 +1,98 @@
+//! What a tier has said before, and who may be given it again.
+
+use std::sync::Arc;
+
+use garrison_route::{Price, Step};
+
+use super::Journey;
+use crate::cache::{
+    self, Asked, CacheUse, Consulted, Found, Kept, Leader, Likened, Question, Semantic, Waited,
+};
+use crate::providers::Failure;
+use crate::remote::{Origin, Remote, Settling, Source, Terms};
+
+/// What became of looking for an answer.
+pub(super) enum Looked {
+    /// It is not looked for.
+    Off,
+    /// There is one.
+    Answer(Arc<Kept>, CacheUse),
+    /// There is none, and others may wait for this one.
+    Lead(Leader),
+}
+
+impl Journey {
+    /// Looks for what a tier has said to an equal request, and then to one that is alike. While an equal one is being
+    /// answered, it is waited for.
+    pub(super) async fn look_up(&self, tier: &str, step: Step) -> Result<Looked, Failure> {
+        let Some(cache) = self.routes.cache.as_ref().filter(|_| self.said.is_empty()) else {
+            return Ok(Looked::Off);
+        };
+        let asked = Asked { route: &self.route.name, tier, output: step.output_tokens };
+        let Some(key) = cache::key(&self.ask, &asked) else { return Ok(Looked::Off) };
+        let mut waited = Waited::Not;
+        loop {
+            match cache.find(key, waited) {
+                Found::Answer(kept) => return Ok(Looked::Answer(kept, CacheUse::Exact)),
+                Found::Lead(leader) => {
+                    return Ok(match leader.look_elsewhere().await {
+                        Ok(kept) => Looked::Answer(kept, CacheUse::Exact),
+                        Err(leader) => self.look_for_alike(leader, &cache.semantic(), &asked).await,
+                    });
+                }
+                Found::Follow(led) => {
+                    if waited == Waited::Not {
+                        self.trace.lock().note("waiting", Some(tier), None);
+                    }
+                    if !led.landed(self.deadline).await {
+                        return Err(Failure::Deadline);
+                    }
+                    waited = Waited::ForAnother;
+                }
+            }
+        }
+    }
+
+    /// Looks for what the tier has said to a request that is alike; if there is nothing, its answer is learned from.
+    async fn look_for_alike(&self, leader: Leader, semantic: &Semantic, asked: &Asked<'_>) -> Looked {
+        let semantic = match semantic {
+            Semantic::Off => return Looked::Lead(leader.asks(None)),
+            Semantic::NoEmbedder => {
+                self.trace.lock().semantic = Some(Likened::only("no_embedder"));
+                return Looked::Lead(leader.asks(None));
+            }
+            Semantic::On(semantic) => semantic,
+        };
+        let (consulted, told) = match Question::of(&self.ask, asked, semantic.embedder().id()) {
+            None => (Consulted::Not, Likened::only("not_a_text")),
+            Some(question) => semantic.consult(question, self.deadline).await,
+        };
+        self.trace.lock().semantic = Some(told);
+        match consulted {
+            Consulted::Given(kept) => Looked::Answer(kept, CacheUse::Semantic),
+            Consulted::Asked(lesson) => Looked::Lead(leader.asks(Some(lesson))),
+            Consulted::Not => Looked::Lead(leader.asks(None)),
+        }
+    }
+
+    /// What a tier has said before, said again. It costs nothing, and nothing is sent.
+    pub(super) fn answer_again(&self, kept: &Kept, how: CacheUse, origin: Origin) -> Remote {
+        let terms = Terms {
+            tier: origin.tier.clone(),
+            price: Price::FREE,
+            ticket: None,
+            choices: self.ask.choices,
+            prompt: 0,
+            tally: Arc::clone(&self.ask.tally),
+        };
+        let said = kept.again(&format!("chatcmpl-{}", self.ask.id)).into();
+        let source = Source::Kept { said, says_chunks: kept.says_chunks(), how };
+        let settling = Settling::new(&self.routes, &self.trace, terms);
+        let mut trace = self.trace.lock();
+        trace.note("cached", Some(&origin.tier), None);
+        (trace.tier, trace.privacy) = (Some(origin.tier.clone()), Some("cleared"));
+        trace.cache = how.name();
+        drop(trace);
+        Remote::new(source, settling, origin, &self.route, self.deadline)
+    }
+}
