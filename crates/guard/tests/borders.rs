@@ -230,7 +230,7 @@ fn keys_of_services_that_nobody_told_of_are_found_by_how_they_look_and_what_stan
             (format!("the key ops_eyJ{}. And on", LONG.repeat(8)), format!("ops_eyJ{}", LONG.repeat(8))),
             (format!("As API key we use\n\n{HEX}\n"), HEX.to_owned()),
             (
-                format!("credentials of the bot, namely 781986416:AAJPKXRBwg0oxjkbFiFD8IQyoF2YvzH0Rln."),
+                "credentials of the bot, namely 781986416:AAJPKXRBwg0oxjkbFiFD8IQyoF2YvzH0Rln.".to_owned(),
                 "781986416:AAJPKXRBwg0oxjkbFiFD8IQyoF2YvzH0Rln".to_owned(),
             ),
         ]

@@ -47,11 +47,11 @@ impl Models {
     pub(super) fn look(&self, text: &str) -> Result<Vec<Hit>, DetectorError> {
         let hit = |what, range, confidence| Hit { what, range, confidence, how: Vec::new() };
         let mut hits = Vec::new();
-        for finder in &self.names {
+        if let Some(finder) = &self.names {
             let named = finder.find(text)?.into_iter();
             hits.extend(named.map(|named| hit(What::Data(named.entity), named.range, named.confidence)));
         }
-        for detector in &self.attacks {
+        if let Some(detector) = &self.attacks {
             for piece in pieces(text) {
                 let codes = detector.detect(&text[piece.clone()])?.into_iter();
                 hits.extend(codes.map(|code| hit(What::Attack(code), piece.clone(), 100)));
