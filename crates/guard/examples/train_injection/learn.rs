@@ -1,5 +1,4 @@
-//! Stochastic gradient descent for the network of the guard, on one thread, so that the same texts give the same
-//! weights.
+//! Stochastic gradient descent for a network of the guard, on one thread, so that the same texts give the same weights.
 //!
 //! Adam with decoupled decay (Loshchilov and Hutter 2019); rows of words are only touched by batches that have them.
 //! Words are left out at random, so that what they stand for is learned as well as they themselves.
@@ -33,12 +32,54 @@ const BATCH: usize = 64;
 /// What a class that is right wants less than one, and others more than none.
 const SMOOTHING: f32 = 0.02;
 
-/// Where each filter answered most: sentence and place, if anywhere.
-type Places = [Option<(usize, usize)>; 2 * FILTERS];
+/// Where each filter answered most, of all tokens of all sentences; `NOWHERE` where it answered nothing.
+type Places = [u32; 2 * FILTERS];
+const NOWHERE: u32 = u32::MAX;
+
+const NEAR: usize = LENGTHS[0] * WIDTH;
+const FAR: usize = LENGTHS[1] * WIDTH;
+
+/// The numbers of filters, turned so that those of one lie in a row: a text changes few numbers of each token's
+/// neighbours, but all of a filter.
+struct Turned {
+    near: Vec<[f32; NEAR]>,
+    far: Vec<[f32; FAR]>,
+}
+
+impl Turned {
+    fn zero() -> Turned {
+        Turned { near: vec![[0.0; NEAR]; FILTERS], far: vec![[0.0; FAR]; FILTERS] }
+    }
+
+    fn fill(&mut self, net: &Net) {
+        for f in 0..FILTERS {
+            self.near[f].iter_mut().zip(&net.near).for_each(|(w, row)| *w = row[f]);
+            self.far[f].iter_mut().zip(&net.far).for_each(|(w, row)| *w = row[f]);
+        }
+    }
+
+    /// Moves them into `net`; what stays is zero.
+    fn empty(&mut self, net: &mut Net) {
+        for f in 0..FILTERS {
+            self.near[f].iter_mut().zip(&mut net.near).for_each(|(w, row)| row[f] = std::mem::take(w));
+            self.far[f].iter_mut().zip(&mut net.far).for_each(|(w, row)| row[f] = std::mem::take(w));
+        }
+    }
+
+    fn of(&self, f: usize) -> &[f32] {
+        if f < FILTERS { &self.near[f] } else { &self.far[f - FILTERS] }
+    }
+
+    fn of_mut(&mut self, f: usize) -> &mut [f32] {
+        if f < FILTERS { &mut self.near[f] } else { &mut self.far[f - FILTERS] }
+    }
+}
 
 /// Gradients and their moments, in the shape of the network.
 struct Adam {
     gradient: Net,
+    /// Those of the filters, until the batch is done.
+    of_filters: Turned,
     first: Net,
     second: Net,
     /// Rows that this batch has touched.
@@ -51,11 +92,13 @@ pub(crate) fn train(examples: &[Example], recipe: &Recipe) -> Net {
     let mut net = begin(&mut random);
     let mut adam = Adam {
         gradient: Net::zero(),
+        of_filters: Turned::zero(),
         first: Net::zero(),
         second: Net::zero(),
         touched: Vec::new(),
         steps: 0,
     };
+    let mut filters = Turned::zero();
     let mut order: Vec<usize> = (0..examples.len()).collect();
     let total = recipe.epochs * examples.len().div_ceil(BATCH);
     for epoch in 0..recipe.epochs {
@@ -64,16 +107,17 @@ pub(crate) fn train(examples: &[Example], recipe: &Recipe) -> Net {
         }
         let mut loss = 0.0;
         for batch in order.chunks(BATCH) {
+            filters.fill(&net);
             for i in batch {
                 let (sentences, class) = &examples[*i];
                 let shown = left_out(sentences, recipe, &mut random);
-                loss += backward(&net, &mut adam, &shown, *class, recipe, &mut random) as f64;
+                loss += backward(&net, &filters, &mut adam, &shown, *class, recipe, &mut random) as f64;
             }
             let done = adam.steps as f32 / total as f32;
             let rate = recipe.rate * if done < 0.1 { done * 10.0 } else { (1.0 - done) / 0.9 };
             adam.step(&mut net, rate.max(1e-6), recipe.decay, batch.len());
         }
-        eprintln!("epoch {epoch}: loss {:.4}", loss / examples.len() as f64);
+        eprintln!("network {}, epoch {epoch}: loss {:.4}", recipe.seed, loss / examples.len() as f64);
     }
     net
 }
@@ -131,6 +175,7 @@ fn left_out(sentences: &[Vec<Token>], recipe: &Recipe, random: &mut Random) -> V
 /// Adds the gradient of one example; its loss.
 fn backward(
     net: &Net,
+    filters: &Turned,
     adam: &mut Adam,
     sentences: &[Vec<Token>],
     class: usize,
@@ -141,7 +186,7 @@ fn backward(
     for (tokens, vectors) in sentences.iter().zip(&mut vectors) {
         net.vectors(tokens, vectors);
     }
-    let (mut pooled, places) = pool(net, &vectors);
+    let (mut pooled, places) = pool(net, &mut vectors);
     let keep = 1.0 - recipe.no_filter as f32 / 100.0;
     let kept: Vec<bool> = (0..2 * FILTERS).map(|_| random.below(100) >= recipe.no_filter).collect();
     pooled.iter_mut().zip(&kept).for_each(|(p, k)| *p = if *k { *p / keep } else { 0.0 });
@@ -174,24 +219,26 @@ fn backward(
     let mut of_vectors: Vec<Vec<[f32; WIDTH]>> =
         vectors.iter().map(|v| vec![[0.0; WIDTH]; v.len()]).collect();
     for f in 0..2 * FILTERS {
-        let Some((sentence, at)) = places[f].filter(|_| kept[f]) else { continue };
+        if places[f] == NOWHERE || !kept[f] {
+            continue;
+        }
+        let (mut sentence, mut at) = (0, places[f] as usize);
+        while at >= sentences[sentence].len() {
+            at -= sentences[sentence].len();
+            sentence += 1;
+        }
         let of_filter: f32 = net.hidden[f].iter().zip(of_hidden).map(|(w, g)| w * g).sum::<f32>() / keep;
         gradient.hidden[f].iter_mut().zip(of_hidden).for_each(|(w, g)| *w += pooled[f] * g);
         if of_filter == 0.0 {
             continue;
         }
         gradient.bias[f] += of_filter;
-        let (filters, of_filters, length, column) = match f < FILTERS {
-            true => (&net.near, &mut gradient.near, LENGTHS[0], f),
-            false => (&net.far, &mut gradient.far, LENGTHS[1], f - FILTERS),
-        };
+        let length = LENGTHS[f / FILTERS];
         let from = at + PADDING - length / 2;
         let seen = vectors[sentence][from..from + length].as_flattened();
         let of_seen = of_vectors[sentence][from..from + length].as_flattened_mut();
-        for (i, (x, g)) in seen.iter().zip(of_seen).enumerate() {
-            of_filters[i][column] += of_filter * x;
-            *g += of_filter * filters[i][column];
-        }
+        adam.of_filters.of_mut(f).iter_mut().zip(seen).for_each(|(w, x)| *w += of_filter * x);
+        of_seen.iter_mut().zip(filters.of(f)).for_each(|(g, w)| *g += of_filter * w);
     }
     for (tokens, of_vectors) in sentences.iter().zip(&of_vectors) {
         for (token, of_vector) in tokens.iter().zip(&of_vectors[PADDING..]) {
@@ -214,26 +261,18 @@ fn backward(
 }
 
 /// As `Net::pool`, over all sentences, with where.
-fn pool(net: &Net, vectors: &[Vec<[f32; WIDTH]>]) -> (Pooled, Places) {
-    let (mut pooled, mut places) = ([0f32; 2 * FILTERS], [None; 2 * FILTERS]);
-    for (s, vectors) in vectors.iter().enumerate() {
-        for at in 0..vectors.len() - 2 * PADDING {
-            for (part, (filters, length)) in
-                [(&net.near, LENGTHS[0]), (&net.far, LENGTHS[1])].into_iter().enumerate()
-            {
-                let seen = vectors[at + PADDING - length / 2..][..length].as_flattened();
-                let mut sums = [0f32; FILTERS];
-                sums.copy_from_slice(&net.bias[part * FILTERS..][..FILTERS]);
-                for (x, weights) in seen.iter().zip(filters) {
-                    sums.iter_mut().zip(weights).for_each(|(s, w)| *s += x * w);
-                }
-                for (f, sum) in sums.into_iter().enumerate() {
-                    let f = part * FILTERS + f;
-                    if sum > pooled[f] {
-                        (pooled[f], places[f]) = (sum, Some((s, at)));
-                    }
-                }
+fn pool(net: &Net, vectors: &mut [Vec<[f32; WIDTH]>]) -> (Pooled, Places) {
+    let (mut pooled, mut places): (Pooled, Places) = ([0.0; 2 * FILTERS], [NOWHERE; 2 * FILTERS]);
+    let (mut answers, mut here) = (Vec::new(), 0);
+    for vectors in vectors {
+        net.answers(vectors, &mut answers);
+        for answers in &answers {
+            for ((best, place), answer) in pooled.iter_mut().zip(&mut places).zip(answers) {
+                let better = answer > best;
+                *best = if better { *answer } else { *best };
+                *place = if better { here } else { *place };
             }
+            here += 1;
         }
     }
     (pooled, places)
@@ -242,6 +281,7 @@ fn pool(net: &Net, vectors: &[Vec<[f32; WIDTH]>]) -> (Pooled, Places) {
 impl Adam {
     fn step(&mut self, net: &mut Net, rate: f32, decay: f32, batch: usize) {
         self.steps += 1;
+        self.of_filters.empty(&mut self.gradient);
         let correct = [0.9f32, 0.999].map(|beta| 1.0 - beta.powi(self.steps));
         let scale = 1.0 / batch as f32;
         let update = |w: &mut f32, g: &mut f32, m: &mut f32, v: &mut f32| {

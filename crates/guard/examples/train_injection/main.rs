@@ -24,6 +24,7 @@ use corpus::{Line, Random, Words};
 use garrison_guard::injection::classifier::{CLASSES, WINDOW};
 use garrison_guard::injection::committee::{Committee, MEMBERS};
 use garrison_guard::injection::features::{Token, sentences};
+use garrison_guard::injection::net::Net;
 use garrison_guard::normalize::letters::{self, SYMBOLS, UNIT};
 use learn::{Example, Recipe};
 
@@ -69,6 +70,9 @@ fn learned() -> Result<[Vec<Line>; 2], Failure> {
     let apart = |line: Line| Line { number: line.number + 100_000, ..line };
     innocent.extend(more_innocent.into_iter().map(apart));
     attacks.extend(more_attacks.into_iter().map(apart));
+    if let Some(line) = attacks.iter().find(|line| class(line).is_none()) {
+        return Err(format!("{:?} is under {:?}, which is no kind of attack", line.text, line.kind).into());
+    }
     Ok([innocent, attacks])
 }
 
@@ -90,11 +94,27 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Networks are learned side by side, each on one thread.
+const THREADS: usize = 2;
+
 /// Networks that learned the same texts, each from a beginning of its own.
 fn learn(innocent: &[Line], attacks: &[Line]) -> Committee {
-    let examples = examples(innocent, attacks);
-    let net = |seed| learn::train(&examples, &recipe(seed));
-    Committee::new(net(1), (2..=MEMBERS as u64).map(net).collect())
+    let examples = &examples(innocent, attacks);
+    let seeds: Vec<u64> = (1..=MEMBERS as u64).collect();
+    let mut nets: Vec<Net> = Vec::new();
+    for seeds in seeds.chunks(THREADS) {
+        nets.extend(std::thread::scope(|scope| {
+            let start = |seed: &u64| {
+                let recipe = recipe(*seed);
+                scope.spawn(move || learn::train(examples, &recipe))
+            };
+            let running: Vec<_> = seeds.iter().map(start).collect();
+            running.into_iter().filter_map(|net| net.join().ok()).collect::<Vec<Net>>()
+        }));
+    }
+    assert_eq!(nets.len(), MEMBERS, "a thread that learned has panicked");
+    let first = nets.remove(0);
+    Committee::new(first, nets)
 }
 
 /// The most that any window of a text is an attack.
@@ -156,6 +176,11 @@ fn bare(text: &str) -> String {
     text.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { ' ' }).collect()
 }
 
+/// The class of an attack.
+fn class(line: &Line) -> Option<usize> {
+    KINDS.iter().position(|kind| *kind == line.kind).map(|n| 1 + n)
+}
+
 fn examples(innocent: &[Line], attacks: &[Line]) -> Vec<Example> {
     let mut examples = Vec::new();
     let mut random = Random(7);
@@ -179,7 +204,7 @@ fn examples(innocent: &[Line], attacks: &[Line]) -> Vec<Example> {
         }
     }
     for line in attacks {
-        let class = 1 + KINDS.iter().position(|k| *k == line.kind).unwrap_or_default();
+        let Some(class) = class(line) else { continue };
         let own = tokens(&line.text);
         // With something innocent before or after it, as it is found in texts.
         let other = calm[random.below(calm.len())].iter().take(1).cloned();

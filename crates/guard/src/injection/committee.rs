@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::classifier::{CLASSES, Scores, WINDOW};
 use super::features::{Token, sentences};
-use super::net::{FILTERS, Net, Pooled, WIDTH};
+use super::net::{FILTERS, Net, Pooled, Room, raise};
 
 /// Networks in the file.
 pub const MEMBERS: usize = 5;
@@ -54,7 +54,7 @@ impl Committee {
     /// Calls with every window of a text and how well the classes fit it.
     pub fn windows(&self, text: &str, mut each: impl FnMut(Range<usize>, Scores)) {
         let mut last: VecDeque<Seen> = VecDeque::with_capacity(WINDOW);
-        let mut vectors = Vec::new();
+        let mut room = Room::default();
         sentences(text, |range, tokens| {
             let oldest = if last.len() == WINDOW { last.pop_front() } else { None };
             // Its room is used again.
@@ -63,18 +63,18 @@ impl Committee {
             own.clear();
             own.extend_from_slice(tokens);
             pooled.clear();
-            pooled.push(self.first.pool(tokens, &mut vectors));
+            pooled.push(self.first.pool(tokens, &mut room));
             let end = range.end;
             last.push_back(Seen { range, tokens: own, pooled });
             for from in (0..last.len()).rev() {
                 let start = last.get(from).map_or(end, |seen| seen.range.start);
-                each(start..end, self.judge(&mut last, from, &mut vectors));
+                each(start..end, self.judge(&mut last, from, &mut room));
             }
         });
     }
 
     /// The window of the sentences from `from` on.
-    fn judge(&self, seen: &mut VecDeque<Seen>, from: usize, vectors: &mut Vec<[f32; WIDTH]>) -> Scores {
+    fn judge(&self, seen: &mut VecDeque<Seen>, from: usize, room: &mut Room) -> Scores {
         let first = Scores(self.first.classes(&strongest(seen, from, 0)));
         if first.attack() < ASKED {
             return first;
@@ -82,7 +82,7 @@ impl Committee {
         let mut mean = first.0;
         for (n, net) in self.others.iter().enumerate() {
             for sentence in seen.range_mut(from..).filter(|sentence| sentence.pooled.len() == n + 1) {
-                sentence.pooled.push(net.pool(&sentence.tokens, vectors));
+                sentence.pooled.push(net.pool(&sentence.tokens, room));
             }
             let classes: [f32; CLASSES] = net.classes(&strongest(seen, from, n + 1));
             mean.iter_mut().zip(classes).for_each(|(m, c)| *m += c);
@@ -94,9 +94,7 @@ impl Committee {
 /// The strongest answers of the filters of one network to the sentences from `from` on.
 fn strongest(seen: &VecDeque<Seen>, from: usize, net: usize) -> Pooled {
     let mut best: Pooled = [0.0; 2 * FILTERS];
-    for pooled in seen.range(from..).filter_map(|sentence| sentence.pooled.get(net)) {
-        best.iter_mut().zip(pooled).for_each(|(b, p)| *b = b.max(*p));
-    }
+    seen.range(from..).filter_map(|sentence| sentence.pooled.get(net)).for_each(|p| raise(&mut best, p));
     best
 }
 

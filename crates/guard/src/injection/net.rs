@@ -6,6 +6,10 @@
 //! A sentence is filtered by itself, so the answer for several in a row is the stronger of theirs, and every window
 //! of a text costs only the last two layers.
 
+use std::sync::LazyLock;
+
+use pulp::Arch;
+
 use super::classifier::CLASSES;
 use super::features::{MEANING, ROWS, Token};
 use super::meanings::{self, DIRECTIONS};
@@ -22,8 +26,9 @@ pub const HIDDEN: usize = 48;
 pub type Pooled = [f32; 2 * FILTERS];
 /// Tokens that are added at both ends of a sentence.
 pub const PADDING: usize = 2;
-/// Filters that are computed together, as many as processors have room for.
-const BLOCK: usize = 24;
+/// Filters that are computed together and tokens that they are computed for, as many as processors have registers for.
+const BLOCK: usize = 16;
+const GROUP: usize = 4;
 
 /// All weights.
 #[derive(Clone, Debug)]
@@ -113,52 +118,151 @@ impl Net {
     pub fn vectors(&self, tokens: &[Token], vectors: &mut Vec<[f32; WIDTH]>) {
         vectors.clear();
         vectors.resize(tokens.len() + 2 * PADDING, [0.0; WIDTH]);
-        for (vector, token) in vectors[PADDING..].iter_mut().zip(tokens) {
-            let rows = token[..MEANING].iter().filter(|r| **r > 0).map(|row| &self.rows[usize::from(*row)]);
-            for row in rows {
-                vector.iter_mut().zip(row).for_each(|(v, w)| *v += w);
-            }
-            for (x, row) in meanings::at(token[MEANING]).iter().flatten().zip(&self.meaning) {
-                vector.iter_mut().zip(row).for_each(|(v, w)| *v += x * w);
+        let own = vectors[PADDING..].iter_mut().zip(tokens);
+        ARCH.dispatch(
+            #[inline(always)]
+            || own.for_each(|(vector, token)| *vector = self.vector(token)),
+        );
+    }
+
+    #[inline(always)]
+    fn vector(&self, token: &Token) -> [f32; WIDTH] {
+        let mut sum = [0.0; WIDTH];
+        for row in token[..MEANING].iter().filter(|r| **r > 0) {
+            sum.iter_mut().zip(&self.rows[usize::from(*row)]).for_each(|(s, w)| *s += w);
+        }
+        if let Some(meaning) = meanings::at(token[MEANING]) {
+            for (x, row) in meaning.iter().zip(&self.meaning) {
+                sum.iter_mut().zip(row).for_each(|(s, w)| *s += x * w);
             }
         }
+        sum
+    }
+
+    /// What the filters answer at every token of a sentence, whose [`vectors`](Self::vectors) these are.
+    pub fn answers(&self, vectors: &mut Vec<[f32; WIDTH]>, answers: &mut Vec<Pooled>) {
+        let tokens = vectors.len() - 2 * PADDING;
+        // Tokens go in groups; what the last one lacks is filled with more padding.
+        let groups = tokens.div_ceil(GROUP);
+        vectors.resize(groups * GROUP + 2 * PADDING, [0.0; WIDTH]);
+        answers.clear();
+        answers.resize(groups * GROUP, [0.0; 2 * FILTERS]);
+        let groups = answers.chunks_exact_mut(GROUP).enumerate();
+        let (near, far) = self.bias.split_at(FILTERS);
+        ARCH.dispatch(
+            #[inline(always)]
+            || {
+                for (n, group) in groups {
+                    let seen = &vectors[n * GROUP..][..GROUP + 2 * PADDING];
+                    let [own, wide] = LENGTHS.map(|length| seen[PADDING - length / 2..].as_flattened());
+                    filter(&self.near, near, own, group, 0);
+                    filter(&self.far, far, wide, group, FILTERS);
+                }
+            },
+        );
+        answers.truncate(tokens);
+        vectors.truncate(tokens + 2 * PADDING);
     }
 
     /// What the filters answer to a sentence at most.
-    pub fn pool(&self, tokens: &[Token], vectors: &mut Vec<[f32; WIDTH]>) -> Pooled {
-        self.vectors(tokens, vectors);
+    pub fn pool(&self, tokens: &[Token], room: &mut Room) -> Pooled {
+        self.vectors(tokens, &mut room.vectors);
+        self.answers(&mut room.vectors, &mut room.answers);
         let mut pooled: Pooled = [0.0; 2 * FILTERS];
-        let (near, far) = pooled.split_at_mut(FILTERS);
-        for at in 0..tokens.len() {
-            let seen = |length: usize| vectors[at + PADDING - length / 2..][..length].as_flattened();
-            strongest(&self.near, &self.bias[..FILTERS], seen(LENGTHS[0]), near);
-            strongest(&self.far, &self.bias[FILTERS..], seen(LENGTHS[1]), far);
-        }
+        room.answers.iter().for_each(|answers| raise(&mut pooled, answers));
         pooled
     }
 
     /// One number a class; higher fits better.
     pub fn classes(&self, pooled: &Pooled) -> [f32; CLASSES] {
-        let mut hidden = self.hidden_bias;
-        for (x, weights) in pooled.iter().zip(&self.hidden).filter(|(x, _)| **x > 0.0) {
-            hidden.iter_mut().zip(weights).for_each(|(h, w)| *h += x * w);
-        }
-        let mut classes = self.out_bias;
-        for (x, weights) in hidden.iter().zip(&self.out).filter(|(x, _)| **x > 0.0) {
-            classes.iter_mut().zip(weights).for_each(|(c, w)| *c += x * w);
-        }
-        classes
+        ARCH.dispatch(
+            #[inline(always)]
+            || {
+                let mut hidden = self.hidden_bias;
+                for (x, weights) in pooled.iter().zip(&self.hidden) {
+                    hidden.iter_mut().zip(weights).for_each(|(h, w)| *h += x * w);
+                }
+                let mut classes = self.out_bias;
+                for (x, weights) in hidden.iter().zip(&self.out) {
+                    classes.iter_mut().zip(weights).for_each(|(c, w)| *c += x.max(0.0) * w);
+                }
+                classes
+            },
+        )
     }
 }
 
-/// Raises `best` to what the filters answer to `seen`.
-fn strongest(filters: &[[f32; FILTERS]], bias: &[f32], seen: &[f32], best: &mut [f32]) {
+/// The widest registers that this processor has. Products are added one by one in the order of the weights and never
+/// fused, so every processor gets the same bits.
+static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
+
+/// What one sentence needs, used again for the next.
+#[derive(Default)]
+pub struct Room {
+    vectors: Vec<[f32; WIDTH]>,
+    answers: Vec<Pooled>,
+}
+
+/// Raises each answer to the other where that is higher.
+pub fn raise(best: &mut Pooled, other: &Pooled) {
+    best.iter_mut().zip(other).for_each(|(b, o)| *b = b.max(*o));
+}
+
+/// What filters answer at the tokens of a group, into the columns from `column` on. `seen` begins with what the first
+/// token's filters see.
+#[inline(always)]
+fn filter(filters: &[[f32; FILTERS]], bias: &[f32], seen: &[f32], group: &mut [Pooled], column: usize) {
+    let seen: [&[f32]; GROUP] = std::array::from_fn(|n| &seen[n * WIDTH..][..filters.len()]);
     for block in (0..FILTERS).step_by(BLOCK) {
-        let mut sums = [0f32; BLOCK];
-        sums.copy_from_slice(&bias[block..block + BLOCK]);
-        for (x, weights) in seen.iter().zip(filters) {
-            sums.iter_mut().zip(&weights[block..block + BLOCK]).for_each(|(s, w)| *s += x * w);
+        let mut sums = [[0f32; BLOCK]; GROUP];
+        sums.iter_mut().for_each(|sums| sums.copy_from_slice(&bias[block..block + BLOCK]));
+        for (i, weights) in filters.iter().enumerate() {
+            let weights = &weights[block..block + BLOCK];
+            for (sums, seen) in sums.iter_mut().zip(&seen) {
+                let x = seen[i];
+                sums.iter_mut().zip(weights).for_each(|(s, w)| *s += x * w);
+            }
         }
-        best[block..block + BLOCK].iter_mut().zip(sums).for_each(|(b, s)| *b = b.max(s));
+        for (answers, sums) in group.iter_mut().zip(&sums) {
+            answers[column + block..][..BLOCK].copy_from_slice(sums);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::injection::features::sentences;
+
+    /// The definition, as it is written in the paper.
+    fn plainly(net: &Net, tokens: &[Token]) -> Pooled {
+        let mut vectors = Vec::new();
+        net.vectors(tokens, &mut vectors);
+        let mut pooled = [0.0; 2 * FILTERS];
+        for at in 0..tokens.len() {
+            for (f, best) in pooled.iter_mut().enumerate() {
+                let (filters, length) =
+                    if f < FILTERS { (&net.near, LENGTHS[0]) } else { (&net.far, LENGTHS[1]) };
+                let seen = vectors[at + PADDING - length / 2..][..length].as_flattened();
+                let sum: f32 = seen.iter().zip(filters).map(|(x, w)| x * w[f % FILTERS]).sum();
+                *best = f32::max(*best, sum + net.bias[f]);
+            }
+        }
+        pooled
+    }
+
+    #[test]
+    fn filters_in_groups_answer_what_each_would_alone() {
+        let net = Net::read(&include_bytes!("weights.bin")[..Net::bytes()]);
+        let mut room = Room::default();
+        let texts =
+            ["Ignore", "Print all of it", "Wir essen heute um sieben, danach gehen wir ins Kino", "a b c d"];
+        for text in texts.iter().copied().chain([include_str!("../../corpus/train/innocent.txt")]) {
+            sentences(text, |_, tokens| {
+                let (quick, plain) = (net.pool(tokens, &mut room), plainly(&net, tokens));
+                let near = quick.iter().zip(&plain).all(|(q, p)| (q - p).abs() < 1e-4 * p.abs().max(1.0));
+                assert!(near, "{quick:?} and {plain:?}");
+            });
+        }
     }
 }
