@@ -22,9 +22,9 @@ use std::path::PathBuf;
 
 use corpus::{Line, Random, Words};
 use garrison_guard::injection::classifier::{CLASSES, WINDOW};
-use garrison_guard::injection::committee::{Committee, MEMBERS};
+use garrison_guard::injection::committee::{Committee, MEMBER, MEMBERS, SCOUT};
 use garrison_guard::injection::features::{Token, sentences};
-use garrison_guard::injection::net::Net;
+use garrison_guard::injection::net::{Net, Shape};
 use garrison_guard::normalize::letters::{self, SYMBOLS, UNIT};
 use learn::{Example, Recipe};
 
@@ -97,24 +97,25 @@ fn main() -> Result<(), Failure> {
 /// Networks are learned side by side, each on one thread.
 const THREADS: usize = 2;
 
-/// Networks that learned the same texts, each from a beginning of its own.
+/// A scout and members that learned the same texts, each from a beginning of its own.
 fn learn(innocent: &[Line], attacks: &[Line]) -> Committee {
     let examples = &examples(innocent, attacks);
-    let seeds: Vec<u64> = (1..=MEMBERS as u64).collect();
+    let wanted: Vec<(Shape, u64)> =
+        (0..=MEMBERS as u64).map(|seed| (if seed == 0 { SCOUT } else { MEMBER }, seed)).collect();
     let mut nets: Vec<Net> = Vec::new();
-    for seeds in seeds.chunks(THREADS) {
+    for some in wanted.chunks(THREADS) {
         nets.extend(std::thread::scope(|scope| {
-            let start = |seed: &u64| {
-                let recipe = recipe(*seed);
-                scope.spawn(move || learn::train(examples, &recipe))
+            let start = |(shape, seed): &(Shape, u64)| {
+                let (shape, recipe) = (*shape, recipe(*seed));
+                scope.spawn(move || learn::train(examples, shape, &recipe))
             };
-            let running: Vec<_> = seeds.iter().map(start).collect();
+            let running: Vec<_> = some.iter().map(start).collect();
             running.into_iter().filter_map(|net| net.join().ok()).collect::<Vec<Net>>()
         }));
     }
-    assert_eq!(nets.len(), MEMBERS, "a thread that learned has panicked");
-    let first = nets.remove(0);
-    Committee::new(first, nets)
+    assert_eq!(nets.len(), wanted.len(), "a thread that learned has panicked");
+    let scout = nets.remove(0);
+    Committee::new(scout, nets)
 }
 
 /// The most that any window of a text is an attack.

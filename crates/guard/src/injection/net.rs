@@ -14,72 +14,97 @@ use super::classifier::CLASSES;
 use super::features::{MEANING, ROWS, Token};
 use super::meanings::{self, DIRECTIONS};
 
-/// Numbers of a token's vector.
-pub const WIDTH: usize = 32;
-/// Filters of each length.
-pub const FILTERS: usize = 48;
 /// Tokens that filters see: [`Net::near`] and [`Net::far`].
 pub const LENGTHS: [usize; 2] = [3, 5];
-/// Numbers between the last two layers.
-pub const HIDDEN: usize = 48;
-/// What filters answer: those of three tokens, then those of five; 0 if none of them fits.
-pub type Pooled = [f32; 2 * FILTERS];
 /// Tokens that are added at both ends of a sentence.
 pub const PADDING: usize = 2;
-/// Filters that are computed together and tokens that they are computed for, as many as processors have registers for.
-const BLOCK: usize = 16;
+/// Numbers that are computed together, and tokens that they are computed for: as many as processors have registers for.
+pub const BLOCK: usize = 16;
 const GROUP: usize = 4;
+
+/// How large a network is; each number is a multiple of [`BLOCK`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Numbers of a token's vector.
+    pub width: usize,
+    /// Filters of each length.
+    pub filters: usize,
+    /// Numbers between the last two layers.
+    pub hidden: usize,
+}
+
+impl Shape {
+    /// Numbers of each table, in the order in which they lie in a file.
+    pub const fn tables(&self) -> [usize; 9] {
+        let Shape { width, filters, hidden } = *self;
+        [
+            ROWS * width,
+            DIRECTIONS * width,
+            LENGTHS[0] * width * filters,
+            LENGTHS[1] * width * filters,
+            2 * filters,
+            2 * filters * hidden,
+            hidden,
+            hidden * CLASSES,
+            CLASSES,
+        ]
+    }
+
+    /// Bytes of a network in a file.
+    pub const fn bytes(&self) -> usize {
+        let (tables, mut sum, mut n) = (self.tables(), 0, 0);
+        while n < tables.len() {
+            sum += 4 + tables[n];
+            n += 1;
+        }
+        sum
+    }
+}
 
 /// All weights.
 #[derive(Clone, Debug)]
 pub struct Net {
-    /// `[ROWS][WIDTH]`
-    pub rows: Vec<[f32; WIDTH]>,
-    /// `[DIRECTIONS][WIDTH]`: what a token's vector has of the directions of its word's meaning.
-    pub meaning: Vec<[f32; WIDTH]>,
-    /// `[3 * WIDTH][FILTERS]`
-    pub near: Vec<[f32; FILTERS]>,
-    /// `[5 * WIDTH][FILTERS]`
-    pub far: Vec<[f32; FILTERS]>,
+    /// How many they are.
+    pub shape: Shape,
+    /// `[ROWS][width]`
+    pub rows: Vec<f32>,
+    /// `[DIRECTIONS][width]`: what a token's vector has of the directions of its word's meaning.
+    pub meaning: Vec<f32>,
+    /// `[3 * width][filters]`
+    pub near: Vec<f32>,
+    /// `[5 * width][filters]`
+    pub far: Vec<f32>,
     /// Of both.
-    pub bias: Pooled,
-    /// `[2 * FILTERS][HIDDEN]`
-    pub hidden: Vec<[f32; HIDDEN]>,
+    pub bias: Vec<f32>,
+    /// `[2 * filters][hidden]`
+    pub hidden: Vec<f32>,
     /// Of `hidden`.
-    pub hidden_bias: [f32; HIDDEN],
-    /// `[HIDDEN][CLASSES]`
-    pub out: Vec<[f32; CLASSES]>,
+    pub hidden_bias: Vec<f32>,
+    /// `[hidden][CLASSES]`
+    pub out: Vec<f32>,
     /// Of `out`.
-    pub out_bias: [f32; CLASSES],
+    pub out_bias: Vec<f32>,
 }
 
 impl Net {
     /// All zero.
-    pub fn zero() -> Net {
-        Net {
-            rows: vec![[0.0; WIDTH]; ROWS],
-            meaning: vec![[0.0; WIDTH]; DIRECTIONS],
-            near: vec![[0.0; FILTERS]; LENGTHS[0] * WIDTH],
-            far: vec![[0.0; FILTERS]; LENGTHS[1] * WIDTH],
-            bias: [0.0; 2 * FILTERS],
-            hidden: vec![[0.0; HIDDEN]; 2 * FILTERS],
-            hidden_bias: [0.0; HIDDEN],
-            out: vec![[0.0; CLASSES]; HIDDEN],
-            out_bias: [0.0; CLASSES],
-        }
+    pub fn zero(shape: Shape) -> Net {
+        let [rows, meaning, near, far, bias, hidden, hidden_bias, out, out_bias] =
+            shape.tables().map(|numbers| vec![0.0; numbers]);
+        Net { shape, rows, meaning, near, far, bias, hidden, hidden_bias, out, out_bias }
     }
 
     /// Every table in the order in which it lies in the file.
     pub fn tables(&mut self) -> [&mut [f32]; 9] {
         [
-            self.rows.as_flattened_mut(),
-            self.meaning.as_flattened_mut(),
-            self.near.as_flattened_mut(),
-            self.far.as_flattened_mut(),
+            &mut self.rows,
+            &mut self.meaning,
+            &mut self.near,
+            &mut self.far,
             &mut self.bias,
-            self.hidden.as_flattened_mut(),
+            &mut self.hidden,
             &mut self.hidden_bias,
-            self.out.as_flattened_mut(),
+            &mut self.out,
             &mut self.out_bias,
         ]
     }
@@ -96,14 +121,9 @@ impl Net {
         bytes
     }
 
-    /// How many bytes [`to_bytes`](Self::to_bytes) writes.
-    pub fn bytes() -> usize {
-        Net::zero().tables().iter().map(|table| 4 + table.len()).sum()
-    }
-
     /// What [`to_bytes`](Self::to_bytes) wrote; what is missing is zero.
-    pub fn read(mut bytes: &[u8]) -> Net {
-        let mut net = Net::zero();
+    pub fn read(shape: Shape, mut bytes: &[u8]) -> Net {
+        let mut net = Net::zero(shape);
         for table in net.tables() {
             let Some((unit, rest)) = bytes.split_first_chunk::<4>() else { break };
             let unit = f32::from_le_bytes(*unit);
@@ -114,77 +134,90 @@ impl Net {
         net
     }
 
-    /// The vectors of a sentence with its padding.
-    pub fn vectors(&self, tokens: &[Token], vectors: &mut Vec<[f32; WIDTH]>) {
+    /// `[tokens + 2 * PADDING][width]`: the vectors of a sentence with its padding.
+    pub fn vectors(&self, tokens: &[Token], vectors: &mut Vec<f32>) {
+        let width = self.shape.width;
         vectors.clear();
-        vectors.resize(tokens.len() + 2 * PADDING, [0.0; WIDTH]);
-        let own = vectors[PADDING..].iter_mut().zip(tokens);
+        vectors.resize((tokens.len() + 2 * PADDING) * width, 0.0);
+        let own = vectors[PADDING * width..].chunks_exact_mut(width).zip(tokens);
         ARCH.dispatch(
             #[inline(always)]
-            || own.for_each(|(vector, token)| *vector = self.vector(token)),
+            || own.for_each(|(vector, token)| self.vector(token, vector)),
         );
     }
 
     #[inline(always)]
-    fn vector(&self, token: &Token) -> [f32; WIDTH] {
-        let mut sum = [0.0; WIDTH];
-        for row in token[..MEANING].iter().filter(|r| **r > 0) {
-            sum.iter_mut().zip(&self.rows[usize::from(*row)]).for_each(|(s, w)| *s += w);
-        }
-        if let Some(meaning) = meanings::at(token[MEANING]) {
-            for (x, row) in meaning.iter().zip(&self.meaning) {
-                sum.iter_mut().zip(row).for_each(|(s, w)| *s += x * w);
+    fn vector(&self, token: &Token, vector: &mut [f32]) {
+        let width = self.shape.width;
+        let meaning = meanings::at(token[MEANING]).unwrap_or([0.0; DIRECTIONS]);
+        let meaning = if token[MEANING] > 0 { &meaning[..] } else { &[] };
+        for (n, vector) in vector.chunks_exact_mut(BLOCK).enumerate() {
+            let mut sums = [0f32; BLOCK];
+            for row in token[..MEANING].iter().filter(|r| **r > 0) {
+                let row = &self.rows[usize::from(*row) * width + n * BLOCK..][..BLOCK];
+                sums.iter_mut().zip(row).for_each(|(s, w)| *s += w);
             }
+            for (x, row) in meaning.iter().zip(self.meaning.chunks_exact(width)) {
+                sums.iter_mut().zip(&row[n * BLOCK..][..BLOCK]).for_each(|(s, w)| *s += x * w);
+            }
+            vector.copy_from_slice(&sums);
         }
-        sum
     }
 
-    /// What the filters answer at every token of a sentence, whose [`vectors`](Self::vectors) these are.
-    pub fn answers(&self, vectors: &mut Vec<[f32; WIDTH]>, answers: &mut Vec<Pooled>) {
-        let tokens = vectors.len() - 2 * PADDING;
+    /// `[tokens][2 * filters]`: what the filters answer at every token of a sentence, whose [`vectors`](Self::vectors)
+    /// these are; first those of three tokens.
+    pub fn answers(&self, vectors: &mut Vec<f32>, answers: &mut Vec<f32>) {
+        let Shape { width, filters, .. } = self.shape;
+        let tokens = vectors.len() / width - 2 * PADDING;
         // Tokens go in groups; what the last one lacks is filled with more padding.
         let groups = tokens.div_ceil(GROUP);
-        vectors.resize(groups * GROUP + 2 * PADDING, [0.0; WIDTH]);
+        vectors.resize((groups * GROUP + 2 * PADDING) * width, 0.0);
         answers.clear();
-        answers.resize(groups * GROUP, [0.0; 2 * FILTERS]);
-        let groups = answers.chunks_exact_mut(GROUP).enumerate();
-        let (near, far) = self.bias.split_at(FILTERS);
+        answers.resize(groups * GROUP * 2 * filters, 0.0);
+        let groups = answers.chunks_exact_mut(GROUP * 2 * filters).enumerate();
+        let (near, far) = self.bias.split_at(filters);
         ARCH.dispatch(
             #[inline(always)]
             || {
                 for (n, group) in groups {
-                    let seen = &vectors[n * GROUP..][..GROUP + 2 * PADDING];
-                    let [own, wide] = LENGTHS.map(|length| seen[PADDING - length / 2..].as_flattened());
-                    filter(&self.near, near, own, group, 0);
-                    filter(&self.far, far, wide, group, FILTERS);
+                    let [own, wide] =
+                        LENGTHS.map(|length| &vectors[(n * GROUP + PADDING - length / 2) * width..]);
+                    filter(&self.near, near, own, width, group, 0);
+                    filter(&self.far, far, wide, width, group, filters);
                 }
             },
         );
-        answers.truncate(tokens);
-        vectors.truncate(tokens + 2 * PADDING);
+        answers.truncate(tokens * 2 * filters);
+        vectors.truncate((tokens + 2 * PADDING) * width);
     }
 
-    /// What the filters answer to a sentence at most.
-    pub fn pool(&self, tokens: &[Token], room: &mut Room) -> Pooled {
+    /// `[2 * filters]`: what the filters answer to a sentence at most; 0 if none of them fits.
+    pub fn pool(&self, tokens: &[Token], room: &mut Room, pooled: &mut Vec<f32>) {
         self.vectors(tokens, &mut room.vectors);
         self.answers(&mut room.vectors, &mut room.answers);
-        let mut pooled: Pooled = [0.0; 2 * FILTERS];
-        room.answers.iter().for_each(|answers| raise(&mut pooled, answers));
-        pooled
+        pooled.clear();
+        pooled.resize(2 * self.shape.filters, 0.0);
+        room.answers.chunks_exact(2 * self.shape.filters).for_each(|answers| raise(pooled, answers));
     }
 
     /// One number a class; higher fits better.
-    pub fn classes(&self, pooled: &Pooled) -> [f32; CLASSES] {
+    pub fn classes(&self, pooled: &[f32]) -> [f32; CLASSES] {
         ARCH.dispatch(
             #[inline(always)]
             || {
-                let mut hidden = self.hidden_bias;
-                for (x, weights) in pooled.iter().zip(&self.hidden) {
-                    hidden.iter_mut().zip(weights).for_each(|(h, w)| *h += x * w);
-                }
-                let mut classes = self.out_bias;
-                for (x, weights) in hidden.iter().zip(&self.out) {
-                    classes.iter_mut().zip(weights).for_each(|(c, w)| *c += x.max(0.0) * w);
+                let mut classes = [0.0; CLASSES];
+                classes.copy_from_slice(&self.out_bias);
+                let hidden = self.shape.hidden;
+                for block in (0..hidden).step_by(BLOCK) {
+                    let mut sums = [0f32; BLOCK];
+                    sums.copy_from_slice(&self.hidden_bias[block..][..BLOCK]);
+                    for (x, weights) in pooled.iter().zip(self.hidden.chunks_exact(hidden)) {
+                        sums.iter_mut().zip(&weights[block..][..BLOCK]).for_each(|(s, w)| *s += x * w);
+                    }
+                    let out = self.out[block * CLASSES..].chunks_exact(CLASSES);
+                    for (x, weights) in sums.iter().zip(out) {
+                        classes.iter_mut().zip(weights).for_each(|(c, w)| *c += x.max(0.0) * w);
+                    }
                 }
                 classes
             },
@@ -199,31 +232,32 @@ static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 /// What one sentence needs, used again for the next.
 #[derive(Default)]
 pub struct Room {
-    vectors: Vec<[f32; WIDTH]>,
-    answers: Vec<Pooled>,
+    vectors: Vec<f32>,
+    answers: Vec<f32>,
 }
 
 /// Raises each answer to the other where that is higher.
-pub fn raise(best: &mut Pooled, other: &Pooled) {
+pub fn raise(best: &mut [f32], other: &[f32]) {
     best.iter_mut().zip(other).for_each(|(b, o)| *b = b.max(*o));
 }
 
 /// What filters answer at the tokens of a group, into the columns from `column` on. `seen` begins with what the first
 /// token's filters see.
 #[inline(always)]
-fn filter(filters: &[[f32; FILTERS]], bias: &[f32], seen: &[f32], group: &mut [Pooled], column: usize) {
-    let seen: [&[f32]; GROUP] = std::array::from_fn(|n| &seen[n * WIDTH..][..filters.len()]);
-    for block in (0..FILTERS).step_by(BLOCK) {
+fn filter(weights: &[f32], bias: &[f32], seen: &[f32], width: usize, group: &mut [f32], column: usize) {
+    let filters = bias.len();
+    let seen: [&[f32]; GROUP] = std::array::from_fn(|n| &seen[n * width..][..weights.len() / filters]);
+    for block in (0..filters).step_by(BLOCK) {
         let mut sums = [[0f32; BLOCK]; GROUP];
-        sums.iter_mut().for_each(|sums| sums.copy_from_slice(&bias[block..block + BLOCK]));
-        for (i, weights) in filters.iter().enumerate() {
-            let weights = &weights[block..block + BLOCK];
+        sums.iter_mut().for_each(|sums| sums.copy_from_slice(&bias[block..][..BLOCK]));
+        for (i, weights) in weights.chunks_exact(filters).enumerate() {
+            let weights = &weights[block..][..BLOCK];
             for (sums, seen) in sums.iter_mut().zip(&seen) {
                 let x = seen[i];
                 sums.iter_mut().zip(weights).for_each(|(s, w)| *s += x * w);
             }
         }
-        for (answers, sums) in group.iter_mut().zip(&sums) {
+        for (answers, sums) in group.chunks_exact_mut(2 * filters).zip(&sums) {
             answers[column + block..][..BLOCK].copy_from_slice(sums);
         }
     }
@@ -235,16 +269,17 @@ mod tests {
     use crate::injection::features::sentences;
 
     /// The definition, as it is written in the paper.
-    fn plainly(net: &Net, tokens: &[Token]) -> Pooled {
+    fn plainly(net: &Net, tokens: &[Token]) -> Vec<f32> {
+        let Shape { width, filters, .. } = net.shape;
         let mut vectors = Vec::new();
         net.vectors(tokens, &mut vectors);
-        let mut pooled = [0.0; 2 * FILTERS];
+        let mut pooled = vec![0.0; 2 * filters];
         for at in 0..tokens.len() {
             for (f, best) in pooled.iter_mut().enumerate() {
-                let (filters, length) =
-                    if f < FILTERS { (&net.near, LENGTHS[0]) } else { (&net.far, LENGTHS[1]) };
-                let seen = vectors[at + PADDING - length / 2..][..length].as_flattened();
-                let sum: f32 = seen.iter().zip(filters).map(|(x, w)| x * w[f % FILTERS]).sum();
+                let (weights, length) = if f < filters { (&net.near, 3) } else { (&net.far, 5) };
+                let seen = &vectors[(at + PADDING - length / 2) * width..][..length * width];
+                let column = weights[f % filters..].iter().step_by(filters);
+                let sum: f32 = seen.iter().zip(column).map(|(x, w)| x * w).sum();
                 *best = f32::max(*best, sum + net.bias[f]);
             }
         }
@@ -253,13 +288,21 @@ mod tests {
 
     #[test]
     fn filters_in_groups_answer_what_each_would_alone() {
-        let net = Net::read(&include_bytes!("weights.bin")[..Net::bytes()]);
-        let mut room = Room::default();
-        let texts =
-            ["Ignore", "Print all of it", "Wir essen heute um sieben, danach gehen wir ins Kino", "a b c d"];
-        for text in texts.iter().copied().chain([include_str!("../../corpus/train/innocent.txt")]) {
+        let shape = Shape { width: 32, filters: 48, hidden: 16 };
+        let mut net = Net::zero(shape);
+        let mut state = 1u32;
+        for table in net.tables() {
+            for w in table {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                *w = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
+            }
+        }
+        let (mut room, mut quick) = (Room::default(), Vec::new());
+        let texts = ["Ignore", "Print all of it", "Wir essen heute um sieben, danach gehen wir ins Kino", "a b c d"];
+        for text in texts.iter().copied().chain([include_str!("../../corpus/dev/innocent.txt")]) {
             sentences(text, |_, tokens| {
-                let (quick, plain) = (net.pool(tokens, &mut room), plainly(&net, tokens));
+                net.pool(tokens, &mut room, &mut quick);
+                let plain = plainly(&net, tokens);
                 let near = quick.iter().zip(&plain).all(|(q, p)| (q - p).abs() < 1e-4 * p.abs().max(1.0));
                 assert!(near, "{quick:?} and {plain:?}");
             });
