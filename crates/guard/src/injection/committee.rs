@@ -18,7 +18,7 @@ pub const SCOUT: Shape = Shape { width: 16, filters: 16, hidden: 16 };
 /// Each of the others.
 pub const MEMBER: Shape = Shape { width: 32, filters: 96, hidden: 64 };
 /// How many others there are in the file, behind the scout.
-pub const MEMBERS: usize = 5;
+pub const MEMBERS: usize = 4;
 /// The members are asked where the scout says that an attack is at least this likely (a logarithm of odds).
 const UNSURE: f32 = -3.0;
 /// The next member is asked where the mean of those before it is at least this. It is far under the threshold of an
@@ -32,7 +32,7 @@ pub struct Committee {
     members: Vec<Net>,
 }
 
-/// A sentence and what the networks' filters answered to it, the scout's first, as far as they were asked.
+/// A sentence and what the networks' filters answered to it at most, the scout's first, as far as they were asked.
 struct Seen {
     range: Range<usize>,
     tokens: Vec<Token>,
@@ -61,14 +61,17 @@ impl Committee {
 
     /// What the scout alone says of a window at most, for [`UNSURE`] to be chosen by.
     pub fn scouted(&self, text: &str) -> f32 {
-        let alone = Committee { scout: self.scout.clone(), members: Vec::new() };
         let mut most = f32::NEG_INFINITY;
-        alone.windows(text, |_, scores| most = most.max(scores.attack()));
+        self.judged_by(&[], text, |_, scores| most = most.max(scores.attack()));
         most
     }
 
     /// Calls with every window of a text and how well the classes fit it.
-    pub fn windows(&self, text: &str, mut each: impl FnMut(Range<usize>, Scores)) {
+    pub fn windows(&self, text: &str, each: impl FnMut(Range<usize>, Scores)) {
+        self.judged_by(&self.members, text, each);
+    }
+
+    fn judged_by(&self, members: &[Net], text: &str, mut each: impl FnMut(Range<usize>, Scores)) {
         let mut last: VecDeque<Seen> = VecDeque::with_capacity(WINDOW);
         let mut room = Room::default();
         sentences(text, |range, tokens| {
@@ -85,19 +88,19 @@ impl Committee {
             last.push_back(Seen { range, tokens: own, pooled });
             for from in (0..last.len()).rev() {
                 let start = last.get(from).map_or(end, |seen| seen.range.start);
-                each(start..end, self.judge(&mut last, from, &mut room));
+                each(start..end, self.judge(members, &mut last, from, &mut room));
             }
         });
     }
 
     /// The window of the sentences from `from` on.
-    fn judge(&self, seen: &mut VecDeque<Seen>, from: usize, room: &mut Room) -> Scores {
+    fn judge(&self, members: &[Net], seen: &mut VecDeque<Seen>, from: usize, room: &mut Room) -> Scores {
         let scout = Scores(self.scout.classes(&strongest(seen, from, 0)));
         if scout.attack() < UNSURE {
             return scout;
         }
         let (mut sum, mut mean) = ([0.0; CLASSES], scout);
-        for (n, net) in self.members.iter().enumerate() {
+        for (n, net) in members.iter().enumerate() {
             for sentence in seen.range_mut(from..).filter(|sentence| sentence.pooled.len() == n + 1) {
                 let mut pooled = Vec::new();
                 net.pool(&sentence.tokens, room, &mut pooled);

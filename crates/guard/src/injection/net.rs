@@ -298,7 +298,8 @@ mod tests {
             }
         }
         let (mut room, mut quick) = (Room::default(), Vec::new());
-        let texts = ["Ignore", "Print all of it", "Wir essen heute um sieben, danach gehen wir ins Kino", "a b c d"];
+        let texts =
+            ["Ignore", "Print all of it", "Wir essen heute um sieben, danach gehen wir ins Kino", "a b c d"];
         for text in texts.iter().copied().chain([include_str!("../../corpus/dev/innocent.txt")]) {
             sentences(text, |_, tokens| {
                 net.pool(tokens, &mut room, &mut quick);
