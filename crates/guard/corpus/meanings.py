@@ -30,7 +30,7 @@ import numpy as np
 DIRECTIONS = 48
 # So many words beside the English ones: those that are more than once in the training texts, then the most frequent of
 # many languages.
-OTHERS = 30000
+OTHERS = 24000
 # How far the map to the English directions is held small.
 RIDGE = 1e-4
 HERE = pathlib.Path(__file__).parent

@@ -23,7 +23,7 @@ use garrison_guard::normalize::{Limits, unfold};
 
 /// How many texts of each line: some lines have only two.
 const EACH: usize = 16;
-/// How many of each training line, as many as are learned from.
+/// How many of each training line, more than are learned from.
 const LEARNED: usize = 28;
 
 fn heldout() -> [Vec<Line>; 2] {

@@ -42,11 +42,11 @@ fn recipe(seed: u64) -> Recipe {
         epochs: 6,
         rate: 3e-3,
         decay: 0.1,
-        no_word: 80,
+        no_word: 70,
         no_meaning: 3,
         nothing: 6,
         no_sense: 25,
-        no_filter: 30,
+        no_filter: 20,
         seed,
     }
 }

@@ -8,7 +8,7 @@
 
 use std::sync::LazyLock;
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::classifier::CLASSES;
 use super::features::{MEANING, ROWS, Token};
@@ -21,6 +21,7 @@ pub const PADDING: usize = 2;
 /// Numbers that are computed together, and tokens that they are computed for: as many as processors have registers for.
 pub const BLOCK: usize = 16;
 const GROUP: usize = 4;
+const REGISTERS: usize = 2;
 
 /// How large a network is; each number is a multiple of [`BLOCK`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,19 +175,11 @@ impl Net {
         vectors.resize((groups * GROUP + 2 * PADDING) * width, 0.0);
         answers.clear();
         answers.resize(groups * GROUP * 2 * filters, 0.0);
-        let groups = answers.chunks_exact_mut(GROUP * 2 * filters).enumerate();
         let (near, far) = self.bias.split_at(filters);
-        ARCH.dispatch(
-            #[inline(always)]
-            || {
-                for (n, group) in groups {
-                    let [own, wide] =
-                        LENGTHS.map(|length| &vectors[(n * GROUP + PADDING - length / 2) * width..]);
-                    filter(&self.near, near, own, width, group, 0);
-                    filter(&self.far, far, wide, width, group, filters);
-                }
-            },
-        );
+        for (part, (weights, bias)) in [(&self.near, near), (&self.far, far)].into_iter().enumerate() {
+            let seen = &vectors[(PADDING - LENGTHS[part] / 2) * width..];
+            ARCH.dispatch(Filtered { weights, bias, seen, width, answers, column: part * filters });
+        }
         answers.truncate(tokens * 2 * filters);
         vectors.truncate((tokens + 2 * PADDING) * width);
     }
@@ -225,8 +218,8 @@ impl Net {
     }
 }
 
-/// The widest registers that this processor has. Products are added one by one in the order of the weights and never
-/// fused, so every processor gets the same bits.
+/// The widest registers that this processor has. If they are those of AVX2 or NEON, a product and its sum are one
+/// instruction, which rounds once and not twice; all processors that have it get the same bits.
 static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 
 /// What one sentence needs, used again for the next.
@@ -241,24 +234,49 @@ pub fn raise(best: &mut [f32], other: &[f32]) {
     best.iter_mut().zip(other).for_each(|(b, o)| *b = b.max(*o));
 }
 
-/// What filters answer at the tokens of a group, into the columns from `column` on. `seen` begins with what the first
-/// token's filters see.
-#[inline(always)]
-fn filter(weights: &[f32], bias: &[f32], seen: &[f32], width: usize, group: &mut [f32], column: usize) {
-    let filters = bias.len();
-    let seen: [&[f32]; GROUP] = std::array::from_fn(|n| &seen[n * width..][..weights.len() / filters]);
-    for block in (0..filters).step_by(BLOCK) {
-        let mut sums = [[0f32; BLOCK]; GROUP];
-        sums.iter_mut().for_each(|sums| sums.copy_from_slice(&bias[block..][..BLOCK]));
-        for (i, weights) in weights.chunks_exact(filters).enumerate() {
-            let weights = &weights[block..][..BLOCK];
-            for (sums, seen) in sums.iter_mut().zip(&seen) {
-                let x = seen[i];
-                sums.iter_mut().zip(weights).for_each(|(s, w)| *s += x * w);
+/// What filters of one length answer at every token, into the columns of `answers` from `column` on. `seen` begins with
+/// what the first token's filters see.
+struct Filtered<'a> {
+    weights: &'a [f32],
+    bias: &'a [f32],
+    seen: &'a [f32],
+    width: usize,
+    answers: &'a mut [f32],
+    column: usize,
+}
+
+impl WithSimd for Filtered<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let filters = self.bias.len();
+        let sees = self.weights.len() / filters;
+        // Registers of filters that are computed together.
+        let together = (BLOCK / S::F32_LANES).clamp(1, REGISTERS);
+        for (n, group) in self.answers.chunks_exact_mut(GROUP * 2 * filters).enumerate() {
+            let seen: [&[f32]; GROUP] =
+                std::array::from_fn(|t| &self.seen[(n * GROUP + t) * self.width..][..sees]);
+            for block in (0..filters).step_by(together * S::F32_LANES) {
+                let (bias, _) = S::as_simd_f32s(&self.bias[block..]);
+                let mut sums = [[simd.splat_f32s(0.0); REGISTERS]; GROUP];
+                for sums in &mut sums {
+                    sums[..together].copy_from_slice(&bias[..together]);
+                }
+                for (i, weights) in self.weights.chunks_exact(filters).enumerate() {
+                    let (weights, _) = S::as_simd_f32s(&weights[block..]);
+                    for (sums, seen) in sums.iter_mut().zip(&seen) {
+                        let x = simd.splat_f32s(seen[i]);
+                        for (sum, weight) in sums.iter_mut().zip(&weights[..together]) {
+                            *sum = simd.mul_add_e_f32s(x, *weight, *sum);
+                        }
+                    }
+                }
+                for (answers, sums) in group.chunks_exact_mut(2 * filters).zip(&sums) {
+                    let (answers, _) = S::as_mut_simd_f32s(&mut answers[self.column + block..]);
+                    answers[..together].copy_from_slice(&sums[..together]);
+                }
             }
-        }
-        for (answers, sums) in group.chunks_exact_mut(2 * filters).zip(&sums) {
-            answers[column + block..][..BLOCK].copy_from_slice(sums);
         }
     }
 }
