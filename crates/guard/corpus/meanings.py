@@ -17,6 +17,7 @@ The file: for each word in the order of its hash (FNV-1a, 32 bits folded from 64
 order DIRECTIONS bytes, 127 being three deviations. With WORDs, those that lie nearest to each are printed.
 """
 
+import collections
 import ctypes
 import json
 import os
@@ -29,8 +30,9 @@ import unicodedata
 import numpy as np
 
 DIRECTIONS = 48
-# Of the vocabulary of many languages so many of the most frequent words.
-FREQUENT = 24000
+# So many words beside the English ones: those that are more than once in the training texts, then the most frequent of
+# many languages.
+OTHERS = 24000
 # How far the map to the English directions is held small.
 RIDGE = 1e-4
 HERE = pathlib.Path(__file__).parent
@@ -103,13 +105,13 @@ def main():
 
     texts = [HERE / part / f"{name}.txt" for part in ("train", "dev") for name in ("attacks", "innocent")]
     texts = " ".join(path.read_text() for path in [*texts, HERE / "train/words.txt"])
-    learned = [word for word in re.findall(r"[^\W\d_]+", texts) if len(word) > 1]
+    counts = collections.Counter(word.lower() for word in re.findall(r"[^\W\d_]+", texts) if len(word) > 1)
+    learned = [word for word, count in counts.items() if count > 1]
     others: dict = {}
     have = set(english)
-    for most, words in ((len(learned), learned), (len(others) + FREQUENT, vocabulary(e5 / "e5-small-q4.bin"))):
-        for word in words:
-            if len(others) < most and (folded := fold(word)) and folded not in have:
-                others.setdefault(folded, word.lower())
+    for word in [*learned, *vocabulary(e5 / "e5-small-q4.bin")]:
+        if len(others) < OTHERS and (folded := fold(word)) and folded not in have:
+            others.setdefault(folded, word.lower())
     seen = embedded(e5, english + list(others.values()))
     seen -= seen[: len(english)].mean(0)
     anchors = seen[: len(english)]

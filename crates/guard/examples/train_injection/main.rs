@@ -4,7 +4,7 @@
 //!     cargo run --release -p garrison-guard --example train_injection
 //!
 //! `-- check` only says how texts fare that were not learned from, and writes nothing. Behind it can stand files of
-//! texts that others wrote, as `benches/guard/paragraphs.py` and `benches/guard/public` make them.
+//! texts that others wrote, as `benches/guard/paragraphs.py` and `benches/guard/public` make them. `-- learn` only learns.
 //!
 //! First it leaves out a fifth of the lines and says how texts of lines that it has not seen fare, and those in
 //! `corpus/later`: that is what the recipe and the threshold are chosen by. Then it learns from all. The same texts
@@ -22,8 +22,9 @@ use std::path::PathBuf;
 
 use corpus::{Line, Random, Words};
 use garrison_guard::injection::classifier::{CLASSES, WINDOW};
-use garrison_guard::injection::committee::{Committee, MEMBERS};
+use garrison_guard::injection::committee::{Committee, MEMBER, MEMBERS, SCOUT};
 use garrison_guard::injection::features::{Token, sentences};
+use garrison_guard::injection::net::{Net, Shape};
 use garrison_guard::normalize::letters::{self, SYMBOLS, UNIT};
 use learn::{Example, Recipe};
 
@@ -31,21 +32,21 @@ type Failure = Box<dyn std::error::Error>;
 
 const KINDS: [&str; CLASSES - 1] =
     ["override", "persona", "extraction", "forgery", "hijack", "exfiltration", "smuggling"];
-/// How many texts of each line.
-const EACH: usize = 12;
+/// How many texts of each line at most; most lines have one only.
+const EACH: usize = 3;
 /// Of innocent lines more, as they are what alarms are made of.
-const EACH_INNOCENT: usize = 20;
+const EACH_INNOCENT: usize = 5;
 
 fn recipe(seed: u64) -> Recipe {
     Recipe {
-        epochs: 7,
+        epochs: 6,
         rate: 3e-3,
         decay: 0.1,
-        no_word: 80,
+        no_word: 70,
         no_meaning: 3,
         nothing: 6,
         no_sense: 25,
-        no_filter: 30,
+        no_filter: 20,
         seed,
     }
 }
@@ -69,6 +70,9 @@ fn learned() -> Result<[Vec<Line>; 2], Failure> {
     let apart = |line: Line| Line { number: line.number + 100_000, ..line };
     innocent.extend(more_innocent.into_iter().map(apart));
     attacks.extend(more_attacks.into_iter().map(apart));
+    if let Some(line) = attacks.iter().find(|line| class(line).is_none()) {
+        return Err(format!("{:?} is under {:?}, which is no kind of attack", line.text, line.kind).into());
+    }
     Ok([innocent, attacks])
 }
 
@@ -78,8 +82,11 @@ const PARTS: usize = 5;
 fn main() -> Result<(), Failure> {
     let [innocent, attacks] = learned()?;
     println!("{} innocent texts, {} attacks", innocent.len(), attacks.len());
-    report(&innocent, &attacks, besides()?);
-    if std::env::args().nth(1).as_deref() == Some("check") {
+    let wanted = std::env::args().nth(1);
+    if wanted.as_deref() != Some("learn") {
+        report(&innocent, &attacks, besides()?);
+    }
+    if wanted.as_deref() == Some("check") {
         return Ok(());
     }
     let all: Vec<&str> = innocent.iter().chain(&attacks).map(|l| l.text.as_str()).collect();
@@ -90,11 +97,28 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Networks that learned the same texts, each from a beginning of its own.
+/// Networks are learned side by side, each on one thread.
+const THREADS: usize = 2;
+
+/// A scout and members that learned the same texts, each from a beginning of its own.
 fn learn(innocent: &[Line], attacks: &[Line]) -> Committee {
-    let examples = examples(innocent, attacks);
-    let net = |seed| learn::train(&examples, &recipe(seed));
-    Committee::new(net(1), (2..=MEMBERS as u64).map(net).collect())
+    let examples = &examples(innocent, attacks);
+    let wanted: Vec<(Shape, u64)> =
+        (0..=MEMBERS as u64).map(|seed| (if seed == 0 { SCOUT } else { MEMBER }, seed)).collect();
+    let mut nets: Vec<Net> = Vec::new();
+    for some in wanted.chunks(THREADS) {
+        nets.extend(std::thread::scope(|scope| {
+            let start = |(shape, seed): &(Shape, u64)| {
+                let (shape, recipe) = (*shape, recipe(*seed));
+                scope.spawn(move || learn::train(examples, shape, &recipe))
+            };
+            let running: Vec<_> = some.iter().map(start).collect();
+            running.into_iter().filter_map(|net| net.join().ok()).collect::<Vec<Net>>()
+        }));
+    }
+    assert_eq!(nets.len(), wanted.len(), "a thread that learned has panicked");
+    let scout = nets.remove(0);
+    Committee::new(scout, nets)
 }
 
 /// The most that any window of a text is an attack.
@@ -156,6 +180,11 @@ fn bare(text: &str) -> String {
     text.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { ' ' }).collect()
 }
 
+/// The class of an attack.
+fn class(line: &Line) -> Option<usize> {
+    KINDS.iter().position(|kind| *kind == line.kind).map(|n| 1 + n)
+}
+
 fn examples(innocent: &[Line], attacks: &[Line]) -> Vec<Example> {
     let mut examples = Vec::new();
     let mut random = Random(7);
@@ -179,7 +208,7 @@ fn examples(innocent: &[Line], attacks: &[Line]) -> Vec<Example> {
         }
     }
     for line in attacks {
-        let class = 1 + KINDS.iter().position(|k| *k == line.kind).unwrap_or_default();
+        let Some(class) = class(line) else { continue };
         let own = tokens(&line.text);
         // With something innocent before or after it, as it is found in texts.
         let other = calm[random.below(calm.len())].iter().take(1).cloned();
@@ -216,24 +245,26 @@ fn besides() -> Result<Sets, Failure> {
     Ok(sets)
 }
 
-/// How texts of a fifth of the lines fare when the others are learned from, by threshold, and other texts.
+/// Lines that stand near each other in the files, which one writer wrote one after the other, are left out together.
+const NEIGHBOURS: usize = 20;
+
+/// How texts of a fifth of the lines, one of each, fare when the others are learned from, by threshold, and other texts.
 fn report(innocent: &[Line], attacks: &[Line], besides: Sets) {
-    let part = |lines: &[Line], left_out: bool| -> Vec<Line> {
-        lines
-            .iter()
-            .filter(|l| ((l.number * 2_654_435_761) >> 8).is_multiple_of(PARTS) == left_out)
-            .cloned()
-            .collect()
+    let left_out = |line: &Line| ((line.number / NEIGHBOURS * 2_654_435_761) >> 8).is_multiple_of(PARTS);
+    let learned = |lines: &[Line]| lines.iter().filter(|l| !left_out(l)).cloned().collect::<Vec<Line>>();
+    let judged = |lines: &[Line]| {
+        let mut of_line = lines.to_vec();
+        of_line.dedup_by_key(|line| line.number);
+        of_line.into_iter().filter(left_out).collect::<Vec<Line>>()
     };
-    let committee = learn(&part(innocent, false), &part(attacks, false));
     // What is rounded is what will judge.
-    let committee = Committee::read(&committee.to_bytes());
-    let judged = |lines: &[Line]| -> Vec<f32> { lines.iter().map(|l| odds(&committee, &l.text)).collect() };
-    let attacks = part(attacks, true);
-    let odds = judged(&attacks);
-    let mut calm = judged(&part(innocent, true));
+    let committee = Committee::read(&learn(&learned(innocent), &learned(attacks)).to_bytes());
+    let attacks = judged(attacks);
+    let odds: Vec<f32> = attacks.iter().map(|line| self::odds(&committee, &line.text)).collect();
+    let innocent = judged(innocent);
+    let mut calm: Vec<f32> = innocent.iter().map(|line| self::odds(&committee, &line.text)).collect();
     calm.sort_by(|a, b| b.total_cmp(a));
-    println!("{} innocent texts and {} attacks were left out", calm.len(), attacks.len());
+    println!("{} innocent lines and {} attacks were left out", calm.len(), attacks.len());
     for percent in [0.2, 0.5, 1.0, 2.0, 5.0] {
         let threshold = calm[(percent / 100.0 * calm.len() as f32) as usize];
         let mut kinds: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
@@ -250,6 +281,16 @@ fn report(innocent: &[Line], attacks: &[Line], besides: Sets) {
         let shares: Vec<String> = kinds.into_iter().map(share).collect();
         println!("{percent}% of innocent above {threshold:.2}: {}", shares.join(", "));
     }
+    let texts = |lines: Vec<Line>| lines.into_iter().map(|line| line.text).collect::<Vec<String>>();
+    let scouted: Vec<(String, Vec<f32>)> =
+        [("left-out innocent".to_owned(), texts(innocent)), ("left-out attacks".to_owned(), texts(attacks))]
+            .into_iter()
+            .chain(besides.clone())
+            .map(|(set, texts)| (set, texts.iter().map(|text| committee.scouted(text)).collect()))
+            .collect();
+    for threshold in -5..=0 {
+        println!("scout above {threshold}: {}", above(&scouted, threshold as f32));
+    }
     let besides = besides.into_iter().map(|(set, texts)| {
         (set, texts.iter().map(|text| self::odds(&committee, text)).collect::<Vec<f32>>())
     });
@@ -257,11 +298,16 @@ fn report(innocent: &[Line], attacks: &[Line], besides: Sets) {
         .into_iter()
         .chain(besides)
         .collect();
-    for threshold in (6..=16).map(|half| half as f32 / 2.0) {
-        let above = sets.iter().map(|(set, odds)| {
-            let above = odds.iter().filter(|o| **o > threshold).count();
-            format!("{:.2}% of {set}", 100.0 * above as f32 / odds.len() as f32)
-        });
-        println!("above {threshold:.1}: {}", above.collect::<Vec<_>>().join(", "));
+    for threshold in (4..=16).map(|half| half as f32 / 2.0) {
+        println!("above {threshold:.1}: {}", above(&sets, threshold));
     }
+}
+
+/// Which part of each set is above the threshold.
+fn above(sets: &[(String, Vec<f32>)], threshold: f32) -> String {
+    let share = |(set, odds): &(String, Vec<f32>)| {
+        let above = odds.iter().filter(|o| **o > threshold).count();
+        format!("{:.2}% of {set}", 100.0 * above as f32 / odds.len() as f32)
+    };
+    sets.iter().map(share).collect::<Vec<_>>().join(", ")
 }

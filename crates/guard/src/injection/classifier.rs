@@ -36,10 +36,9 @@ impl Scores {
     }
 }
 
-/// What is above this is an attack: what no look-alike of `corpus/later` reached and half a percent of READMEs' paragraphs
-/// did, by networks that had not seen a fifth of the lines (benches/guard/NOTES.md). Fixed before the held-out texts were
-/// judged.
-const THRESHOLD: f32 = 6.0;
+/// What is above this is an attack: what half a percent of look-alikes reached, by networks that had not learned their lines
+/// (benches/guard/NOTES.md). Fixed before the held-out texts were judged.
+const THRESHOLD: f32 = 4.25;
 
 /// An attack: where, which kind, and how sure.
 pub(super) struct Hit {

@@ -10,7 +10,7 @@ use super::{concepts, meanings};
 use crate::normalize::letters;
 
 /// How many numbers there are for words and beginnings of words; 0 is for none.
-pub const WORDS: usize = 1 << 14;
+pub const WORDS: usize = 1 << 12;
 /// How many rows the table of vectors has: words, then concepts and signs.
 pub const ROWS: usize = WORDS + 256;
 /// Numbers of one token at most.

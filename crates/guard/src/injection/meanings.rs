@@ -1,6 +1,8 @@
 //! What words mean, as a sentence encoder tells it: known to the [networks](super::net) without having been learned
 //! from the training texts. `corpus/meanings.py` makes the table.
 
+use std::sync::LazyLock;
+
 /// Numbers of a meaning.
 pub const DIRECTIONS: usize = 48;
 /// What the largest number of a meaning is in the table, in deviations of all of them.
@@ -14,21 +16,32 @@ static TABLE: &[u8] = include_bytes!("meanings.bin");
 pub const COUNT: usize = TABLE.len() / (4 + DIRECTIONS);
 const _: () = assert!(TABLE.len() == COUNT * (4 + DIRECTIONS) && COUNT < u16::MAX as usize);
 
+/// Bits of a hash that tell its bucket, of which each has a few words.
+const BUCKET: u32 = 12;
+
+/// How many words are in buckets before each: hashes are spread evenly, so a search begins where it nearly ends.
+static BEFORE: LazyLock<Vec<u16>> = LazyLock::new(|| {
+    let before = |bucket: u32| {
+        let (mut low, mut high) = (0, COUNT);
+        while low < high {
+            let middle = (low + high) / 2;
+            if hash_at(middle) >> (32 - BUCKET) < bucket { low = middle + 1 } else { high = middle }
+        }
+        low as u16 // there are fewer than 65,535
+    };
+    (0..1 << BUCKET).map(before).collect()
+});
+
+fn hash_at(place: usize) -> u32 {
+    TABLE[4 * place..4 * place + 4].iter().rev().fold(0, |hash, byte| hash << 8 | u32::from(*byte))
+}
+
 /// The place of a word in lower case without accents among them, counted from 1; 0 if it is none of them.
 pub fn place(word: &[u8]) -> u16 {
     let wanted = hash(word);
-    let (mut low, mut high) = (0, COUNT);
-    while low < high {
-        let middle = (low + high) / 2;
-        let bytes = &TABLE[4 * middle..4 * middle + 4];
-        let here = bytes.iter().rev().fold(0, |hash, byte| hash << 8 | u32::from(*byte));
-        match here.cmp(&wanted) {
-            std::cmp::Ordering::Less => low = middle + 1,
-            std::cmp::Ordering::Equal => return u16::try_from(middle + 1).unwrap_or(0),
-            std::cmp::Ordering::Greater => high = middle,
-        }
-    }
-    0
+    let from = BEFORE[(wanted >> (32 - BUCKET)) as usize];
+    let here = (from..COUNT as u16).find(|place| hash_at(usize::from(*place)) >= wanted);
+    here.filter(|place| hash_at(usize::from(*place)) == wanted).map_or(0, |place| place + 1)
 }
 
 /// What the word at this place means; nothing at 0 and behind the last.
