@@ -148,6 +148,9 @@ fn pairs(texts: &[&str]) -> Vec<u8> {
     counts.iter().flat_map(bits).map(|w| w.to_ne_bytes()[0]).collect()
 }
 
+/// A word that so many texts have is one; what fewer have is likelier somebody's name, which must not be taken for one.
+const OFTEN: usize = 4;
+
 /// The words of all texts, without accents, the most frequent first.
 fn words(texts: &[&str]) -> String {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -163,7 +166,7 @@ fn words(texts: &[&str]) -> String {
             *counts.entry(word.to_owned()).or_default() += 1;
         }
     }
-    let mut words: Vec<_> = counts.into_iter().filter(|(_, n)| *n > 1).collect();
+    let mut words: Vec<_> = counts.into_iter().filter(|(_, n)| *n >= OFTEN).collect();
     words.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     words.into_iter().map(|(w, _)| w + "\n").collect()
 }
