@@ -38,7 +38,7 @@ impl Scores {
 
 /// What is above this is an attack: what half a percent of look-alikes reached, by networks that had not learned their lines
 /// (benches/guard/NOTES.md). Fixed before the held-out texts were judged.
-const THRESHOLD: f32 = 4.25;
+const THRESHOLD: f32 = 3.75;
 
 /// An attack: where, which kind, and how sure.
 pub(super) struct Hit {
