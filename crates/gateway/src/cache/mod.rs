@@ -6,6 +6,7 @@
 //! before anything of it was judged; so an answer that is given again passes everything that a new one does.
 
 mod flight;
+mod recency;
 mod semantic;
 mod store;
 

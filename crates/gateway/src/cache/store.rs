@@ -1,17 +1,16 @@
 //! Whole answers, within a number of bytes, the one that was not asked for longest going first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::recency::{Recency, Used};
 use super::{Kept, Key};
 
 #[derive(Debug, Default)]
 pub(super) struct Store {
     entries: HashMap<Key, Entry>,
-    /// When each was used last, counted in uses.
-    used: BTreeMap<u64, Key>,
-    next: u64,
+    recency: Recency<Key>,
     bytes: usize,
     evicted: u64,
 }
@@ -20,23 +19,18 @@ pub(super) struct Store {
 struct Entry {
     kept: Arc<Kept>,
     until: Instant,
-    used: u64,
+    used: Used,
 }
 
 impl Store {
     pub(super) fn get(&mut self, key: &Key, now: Instant) -> Option<Arc<Kept>> {
-        let next = self.next;
         let entry = self.entries.get_mut(key)?;
         if entry.until <= now {
             self.remove(key);
             return None;
         }
-        let before = std::mem::replace(&mut entry.used, next);
-        let kept = Arc::clone(&entry.kept);
-        self.used.remove(&before);
-        self.used.insert(next, *key);
-        self.next += 1;
-        Some(kept)
+        self.recency.touch(&mut entry.used, *key);
+        Some(Arc::clone(&entry.kept))
     }
 
     /// Keeps an answer if it is no larger than `most`, which all are together.
@@ -46,26 +40,22 @@ impl Store {
             return;
         }
         self.shrink(most - kept.bytes());
-        let used = self.next;
-        self.next += 1;
+        let used = self.recency.add(key);
         self.bytes += kept.bytes();
-        self.used.insert(used, key);
         self.entries.insert(key, Entry { kept: Arc::clone(kept), until, used });
     }
 
     pub(super) fn shrink(&mut self, most: usize) {
         while self.bytes > most {
-            let Some((_, key)) = self.used.pop_first() else { return };
-            if let Some(entry) = self.entries.remove(&key) {
-                self.bytes -= entry.kept.bytes();
-                self.evicted += 1;
-            }
+            let Some(key) = self.recency.oldest() else { return };
+            self.remove(&key);
+            self.evicted += 1;
         }
     }
 
     fn remove(&mut self, key: &Key) {
         if let Some(entry) = self.entries.remove(key) {
-            self.used.remove(&entry.used);
+            self.recency.forget(entry.used);
             self.bytes -= entry.kept.bytes();
         }
     }

@@ -1,11 +1,12 @@
 //! Answers by the vectors of their questions, within a number of bytes, the one that was not given for longest going first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::evidence::{Evidence, Label};
 use super::likeness;
+use crate::cache::recency::{Recency, Used};
 use crate::cache::{Kept, Key};
 
 /// An entry's name, also among several Garrisons.
@@ -15,9 +16,7 @@ pub(super) type Id = u128;
 pub(super) struct Index {
     classes: HashMap<Key, Vec<Id>>,
     entries: HashMap<Id, Entry>,
-    /// When each was used last, counted in uses.
-    used: BTreeMap<u64, Id>,
-    next: u64,
+    recency: Recency<Id>,
     bytes: usize,
     evicted: u64,
 }
@@ -30,7 +29,7 @@ struct Entry {
     kept: Arc<Kept>,
     until: Instant,
     evidence: Evidence,
-    used: u64,
+    used: Used,
 }
 
 /// What is kept of the likest question.
@@ -48,10 +47,8 @@ pub(crate) struct Near {
 /// What an entry takes besides its answer and its vector.
 const EACH: usize = 256 + Evidence::BYTES;
 
-impl Entry {
-    fn bytes(&self) -> usize {
-        self.kept.bytes() + size_of_val(&*self.vector) + EACH
-    }
+fn bytes(kept: &Kept, vector: &[f32]) -> usize {
+    kept.bytes() + size_of_val(vector) + EACH
 }
 
 impl Index {
@@ -88,10 +85,7 @@ impl Index {
     /// An entry was of use.
     pub(super) fn touch(&mut self, id: Id) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let before = std::mem::replace(&mut entry.used, self.next);
-        self.used.remove(&before);
-        self.used.insert(self.next, id);
-        self.next += 1;
+        self.recency.touch(&mut entry.used, id);
     }
 
     /// Keeps an answer if it is no larger than `most`, which all are together.
@@ -107,12 +101,12 @@ impl Index {
         if self.entries.contains_key(&id) {
             return;
         }
-        let entry = Entry { class, vector, kept, until, evidence: Evidence::default(), used: self.next };
-        let Some(room) = most.checked_sub(entry.bytes()) else { return };
+        let bytes = bytes(&kept, &vector);
+        let Some(room) = most.checked_sub(bytes) else { return };
         self.shrink(room);
-        self.bytes += entry.bytes();
-        self.used.insert(self.next, id);
-        self.next += 1;
+        self.bytes += bytes;
+        let used = self.recency.add(id);
+        let entry = Entry { class, vector, kept, until, evidence: Evidence::default(), used };
         self.classes.entry(class).or_default().push(id);
         self.entries.insert(id, entry);
     }
@@ -127,16 +121,16 @@ impl Index {
 
     pub(super) fn shrink(&mut self, most: usize) {
         while self.bytes > most {
-            let Some((_, id)) = self.used.first_key_value() else { return };
-            self.remove(*id);
+            let Some(id) = self.recency.oldest() else { return };
+            self.remove(id);
             self.evicted += 1;
         }
     }
 
     fn remove(&mut self, id: Id) {
         let Some(entry) = self.entries.remove(&id) else { return };
-        self.used.remove(&entry.used);
-        self.bytes -= entry.bytes();
+        self.recency.forget(entry.used);
+        self.bytes -= bytes(&entry.kept, &entry.vector);
         if let Some(ids) = self.classes.get_mut(&entry.class) {
             ids.retain(|other| *other != id);
             if ids.is_empty() {
@@ -230,6 +224,6 @@ mod tests {
         index.put(10, [2; 32], at(0.0), kept(&"x".repeat(4 * each)), hour, 3 * each);
         assert_eq!(index.len(), 3, "what is larger than everything is not kept");
         index.shrink(0);
-        assert_eq!((index.len(), index.bytes(), index.classes(), index.used.len()), (0, 0, 0, 0));
+        assert_eq!((index.len(), index.bytes(), index.classes(), index.recency.len()), (0, 0, 0, 0));
     }
 }
