@@ -42,9 +42,8 @@ pub(crate) fn run(flags: &ServeFlags) -> Result<(), Fault> {
     }
     let names: Vec<String> = config.models.iter().map(|m| m.name.clone()).collect();
     let address = SocketAddr::new(config.server.host, config.server.port);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        // They move bytes and judge short requests; the engine computes on threads of its own.
-        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 16)))
+    // It accepts connections and hears signals; the server serves on threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Fault::failed(format!("the async runtime cannot start: {e}")))?;

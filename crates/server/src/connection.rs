@@ -22,35 +22,40 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::config::{Limits, Times};
+use crate::lanes::Lanes;
 
 /// hyper's read buffer is at least this large.
 const LEAST_HEADER_BYTES: usize = 8192;
 /// How long to wait after the kernel refused a connection for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts connections until `closing` says to stop, then asks each to end after the answer it is
-/// giving, and waits for all of them, or until `patience` is over.
-pub(crate) async fn accept(
-    listener: TcpListener,
-    router: Router,
-    limits: Limits,
-    times: Times,
-    mut closing: watch::Receiver<bool>,
-    patience: Duration,
-) {
-    let slots = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
+/// What every connection is served by.
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub(crate) router: Router,
+    pub(crate) limits: Limits,
+    pub(crate) times: Times,
+    /// True once connections are to end.
+    pub(crate) closing: watch::Receiver<bool>,
+}
+
+/// Accepts connections until they are to end, then asks each to end after the answer it is giving, and waits for all of
+/// them, or until `patience` is over. What is left then is cut off.
+pub(crate) async fn accept(listener: TcpListener, lanes: Lanes, mut service: Service, patience: Duration) {
+    let slots = Arc::new(Semaphore::new(service.limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
     let total = slots.available_permits();
     loop {
         let accepted = tokio::select! {
             accepted = next_connection(&listener, &slots) => accepted,
-            () = closed(&mut closing) => break,
+            () = closed(&mut service.closing) => break,
         };
         let Some((socket, slot)) = accepted else { continue };
-        tokio::spawn(serve(socket, router.clone(), limits, times, closing.clone(), slot));
+        lanes.serve(serve(socket, service.clone(), slot));
     }
     drop(listener);
     let all = u32::try_from(total).unwrap_or(u32::MAX);
     let _ = tokio::time::timeout(patience, slots.acquire_many(all)).await;
+    lanes.end().await;
 }
 
 /// Resolves once connections are to end.
@@ -62,10 +67,11 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
 async fn next_connection(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(std::net::TcpStream, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((socket, _)) => Some((socket, slot)),
+    // It is of this runtime until it is given to its lane's.
+    match listener.accept().await.and_then(|(socket, _)| socket.into_std()) {
+        Ok(socket) => Some((socket, slot)),
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
             sleep(ACCEPT_PAUSE).await;
@@ -74,14 +80,15 @@ async fn next_connection(
     }
 }
 
-async fn serve(
-    socket: TcpStream,
-    router: Router,
-    limits: Limits,
-    times: Times,
-    mut closing: watch::Receiver<bool>,
-    _slot: OwnedSemaphorePermit,
-) {
+async fn serve(socket: std::net::TcpStream, service: Service, _slot: OwnedSemaphorePermit) {
+    let Service { router, limits, times, mut closing } = service;
+    let socket = match TcpStream::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be served");
+            return;
+        }
+    };
     // Small events must not wait for the client's acknowledgement of the last one.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");

@@ -22,6 +22,7 @@ mod model;
 mod connection;
 mod drain;
 mod gate;
+mod lanes;
 mod limits;
 
 mod auth;
@@ -64,6 +65,8 @@ use garrison_gateway::{Routes, Target};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use lanes::Lanes;
+
 pub use adapters::{Adapters, OpenAdapter};
 pub use auth::{ApiKeys, ApiKeysError};
 pub use check::{Endpoint, check_body};
@@ -84,6 +87,9 @@ pub enum ServeError {
         /// The system's reason.
         error: std::io::Error,
     },
+    /// There are no threads to serve on.
+    #[error("no threads can be started to serve connections: {0}")]
+    Threads(std::io::Error),
     /// There is nothing to serve.
     #[error("there is no model to serve")]
     NoModel,
@@ -113,6 +119,7 @@ pub enum Drained {
 pub struct Server {
     live: app::Live,
     listener: TcpListener,
+    lanes: Lanes,
     address: SocketAddr,
 }
 
@@ -180,7 +187,8 @@ impl Server {
         let bind_error = |error| ServeError::Bind { address, error };
         let listener = TcpListener::bind(address).await.map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
-        Ok(Server { live: app::Live::new(app::App::new(config, models, address)), listener, address })
+        let lanes = Lanes::start().map_err(ServeError::Threads)?;
+        Ok(Server { live: app::Live::new(app::App::new(config, models, address)), listener, lanes, address })
     }
 
     /// Where it listens.
@@ -196,14 +204,14 @@ impl Server {
     /// Answers until `shutdown` resolves; then refuses new requests with 503, finishes the running
     /// ones (for [`Times::drain`] at most), stops the engines, and returns.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Drained {
-        let Server { live, listener, .. } = self;
+        let Server { live, listener, lanes, .. } = self;
         // What is used of it here is the same in all that come after it.
         let app = live.now();
         let (limits, times) = (app.config.limits, app.config.times);
         let (close, closing) = watch::channel(false);
         let router = app::router(live);
-        let accepting =
-            tokio::spawn(connection::accept(listener, router, limits, times, closing, CLOSING_PATIENCE));
+        let service = connection::Service { router, limits, times, closing };
+        let accepting = tokio::spawn(connection::accept(listener, lanes, service, CLOSING_PATIENCE));
 
         shutdown.await;
         app.drain.begin();

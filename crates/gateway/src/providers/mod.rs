@@ -23,14 +23,15 @@ use bytes::Bytes;
 use garrison_guard::{Cleared, Outgoing};
 use garrison_wire::{Delta, EventReader, Format, StreamError, StreamParser};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Client, StatusCode, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, StatusCode, Url, redirect};
 use serde_json::Value;
+use thread_local::ThreadLocal;
 use tokio::time::{Instant, timeout_at};
 
 use crate::journey::Ask;
 use continuing::Unfinished;
 
-/// Idle connections kept to one provider at most.
+/// Idle connections that a thread keeps to one provider at most.
 const MOST_IDLE: usize = 64;
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
@@ -257,9 +258,45 @@ impl Outgoing for RemoteRequest {
 pub struct Provider {
     name: String,
     kind: ProviderKind,
-    url: String,
-    client: Client,
+    url: Url,
+    clients: Clients,
     headers: HeaderMap,
+}
+
+/// What speaks HTTP, with connections that are kept: one for each thread that asks, so that whoever asks is woken by its own
+/// thread when an answer comes.
+struct Clients {
+    made: ThreadLocal<Client>,
+    connect_timeout: Duration,
+    /// Trusted besides the public ones.
+    authorities: Vec<Certificate>,
+}
+
+impl Clients {
+    fn new(connect_timeout: Duration, authorities: Vec<Certificate>) -> Result<Clients, ProviderError> {
+        let clients = Clients { made: ThreadLocal::new(), connect_timeout, authorities };
+        // Whether one can be made is known from the beginning.
+        clients.make().map_err(|error| ProviderError::Client(error.to_string()))?;
+        Ok(clients)
+    }
+
+    /// This thread's.
+    fn here(&self) -> reqwest::Result<&Client> {
+        self.made.get_or_try(|| self.make())
+    }
+
+    fn make(&self) -> reqwest::Result<Client> {
+        let client = Client::builder()
+            .user_agent(concat!("garrison/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(self.connect_timeout)
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(MOST_IDLE)
+            .tcp_nodelay(true);
+        let trusting = |client: ClientBuilder, one: &Certificate| client.add_root_certificate(one.clone());
+        self.authorities.iter().fold(client, trusting).build()
+    }
 }
 
 impl fmt::Debug for Provider {
@@ -274,7 +311,7 @@ impl Provider {
     /// # Errors
     /// If what it is told makes no sense.
     pub fn new(config: ProviderConfig) -> Result<Provider, ProviderError> {
-        let url = reqwest::Url::parse(&config.base_url).map_err(|_| ProviderError::Url)?;
+        let url = Url::parse(&config.base_url).map_err(|_| ProviderError::Url)?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err(ProviderError::Url);
         }
@@ -298,26 +335,14 @@ impl Provider {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
-        let mut client = Client::builder()
-            .user_agent(concat!("garrison/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(config.connect_timeout)
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(MOST_IDLE)
-            .tcp_nodelay(true);
-        if let Some(pem) = &config.ca_pem {
-            let certificates = Certificate::from_pem_bundle(pem).map_err(|_| ProviderError::Certificate)?;
-            if certificates.is_empty() {
-                return Err(ProviderError::Certificate);
-            }
-            for certificate in certificates {
-                client = client.add_root_certificate(certificate);
-            }
+        let authorities = config.ca_pem.as_deref().map_or(Ok(Vec::new()), Certificate::from_pem_bundle);
+        let authorities = authorities.map_err(|_| ProviderError::Certificate)?;
+        if config.ca_pem.is_some() && authorities.is_empty() {
+            return Err(ProviderError::Certificate);
         }
-        let client = client.build().map_err(|error| ProviderError::Client(error.to_string()))?;
-        let url = format!("{base}{}", config.kind.path());
-        Ok(Provider { name: config.name, kind: config.kind, url, client, headers })
+        let clients = Clients::new(config.connect_timeout, authorities)?;
+        let url = format!("{base}{}", config.kind.path()).parse().map_err(|_| ProviderError::Url)?;
+        Ok(Provider { name: config.name, kind: config.kind, url, clients, headers })
     }
 
     /// As routes name it.
@@ -363,7 +388,8 @@ impl Provider {
         }
         let body = Bytes::copy_from_slice(bytes);
         let begun = Instant::now();
-        let sending = self.client.post(&self.url).headers(self.headers.clone()).body(body).send();
+        let client = self.clients.here().map_err(|_| Failure::Connect)?;
+        let sending = client.post(self.url.clone()).headers(self.headers.clone()).body(body).send();
         let response = match timeout_at(until, sending).await {
             Err(_) => return Err(Failure::FirstToken(until - begun)),
             Ok(Err(error)) if error.is_connect() => return Err(Failure::Connect),
