@@ -44,7 +44,8 @@ impl Lanes {
     /// # Errors
     /// If the system has no thread for one.
     pub(crate) fn start() -> io::Result<Lanes> {
-        let count = std::thread::available_parallelism().map_or(LEAST, |count| count.get().clamp(LEAST, MOST));
+        let count =
+            std::thread::available_parallelism().map_or(LEAST, |count| count.get().clamp(LEAST, MOST));
         (0..count).map(|_| Lane::start()).collect::<io::Result<Vec<Lane>>>().map(Lanes)
     }
 

@@ -2,13 +2,12 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
-
 use crate::answer::Delta;
+use crate::chat::Chunk;
 use crate::error::{StreamError, WireError};
 use crate::events::{EventReader, MAX_EVENT_BYTES};
 use crate::request::Request;
-use crate::{Format, chat, messages, responses};
+use crate::{Format, chat, fields, messages, responses};
 
 /// Bytes of a stream at most: beyond any answer, so that a provider that never ends does.
 pub const MAX_STREAM_BYTES: usize = 256 << 20;
@@ -82,7 +81,7 @@ impl StreamParser {
     }
 }
 
-/// Reads the chunks of a Chat stream that somebody else has cut and parsed.
+/// Reads the chunks of a Chat stream that somebody else has told apart.
 #[derive(Debug, Default)]
 pub struct ChunkReader(chat::StreamReader);
 
@@ -91,8 +90,8 @@ impl ChunkReader {
     ///
     /// # Errors
     /// If it is none, or of a choice beside the first.
-    pub fn chunk(&mut self, chunk: Value, deltas: &mut Vec<Delta>) -> Result<(), WireError> {
-        self.0.chunk(chunk, deltas)
+    pub fn chunk(&mut self, chunk: &Chunk, deltas: &mut Vec<Delta>) -> Result<(), WireError> {
+        self.0.chunk(fields::parse(chunk.to_string().as_bytes())?, deltas)
     }
 
     /// The stream has ended: its last delta. None if that was before its choice had a reason to end, so that it was

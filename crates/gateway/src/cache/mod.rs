@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use garrison_wire::Delta;
+use garrison_wire::{Chunk, Delta, Json};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -315,7 +315,7 @@ impl Kept {
         let left = until.checked_sub(since_1970()).filter(|left| !left.is_zero())?;
         let mut kept = Kept::default();
         for line in lines {
-            kept.push(&Heard::Chunk(serde_json::from_str(line).ok()?));
+            kept.push(&Heard::Chunk(Chunk::read(line.to_owned()).ok()?));
         }
         Some((kept, left))
     }
@@ -323,8 +323,8 @@ impl Kept {
     /// What is said when it is given again, under an id of its own and with a usage of which everything was cached.
     pub(crate) fn again(&self, id: &str) -> Vec<Heard> {
         let said = self.said.iter().filter_map(|saved| match saved {
-            // It was written from a value.
-            Saved::Chunk(text) => serde_json::from_str(text).ok().map(Heard::Chunk),
+            // It was written from one.
+            Saved::Chunk(text) => Chunk::read(text.to_string()).ok().map(Heard::Chunk),
             Saved::Delta(delta) => Some(Heard::Delta((**delta).clone())),
         });
         said.map(|heard| anew(heard, id)).collect()
@@ -338,17 +338,19 @@ fn since_1970() -> Duration {
 fn anew(mut heard: Heard, id: &str) -> Heard {
     match &mut heard {
         Heard::Chunk(chunk) => {
-            if chunk.get("id").is_some() {
-                chunk["id"] = id.into();
+            if chunk.fields.get("id").is_some() {
+                chunk.fields.set("id", Json::string(id));
             }
             // The server says when.
-            chunk["created"] = 0.into();
-            if let Some(usage) = chunk.get_mut("usage").filter(|usage| usage.is_object()) {
+            chunk.fields.set("created", Json::of(&0.into()));
+            let usage = chunk.fields.get("usage").and_then(|usage| usage.value().ok());
+            if let Some(mut usage) = usage.filter(Value::is_object) {
                 let prompt = usage["prompt_tokens"].clone();
                 match usage.get_mut("prompt_tokens_details").filter(|details| details.is_object()) {
                     Some(details) => details["cached_tokens"] = prompt,
                     None => usage["prompt_tokens_details"] = json!({ "cached_tokens": prompt }),
                 }
+                chunk.fields.set("usage", Json::of(&usage));
             }
         }
         Heard::Delta(Delta::Begin { created, usage, .. }) => {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::providers;
 use proptest::prelude::*;
 
 fn cache(bytes: usize) -> Arc<AnswerCache> {
@@ -6,7 +7,7 @@ fn cache(bytes: usize) -> Arc<AnswerCache> {
 }
 
 fn chunk(text: &str) -> Heard {
-    Heard::Chunk(json!({"id": "x", "choices": [{"index": 0, "delta": {"content": text}}]}))
+    Heard::Chunk(providers::chunk(&json!({"id": "x", "choices": [{"index": 0, "delta": {"content": text}}]})))
 }
 
 fn said(found: Found) -> Option<Vec<Heard>> {
@@ -28,13 +29,16 @@ fn an_answer_is_given_again_as_it_was_with_a_usage_that_tells() {
     let Found::Lead(mut leader) = cache.find([1; 32], Waited::Not) else { panic!() };
     let usage = json!({"id": "up", "choices": [], "created": 5, "usage": {"prompt_tokens": 9, "completion_tokens": 2}});
     leader.hear(&chunk("Hi"));
-    leader.hear(&Heard::Chunk(usage));
+    leader.hear(&Heard::Chunk(providers::chunk(&usage)));
     leader.land();
     let Found::Answer(kept) = cache.find([1; 32], Waited::Not) else { panic!() };
     let again = kept.again("mine");
-    let Heard::Chunk(first) = &again[0] else { panic!() };
+    let value = |heard: &Heard| match heard {
+        Heard::Chunk(chunk) => serde_json::from_str::<Value>(&chunk.to_string()).unwrap(),
+        Heard::Delta(delta) => panic!("{delta:?}"),
+    };
+    let (first, last) = (value(&again[0]), value(&again[1]));
     assert_eq!((&first["choices"][0]["delta"]["content"], &first["id"]), (&json!("Hi"), &json!("mine")));
-    let Heard::Chunk(last) = &again[1] else { panic!() };
     assert_eq!(
         (&last["usage"]["prompt_tokens_details"]["cached_tokens"], &last["created"]),
         (&json!(9), &json!(0))

@@ -1,7 +1,7 @@
 //! How far a provider's answer has come, and what it took, whatever it is written in.
 
 use garrison_route::Tokens;
-use garrison_wire::{Delta, Seal, Usage};
+use garrison_wire::{Chunk, Delta, Object, Seal, Usage};
 use serde_json::Value;
 
 use super::{Failure, Heard};
@@ -67,33 +67,37 @@ impl Progress {
         self.shows |= bytes > 0;
     }
 
-    fn chunk(&mut self, event: &Value) -> Result<(), Failure> {
-        if event.get("error").is_some_and(|error| !error.is_null()) {
+    fn chunk(&mut self, chunk: &Chunk) -> Result<(), Failure> {
+        if chunk.fields.some("error").is_some() {
             return Err(Failure::Reported);
         }
-        let Some(choices) = event.get("choices").and_then(Value::as_array) else {
-            return Err(Failure::Garbage("an event has no choices"));
-        };
+        let Some(choices) = &chunk.choices else { return Err(Failure::Garbage("an event has no choices")) };
         for choice in choices {
-            let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
-            let finished = choice.get("finish_reason").is_some_and(|reason| !reason.is_null());
-            let ended = usize::try_from(index).ok().and_then(|index| self.ended.get_mut(index));
+            let finished = choice.fields.some("finish_reason").is_some();
+            let ended = usize::try_from(choice.index()).ok().and_then(|index| self.ended.get_mut(index));
             let Some(ended) = ended else { return Err(Failure::Garbage("a choice that nobody asked for")) };
             *ended |= finished;
-            self.said(choice.get("delta").map_or(0, said));
+            self.said(said(&choice.delta)?);
             self.shows |= finished;
         }
-        if let Some(usage) = event.get("usage").filter(|usage| usage.is_object()) {
-            self.tokens = Some(tokens(usage));
+        if let Some(usage) = chunk.fields.some("usage").filter(|usage| usage.is_nested()) {
+            self.tokens = Some(tokens(&usage.value().map_err(|_| NO_VALUE)?));
         }
         Ok(())
     }
 }
 
+const NO_VALUE: Failure = Failure::Garbage("an event has something that is no value");
+
 /// Bytes of everything in a delta that is not its role.
-fn said(delta: &Value) -> u64 {
-    let Some(delta) = delta.as_object() else { return 0 };
-    delta.iter().filter(|(name, _)| *name != "role").map(|(_, value)| text_bytes(value)).sum()
+fn said(delta: &Object) -> Result<u64, Failure> {
+    let said = delta.iter().filter(|(name, _)| *name != "role");
+    said.map(|(_, json)| match json.text() {
+        Some(text) => Ok(text.len() as u64),
+        None if json.is_nested() || json.is_string() => Ok(text_bytes(&json.value().map_err(|_| NO_VALUE)?)),
+        None => Ok(0),
+    })
+    .sum()
 }
 
 fn text_bytes(value: &Value) -> u64 {
@@ -128,6 +132,7 @@ fn tokens(usage: &Value) -> Tokens {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::providers::chunk;
     use garrison_wire::Stop;
     use serde_json::{Map, json};
 
@@ -135,26 +140,26 @@ mod tests {
     fn progress_knows_what_shows_what_ends_and_what_it_took() {
         let mut progress = Progress::new(2);
         let role = json!({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]});
-        progress.chunk(&role).unwrap();
+        progress.chunk(&chunk(&role)).unwrap();
         assert!(!progress.shows);
-        progress.chunk(&json!({"choices": [{"index": 1, "delta": {"content": "Hi"}}]})).unwrap();
+        progress.chunk(&chunk(&json!({"choices": [{"index": 1, "delta": {"content": "Hi"}}]}))).unwrap();
         assert!(progress.shows && progress.text_bytes == 2);
         for index in [0, 1] {
             assert!(!progress.complete());
             let end = json!({"choices": [{"index": index, "delta": {}, "finish_reason": "stop"}]});
-            progress.chunk(&end).unwrap();
+            progress.chunk(&chunk(&end)).unwrap();
         }
         assert!(progress.complete());
         let usage = json!({"choices": [], "usage": {
             "prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 2}}});
-        progress.chunk(&usage).unwrap();
+        progress.chunk(&chunk(&usage)).unwrap();
         assert_eq!(progress.tokens, Some(Tokens { prompt: 9, cached: 4, cache_written: 2, output: 3 }));
         for (wrong, failure) in [
             (json!({"error": {"message": "no"}}), Failure::Reported),
-            (json!([1]), Failure::Garbage("an event has no choices")),
+            (json!({"choices": null}), Failure::Garbage("an event has no choices")),
             (json!({"choices": [{"index": 2}]}), Failure::Garbage("a choice that nobody asked for")),
         ] {
-            assert_eq!(Progress::new(2).chunk(&wrong), Err(failure));
+            assert_eq!(Progress::new(2).chunk(&chunk(&wrong)), Err(failure));
         }
     }
 

@@ -145,7 +145,7 @@ mod tests {
     fn chunks(parts: &[Value]) -> Kept {
         let mut kept = Kept::default();
         for part in parts {
-            kept.push(&Heard::Chunk(json!({"choices": [part]})));
+            kept.push(&Heard::Chunk(crate::providers::chunk(&json!({"choices": [part]}))));
         }
         kept
     }

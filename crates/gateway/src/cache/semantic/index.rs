@@ -169,7 +169,9 @@ mod tests {
 
     fn kept(text: &str) -> Arc<Kept> {
         let mut kept = Kept::default();
-        kept.push(&Heard::Chunk(json!({"choices": [{"index": 0, "delta": {"content": text}}]})));
+        kept.push(&Heard::Chunk(crate::providers::chunk(
+            &json!({"choices": [{"index": 0, "delta": {"content": text}}]}),
+        )));
         Arc::new(kept)
     }
 

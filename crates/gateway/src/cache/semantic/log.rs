@@ -113,7 +113,9 @@ mod tests {
     #[test]
     fn events_are_read_as_they_were_written_and_garbage_is_none() {
         let mut kept = Kept::default();
-        kept.push(&Heard::Chunk(json!({"choices": [{"delta": {"content": "a\nb"}}]})));
+        kept.push(&Heard::Chunk(crate::providers::chunk(
+            &json!({"choices": [{"delta": {"content": "a\nb"}}]}),
+        )));
         let entry = Event::Entry {
             id: 7,
             vector: [0.5, -0.5].into(),
@@ -139,7 +141,7 @@ mod tests {
         assert_eq!(read(&reply(b"what")), [((5, 1), None)], "it is passed over, and not read again");
         assert!(read(&Reply::Nothing).is_empty());
         let mut large = Kept::default();
-        large.push(&Heard::Chunk(json!({"x": "y".repeat(MOST_BYTES)})));
+        large.push(&Heard::Chunk(crate::providers::chunk(&json!({"x": "y".repeat(MOST_BYTES)}))));
         let large =
             Event::Entry { id: 1, vector: [].into(), kept: Arc::new(large), holds: Duration::from_secs(1) };
         assert!(append(&[0; 32], &large, Duration::from_secs(1)).is_none());

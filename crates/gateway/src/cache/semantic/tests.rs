@@ -33,9 +33,8 @@ fn cache(bytes: usize) -> Arc<SemanticCache> {
 
 fn said(text: &str) -> Arc<Kept> {
     let mut kept = Kept::default();
-    kept.push(&Heard::Chunk(
-        json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": "stop"}]}),
-    ));
+    let chunk = json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": "stop"}]});
+    kept.push(&Heard::Chunk(crate::providers::chunk(&chunk)));
     Arc::new(kept)
 }
 

@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 
 use garrison_gateway::Flow;
-use serde_json::{Map, Value};
+use garrison_wire::{Choice, Chunk, Json};
 
-use super::fold::{absorb, finish};
+use super::fold::Folded;
 use crate::envelope::now;
 use crate::error::ApiError;
 use crate::params::StreamUsage;
@@ -23,7 +23,7 @@ pub(super) struct Chunks {
     editor: Editor,
     usage: StreamUsage,
     /// The event with the usage, which comes last.
-    last_usage: Option<Value>,
+    last_usage: Option<Chunk>,
 }
 
 impl Chunks {
@@ -32,21 +32,18 @@ impl Chunks {
     }
 
     /// Takes a chunk; adds the frames that are to be shown.
-    pub(super) fn hear(&mut self, mut event: Value, ready: &mut VecDeque<Frame>) -> Result<(), ApiError> {
-        let has_choices = event["choices"].as_array().is_some_and(|choices| !choices.is_empty());
-        if !has_choices {
-            if event["usage"].is_object() {
-                self.last_usage = Some(event);
+    pub(super) fn hear(&mut self, mut chunk: Chunk, ready: &mut VecDeque<Frame>) -> Result<(), ApiError> {
+        if chunk.choices.as_ref().is_none_or(Vec::is_empty) {
+            if chunk.fields.some("usage").is_some() {
+                self.last_usage = Some(chunk);
             }
             return Ok(());
         }
-        if self.usage == StreamUsage::Omit
-            && let Some(event) = event.as_object_mut()
-        {
-            event.remove("usage");
+        if self.usage == StreamUsage::Omit {
+            chunk.fields.retain(|name| name != "usage");
         }
-        if self.editor.edit(&mut event)? == Shows::Something {
-            ready.push_back(Frame::data(event.to_string()));
+        if self.editor.edit(&mut chunk)? == Shows::Something {
+            ready.push_back(Frame::data(chunk.to_string()));
         }
         Ok(())
     }
@@ -65,20 +62,15 @@ impl Chunks {
     }
 
     /// Adds a chunk to a whole answer.
-    pub(super) fn gather(
-        &mut self,
-        mut event: Value,
-        folded: &mut Map<String, Value>,
-    ) -> Result<(), ApiError> {
-        self.editor.edit(&mut event)?;
-        absorb(folded, event);
-        Ok(())
+    pub(super) fn gather(&mut self, mut chunk: Chunk, folded: &mut Folded) -> Result<(), ApiError> {
+        self.editor.edit(&mut chunk)?;
+        folded.absorb(&chunk)
     }
 
     /// The whole answer.
-    pub(super) async fn whole(mut self, folded: Map<String, Value>) -> Result<String, ApiError> {
+    pub(super) async fn whole(mut self, folded: Folded) -> Result<String, ApiError> {
         self.editor.close().await?;
-        Ok(finish(folded).to_string())
+        Ok(folded.finish())
     }
 }
 
@@ -91,26 +83,26 @@ enum Shows {
 
 /// Makes of a provider's events what a client gets.
 struct Editor {
-    route: String,
+    route: Json,
     /// There if answers are judged.
     screen: Option<Screen>,
 }
 
 impl Editor {
     fn new(route: &str, screen: Option<Screen>) -> Editor {
-        Editor { route: route.to_owned(), screen }
+        Editor { route: Json::string(route), screen }
     }
 
     /// Edits a chunk in its place.
-    fn edit(&mut self, event: &mut Value) -> Result<Shows, ApiError> {
-        event["model"] = self.route.as_str().into();
-        if event["created"].as_u64().unwrap_or(0) == 0 {
-            event["created"] = now().into();
+    fn edit(&mut self, chunk: &mut Chunk) -> Result<Shows, ApiError> {
+        chunk.fields.set("model", self.route.clone());
+        if chunk.fields.get("created").and_then(Json::number).unwrap_or(0) == 0 {
+            chunk.fields.set("created", Json::of(&now().into()));
         }
         let Some(screen) = self.screen.as_mut().filter(|screen| screen.judges()) else {
             return Ok(Shows::Something);
         };
-        let Some(choices) = event["choices"].as_array_mut() else { return Ok(Shows::Nothing) };
+        let Some(choices) = &mut chunk.choices else { return Ok(Shows::Nothing) };
         let mut kept = Vec::new();
         for mut choice in std::mem::take(choices) {
             if judge(screen, &mut choice)? == Shows::Something {
@@ -132,27 +124,29 @@ impl Editor {
 }
 
 /// Judges a choice of a chunk.
-fn judge(screen: &mut Screen, choice: &mut Value) -> Result<Shows, ApiError> {
-    let index = choice["index"].as_u64().and_then(|index| usize::try_from(index).ok()).unwrap_or(0);
+fn judge(screen: &mut Screen, choice: &mut Choice) -> Result<Shows, ApiError> {
+    let index = usize::try_from(choice.index()).unwrap_or(0);
     if screen.has_ended(index) {
         return Ok(Shows::Nothing);
     }
-    let ends = if choice["finish_reason"].is_null() { Ends::Later } else { Ends::Here };
-    let text = choice["delta"]["content"].as_str().unwrap_or_default().to_owned();
+    let ends = if choice.fields.some("finish_reason").is_none() { Ends::Later } else { Ends::Here };
+    let content = choice.delta.get("content");
+    let text = content.and_then(Json::text).unwrap_or_default();
     let (text, flow) = screen.take_text(index, &text, ends)?;
-    if let Some(delta) = choice["delta"].as_object_mut() {
-        delta.retain(|name, _| SHOWN_OF_DELTA.contains(&name.as_str()));
-    }
-    if let Some(choice) = choice.as_object_mut() {
-        choice.retain(|name, _| SHOWN.contains(&name.as_str()));
-    }
-    let (shown, starts) = (!text.is_empty(), choice["delta"]["role"].is_string());
-    if shown || choice["delta"]["content"].is_string() {
-        choice["delta"]["content"] = text.into();
+    let shown = !text.is_empty();
+    let (says, starts) = (shown || is_string(content), is_string(choice.delta.get("role")));
+    choice.delta.retain(|name| SHOWN_OF_DELTA.contains(&name));
+    choice.fields.retain(|name| SHOWN.contains(&name));
+    if says {
+        choice.say(&text);
     }
     if flow == Flow::Ends {
-        choice["finish_reason"] = "content_filter".into();
+        choice.fields.set("finish_reason", Json::string("content_filter"));
     }
-    let ended = !choice["finish_reason"].is_null();
+    let ended = choice.fields.some("finish_reason").is_some();
     Ok(if shown || starts || ended { Shows::Something } else { Shows::Nothing })
+}
+
+fn is_string(json: Option<&Json>) -> bool {
+    json.is_some_and(Json::is_string)
 }

@@ -51,7 +51,7 @@ impl Deltas {
             Heard::Delta(delta) => said.push(delta),
             Heard::Chunk(chunk) => {
                 let garbage = |_| ApiError::broke_off(&Failure::Garbage("an event is none of its API's"));
-                self.chunks.chunk(chunk, &mut said).map_err(garbage)?;
+                self.chunks.chunk(&chunk, &mut said).map_err(garbage)?;
             }
         }
         let mut shown = Vec::with_capacity(said.len());

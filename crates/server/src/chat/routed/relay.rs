@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use futures_util::stream;
 use garrison_gateway::{Heard, Remote};
 use garrison_wire::{Fold, Request};
-use serde_json::Map;
 
 use super::super::Client;
 use super::chunks::Chunks;
 use super::continuing::{Answer, Broke};
 use super::deltas::Deltas;
+use super::fold::Folded;
 use super::way::Way;
 use crate::error::ApiError;
 use crate::params::{Delivery, StreamUsage};
@@ -159,7 +159,7 @@ pub(super) async fn whole(mut remote: Remote, teller: Teller) -> Result<String, 
     let broke_off = |failure| ApiError::broke_off(&failure);
     match teller {
         Teller::Chunks(mut chunks) => {
-            let mut folded = Map::new();
+            let mut folded = Folded::default();
             while let Some(heard) = remote.next().await {
                 if let Heard::Chunk(chunk) = heard.map_err(broke_off)? {
                     chunks.gather(chunk, &mut folded)?;

@@ -1,0 +1,198 @@
+//! A provider's answer as it comes: bytes become what is heard.
+
+use std::collections::VecDeque;
+
+use garrison_wire::{Chunk, Delta, EventReader, Format, StreamError, StreamParser};
+
+use super::ProviderKind;
+use super::failure::{Failure, MOST_ANSWER};
+
+/// Bytes of one event at most; a provider that sends more is broken.
+const MAX_EVENT: usize = 4 << 20;
+
+/// What is heard of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// A chunk as OpenAI's Chat Completions define it, as it came.
+    Chunk(Chunk),
+    /// What another API says, in wire's neutral form.
+    Delta(Delta),
+}
+
+/// A chunk that says this.
+#[cfg(test)]
+pub(crate) fn chunk(value: &serde_json::Value) -> Chunk {
+    Chunk::read(value.to_string()).unwrap()
+}
+
+/// What a provider says.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Said {
+    /// More of its answer.
+    More(Heard),
+    /// `[DONE]`.
+    Done,
+    /// The connection has ended the answer.
+    End,
+}
+
+/// An event that is larger than [`MAX_EVENT`], or no UTF-8.
+struct NoEvent;
+
+impl From<StreamError> for NoEvent {
+    fn from(_: StreamError) -> NoEvent {
+        NoEvent
+    }
+}
+
+/// What has come and was not looked at yet.
+#[derive(Debug, PartialEq)]
+enum Raw {
+    /// An event's data.
+    Data(String),
+    /// A delta.
+    Delta(Delta),
+}
+
+/// What reads bytes.
+enum Reader {
+    Chunks(EventReader),
+    Deltas(Box<StreamParser>),
+}
+
+impl Reader {
+    fn of(kind: ProviderKind) -> Reader {
+        match kind {
+            ProviderKind::OpenAi => Reader::Chunks(EventReader::new(MAX_EVENT)),
+            ProviderKind::Responses => Reader::deltas(Format::Responses),
+            ProviderKind::Anthropic => Reader::deltas(Format::Messages),
+        }
+    }
+
+    fn deltas(format: Format) -> Reader {
+        Reader::Deltas(Box::new(StreamParser::new(format)))
+    }
+
+    /// Adds what bytes say to `ready`, also before an error.
+    fn push(&mut self, bytes: &[u8], ready: &mut VecDeque<Raw>) -> Result<(), Failure> {
+        match self {
+            Reader::Chunks(reader) => {
+                let fed = reader.feed(bytes, |data| {
+                    ready.push_back(Raw::Data(str::from_utf8(data).map_err(|_| NoEvent)?.to_owned()));
+                    Ok(())
+                });
+                fed.map_err(|NoEvent| Failure::Garbage("an event is too large or no text"))
+            }
+            Reader::Deltas(parser) => {
+                let mut deltas = Vec::new();
+                let fed = parser.feed(bytes, &mut deltas);
+                ready.extend(deltas.into_iter().map(Raw::Delta));
+                fed.map_err(|error| match error {
+                    StreamError::Cut => Failure::Cut,
+                    StreamError::TooLarge(_) => Failure::TooLarge,
+                    StreamError::Malformed(_) => Failure::Garbage("an event is none of its API's"),
+                })
+            }
+        }
+    }
+}
+
+/// An answer as it comes.
+pub struct Reply {
+    response: reqwest::Response,
+    reader: Reader,
+    ready: VecDeque<Raw>,
+    /// What is wrong with what came after `ready`.
+    broken: Option<Failure>,
+    bytes: usize,
+}
+
+impl Reply {
+    /// The answer that a response of such a provider brings.
+    pub(super) fn new(kind: ProviderKind, response: reqwest::Response) -> Reply {
+        Reply { response, reader: Reader::of(kind), ready: VecDeque::new(), broken: None, bytes: 0 }
+    }
+
+    /// Whether it says chunks of Chat Completions.
+    pub(crate) fn says_chunks(&self) -> bool {
+        matches!(self.reader, Reader::Chunks(_))
+    }
+
+    /// What it says next. It can be dropped while it waits, and asked again.
+    pub(crate) async fn next(&mut self) -> Result<Said, Failure> {
+        loop {
+            match self.ready.pop_front() {
+                Some(Raw::Data(data)) if data.trim() == "[DONE]" => return Ok(Said::Done),
+                Some(Raw::Data(data)) => {
+                    let chunk = Chunk::read(data).map_err(|_| Failure::Garbage("an event is no chunk"))?;
+                    return Ok(Said::More(Heard::Chunk(chunk)));
+                }
+                Some(Raw::Delta(delta)) => return Ok(Said::More(Heard::Delta(delta))),
+                None => {}
+            }
+            if let Some(failure) = self.broken.take() {
+                return Err(failure);
+            }
+            match self.response.chunk().await {
+                Err(_) => return Err(Failure::Cut),
+                Ok(None) => return Ok(Said::End),
+                Ok(Some(bytes)) => {
+                    self.bytes += bytes.len();
+                    if self.bytes > MOST_ANSWER {
+                        return Err(Failure::TooLarge);
+                    }
+                    self.broken = self.reader.push(&bytes, &mut self.ready).err();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pushed(pieces: &[&[u8]]) -> Result<Vec<String>, Failure> {
+        let (mut reader, mut ready) = (Reader::Chunks(EventReader::new(MAX_EVENT)), VecDeque::new());
+        pieces.iter().try_for_each(|piece| reader.push(piece, &mut ready))?;
+        let data = |raw| match raw {
+            Raw::Data(data) => data,
+            Raw::Delta(delta) => panic!("{delta:?}"),
+        };
+        Ok(ready.into_iter().map(data).collect())
+    }
+
+    #[test]
+    fn what_came_before_garbage_was_said() {
+        let (mut reader, mut ready) = (Reader::deltas(Format::Messages), VecDeque::new());
+        let start = r#"{"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {}}}"#;
+        let bytes = format!("event: message_start\ndata: {start}\n\ndata: <html>\n\n");
+        let none = Err(Failure::Garbage("an event is none of its API's"));
+        assert_eq!(reader.push(bytes.as_bytes(), &mut ready), none);
+        assert!(matches!(ready.pop_front(), Some(Raw::Delta(Delta::Begin { .. }))));
+    }
+
+    #[test]
+    fn events_are_the_same_however_they_are_cut() {
+        let text = ": hello\r\ndata: {\"a\":1}\r\n\r\nevent: x\ndata:two\ndata: lines\n\nretry: 3\n\rdata: [DONE]\r\r";
+        let wanted = vec!["{\"a\":1}".to_owned(), "two\nlines".into(), "[DONE]".into()];
+        for cut in 0..=text.len() {
+            let (first, rest) = text.as_bytes().split_at(cut);
+            assert_eq!(pushed(&[first, rest]), Ok(wanted.clone()), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn an_event_has_a_bound_and_is_text() {
+        let none = Err(Failure::Garbage("an event is too large or no text"));
+        assert_eq!(pushed(&[&vec![b'x'; MAX_EVENT + 1]]), none);
+        assert_eq!(pushed(&[b"data: \xFF\n\n"]), none);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn anything_at_all_is_taken(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let _ = pushed(&[&bytes]);
+        }
+    }
+}
