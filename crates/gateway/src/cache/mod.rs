@@ -393,7 +393,9 @@ pub(crate) fn key(ask: &Ask, asked: &Asked<'_>) -> Option<Key> {
             format!("{request:?}")
         }
     };
-    Some(key_of(&[], ask, asked, &words, &ask.chat))
+    // Whoever salts a request shares nothing with those of another salt, be it prefixes or answers.
+    let salt = format!("{:?}", ask.chat.get("cache_salt"));
+    Some(key_of(&[&salt], ask, asked, &words, &ask.chat))
 }
 
 /// A digest of what must be equal: `besides`, whose request it is, who would answer, and what is asked, in the words of

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use crate::cache::{Asked, Key, key_of};
 use crate::journey::{Ask, Words};
 
-/// Of a chat, what tells people behind one key apart, and those who do not want to share. It changes no answer, so equal
-/// requests need not have it in common; those that are alike must.
+/// Of a chat, what tells people behind one key apart, and those who do not want to share. It changes no answer, so of these equal
+/// requests need only have the salt in common; those that are alike must have all.
 const WHO: [&str; 3] = ["user", "safety_identifier", "cache_salt"];
 
 /// What is asked.

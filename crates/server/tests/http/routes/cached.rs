@@ -91,6 +91,8 @@ fn what_is_not_equal_or_not_the_same_each_time_is_asked() {
         with("messages", system("You are brief.")),
         with("messages", system("You are long.")),
         with("stop", json!(["x"])),
+        with("cache_salt", json!("team-a")),
+        with("cache_salt", json!("team-b")),
     ];
     for (i, asked) in different.iter().enumerate() {
         let answer = post(&world, CHAT, asked);
