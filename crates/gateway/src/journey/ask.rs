@@ -1,5 +1,6 @@
 //! What is asked of a route, and what of it counts when its way is planned.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use garrison_guard::Taint;
@@ -112,7 +113,7 @@ impl Ask {
     pub(super) fn size(&self) -> Size {
         let bytes = self.chat.iter().filter(|(name, _)| openai::SENT.contains(&name.as_str()));
         let pictures = Pictures::of(&self.chat);
-        let bytes: u64 = bytes.map(|(_, value)| value.to_string().len() as u64).sum();
+        let bytes: u64 = bytes.map(|(_, value)| json_bytes(value)).sum();
         let bytes = (bytes + self.words.sealed()).saturating_sub(pictures.bytes);
         let unseen = if self.needs.has(Need::Tools) { UNSEEN_WITH_TOOLS } else { UNSEEN };
         Size {
@@ -120,6 +121,25 @@ impl Ask {
             most: bytes + unseen + pictures.count * MOST_IMAGE,
         }
     }
+}
+
+/// Bytes of a value's JSON text.
+fn json_bytes(value: &Value) -> u64 {
+    struct Count(u64);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Neither counting nor a value can fail.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 /// What kind of work a chat is, as far as its form tells.
@@ -131,7 +151,11 @@ pub fn task_of(chat: &Map<String, Value>, needs: Needs) -> Task {
         return Task::Extract;
     }
     let last = chat.get("messages").and_then(Value::as_array).and_then(|messages| messages.last());
-    let text = last.map(|message| message["content"].to_string()).unwrap_or_default();
+    let text = match last.map(|message| &message["content"]) {
+        Some(Value::String(text)) => Cow::Borrowed(text.as_str()),
+        Some(parts) => Cow::Owned(parts.to_string()),
+        None => Cow::Borrowed(""),
+    };
     let signs = ["```", "fn ", "def ", "class ", "#include", "SELECT ", "function ", "import ", "=> ", "();"];
     let seen = signs.iter().filter(|sign| text.contains(**sign)).count();
     if text.contains("```") || seen >= 2 { Task::Code } else { Task::Chat }
