@@ -7,7 +7,7 @@
 //! what it brings, or guesses go wrong, it stops by itself. What a step with guesses brought is held
 //! against what was expected of it, and the next expectations are trusted as far as that was right, compared with
 //! those of steps without: whatever else runs on the machine makes both late.
-//! Now and then it checks a guess although it does not pay, or more of them than seem best, to learn
+//! Now and then it checks a guess although it does not pay, or none or more of them than seem best, to learn
 //! whether that has changed; that may cost a hundredth of the time.
 
 use super::cost::StepCost;
@@ -28,9 +28,9 @@ const PROBE_EVERY: u32 = 64;
 const PROBE_SHARE: f64 = 0.01;
 /// Guesses that are tried at most.
 const PROBE_GUESSES: usize = 4;
-/// In one of so many steps with guesses there are up to three more than seem best, so that it is known
-/// what those cost.
-const FURTHER_EVERY: u32 = 32;
+/// In one of so many steps with guesses there are up to three more than seem best, or none, so that it is known what those
+/// cost and whether what steps without were late by has changed.
+const OTHERWISE_EVERY: u32 = 16;
 /// How much a checked draft counts for what is expected of new sequences.
 const NEW: f64 = 0.05;
 /// What the draft model's step is taken to cost of the target's before anything was measured, and
@@ -43,8 +43,6 @@ const USUAL_GAIN: f64 = 3.0;
 const ANSWER: f64 = 64.0;
 /// How much a step counts for whether expectations are to be trusted, and an answer for their length.
 const LATELY: f64 = 0.1;
-/// How fast is forgotten, while steps have guesses, what disturbed those without.
-const FORGOTTEN: f64 = 0.01;
 
 /// Decides, and learns from what came of it.
 #[derive(Debug)]
@@ -199,7 +197,7 @@ impl Planner {
         if worth == 0 {
             worth = self.probe(plain, &mut guesses);
         } else {
-            worth = (worth + self.further()).min(guesses.len());
+            worth = self.otherwise(worth).min(guesses.len());
         }
         if worth > 0 {
             (self.since, self.seconds) = (0, 0.0);
@@ -295,7 +293,12 @@ impl Planner {
         self.mask_cost.end_step(masks.made);
         if let Some((tokens, seconds)) = self.ran.take() {
             self.note_calm(tokens, seconds + own);
-            self.cost.observe(tokens, seconds + own);
+            let slower = self.cost.observe(tokens, seconds + own);
+            if self.step.is_none() {
+                // Where the draft model runs, it says itself.
+                self.draft_cost.scale(slower);
+                self.read_cost.iter_mut().for_each(|seconds| *seconds *= slower);
+            }
         }
         if let Some(step) = &mut self.step {
             step.seconds += own;
@@ -309,9 +312,9 @@ impl Planner {
 
     /// Holds a step without guesses against what it usually takes.
     fn note_calm(&mut self, tokens: usize, seconds: f64) {
-        if self.step.is_some() {
-            self.calm += (1.0 - self.calm) * FORGOTTEN;
-        } else if let Some(expected) = self.cost.measured(tokens) {
+        if self.step.is_none()
+            && let Some(expected) = self.cost.measured(tokens)
+        {
             self.calm += ((expected / seconds).clamp(0.1, 1.0) - self.calm) * LATELY;
         }
     }
@@ -348,12 +351,13 @@ impl Planner {
         if extra <= self.seconds * PROBE_SHARE { count } else { 0 }
     }
 
-    /// How many more guesses than seem best there are to be now.
-    fn further(&mut self) -> usize {
+    /// How many guesses there are to be where `best` seem best.
+    fn otherwise(&mut self, best: usize) -> usize {
         self.guessed = self.guessed.wrapping_add(1);
-        match self.guessed % FURTHER_EVERY {
-            0 => (self.guessed / FURTHER_EVERY % 3) as usize + 1,
-            _ => 0,
+        match (self.guessed % OTHERWISE_EVERY, self.guessed / OTHERWISE_EVERY % 4) {
+            (0, 0) => 0,
+            (0, more) => best + more as usize,
+            _ => best,
         }
     }
 
