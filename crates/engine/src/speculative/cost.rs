@@ -60,6 +60,11 @@ impl StepCost {
         self.seconds.get(tokens).copied().filter(|seconds| *seconds > 0.0)
     }
 
+    /// Whether a step of `tokens` tokens was run often enough for its time to be expected again.
+    pub(crate) fn is_known(&self, tokens: usize) -> bool {
+        self.counts.get(tokens).is_some_and(|&count| count >= KNOWN)
+    }
+
     /// Seconds of a step of `tokens` tokens: measured, or on a line through what was measured
     /// nearest. `None` if nothing was.
     pub(crate) fn of(&self, tokens: usize) -> Option<f64> {
@@ -117,8 +122,8 @@ mod tests {
         // Every third step is disturbed and takes half as long again.
         let disturbed = |i: usize, seconds: f64| if i.is_multiple_of(3) { 1.5 * seconds } else { seconds };
         let mut cost = StepCost::new(8);
-        (0..300).for_each(|i| cost.observe(1, disturbed(i, 100.0)));
-        (0..6).for_each(|i| cost.observe(4, disturbed(i, 200.0)));
+        (0..300).for_each(|i| _ = cost.observe(1, disturbed(i, 100.0)));
+        (0..6).for_each(|i| _ = cost.observe(4, disturbed(i, 200.0)));
         let ratio = cost.of(4).unwrap() / cost.of(1).unwrap();
         assert!((1.9..2.1).contains(&ratio), "{ratio}");
     }
@@ -142,11 +147,11 @@ mod tests {
         let mut cost = StepCost::new(8);
         cost.observe(1, 100.0);
         assert_eq!(cost.of(1), Some(100.0));
-        (0..20).for_each(|_| cost.observe(3, 12.0));
+        (0..20).for_each(|_| _ = cost.observe(3, 12.0));
         assert!(cost.of(1).unwrap() <= 12.0, "fewer tokens take no longer");
         let mut cost = StepCost::new(8);
         cost.observe(2, 100.0);
-        (0..4).for_each(|_| cost.observe(2, 10.0));
+        (0..4).for_each(|_| _ = cost.observe(2, 10.0));
         assert!(cost.of(2).unwrap() <= 28.0 + 1e-9, "the first measurement is one of five");
     }
 }

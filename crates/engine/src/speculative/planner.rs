@@ -41,8 +41,13 @@ const READ_COST: f64 = 0.01;
 const USUAL_GAIN: f64 = 3.0;
 /// Length of an answer before any was seen.
 const ANSWER: f64 = 64.0;
-/// How much a step counts for whether expectations are to be trusted, and an answer for their length.
+/// How much an answer counts for their length.
 const LATELY: f64 = 0.1;
+/// How much a step counts for whether expectations are to be trusted. Little, as single ones bring a quarter of what they
+/// should or half as much again; with a tenth, chance alone stopped guesses that made a model a third faster.
+const JUDGED: f64 = 0.02;
+/// The same of a step that is tried although it does not pay: it is all that is known of now.
+const TRIED: f64 = 0.5;
 
 /// Decides, and learns from what came of it.
 #[derive(Debug)]
@@ -78,7 +83,10 @@ pub(crate) struct Planner {
 /// A step with guesses.
 #[derive(Clone, Copy, Debug)]
 struct Expected {
-    tokens_per_second: f64,
+    /// `None` where steps of its size were not measured yet: what was not known speaks against no guess.
+    tokens_per_second: Option<f64>,
+    /// How much it counts.
+    weight: f64,
     /// What it took so far.
     seconds: f64,
 }
@@ -194,15 +202,14 @@ impl Planner {
         guesses.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         guesses.truncate(spare);
         let mut worth = self.worth(plain, &guesses);
-        if worth == 0 {
-            worth = self.probe(plain, &mut guesses);
-        } else {
-            worth = self.otherwise(worth).min(guesses.len());
-        }
+        let pays = worth > 0;
+        worth = if pays { self.otherwise(worth).min(guesses.len()) } else { self.probe(plain, &mut guesses) };
         if worth > 0 {
             (self.since, self.seconds) = (0, 0.0);
         }
-        self.step = self.expected(plain, &guesses[..worth]);
+        let tokens_per_second = self.expected(plain, &guesses[..worth]);
+        let weight = if pays { JUDGED } else { TRIED };
+        self.step = (worth > 0).then_some(Expected { tokens_per_second, weight, seconds: 0.0 });
         let mut keep = vec![0; candidates.len()];
         for guess in &guesses[..worth] {
             keep[guess.candidate] += 1;
@@ -268,17 +275,18 @@ impl Planner {
         best.1
     }
 
-    /// What a step with these guesses is taken to bring; all that the draft model has to read is paid
-    /// in it.
-    fn expected(&self, Plain { decodes: n, masks }: Plain, guesses: &[Guess]) -> Option<Expected> {
-        let plain = self.cost.of(n).filter(|_| !guesses.is_empty())?;
+    /// Tokens per second that a step with these guesses is taken to bring, if steps of its size were measured; all that
+    /// the draft model has to read is paid in it.
+    fn expected(&self, Plain { decodes: n, masks }: Plain, guesses: &[Guess]) -> Option<f64> {
+        let plain = self.cost.of(n)?;
         let mut drafting = Drafting::default();
         guesses.iter().for_each(|guess| drafting.add(guess));
         let tokens = n as f64 + guesses.iter().map(|g| g.probability).sum::<f64>();
         let masks = masks + guesses.iter().map(|g| g.mask).sum::<f64>();
         let drafting = drafting.seconds(self, plain) + drafting.reading(self, plain);
-        let seconds = self.cost.of(n + guesses.len())? + masks + drafting;
-        Some(Expected { tokens_per_second: tokens / seconds, seconds: 0.0 })
+        let size = n + guesses.len();
+        let seconds = self.cost.of(size).filter(|_| self.cost.is_known(size))? + masks + drafting;
+        Some(tokens / seconds)
     }
 
     /// The step being run is not the one that was planned, or came to nothing.
@@ -303,10 +311,12 @@ impl Planner {
         if let Some(step) = &mut self.step {
             step.seconds += own;
         }
-        if let Some(step) = self.step.take().filter(|step| step.seconds > 0.0) {
-            let right = tokens as f64 / step.seconds / step.tokens_per_second;
+        if let Some(Expected { tokens_per_second: Some(expected), weight, seconds }) = self.step.take()
+            && seconds > 0.0
+        {
+            let right = tokens as f64 / seconds / expected;
             // One hiccup says little.
-            self.trust += (right.clamp(0.1, 1.2) - self.trust) * LATELY;
+            self.trust += (right.clamp(0.1, 1.2) - self.trust) * weight;
         }
     }
 
@@ -315,7 +325,7 @@ impl Planner {
         if self.step.is_none()
             && let Some(expected) = self.cost.measured(tokens)
         {
-            self.calm += ((expected / seconds).clamp(0.1, 1.0) - self.calm) * LATELY;
+            self.calm += ((expected / seconds).clamp(0.1, 1.0) - self.calm) * JUDGED;
         }
     }
 
