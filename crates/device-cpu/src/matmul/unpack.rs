@@ -4,6 +4,8 @@
 
 use garrison_types::TensorType;
 use garrison_types::quant::{F16Le, IQ4_CODEBOOK, dequantize_row};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use super::layout::{Layout, Meaning, PANEL, QUAD, Scales, layout, scale_entry};
 
@@ -34,8 +36,14 @@ impl RowBlock {
         let sign = if l.len == 256 { -1.0 } else { 1.0 };
         self.min = l.min.map_or(0.0, |at| sign * half_at(block, at + 2 * r));
         self.read_scales(l, block, r);
-        for (i, q) in self.q[..l.len].iter_mut().enumerate() {
-            *q = meaning(l.meaning, code(l, block, r, i));
+        let q = &mut self.q[..l.len];
+        match l.meaning {
+            Meaning::Offset { shift } => read_codes(l, block, r, q, |code| i16::from(code) - (1 << shift)),
+            Meaning::Unsigned => read_codes(l, block, r, q, i16::from),
+            Meaning::Signed => read_codes(l, block, r, q, |code| i16::from(code as i8)),
+            Meaning::Codebook => {
+                read_codes(l, block, r, q, |code| i16::from(IQ4_CODEBOOK[usize::from(code)]));
+            }
         }
     }
 
@@ -81,11 +89,25 @@ pub(crate) fn unpack_row(ty: TensorType, panel: &[u8], r: usize, out: &mut [f32]
     }
 }
 
-/// Row `r` of a panel of plain values.
+/// Row `r` of a panel of plain values, some at a time.
 fn unpack_floats(ty: TensorType, panel: &[u8], r: usize, out: &mut [f32]) {
+    const SOME: usize = 64;
     let size = ty.block_bytes();
-    for (x, values) in out.iter_mut().zip(panel.chunks_exact(PANEL * size)) {
-        dequantize_row(ty, &values[r * size..][..size], std::slice::from_mut(x));
+    let mut row = [0u8; SOME * size_of::<f32>()];
+    for (values, out) in panel.chunks(SOME * PANEL * size).zip(out.chunks_mut(SOME)) {
+        if ty == TensorType::F16 {
+            let mut halves = [f16::ZERO; SOME];
+            for (half, values) in halves.iter_mut().zip(values.chunks_exact(PANEL * size)) {
+                *half = f16::from_le_bytes([values[2 * r], values[2 * r + 1]]);
+            }
+            halves[..out.len()].convert_to_f32_slice(out);
+            continue;
+        }
+        let row = &mut row[..out.len() * size];
+        for (to, values) in row.chunks_exact_mut(size).zip(values.chunks_exact(PANEL * size)) {
+            to.copy_from_slice(&values[r * size..][..size]);
+        }
+        dequantize_row(ty, row, out);
     }
 }
 
@@ -99,27 +121,25 @@ fn six(packed: &[u8], i: usize) -> i32 {
     i32::from(low | high << 4)
 }
 
-/// Code `i` of row `r`.
-fn code(l: &Layout, block: &[u8], r: usize, i: usize) -> u8 {
-    let (group, quad, byte) = (l.group() * (i / 32), i / 4 % 8, 4 * r + i % 4);
-    let field = |plane: Option<usize>, per_vector: usize, shift: u32| {
-        plane.map_or(0, |at| {
-            let bits = 8 / per_vector;
-            let v = block[at + group + QUAD * (quad / per_vector) + byte] >> (bits * (quad % per_vector));
-            (v & (0xff >> (8 - bits))) << shift
-        })
-    };
-    field(l.whole, 1, 0)
-        | field(l.nibbles, 2, 0)
-        | field(l.twos, 4, l.twos_shift())
-        | field(l.ones, 8, l.ones_shift())
-}
-
-fn meaning(meaning: Meaning, code: u8) -> i16 {
-    match meaning {
-        Meaning::Offset { shift } => i16::from(code) - (1 << shift),
-        Meaning::Unsigned => i16::from(code),
-        Meaning::Signed => i16::from(code as i8),
-        Meaning::Codebook => i16::from(IQ4_CODEBOOK[usize::from(code)]),
+/// What the codes of row `r` stand for, a quad's four at a time: what `pack` wrote as a word is read as one.
+#[inline(always)]
+fn read_codes(l: &Layout, block: &[u8], r: usize, q: &mut [i16], meaning: impl Fn(u8) -> i16) {
+    for (g, q) in q.chunks_exact_mut(32).enumerate() {
+        for (quad, q) in q.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let field = |plane: Option<usize>, per_vector: usize, shift: u32| {
+                let Some(at) = plane else { return 0 };
+                let bits = 8 / per_vector;
+                let at = at + l.group() * g + QUAD * (quad / per_vector) + 4 * r;
+                let word = u32::from_ne_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
+                // Shifts cross bytes; the mask removes what crossed.
+                let mask = u32::from_ne_bytes([0xff >> (8 - bits); 4]);
+                (word >> (bits * (quad % per_vector)) & mask) << shift
+            };
+            let word = field(l.whole, 1, 0)
+                | field(l.nibbles, 2, 0)
+                | field(l.twos, 4, l.twos_shift())
+                | field(l.ones, 8, l.ones_shift());
+            *q = word.to_ne_bytes().map(&meaning);
+        }
     }
 }

@@ -33,9 +33,10 @@ fn log_sum_exp(logits: &[f32]) -> f64 {
     if max == f32::NEG_INFINITY {
         return 0.0;
     }
-    let mut weights = Vec::new();
+    let (mut weights, mut sums) = (Vec::new(), Vec::new());
     numeric::exp_scaled(&mut weights, logits, max, 1.0);
-    f64::from(max) + numeric::block_sums(&weights).sum::<f64>().ln()
+    numeric::block_sums(&mut sums, &weights);
+    f64::from(max) + sums.iter().sum::<f64>().ln()
 }
 
 #[cfg(test)]

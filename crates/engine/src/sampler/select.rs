@@ -114,8 +114,7 @@ impl Selection {
 
     /// Walks blocks, then the block that `u` falls into.
     fn draw_by_weight(&mut self, u: f64) -> u32 {
-        self.sums.clear();
-        self.sums.extend(numeric::block_sums(&self.weights));
+        numeric::block_sums(&mut self.sums, &self.weights);
         let mut left = u * self.sums.iter().sum::<f64>();
         let mut block = 0;
         while block + 1 < self.sums.len() && left >= self.sums[block] {
@@ -157,7 +156,8 @@ impl Selection {
         // Subtraction and multiplication are monotonic, so a better logit is never in a worse bucket.
         let bucket_of = |logit: f32| (((max - logit) * per_logit) as usize).min(BUCKETS - 1);
 
-        let mass: f64 = numeric::block_sums(&self.weights).sum();
+        numeric::block_sums(&mut self.sums, &self.weights);
+        let mass: f64 = self.sums.iter().sum();
         // Tokens below this weigh less than 1 - p together: they are outside of the nucleus. Half of
         // it leaves room for rounding.
         let least = ((1.0 - p) * mass / logits.len() as f64 * 0.5) as f32;
@@ -227,7 +227,7 @@ impl Bound {
         if self.block < Bound::SMALLEST {
             return f32::NEG_INFINITY;
         }
-        self.maxima.extend(logits.chunks(self.block).map(numeric::max));
+        numeric::maxima(&mut self.maxima, logits, self.block);
         self.order.clone_from(&self.maxima);
         *self.order.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
     }

@@ -8,6 +8,11 @@ const MORE: f64 = 0.1;
 /// Where nothing but one size was measured: the part of its time that as many tokens again are taken
 /// to add. Little, as one step corrects it.
 const GUESSED_SLOPE: f64 = 0.1;
+/// Of what moves the time of one size, the part that is taken to move all: a machine that has become slower or faster, not a
+/// size that was misjudged. Else sizes that are not run would stand as they were before and be compared with what is now.
+const COMMON: f64 = 0.7;
+/// From so many measurements on a size's time is known, and what moves it is news.
+const KNOWN: f64 = 10.0;
 
 /// Moving expectiles (the lower quarter) of steps that only decode, by how many tokens they run.
 #[derive(Debug)]
@@ -24,25 +29,40 @@ impl StepCost {
         StepCost { seconds: vec![0.0; tokens + 1], counts: vec![0.0; tokens + 1] }
     }
 
-    /// Notes how long a step of `tokens` tokens took.
-    pub(crate) fn observe(&mut self, tokens: usize, seconds: f64) {
+    /// Notes how long a step of `tokens` tokens took. Says by what factor everything seems to take longer than before.
+    pub(crate) fn observe(&mut self, tokens: usize, seconds: f64) -> f64 {
         // One hiccup says little: it counts as twice what was to be expected, at most.
         let new = self.of(tokens).map_or(seconds, |expected| seconds.min(2.0 * expected));
         let (Some(average), Some(count)) = (self.seconds.get_mut(tokens), self.counts.get_mut(tokens)) else {
-            return;
+            return 1.0;
         };
         *count += 1.0;
-        let weight = if new < *average { LESS.max(2.0 / (*count + 1.0)) } else { MORE.max(0.5 / *count) };
-        *average = if *count == 1.0 { new } else { *average + (new - *average) * weight };
+        let (before, count) = (*average, *count);
+        let weight = if new < before { LESS.max(2.0 / (count + 1.0)) } else { MORE.max(0.5 / count) };
+        *average = if count == 1.0 { new } else { before + (new - before) * weight };
+        let now = *average;
+        let factor = if count > KNOWN { (now / before).powf(COMMON) } else { 1.0 };
+        self.scale(factor);
+        self.seconds[tokens] = now;
         // Fewer tokens take no longer. A size that is not run any more, since others are better, would
         // otherwise stand for ever as it was measured in a bad moment.
-        let least = *average;
-        self.seconds[..tokens].iter_mut().for_each(|seconds| *seconds = seconds.min(least));
+        self.seconds[..tokens].iter_mut().for_each(|seconds| *seconds = seconds.min(now));
+        factor
+    }
+
+    /// Everything takes longer by a factor.
+    pub(crate) fn scale(&mut self, factor: f64) {
+        self.seconds.iter_mut().for_each(|seconds| *seconds *= factor);
     }
 
     /// Seconds of a step of `tokens` tokens, if such were run.
     pub(crate) fn measured(&self, tokens: usize) -> Option<f64> {
         self.seconds.get(tokens).copied().filter(|seconds| *seconds > 0.0)
+    }
+
+    /// Whether a step of `tokens` tokens was run often enough for its time to be expected again.
+    pub(crate) fn is_known(&self, tokens: usize) -> bool {
+        self.counts.get(tokens).is_some_and(|&count| count >= KNOWN)
     }
 
     /// Seconds of a step of `tokens` tokens: measured, or on a line through what was measured
@@ -102,10 +122,24 @@ mod tests {
         // Every third step is disturbed and takes half as long again.
         let disturbed = |i: usize, seconds: f64| if i.is_multiple_of(3) { 1.5 * seconds } else { seconds };
         let mut cost = StepCost::new(8);
-        (0..300).for_each(|i| cost.observe(1, disturbed(i, 100.0)));
-        (0..6).for_each(|i| cost.observe(4, disturbed(i, 200.0)));
+        (0..300).for_each(|i| _ = cost.observe(1, disturbed(i, 100.0)));
+        (0..6).for_each(|i| _ = cost.observe(4, disturbed(i, 200.0)));
         let ratio = cost.of(4).unwrap() / cost.of(1).unwrap();
         assert!((1.9..2.1).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
+    fn a_machine_that_has_changed_has_changed_for_all_sizes() {
+        let mut cost = StepCost::new(8);
+        (0..50).for_each(|_| _ = (cost.observe(1, 100.0), cost.observe(4, 200.0)));
+        let slower: f64 = (0..100).map(|_| cost.observe(4, 300.0)).product();
+        let ratio = cost.of(4).unwrap() / cost.of(1).unwrap();
+        assert!((2.0..2.3).contains(&ratio), "{ratio}, where 3 would be what was not run since");
+        assert!((1.25..1.5).contains(&slower), "{slower}");
+        // What is so of one size only is found out when others are run.
+        (0..50).for_each(|_| _ = (cost.observe(1, 100.0), cost.observe(4, 300.0)));
+        let ratio = cost.of(4).unwrap() / cost.of(1).unwrap();
+        assert!((2.9..3.1).contains(&ratio), "{ratio}");
     }
 
     #[test]
@@ -113,11 +147,11 @@ mod tests {
         let mut cost = StepCost::new(8);
         cost.observe(1, 100.0);
         assert_eq!(cost.of(1), Some(100.0));
-        (0..20).for_each(|_| cost.observe(3, 12.0));
+        (0..20).for_each(|_| _ = cost.observe(3, 12.0));
         assert!(cost.of(1).unwrap() <= 12.0, "fewer tokens take no longer");
         let mut cost = StepCost::new(8);
         cost.observe(2, 100.0);
-        (0..4).for_each(|_| cost.observe(2, 10.0));
+        (0..4).for_each(|_| _ = cost.observe(2, 10.0));
         assert!(cost.of(2).unwrap() <= 28.0 + 1e-9, "the first measurement is one of five");
     }
 }

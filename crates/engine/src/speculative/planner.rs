@@ -7,7 +7,7 @@
 //! what it brings, or guesses go wrong, it stops by itself. What a step with guesses brought is held
 //! against what was expected of it, and the next expectations are trusted as far as that was right, compared with
 //! those of steps without: whatever else runs on the machine makes both late.
-//! Now and then it checks a guess although it does not pay, or more of them than seem best, to learn
+//! Now and then it checks a guess although it does not pay, or none or more of them than seem best, to learn
 //! whether that has changed; that may cost a hundredth of the time.
 
 use super::cost::StepCost;
@@ -28,9 +28,9 @@ const PROBE_EVERY: u32 = 64;
 const PROBE_SHARE: f64 = 0.01;
 /// Guesses that are tried at most.
 const PROBE_GUESSES: usize = 4;
-/// In one of so many steps with guesses there are up to three more than seem best, so that it is known
-/// what those cost.
-const FURTHER_EVERY: u32 = 32;
+/// In one of so many steps with guesses there are up to three more than seem best, or none, so that it is known what those
+/// cost and whether what steps without were late by has changed.
+const OTHERWISE_EVERY: u32 = 16;
 /// How much a checked draft counts for what is expected of new sequences.
 const NEW: f64 = 0.05;
 /// What the draft model's step is taken to cost of the target's before anything was measured, and
@@ -41,10 +41,13 @@ const READ_COST: f64 = 0.01;
 const USUAL_GAIN: f64 = 3.0;
 /// Length of an answer before any was seen.
 const ANSWER: f64 = 64.0;
-/// How much a step counts for whether expectations are to be trusted, and an answer for their length.
+/// How much an answer counts for their length.
 const LATELY: f64 = 0.1;
-/// How fast is forgotten, while steps have guesses, what disturbed those without.
-const FORGOTTEN: f64 = 0.01;
+/// How much a step counts for whether expectations are to be trusted. Little, as single ones bring a quarter of what they
+/// should or half as much again; with a tenth, chance alone stopped guesses that made a model a third faster.
+const JUDGED: f64 = 0.02;
+/// The same of a step that is tried although it does not pay: it is all that is known of now.
+const TRIED: f64 = 0.5;
 
 /// Decides, and learns from what came of it.
 #[derive(Debug)]
@@ -80,7 +83,10 @@ pub(crate) struct Planner {
 /// A step with guesses.
 #[derive(Clone, Copy, Debug)]
 struct Expected {
-    tokens_per_second: f64,
+    /// `None` where steps of its size were not measured yet: what was not known speaks against no guess.
+    tokens_per_second: Option<f64>,
+    /// How much it counts.
+    weight: f64,
     /// What it took so far.
     seconds: f64,
 }
@@ -196,15 +202,14 @@ impl Planner {
         guesses.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         guesses.truncate(spare);
         let mut worth = self.worth(plain, &guesses);
-        if worth == 0 {
-            worth = self.probe(plain, &mut guesses);
-        } else {
-            worth = (worth + self.further()).min(guesses.len());
-        }
+        let pays = worth > 0;
+        worth = if pays { self.otherwise(worth).min(guesses.len()) } else { self.probe(plain, &mut guesses) };
         if worth > 0 {
             (self.since, self.seconds) = (0, 0.0);
         }
-        self.step = self.expected(plain, &guesses[..worth]);
+        let tokens_per_second = self.expected(plain, &guesses[..worth]);
+        let weight = if pays { JUDGED } else { TRIED };
+        self.step = (worth > 0).then_some(Expected { tokens_per_second, weight, seconds: 0.0 });
         let mut keep = vec![0; candidates.len()];
         for guess in &guesses[..worth] {
             keep[guess.candidate] += 1;
@@ -270,17 +275,18 @@ impl Planner {
         best.1
     }
 
-    /// What a step with these guesses is taken to bring; all that the draft model has to read is paid
-    /// in it.
-    fn expected(&self, Plain { decodes: n, masks }: Plain, guesses: &[Guess]) -> Option<Expected> {
-        let plain = self.cost.of(n).filter(|_| !guesses.is_empty())?;
+    /// Tokens per second that a step with these guesses is taken to bring, if steps of its size were measured; all that
+    /// the draft model has to read is paid in it.
+    fn expected(&self, Plain { decodes: n, masks }: Plain, guesses: &[Guess]) -> Option<f64> {
+        let plain = self.cost.of(n)?;
         let mut drafting = Drafting::default();
         guesses.iter().for_each(|guess| drafting.add(guess));
         let tokens = n as f64 + guesses.iter().map(|g| g.probability).sum::<f64>();
         let masks = masks + guesses.iter().map(|g| g.mask).sum::<f64>();
         let drafting = drafting.seconds(self, plain) + drafting.reading(self, plain);
-        let seconds = self.cost.of(n + guesses.len())? + masks + drafting;
-        Some(Expected { tokens_per_second: tokens / seconds, seconds: 0.0 })
+        let size = n + guesses.len();
+        let seconds = self.cost.of(size).filter(|_| self.cost.is_known(size))? + masks + drafting;
+        Some(tokens / seconds)
     }
 
     /// The step being run is not the one that was planned, or came to nothing.
@@ -295,24 +301,31 @@ impl Planner {
         self.mask_cost.end_step(masks.made);
         if let Some((tokens, seconds)) = self.ran.take() {
             self.note_calm(tokens, seconds + own);
-            self.cost.observe(tokens, seconds + own);
+            let slower = self.cost.observe(tokens, seconds + own);
+            if self.step.is_none() {
+                // Where the draft model runs, it says itself.
+                self.draft_cost.scale(slower);
+                self.read_cost.iter_mut().for_each(|seconds| *seconds *= slower);
+            }
         }
         if let Some(step) = &mut self.step {
             step.seconds += own;
         }
-        if let Some(step) = self.step.take().filter(|step| step.seconds > 0.0) {
-            let right = tokens as f64 / step.seconds / step.tokens_per_second;
+        if let Some(Expected { tokens_per_second: Some(expected), weight, seconds }) = self.step.take()
+            && seconds > 0.0
+        {
+            let right = tokens as f64 / seconds / expected;
             // One hiccup says little.
-            self.trust += (right.clamp(0.1, 1.2) - self.trust) * LATELY;
+            self.trust += (right.clamp(0.1, 1.2) - self.trust) * weight;
         }
     }
 
     /// Holds a step without guesses against what it usually takes.
     fn note_calm(&mut self, tokens: usize, seconds: f64) {
-        if self.step.is_some() {
-            self.calm += (1.0 - self.calm) * FORGOTTEN;
-        } else if let Some(expected) = self.cost.measured(tokens) {
-            self.calm += ((expected / seconds).clamp(0.1, 1.0) - self.calm) * LATELY;
+        if self.step.is_none()
+            && let Some(expected) = self.cost.measured(tokens)
+        {
+            self.calm += ((expected / seconds).clamp(0.1, 1.0) - self.calm) * JUDGED;
         }
     }
 
@@ -348,12 +361,13 @@ impl Planner {
         if extra <= self.seconds * PROBE_SHARE { count } else { 0 }
     }
 
-    /// How many more guesses than seem best there are to be now.
-    fn further(&mut self) -> usize {
+    /// How many guesses there are to be where `best` seem best.
+    fn otherwise(&mut self, best: usize) -> usize {
         self.guessed = self.guessed.wrapping_add(1);
-        match self.guessed % FURTHER_EVERY {
-            0 => (self.guessed / FURTHER_EVERY % 3) as usize + 1,
-            _ => 0,
+        match (self.guessed % OTHERWISE_EVERY, self.guessed / OTHERWISE_EVERY % 4) {
+            (0, 0) => 0,
+            (0, more) => best + more as usize,
+            _ => best,
         }
     }
 

@@ -23,8 +23,9 @@ use crate::pool::Disjoint;
 /// for queries and outputs to stay in the second-level cache.
 const TILE_ROWS: usize = 48;
 
-/// Multiplications that one thread gets through while another would just be waking up.
-const WORTH_SHARING: usize = 1 << 17;
+/// Multiplications that one thread gets through in a microsecond or two, while another that looks for work takes a
+/// part of one to begin.
+const WORTH_SHARING: usize = 1 << 15;
 
 /// The most values that the parts of split contexts take, 64 MiB; beyond it contexts stay whole.
 const MAX_PARTS: usize = 1 << 24;
