@@ -35,11 +35,13 @@ pub(super) fn shapes() -> impl Iterator<Item = AttentionShape> {
     })
 }
 
-/// A shape that is quick to compute over many keys.
-pub(super) fn long() -> AttentionShape {
-    let shape = AttentionShape { n_heads: 4, n_kv_heads: 1, head_dim: 16, scale: 0.25, window: u32::MAX };
-    debug_assert!(shapes().any(|of| of == shape), "it is one of them");
-    shape
+/// Shapes that are quick to compute over many keys, the second with a window that begins in the middle of what is summed
+/// on its own.
+pub(super) fn long() -> [AttentionShape; 2] {
+    [
+        AttentionShape { n_heads: 4, n_kv_heads: 1, head_dim: 16, scale: 0.25, window: u32::MAX },
+        AttentionShape { n_heads: 2, n_kv_heads: 1, head_dim: 128, scale: 0.1, window: 300 },
+    ]
 }
 
 pub(super) fn visit(visitor: &mut impl Visitor) {
@@ -51,9 +53,9 @@ pub(super) fn visit(visitor: &mut impl Visitor) {
             visitor.visit(Attention { shape, dtype, lens, work });
         }
     }
-    for dtype in KvDtype::ALL {
+    for (shape, dtype) in long().into_iter().flat_map(|shape| KvDtype::ALL.map(|dtype| (shape, dtype))) {
         for tokens in [1090..1100, 1099..1100] {
-            visitor.visit(Attention { shape: long(), dtype, lens: vec![1100], work: vec![(0, tokens)] });
+            visitor.visit(Attention { shape, dtype, lens: vec![1100], work: vec![(0, tokens)] });
         }
     }
 }
