@@ -12,7 +12,7 @@ use crate::draw::{self, Drawer};
 use crate::driver::Driver;
 use crate::gpu::{Buffer, Gpu, lock};
 use crate::kv::{self, KvLayer, Turn};
-use crate::lora::LoraSlots;
+use crate::lora::{LoraRows, LoraSlots};
 use crate::matmul::{Into, Products, Quantizers, Scratch, Source};
 use crate::ops::{self, Plain};
 use crate::upload::Uploads;
@@ -172,7 +172,7 @@ impl<D: Driver> Device for CudaDevice<D> {
         slot: u32,
         view: &LoraView<'_>,
     ) -> Result<(), DeviceError> {
-        slots.fill(&self.gpu, slot, view)
+        slots.fill(&self.gpu, slot, view, LoraSlots::<D>::shifts(view))
     }
 
     fn clear_lora(&self, slots: &mut LoraSlots<D>, slot: u32) {
@@ -277,7 +277,7 @@ impl<D: Driver> Ops for CudaDevice<D> {
         adapters: &Buffer<D>,
         rows: usize,
     ) {
-        slots.add(&self.gpu, dst, x, adapters, rows);
+        slots.add(&self.gpu, LoraRows { dst, x, adapters }, rows);
     }
 
     fn add_bias(&self, x: &mut Buffer<D>, bias: &Weight<D>, rows: usize) {

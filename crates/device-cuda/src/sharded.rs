@@ -8,7 +8,10 @@
 //! - A rank's ops are those of a device on its own, on smaller shapes.
 //! - Sums differ from one device's in the order of additions; they do not depend on the batch, so neither do tokens.
 //!
-//! Steps are not recorded, tokens are drawn on the host, and there are no adapters.
+//! - An adapter is cut as the weight that it adds to. Where that is cut by inputs each rank has a part of what rows come to
+//!   by the first matrix; these few values a row are what is summed.
+//!
+//! Steps are not recorded, and tokens are drawn on the host.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +26,7 @@ use crate::device::{CudaDevice, Step};
 use crate::driver::Driver;
 use crate::gpu::Buffer;
 use crate::kv::KvLayer;
+use crate::lora::{LoraRows, LoraSlots};
 use crate::weight::Weight;
 
 /// See the module.
@@ -41,6 +45,12 @@ pub struct ShardedBuffer<D: Driver> {
 /// A weight, or each rank's share of it.
 pub struct ShardedWeight<D: Driver> {
     parts: Vec<Weight<D>>,
+    cut: Cut,
+}
+
+/// Adapter slots, or each rank's share of them.
+pub struct ShardedSlots<D: Driver> {
+    parts: Vec<LoraSlots<D>>,
     cut: Cut,
 }
 
@@ -96,11 +106,10 @@ impl<D: Driver, C: Collective<D>> Sharded<D, C> {
         self.ranks.iter().enumerate().map(|(i, rank)| make(i, rank)).collect()
     }
 
-    /// Adds a buffer's parts over all ranks.
-    fn sum(&self, buffer: &ShardedBuffer<D>, len: usize) {
+    /// Adds the first `len` values of each rank's part over all ranks.
+    fn sum<'a>(&self, parts: impl Iterator<Item = &'a D::Memory>, len: usize) {
         let drivers: Vec<&D> = self.ranks.iter().map(|rank| &rank.gpu.driver).collect();
-        let parts: Vec<&D::Memory> = buffer.parts.iter().map(|part| &part.memory).collect();
-        let summed = self.collective.all_reduce(&drivers, &parts, len);
+        let summed = self.collective.all_reduce(&drivers, &parts.collect::<Vec<_>>(), len);
         self.ranks[0].gpu.note(summed);
     }
 
@@ -179,8 +188,7 @@ impl<D: Driver, C: Collective<D>> Device for Sharded<D, C> {
     type Buffer = ShardedBuffer<D>;
     type Weight = ShardedWeight<D>;
     type KvLayer = Vec<KvLayer<D>>;
-    /// There are none.
-    type LoraSlots = Infallible;
+    type LoraSlots = ShardedSlots<D>;
 
     fn name(&self) -> String {
         let names: Vec<String> = self.ranks.iter().map(Device::name).collect();
@@ -218,17 +226,48 @@ impl<D: Driver, C: Collective<D>> Device for Sharded<D, C> {
         parts.try_for_each(|((rank, layer), data)| rank.write_kv_block(layer, block, data))
     }
 
-    fn alloc_lora(&self, _: &LoraShape) -> Result<Infallible, DeviceError> {
-        let reason = "adapters are not shared among GPUs; use one, or none of them".into();
-        Err(DeviceError::Failed { device: self.name(), reason })
+    fn alloc_lora(&self, shape: &LoraShape) -> Result<ShardedSlots<D>, DeviceError> {
+        self.alloc_cut_lora(shape, Cut::Whole)
     }
 
-    fn write_lora(&self, slots: &mut Infallible, _: u32, _: &LoraView<'_>) -> Result<(), DeviceError> {
-        match *slots {}
+    fn alloc_cut_lora(&self, shape: &LoraShape, cut: Cut) -> Result<ShardedSlots<D>, DeviceError> {
+        let shape = match cut {
+            Cut::Whole => *shape,
+            Cut::Outputs => {
+                LoraShape { n: self.divide("the number of a layer's outputs", shape.n)?, ..*shape }
+            }
+            Cut::Inputs => LoraShape { k: self.divide("the number of a layer's inputs", shape.k)?, ..*shape },
+        };
+        Ok(ShardedSlots { parts: self.each(|_, rank| rank.alloc_lora(&shape))?, cut })
     }
 
-    fn clear_lora(&self, slots: &mut Infallible, _: u32) {
-        match *slots {}
+    fn write_lora(
+        &self,
+        slots: &mut ShardedSlots<D>,
+        slot: u32,
+        view: &LoraView<'_>,
+    ) -> Result<(), DeviceError> {
+        let ShardedSlots { parts, cut } = slots;
+        let (ranks, shifts) = (self.ranks.len(), LoraSlots::<D>::shifts(view));
+        let (k, b_share) = (view.a.len() / view.rank, view.b.len() / ranks);
+        self.ranks.iter().zip(parts).enumerate().try_for_each(|(i, (rank, part))| match cut {
+            Cut::Whole => part.fill(&rank.gpu, slot, view, shifts),
+            Cut::Outputs => {
+                let share = LoraView { b: &view.b[i * b_share..][..b_share], ..*view };
+                part.fill(&rank.gpu, slot, &share, shifts)
+            }
+            Cut::Inputs => {
+                let of_row = |row: &'_ [f32]| row[i * (k / ranks)..][..k / ranks].to_vec();
+                let a: Vec<f32> = view.a.chunks_exact(k).flat_map(of_row).collect();
+                part.fill(&rank.gpu, slot, &LoraView { a: &a, ..*view }, shifts)
+            }
+        })
+    }
+
+    fn clear_lora(&self, slots: &mut ShardedSlots<D>, slot: u32) {
+        for (rank, part) in self.ranks.iter().zip(&mut slots.parts) {
+            rank.clear_lora(part, slot);
+        }
     }
 
     fn load_weight(&self, view: &WeightView<'_>) -> Result<ShardedWeight<D>, DeviceError> {
@@ -329,19 +368,36 @@ impl<D: Driver, C: Collective<D>> Ops for Sharded<D, C> {
             rank.matmul(&mut dst.parts[i], &x.parts[i], &w.parts[i], rows);
         }
         if w.cut == Cut::Inputs {
-            self.sum(dst, rows * w.parts[0].n);
+            self.sum(dst.parts.iter().map(|part| &part.memory), rows * w.parts[0].n);
         }
     }
 
     fn lora(
         &self,
-        _: &mut ShardedBuffer<D>,
-        _: &ShardedBuffer<D>,
-        slots: &Infallible,
-        _: &ShardedBuffer<D>,
-        _: usize,
+        dst: &mut ShardedBuffer<D>,
+        x: &ShardedBuffer<D>,
+        slots: &ShardedSlots<D>,
+        adapters: &ShardedBuffer<D>,
+        rows: usize,
     ) {
-        match *slots {}
+        debug_assert_eq!(
+            (x.is_cut(), dst.is_cut()),
+            (slots.cut == Cut::Inputs, slots.cut == Cut::Outputs),
+            "rows are cut as the weight's are that is added to"
+        );
+        let of = |i: usize| LoraRows { dst: &dst.parts[i], x: &x.parts[i], adapters: &adapters.parts[i] };
+        for chunk in LoraSlots::<D>::chunks(rows) {
+            for (i, rank) in self.ranks.iter().enumerate() {
+                slots.parts[i].shrink(&rank.gpu, of(i), &chunk);
+            }
+            if slots.cut == Cut::Inputs {
+                let (len, _) = slots.parts[0].sums(&chunk);
+                self.sum(slots.parts.iter().map(|part| part.sums(&chunk).1), len);
+            }
+            for (i, rank) in self.ranks.iter().enumerate() {
+                slots.parts[i].expand(&rank.gpu, of(i), &chunk);
+            }
+        }
     }
 
     fn add_bias(&self, x: &mut ShardedBuffer<D>, bias: &ShardedWeight<D>, rows: usize) {

@@ -29,6 +29,12 @@ fn two_devices_compute_nearly_what_one_does() {
 }
 
 #[test]
+fn adapters_compute_nearly_what_they_do_on_the_cpu_on_one_device_and_on_two() {
+    models::check_adapters(&emulated());
+    models::check_adapters(&Sharded::new(vec![emulated(), emulated()], HostRing::default()).unwrap());
+}
+
+#[test]
 fn what_cannot_be_divided_is_named() {
     let three = Sharded::new(vec![emulated(), emulated(), emulated()], HostRing::default()).unwrap();
     let view = |n: usize, k: usize, data| WeightView { name: "w", n, k, ty: TensorType::Q4_K, data };
