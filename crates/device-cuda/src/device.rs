@@ -8,7 +8,7 @@ use garrison_device::{
 };
 
 use crate::attention::{self, Parts};
-use crate::draw::{self, Drawer};
+use crate::draw::{self, Drawer, Draws};
 use crate::driver::Driver;
 use crate::gpu::{Buffer, Gpu, lock};
 use crate::kv::{self, KvLayer, Turn};
@@ -99,6 +99,21 @@ impl<D: Driver> CudaDevice<D> {
     ) {
         let Some(parts) = self.parts.get() else { unreachable!("parts are made with the first layer") };
         attention::attention(&self.gpu, parts, [dst, q], layer, step, shape);
+    }
+
+    /// Draws from rows of logits.
+    pub(crate) fn draw_rows(&self, logits: &Buffer<D>, draws: &Draws<'_, D>) {
+        self.drawer.draw(&self.gpu, logits, draws);
+    }
+
+    /// Begins to bring what was drawn to the host.
+    pub(crate) fn send_tokens(&self, tokens: &Buffer<D>, n: usize) -> Result<(), DeviceError> {
+        self.drawer.send(&self.gpu, tokens, n)
+    }
+
+    /// What was sent.
+    pub(crate) fn receive_tokens(&self, tokens: &Buffer<D>, out: &mut [u32]) -> Result<(), DeviceError> {
+        self.drawer.receive(&self.gpu, tokens, out)
     }
 
     /// `dst = x w` for each job.
@@ -341,7 +356,9 @@ impl<D: Driver> Ops for CudaDevice<D> {
     }
 
     fn draw(&self, logits: &mut Buffer<D>, draws: &mut DrawBuffers<Self>) {
-        self.drawer.draw(&self.gpu, logits, draws);
+        let DrawBuffers { rows, edits, masks, count, vocab, tokens, .. } = draws;
+        let (count, vocab) = (*count, *vocab);
+        self.draw_rows(logits, &Draws { tokens, rows, edits, masks, count, vocab });
     }
 
     fn hand_on(&self, dst: &mut Buffer<D>, drawn: &Buffer<D>, rows: &Buffer<D>, n: usize, vocab: usize) {
@@ -349,16 +366,16 @@ impl<D: Driver> Ops for CudaDevice<D> {
     }
 
     fn send_drawn(&self, draws: &DrawBuffers<Self>) -> Result<(), DeviceError> {
-        self.drawer.send(&self.gpu, draws)
+        self.send_tokens(&draws.tokens, draws.count)
     }
 
     fn receive_drawn(&self, draws: &DrawBuffers<Self>, out: &mut [u32]) -> Result<(), DeviceError> {
-        self.drawer.receive(&self.gpu, draws, out)
+        self.receive_tokens(&draws.tokens, out)
     }
 }
 
 /// Sequences of a recorded step, at most.
-const LARGEST_BUCKET: usize = 256;
+pub(crate) const LARGEST_BUCKET: usize = 256;
 
 impl<D: Driver> Capture for CudaDevice<D> {
     type Graph = D::Graph;
@@ -373,10 +390,12 @@ impl<D: Driver> Capture for CudaDevice<D> {
     }
 
     fn capture(&self, forward: impl FnOnce() -> Result<(), DeviceError>) -> Result<D::Graph, DeviceError> {
-        let mut forward = Some(forward);
-        let graph = self.gpu.driver.capture(&mut || forward.take().map_or(Ok(()), |forward| forward()))?;
+        self.gpu.driver.begin_recording()?;
+        let enqueued = forward();
+        let recorded = self.gpu.driver.end_recording();
+        enqueued?;
         self.gpu.check()?;
-        Ok(graph)
+        recorded
     }
 
     fn replay(&self, graph: &D::Graph) -> Result<(), DeviceError> {

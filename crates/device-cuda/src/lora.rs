@@ -5,6 +5,7 @@
 //! matrix multiplied by the power of two that keeps its values in range; the scale takes it back.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use garrison_device::{DeviceError, LoraShape, LoraView};
@@ -24,7 +25,7 @@ pub struct LoraSlots<D: Driver> {
     /// `[slots]` what the table points to, slot 1 first.
     matrices: Vec<Option<D::Memory>>,
     /// `[MAX_ROWS, max_rank]`
-    sums: D::Memory,
+    sums: Arc<D::Memory>,
     shrink: D::Function,
     expand: D::Function,
 }
@@ -78,7 +79,7 @@ impl<D: Driver> LoraSlots<D> {
             shape: *shape,
             table: gpu.zeroed(what, (shape.slots + 1) * size_of::<Slot>())?,
             matrices: (0..shape.slots).map(|_| None).collect(),
-            sums: gpu.driver.alloc(what, MAX_ROWS * shape.max_rank.max(1) * size_of::<f32>())?,
+            sums: Arc::new(gpu.driver.alloc(what, MAX_ROWS * shape.max_rank.max(1) * size_of::<f32>())?),
             shrink: gpu.driver.function("lora_shrink")?,
             expand: gpu.driver.function("lora_expand")?,
         })
@@ -157,7 +158,7 @@ impl<D: Driver> LoraSlots<D> {
     }
 
     /// `[chunk, max_rank]`, of which a row's adapter has the first: how many values, and where.
-    pub(crate) fn sums(&self, chunk: &Range<usize>) -> (usize, &D::Memory) {
+    pub(crate) fn sums(&self, chunk: &Range<usize>) -> (usize, &Arc<D::Memory>) {
         (chunk.len() * self.shape.max_rank, &self.sums)
     }
 

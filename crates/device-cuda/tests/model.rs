@@ -13,7 +13,9 @@ fn emulated() -> CudaDevice<Emulator> {
 
 #[test]
 fn a_recorded_step_is_the_eager_one_to_the_bit() {
-    models::check_recorded_steps(&emulated());
+    models::check_recorded_steps(&emulated(), Mix::Q4_K_M);
+    let pair = Sharded::new(vec![emulated(), emulated()], HostRing::default()).unwrap();
+    models::check_recorded_steps(&pair, Mix::Q8_0);
 }
 
 #[test]

@@ -116,14 +116,14 @@ fn steps() -> [Batch; 2] {
     ]
 }
 
-/// Checks that recorded steps give the bits of eager ones.
+/// Checks that recorded steps of a model in this mix give the bits of eager ones.
 ///
 /// # Panics
 /// If they do not.
-pub fn check_recorded_steps<B: Capture>(device: &B) {
+pub fn check_recorded_steps<B: Capture>(device: &B, mix: Mix) {
     let [prompts, decodes] = steps();
     for (family, dtype) in [(Family::Llama32, KvDtype::F16), (Family::Qwen3, KvDtype::Q8_0)] {
-        let source = source(family, Mix::Q4_K_M);
+        let source = source(family, mix);
         let mut eager = Small::new(device, &source, dtype);
         let mut graph = Small::new(device, &source, dtype);
         assert_eq!(eager.eagerly(&prompts), graph.eagerly(&prompts));

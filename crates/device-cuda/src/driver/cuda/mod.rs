@@ -190,22 +190,23 @@ impl Driver for Cuda {
         self.wait()
     }
 
-    fn capture(&self, enqueue: &mut dyn FnMut() -> Result<(), DeviceError>) -> Result<Graph, DeviceError> {
-        let alive = self.not_recording("recording")?;
-        let (inner, stream) = (&self.inner, self.inner.stream);
+    fn begin_recording(&self) -> Result<(), DeviceError> {
+        let _alive = self.not_recording("recording")?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives as long as `inner`.
-        inner.check(unsafe { result::stream::begin_capture(stream, mode) })?;
-        // Launches enter for themselves.
-        drop(alive);
+        self.inner.check(unsafe { result::stream::begin_capture(self.inner.stream, mode) })?;
         self.recording.store(true, Ordering::Release);
-        let enqueued = enqueue();
-        self.recording.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    fn end_recording(&self) -> Result<Graph, DeviceError> {
+        if !self.recording.swap(false, Ordering::AcqRel) {
+            return Err(self.inner.fail("nothing is recorded".into()));
+        }
+        let inner = &self.inner;
         let _alive = inner.bind()?;
-        // SAFETY: as above; the recording is ended whatever came of it.
-        let graph = inner.check(unsafe { result::stream::end_capture(stream) });
-        enqueued?;
-        let graph = graph?;
+        // SAFETY: as above.
+        let graph = inner.check(unsafe { result::stream::end_capture(inner.stream) })?;
         // SAFETY: the graph is what the driver just gave, and not needed once it is instantiated.
         let exec = unsafe {
             let exec = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
