@@ -42,7 +42,7 @@ template <class Cells, int DIMS, int TILES> struct Block {
     static constexpr bool HALVES = Cells::KEPT == Kept::halves;
     static constexpr uint32_t QUERY_BYTES = ROWS * DIMS * 2, STEP_BYTES = STEP * DIMS * (HALVES ? 2 : 1);
     static constexpr int GROUPS = DIMS / GROUP;
-    static constexpr uint32_t SCALE_BYTES = HALVES ? 0 : 2 * GROUPS * STEP * sizeof(float);
+    static constexpr uint32_t SCALE_BYTES = Cells::SCALED ? 2 * GROUPS * STEP * sizeof(float) : 0;
 
     const AttentionArgs &args;
     uint8_t *queries; // [2, ROWS, DIMS] halves: the first, then the rest
@@ -130,7 +130,7 @@ template <class Cells, int DIMS, int TILES> struct Block {
             uint32_t position = first + key + i;
             if (position < end && chunk * 8 < head_dim) {
                 const uint8_t *of = ::tile(args.layer, table[position / BLOCK_SIZE], side, kv_head);
-                Cells::copy(place + i * DIMS * 2, of + (position % BLOCK_SIZE * head_dim + chunk * 8) * Cells::BYTES);
+                COPY_ASYNC(place + i * DIMS * 2, of + (position % BLOCK_SIZE * head_dim + chunk * 8) * 2);
             } else {
                 *(uint4 *)(place + i * DIMS * 2) = uint4{0, 0, 0, 0};
             }
@@ -151,7 +151,12 @@ template <class Cells, int DIMS, int TILES> struct Block {
                 *(uint4 *)place = uint4{0, 0, 0, 0};
             }
         }
-        uint32_t position = first + threadIdx.x / GROUPS, dim = threadIdx.x % GROUPS * GROUP;
+        if (Cells::SCALED) fetch_scale(side, first);
+    }
+
+    __device__ __forceinline__ void fetch_scale(Side side, uint32_t first) {
+        uint32_t head_dim = args.layer.head_dim, position = first + threadIdx.x / GROUPS;
+        uint32_t dim = threadIdx.x % GROUPS * GROUP;
         fetched = 0;
         if (threadIdx.x < STEP * GROUPS && position < end && dim < head_dim) {
             uint8_t *of = ::tile(args.layer, table[position / BLOCK_SIZE], side, kv_head);
@@ -161,7 +166,7 @@ template <class Cells, int DIMS, int TILES> struct Block {
 
     // Scales come when they are needed, so that nobody waits for them before.
     __device__ __forceinline__ void put_scales(Side side) {
-        if constexpr (!HALVES) {
+        if constexpr (Cells::SCALED) {
             if (threadIdx.x >= STEP * GROUPS) return;
             scales[((uint32_t)side * GROUPS + threadIdx.x % GROUPS) * STEP + threadIdx.x / GROUPS] = fetched;
         }
@@ -185,7 +190,7 @@ template <class Cells, int DIMS, int TILES> struct Block {
         LOAD_MATRICES(q, chunk_of<DIMS>(queries, tile * MMA_ROWS + lane % 16, chunk) + (1 - part) * QUERY_BYTES);
     }
 
-    // A group's products are whole numbers' with the queries: scaled, they are added in order.
+    // Of whole numbers a group's products are scaled, and added in order.
     __device__ __forceinline__ void score_bytes(float (&products)[OWN_KEYS][4]) {
         uint32_t words[4]; // of 16 dimensions each: of two tiles of keys two, or of one tile four, for two groups
         UNROLL
@@ -201,18 +206,19 @@ template <class Cells, int DIMS, int TILES> struct Block {
                     uint32_t key = (n + lane / 16) * 8 + lane % 8;
                     LOAD_MATRICES(words, byte_chunk_of<DIMS>(keys, key, group * 2 + lane / 8 % 2));
                 }
-                float of_group[4] = {};
+                float scaled[4] = {}, (&sum)[4] = Cells::SCALED ? scaled : products[n];
                 UNROLL
                 for (int step = 0; step < 2; step++) {
                     uint32_t word = words[(OWN_KEYS > 1 ? n : group) % 2 * 2 + step];
-                    uint32_t k[2] = {bytes_as_halves(word), bytes_as_halves(word >> 8)};
-                    MMA_F16_K16(of_group, q[step][0], k);
-                    MMA_F16_K16(of_group, q[step][1], k);
+                    uint32_t k[2] = {Cells::halves(word), Cells::halves(word >> 8)};
+                    MMA_F16_K16(sum, q[step][0], k);
+                    MMA_F16_K16(sum, q[step][1], k);
                 }
+                if (!Cells::SCALED) continue;
                 float2 scale = two_scales(Side::keys, group, OWN_KEYS > 1 ? n : sharer);
                 UNROLL
                 for (int i = 0; i < 4; i++) {
-                    products[n][i] = fmaf(of_group[i], i % 2 == 0 ? scale.x : scale.y, products[n][i]);
+                    products[n][i] = fmaf(scaled[i], i % 2 == 0 ? scale.x : scale.y, products[n][i]);
                 }
             }
         }
@@ -313,13 +319,17 @@ template <class Cells, int DIMS, int TILES> struct Block {
             uint32_t chunk = (sharer * OUT_TILES + first) / 2;
             UNROLL
             for (int k = 0; k < KEY_TILES / 2; k++) {
-                uint32_t parts[3][4];
+                uint32_t parts[3][4]; // the smallest first
                 UNROLL
                 for (int i = 0; i < 4; i++) {
                     int key_tile = 2 * k + i / 2;
-                    float2 scale = two_scales(Side::values, chunk / 2, key_tile);
-                    float a = weights[key_tile][i % 2 * 2] * scale.x, b = weights[key_tile][i % 2 * 2 + 1] * scale.y;
-                    cut_in_three(a, b, parts[2][i], parts[1][i], parts[0][i]);
+                    float a = weights[key_tile][i % 2 * 2], b = weights[key_tile][i % 2 * 2 + 1];
+                    if constexpr (Cells::SCALED) {
+                        float2 scale = two_scales(Side::values, chunk / 2, key_tile);
+                        cut_in_three(a * scale.x, b * scale.y, parts[2][i], parts[1][i], parts[0][i]);
+                    } else {
+                        cut_in_two(a, b, parts[1][i], parts[0][i]);
+                    }
                 }
                 uint32_t pairs[4];
                 uint32_t of_lane = TILES_AT_ONCE == 4 ? chunk + lane / 16 : chunk;
@@ -328,9 +338,15 @@ template <class Cells, int DIMS, int TILES> struct Block {
                 for (int o = 0; o < TILES_AT_ONCE; o++) {
                     uint32_t v[2];
                     UNROLL
-                    for (int i = 0; i < 2; i++) v[i] = bytes_as_bf16(pairs[o / 2 * 2 + i] >> (o % 2 * 8));
+                    for (int i = 0; i < 2; i++) {
+                        uint32_t four = pairs[o / 2 * 2 + i] >> (o % 2 * 8);
+                        v[i] = Cells::SCALED ? bytes_as_bf16(four) : Cells::halves(four);
+                    }
                     UNROLL
-                    for (int i = 0; i < 3; i++) MMA_BF16_K16(part.values[first + o], parts[i], v);
+                    for (int i = 0; i < (Cells::SCALED ? 3 : 2); i++) {
+                        if (Cells::SCALED) MMA_BF16_K16(part.values[first + o], parts[i], v);
+                        else MMA_F16_K16(part.values[first + o], parts[i], v);
+                    }
                 }
             }
         }
@@ -343,8 +359,7 @@ template <class Cells, int DIMS, int TILES> struct Block {
             UNROLL
             for (int i = 0; i < 4; i++) {
                 float a = weights[2 * k + i / 2][i % 2 * 2], b = weights[2 * k + i / 2][i % 2 * 2 + 1];
-                upper[i] = two_halves(a, b);
-                rest[i] = two_halves(a - half_to_float((uint16_t)upper[i]), b - half_to_float((uint16_t)(upper[i] >> 16)));
+                cut_in_two(a, b, upper[i], rest[i]);
             }
             UNROLL
             for (int o = 0; o < OUT_TILES; o += 2) {

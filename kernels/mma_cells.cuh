@@ -6,39 +6,6 @@
 
 constexpr int CHUNK = 16; // bytes that are copied at once
 
-// Kept as halves, or as what becomes halves without loss when it is copied.
-enum class Kept { halves, bytes };
-
-// Eight cells become a chunk of halves in shared memory.
-struct HalfCells {
-    static constexpr Kept KEPT = Kept::halves;
-    static constexpr uint32_t BYTES = 2;
-    static constexpr float UNIT = 1; // what a half of 1 stands for
-    static __device__ __forceinline__ void copy(uint8_t *to, const uint8_t *from) { COPY_ASYNC(to, from); }
-};
-// E4M3's bits are a half's, of 2^-8 of the value.
-struct Fp8Cells {
-    static constexpr Kept KEPT = Kept::halves;
-    static constexpr uint32_t BYTES = 1;
-    static constexpr float UNIT = 256;
-    static __device__ __forceinline__ uint32_t widen(uint32_t two) {
-        uint32_t codes = __byte_perm(two, 0, 0x4140), magnitude = codes & 0x007f007fu;
-        uint32_t nan = (magnitude + 0x00010001u) >> 7 & 0x00010001u;
-        return magnitude << 7 | (codes & 0x00800080u) << 8 | nan * 0x7c00u;
-    }
-    static __device__ __forceinline__ void copy(uint8_t *to, const uint8_t *from) {
-        uint2 x = *(const uint2 *)from;
-        *(uint4 *)to = uint4{widen(x.x), widen(x.x >> 16), widen(x.y), widen(x.y >> 16)};
-    }
-};
-// Whole numbers with a scale for each GROUP: sixteen become a chunk. The numbers are multiplied as they are, which is
-// exact. A key's scales multiply its products of each group, a value's the weights that it is added with.
-struct Scaled8Cells {
-    static constexpr Kept KEPT = Kept::bytes;
-    static constexpr uint32_t BYTES = 1;
-    static constexpr float UNIT = 1;
-};
-
 // Two halves minus two, two of BF16 minus two: of whole numbers that either can tell apart, so exact.
 __device__ __forceinline__ uint32_t minus_halves(uint32_t a, uint32_t b) {
 #ifdef __CUDACC__
@@ -71,6 +38,12 @@ __device__ __forceinline__ uint32_t bytes_as_bf16(uint32_t four) {
     return minus_bf16((four & 0x007f007fu) | 0x43004300u, (four & 0x00800080u) | 0x43004300u);
 }
 
+// Two numbers as two pairs of halves, of which the second is what the first leaves.
+__device__ __forceinline__ void cut_in_two(float a, float b, uint32_t &first, uint32_t &rest) {
+    first = two_halves(a, b);
+    rest = two_halves(a - half_to_float((uint16_t)first), b - half_to_float((uint16_t)(first >> 16)));
+}
+
 // Two numbers as three pairs of BF16 that add up to them exactly, the largest first: each takes the eight bits that come
 // next.
 __device__ __forceinline__ void cut_in_three(float a, float b, uint32_t &first, uint32_t &second, uint32_t &third) {
@@ -82,6 +55,35 @@ __device__ __forceinline__ void cut_in_three(float a, float b, uint32_t &first, 
     a -= __uint_as_float(x & 0xffff0000u), b -= __uint_as_float(y & 0xffff0000u);
     third = __byte_perm(__float_as_uint(a), __float_as_uint(b), 0x7632);
 }
+
+// What shared memory holds of a step.
+enum class Kept { halves, bytes };
+
+// Copied as they are.
+struct HalfCells {
+    static constexpr Kept KEPT = Kept::halves;
+    static constexpr bool SCALED = false;
+    static constexpr float UNIT = 1; // what a half of 1 stands for
+};
+// E4M3's bits are a half's, of 2^-8 of the value.
+struct Fp8Cells {
+    static constexpr Kept KEPT = Kept::bytes;
+    static constexpr bool SCALED = false;
+    static constexpr float UNIT = 256;
+    // The first and the third of four.
+    static __device__ __forceinline__ uint32_t halves(uint32_t four) {
+        uint32_t magnitude = four & 0x007f007fu, nan = (magnitude + 0x00010001u) >> 7 & 0x00010001u;
+        return magnitude << 7 | (four & 0x00800080u) << 8 | nan * 0x7c00u;
+    }
+};
+// Whole numbers with a scale for each GROUP. They are multiplied as they are, which is exact. A key's scales multiply its
+// products of each group, a value's the weights that it is added with.
+struct Scaled8Cells {
+    static constexpr Kept KEPT = Kept::bytes;
+    static constexpr bool SCALED = true;
+    static constexpr float UNIT = 1;
+    static __device__ __forceinline__ uint32_t halves(uint32_t four) { return bytes_as_halves(four); }
+};
 
 // Chunk `chunk` of a row of DIMS halves, or of DIMS bytes. Chunks change places by rows, so that eight rows' meet in no
 // bank.

@@ -22,7 +22,7 @@ use garrison_tokenizer::{AddSpecial, Detokenizer, ParseSpecial, SkipSpecial, Tok
 use serde::Deserialize;
 
 /// One sequence on one model.
-fn runner(source: &Source, isa: Isa, threads: usize, dtype: KvDtype) -> Runner<CpuDevice> {
+fn on_cpu(source: &Source, isa: Isa, threads: usize, dtype: KvDtype) -> Runner<CpuDevice> {
     let threads = NonZeroUsize::new(threads).unwrap();
     Runner::new(source, CpuDevice::new(CpuOptions { threads, isa }).unwrap(), dtype)
 }
@@ -40,7 +40,7 @@ fn logits_are_those_of_llama_cpp() {
         let source = Source::open(path).unwrap();
         let mut scalar: Option<Vec<Vec<f32>>> = None;
         for isa in Isa::available() {
-            let found = runner(&source, isa, 2, KvDtype::F16).logits(&golden.tokens, 64);
+            let found = on_cpu(&source, isa, 2, KvDtype::F16).logits(&golden.tokens, 64);
             let to_scalar = flat_nmse(&found, scalar.get_or_insert_with(|| found.clone()));
             let c = compare(golden, &found);
             let n = golden.tokens.len();
@@ -65,13 +65,13 @@ fn chunks_and_threads_change_no_bit() {
     for (golden, path) in &goldens {
         let source = Source::open(path).unwrap();
         for isa in Isa::available() {
-            let mut runner = runner(&source, isa, 1, KvDtype::F16);
+            let mut runner = on_cpu(&source, isa, 1, KvDtype::F16);
             let whole = runner.logits(&golden.tokens, 64);
             for chunk in [1, 7, 33] {
                 let equal = runner.logits(&golden.tokens, chunk) == whole;
                 assert!(equal, "{} on {isa:?} in chunks of {chunk}", golden.model);
             }
-            let mut threaded = runner(&source, isa, 3, KvDtype::F16);
+            let mut threaded = on_cpu(&source, isa, 3, KvDtype::F16);
             assert!(threaded.logits(&golden.tokens, 64) == whole, "{} on {isa:?} on threads", golden.model);
         }
     }
@@ -86,7 +86,7 @@ fn every_cache_type_computes_nearly_the_same() {
     };
     let (golden, path) = goldens.iter().find(|(golden, _)| golden.model.contains("f16")).unwrap();
     let source = Source::open(path).unwrap();
-    let run = |dtype| runner(&source, Isa::detect(), 2, dtype).logits(&golden.tokens, 64);
+    let run = |dtype| on_cpu(&source, Isa::detect(), 2, dtype).logits(&golden.tokens, 64);
     let exact = run(KvDtype::F32);
     let bounds =
         [(KvDtype::F16, 1e-6), (KvDtype::BF16, 1e-4), (KvDtype::Q8_0, 2e-4), (KvDtype::F8E4M3, 1e-2)];
@@ -112,7 +112,7 @@ fn eight_bit_caches_stay_close_to_f16_on_the_bundled_model() {
     let all: Vec<Conversation> =
         serde_json::from_slice(&fs::read(folder.join("golden.json")).unwrap()).unwrap();
     let mut runners =
-        [KvDtype::F16, KvDtype::Q8_0, KvDtype::F8E4M3].map(|dtype| runner(&source, Isa::detect(), 2, dtype));
+        [KvDtype::F16, KvDtype::Q8_0, KvDtype::F8E4M3].map(|dtype| on_cpu(&source, Isa::detect(), 2, dtype));
     let [mut f16, mut q8_0, mut fp8] = [(); 3].map(|()| Vec::new());
     for Conversation { mut ids, greedy } in all {
         let answer = ids.len() - 1..ids.len() - 1 + greedy.len();
@@ -153,7 +153,7 @@ fn greedy_continuations_are_equal_to_the_character() {
     let source = Source::open(path).unwrap();
     let tokenizer = Tokenizer::new(&source.vocabulary().unwrap()).unwrap();
     for isa in Isa::available() {
-        let mut runner = runner(&source, isa, 2, KvDtype::F16);
+        let mut runner = on_cpu(&source, isa, 2, KvDtype::F16);
         for (prompt, expected) in &golden.greedy64 {
             let mut tokens = tokenizer.encode_prompt(prompt, AddSpecial::AsVocabulary, ParseSpecial::Spelled);
             let mut row = runner.logits(&tokens, 64).pop().unwrap();

@@ -44,10 +44,10 @@ impl<D: Driver> Kernels<D> {
         };
         let kernel = |name: String, rows| Ok(Kernel { function: driver.function(&name)?, rows });
         let cell = suffix(dtype);
-        // What tensor cores take is copied 16 bytes at a time, of halves and of what becomes halves eight values.
+        // What tensor cores take is copied 16 bytes at a time.
         let tensor_cores = match dtype {
-            KvDtype::F16 | KvDtype::F8E4M3 => head_dim.is_multiple_of(8),
-            KvDtype::Q8_0 => head_dim.is_multiple_of(16),
+            KvDtype::F16 => head_dim.is_multiple_of(8),
+            KvDtype::F8E4M3 | KvDtype::Q8_0 => head_dim.is_multiple_of(16),
             KvDtype::F32 | KvDtype::BF16 => false,
         };
         let (few, many) = if tensor_cores && size < 256 {

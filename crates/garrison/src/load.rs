@@ -319,7 +319,8 @@ fn plan_kv(need: KvNeed, budget: u64) -> Result<KvPlan, String> {
     let blocks = per_sequence.saturating_mul(need.max_seqs).min(affordable);
     if blocks == 0 {
         return Err(format!(
-            "a KV cache of {budget} bytes does not hold one block of {} bytes; raise kv_cache_gib",
+            "a KV cache of {budget} bytes does not hold one block of {} bytes; raise kv_cache_gib, or, where that is all \
+             the GPU has left, lower max_batch_tokens or take a smaller model or quantization (--quantize)",
             need.bytes_per_block
         ));
     }
