@@ -75,7 +75,7 @@ fn every_stage_runs_to_its_end_on_the_emulator() {
     for (stage, wanted) in [
         ("decode", &["load", "decode", "decode kernels", "batch ratio", "batch-invariant mode"][..]),
         ("prefill", &["load", "prefill", "prefill kernels", "done"]),
-        ("extras", &["load", "verification of 4 guesses", "adapters", "done"]),
+        ("extras", &["load", "verification of 4 guesses", "adapters", "long contexts", "done"]),
     ] {
         let rows: Vec<&str> = rows_of(stage).iter().filter_map(|row| row["row"].as_str()).collect();
         for row in wanted {

@@ -21,7 +21,9 @@ mod lora;
 mod matmul;
 mod ops;
 mod probe;
+mod recorded;
 mod sharded;
+mod shares;
 mod upload;
 mod weight;
 
@@ -37,5 +39,7 @@ pub use gpu::Buffer;
 pub use kv::KvLayer;
 pub use lora::LoraSlots;
 pub use probe::{Effort, Limits};
-pub use sharded::{Sharded, ShardedBuffer, ShardedWeight};
+pub use recorded::ShardedGraph;
+pub use sharded::{Sharded, ShardedBuffer};
+pub use shares::{ShardedSlots, ShardedWeight};
 pub use weight::Weight;

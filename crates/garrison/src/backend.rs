@@ -19,8 +19,7 @@ const GPU_RESERVE: u64 = 256 << 20;
 /// The backends, opened.
 pub(crate) enum Backend {
     Cpu(Arc<CpuDevice>),
-    /// And its number.
-    Cuda(Arc<CudaDevice<Cuda>>, usize),
+    Cuda(Arc<CudaDevice<Cuda>>),
     /// Several as one.
     Gpus(Arc<Gpus>),
 }
@@ -104,14 +103,26 @@ impl Backend {
         }
     }
 
+    /// The GPU, or GPUs, of somebody who has one by this choice.
+    ///
+    /// # Errors
+    /// If one is not there, or cannot be used.
+    pub(crate) fn gpu(choice: DeviceChoice) -> Result<Backend, NoGpu> {
+        match choice {
+            DeviceChoice::Cuda(ordinal) => Backend::cuda(ordinal),
+            DeviceChoice::CudaRange(first, last) => Backend::gpus(first, last),
+            DeviceChoice::Auto | DeviceChoice::Cpu => Backend::cuda(0),
+        }
+    }
+
     /// The GPU of that number.
     ///
     /// # Errors
     /// If it is not there, or cannot be used.
-    pub(crate) fn cuda(ordinal: usize) -> Result<Backend, NoGpu> {
+    fn cuda(ordinal: usize) -> Result<Backend, NoGpu> {
         let device = CudaDevice::new(Cuda::open(ordinal)?).map_err(|e| NoGpu::Failed(e.to_string()))?;
         tracing::warn!("the CUDA backend has been tested in emulation only; --device cpu does without it");
-        Ok(Backend::Cuda(Arc::new(device), ordinal))
+        Ok(Backend::Cuda(Arc::new(device)))
     }
 
     /// The GPUs of these numbers, as one.
