@@ -14,12 +14,13 @@
 use std::ffi::{CString, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::{CudaContext, sys};
 use garrison_device::DeviceError;
 
+use super::dense::{Dense, DensePlan, DenseProduct, NoDense};
 use super::life::{Alive, Life, Lives};
 use super::{Address, Driver, Grid, MAILBOX_BYTES, MAILBOXES};
 use crate::gpu::lock;
@@ -81,6 +82,7 @@ pub struct Cuda {
     staging: Mutex<Staging>,
     mailboxes: Mutex<Mailboxes>,
     recording: AtomicBool,
+    dense: OnceLock<Dense>,
 }
 
 /// What memory, modules and recordings need to be given back.
@@ -91,6 +93,8 @@ struct Inner {
     name: String,
     processors: usize,
     launches: Launches,
+    /// Its compute capability.
+    capability: (i32, i32),
     life: Arc<Life>,
 }
 
@@ -201,7 +205,8 @@ impl Cuda {
         let modules = Vec::with_capacity(FATBINS.len());
         let launches = if (major, minor) >= OVERLAPPING { Launches::Overlap } else { Launches::Apart };
         let processors = processors.max(1) as usize;
-        let mut inner = Inner { context, stream, modules, name, processors, launches, life };
+        let capability = (major, minor);
+        let mut inner = Inner { context, stream, modules, name, processors, launches, capability, life };
         for (_, image) in FATBINS {
             inner.modules.push(load(image).map_err(failed)?);
         }
@@ -216,7 +221,8 @@ impl Cuda {
             *of = event()?;
         }
         let mailboxes = Mutex::new(Mailboxes { memory, copied });
-        Ok(Cuda { inner: Arc::new(inner), staging, mailboxes, recording: AtomicBool::new(false) })
+        let (recording, dense) = (AtomicBool::new(false), OnceLock::new());
+        Ok(Cuda { inner: Arc::new(inner), staging, mailboxes, recording, dense })
     }
 
     /// The stream on which everything happens, with the context current on this thread.
@@ -271,6 +277,20 @@ fn check_gpu(name: impl FnOnce() -> Result<String, NoGpu>, (major, minor): (i32,
         return Err(NoGpu::OldGpu { name: name()?, major, minor });
     }
     Ok(())
+}
+
+/// From how many rows on products of halves pay, by count (benches/gpu/NOTES.md).
+fn dense_plan((major, _): (i32, i32)) -> DensePlan {
+    // Hopper and the Blackwell of data centers multiply halves faster than `mma.sync` does bytes with their scales: a weight's
+    // unfolding is paid back by some 300 rows. Elsewhere halves with sums in f32 are as slow as these, or slower.
+    let unfolded_from = if major == 9 || major == 10 { Some(320) } else { None };
+    DensePlan {
+        halves_from: 65,
+        unfolded_from,
+        rows: 2048,
+        unfolded_bytes: 256 << 20,
+        library_bytes: 32 << 20,
+    }
 }
 
 /// Loads a module from an image, which the driver wants aligned.
@@ -487,6 +507,23 @@ impl Driver for Cuda {
         self.inner.check(launched)
     }
 
+    fn open_dense(&self) -> Result<DensePlan, NoDense> {
+        let _alive = self.inner.bind()?;
+        if self.dense.get().is_none() {
+            // If another thread was faster, its stays.
+            let _ = self.dense.set(Dense::open()?);
+        }
+        Ok(dense_plan(self.inner.capability))
+    }
+
+    unsafe fn multiply(&self, product: &DenseProduct) -> Result<(), DeviceError> {
+        let _alive = self.inner.bind()?;
+        let dense = self.dense.get().ok_or_else(|| self.inner.fail("cuBLASLt was not started".into()))?;
+        // SAFETY: the caller's promise; the stream lives as long as `inner`.
+        let enqueued = unsafe { dense.multiply(product, self.inner.stream.cast()) };
+        enqueued.map_err(|reason| self.inner.fail(format!("cuBLASLt: {reason}, for {:?}", product.shape)))
+    }
+
     fn synchronize(&self) -> Result<(), DeviceError> {
         let _alive = self.not_recording("wait")?;
         self.wait()
@@ -554,8 +591,13 @@ impl Drop for Graph {
 
 impl Drop for Cuda {
     fn drop(&mut self) {
-        let Ok(_alive) = self.inner.bind() else { return };
+        let dense = self.dense.take();
+        let Ok(_alive) = self.inner.bind() else {
+            std::mem::forget(dense);
+            return;
+        };
         let _ = self.wait();
+        drop(dense);
         let (mut staging, mut mailboxes) = (lock(&self.staging), lock(&self.mailboxes));
         // SAFETY: nothing is under way any more, and nobody uses them after this.
         unsafe {
@@ -606,5 +648,14 @@ mod tests {
         let gpu = |capability| check_gpu(|| Ok("Tesla T4".into()), capability);
         assert!(said(gpu((7, 5))).starts_with("Tesla T4 has compute capability 7.5; 8.0"));
         assert_eq!((gpu((8, 0)), gpu((12, 0))), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn weights_are_unfolded_where_that_pays() {
+        let from = |capability| dense_plan(capability).unfolded_from;
+        assert_eq!(
+            [(8, 0), (8, 9), (9, 0), (10, 0), (12, 0)].map(from),
+            [None, None, Some(320), Some(320), None]
+        );
     }
 }
