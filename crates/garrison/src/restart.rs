@@ -49,7 +49,7 @@ impl Reload {
     }
 
     fn on_gpu(&self, ordinal: usize) -> Result<Box<dyn Execute>, DeviceError> {
-        match Backend::cuda(ordinal).map_err(|e| self.failed(&e))? {
+        match Backend::cuda(ordinal, &self.settings).map_err(|e| self.failed(&e))? {
             Backend::Cuda(device, _) => self.load(&device),
             Backend::Gpus(device) => self.load(&device),
             Backend::Cpu(device) => self.load(&device),
