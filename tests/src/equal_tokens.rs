@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use garrison_device::{Capture, KvDtype};
 use garrison_engine::{
-    Engine, EngineConfig, Event, LocalExecutor, Lookahead, Request, SpecialTokens, Stream,
+    Engine, EngineConfig, Event, Grammar, LocalExecutor, Lookahead, Request, SpecialTokens, Stream,
 };
 use garrison_gguf::Source;
+use garrison_gguf::quantize::Mix;
 use garrison_model::{Model, ModelSummary, Target};
 use garrison_testkit::{Random, TinyModel, adapter, tiny_gguf};
 use garrison_tokenizer::Tokenizer;
@@ -89,12 +90,12 @@ pub fn events(mut stream: Stream) -> Vec<Event> {
     events
 }
 
-/// Requests get the same events alone, together, and where blocks and steps are short.
+/// Requests to a model in this mix get the same events alone, together, and where blocks and steps are short.
 ///
 /// # Panics
 /// If they do not.
-pub fn check<B: Capture>(device: &Arc<B>) {
-    let source = Source::parse(tiny_gguf(&TinyModel::default())).unwrap();
+pub fn check<B: Capture>(device: &Arc<B>, mix: Mix) {
+    let source = Source::parse(tiny_gguf(&TinyModel { mix, ..TinyModel::default() })).unwrap();
     let engine_alone = engine(device, &source, ALONE);
     let alone: Vec<_> = requests(&source, &engine_alone)
         .into_iter()
@@ -125,27 +126,33 @@ fn hold<B: Capture>(
     }
 }
 
-/// Requests whose next step can mostly be planned: that end by length and by tokens that stop them, with adapters; and
-/// some that cannot be, for penalties, probabilities, or tokens banned at first.
+/// Requests whose next step can mostly be planned: that end by length, by tokens that stop them and by grammars, with
+/// adapters, penalties and tokens banned at first; and one of which log-probabilities are wanted, which cannot.
 fn plain_requests(source: &Source, engine: &Engine) -> Vec<Request> {
     let plain = |(i, request): (usize, Request)| {
         let token_ids = if i == 1 { Vec::new() } else { (0..256).step_by(9).collect() };
         let min_tokens = if i == 4 { 3 } else { 0 };
         let stop = StopConditions { max_tokens: 12 + i as u32, min_tokens, token_ids, ..request.stop };
         let frequency_penalty = if i == 3 { 0.5 } else { 0.0 };
+        let grammar = match i {
+            0 => Some(Grammar::Regex("[ -~]{1,40}".into())),
+            3 => Some(Grammar::Regex("[0-9a-f]{4,9}".into())),
+            _ => None,
+        };
+        let constraint = grammar.map(|grammar| engine.compile(&grammar).unwrap());
         let sampling = Sampling { frequency_penalty, ..request.sampling };
-        Request { stop, sampling, logprobs: (i == 2).then_some(1), ..request }
+        Request { stop, sampling, constraint, logprobs: (i == 2).then_some(1), ..request }
     };
     requests(source, engine).into_iter().enumerate().map(plain).collect()
 }
 
-/// Requests get the same events from an engine that begins with steps before they are asked for as from one that does
+/// Requests to a model in this mix get the same events from an engine that begins with steps before they are asked for as from one that does
 /// not: alone, together, where others come while they run, with guesses, and where blocks are short.
 ///
 /// # Panics
 /// If they do not.
-pub fn check_ahead<B: Capture>(device: &Arc<B>) {
-    let source = Source::parse(tiny_gguf(&TinyModel::default())).unwrap();
+pub fn check_ahead<B: Capture>(device: &Arc<B>, mix: Mix) {
+    let source = Source::parse(tiny_gguf(&TinyModel { mix, ..TinyModel::default() })).unwrap();
     let engine_alone = engine(device, &source, ALONE);
     let expected: Vec<_> = plain_requests(&source, &engine_alone)
         .into_iter()

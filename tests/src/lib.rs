@@ -4,6 +4,7 @@
 
 pub mod draws;
 pub mod equal_tokens;
+pub mod golden;
 
 use std::path::{Path, PathBuf};
 

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use garrison_device::{Capture, DeviceError, KvDtype};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
-use garrison_device_cuda::{Build, CudaDevice, Emulator, Mishap, Order, SharedGpu};
+use garrison_device_cuda::{Build, CudaDevice, Emulator, HostRing, Mishap, Order, Sharded, SharedGpu};
 use garrison_engine::{
     Engine, EngineConfig, Event, Execute, Failure, LocalExecutor, Request, Restarting, Stream,
 };
 use garrison_gguf::Source;
+use garrison_gguf::quantize::Mix;
 use garrison_model::{LoadError, Model, ModelSummary, Target};
 use garrison_testkit::{TinyModel, adapter, tiny_gguf};
 use garrison_tokenizer::Tokenizer;
@@ -182,6 +183,35 @@ fn models_on_one_gpu_are_lost_and_started_again_together() {
         assert_eq!(read(engine.submit(request(1)).unwrap()).as_ref(), Ok(&expected));
     }
     assert_eq!(gpu.revivals(), 1);
+}
+
+#[test]
+fn several_gpus_are_started_again_when_one_is_lost() {
+    // Heads are too few for halves of blocks of 256.
+    let tiny = TinyModel { n_layers: 1, mix: Mix::F16, ..TinyModel::default() };
+    let source = Arc::new(Source::parse(tiny_gguf(&tiny)).unwrap());
+    let pair = |mishap: Mishap| {
+        let ranks = [emulator(), emulator().with_mishap(mishap)].map(|of| CudaDevice::new(of).unwrap());
+        Sharded::new(ranks.into(), HostRing::default())
+    };
+    let launches = |device: &Sharded<Emulator, HostRing>| device.rank(1).driver().launches();
+    let loaded = execute(&source, pair(Mishap::None).unwrap()).unwrap();
+    let lost = Mishap::LostAt(launches(loaded.device()) + 40);
+    let make = {
+        let source = Arc::clone(&source);
+        move |mishap| -> Result<Box<dyn Execute>, DeviceError> {
+            Ok(Box::new(execute(&source, pair(mishap)?)?))
+        }
+    };
+    let whole = start(&source, make(Mishap::None).unwrap());
+    let expected: Vec<_> = (1..3).map(|seed| read(whole.submit(request(seed)).unwrap())).collect();
+    let first = make(lost).unwrap();
+    let engine = start(&source, Box::new(Restarting::new(first, Box::new(move |_| make(Mishap::None)))));
+    let failed = read(engine.submit(request(1)).unwrap());
+    assert!(matches!(&failed, Err(Failure::Device(why)) if why.contains("lost")), "{failed:?}");
+    for (seed, expected) in (1..3).zip(&expected) {
+        assert_eq!(&read(engine.submit(request(seed)).unwrap()), expected);
+    }
 }
 
 #[test]

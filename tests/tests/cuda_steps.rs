@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used)] // a test may
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use garrison_device::{Batch, KvDtype, SampleRow, Want};
+use garrison_device::{Batch, KvDtype, Mask, SampleRow, TokenCounts, Want};
 use garrison_device_cuda::{Build, Call, CudaDevice, Emulator, Order};
 use garrison_engine::{EngineConfig, Execute, LocalExecutor, Lookahead};
 use garrison_gguf::Source;
@@ -111,10 +112,12 @@ fn a_step_that_is_planned_ahead_runs_once_and_gives_what_it_would() {
     // The step, and the one after it.
     let (t, made) = both(&step(&[(0, &[5], 3), (1, &[9], 17)]));
     assert_eq!(replays(&made), 2, "{made:?}");
-    // What is asked for runs already; what is enqueued is the step after, before anybody waits.
+    // What is asked for runs already; it is drawn, and the step after is enqueued before anybody waits.
     let (t, made) = both(&step(&[(0, &t[..1], 4), (1, &t[1..], 18)]));
     assert_eq!(replays(&made), 1, "{made:?}");
-    assert!(matches!(made[..], [.., Call::Send { .. }, Call::Receive { bytes: 8 }]), "{made:?}");
+    let drawn = made.iter().position(|call| matches!(call, Call::Send { .. }));
+    assert!(drawn.is_some() && drawn < made.iter().position(|call| *call == Call::Replay), "{made:?}");
+    assert!(matches!(made[..], [.., Call::Replay, Call::Receive { bytes: 8 }]), "{made:?}");
     // One has ended: its row is forgotten.
     let (t, made) = both(&step(&[(1, &t[1..], 19)]));
     assert_eq!(replays(&made), 1, "{made:?}");
@@ -137,6 +140,48 @@ fn a_step_that_is_planned_ahead_runs_once_and_gives_what_it_would() {
     assert_eq!(replays(&made), 1, "{made:?}");
     let (_, made) = both(&step(&[(2, &t, 3)]));
     assert_eq!(replays(&made), 2, "{made:?}");
+}
+
+#[test]
+fn how_tokens_of_a_plan_are_drawn_is_told_when_they_are_asked_for() {
+    let (mut plain, mut ahead) = (executor(), executor());
+    ahead.look_ahead(Lookahead::OneStep).unwrap();
+    // Each step another way, which no plan can know: penalties for what was drawn, a mask that comes late, a ban, none.
+    let mut tokens = vec![5, 9];
+    for at in 0..6 {
+        let batch = |mask: Option<Mask>| {
+            let mut batch = step(&[(0, &tokens[..1], 3 + at), (1, &tokens[1..], 17 + at)]);
+            let [first, second] = &mut batch.samples[..] else { unreachable!("there are two") };
+            match at % 3 {
+                0 => first.banned = Arc::from([40, 41]),
+                1 => {
+                    first.sampling = Arc::new(Sampling { repetition_penalty: 1.5, ..Sampling::default() });
+                    first.seen = Arc::new(TokenCounts { counts: [(tokens[0], (2, false))].into() });
+                }
+                _ => first.logprobs = (at == 5).then_some(2),
+            }
+            second.mask = mask;
+            batch
+        };
+        let bits: Arc<[u32]> = (0..16).map(|word| 0x11u32 << (word + at)).collect();
+        let expected = plain.step(&batch(Some(Mask::ready(Arc::clone(&bits))))).unwrap().samples;
+        let (mask, maker) = Mask::awaited();
+        let batch = batch(Some(mask));
+        let device = Arc::clone(ahead.device());
+        let (mut got, mut made) = (Vec::new(), Vec::new());
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(5));
+                maker.make(bits);
+            });
+            made = device.driver().calls(|| got = ahead.step(&batch).unwrap().samples);
+        });
+        assert_eq!(got, expected, "step {at}");
+        // The first and its successor; then the successor alone; where the host draws, the same again.
+        let replays = made.iter().filter(|call| **call == Call::Replay).count();
+        assert_eq!(replays, if at == 0 { 2 } else { 1 }, "step {at}: {made:?}");
+        tokens = got.iter().map(|sample| sample.token).collect();
+    }
 }
 
 #[test]

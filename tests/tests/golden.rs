@@ -8,155 +8,23 @@
 //! - the whole text in one step, in chunks, token by token, on one thread or more: the same bits.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use garrison_device::{BLOCK_SIZE, Batch, Device, KvDtype, SampleRow, StepBuffers, StepLimits, Want};
+use garrison_device::KvDtype;
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_gguf::Source;
-use garrison_model::{AdapterBank, KvCache, Model, ModelSummary, Workspace};
+use garrison_model::ModelSummary;
+use garrison_tests::golden::{Runner, argmax, compare, flat_nmse, goldens};
 use garrison_tests::shared;
 use garrison_tokenizer::{AddSpecial, Detokenizer, ParseSpecial, SkipSpecial, Tokenizer};
 use serde::Deserialize;
 
-/// What llama.cpp computed for one model.
-#[derive(Deserialize)]
-struct Golden {
-    model: String,
-    tokens: Vec<u32>,
-    /// Most probable token after each.
-    argmax: Vec<u32>,
-    /// Logits after the last token.
-    last_logits: Vec<f32>,
-    /// `(token, logit)` after each token, best first.
-    top8: Vec<Vec<(u32, f32)>>,
-    /// Prompt to its greedy continuation of 64 tokens.
-    #[serde(default)]
-    greedy64: BTreeMap<String, String>,
-}
-
-impl Golden {
-    fn is_quantized(&self) -> bool {
-        !self.model.contains("f16") && !self.model.contains("stories")
-    }
-}
-
 /// One sequence on one model.
-struct Runner {
-    device: CpuDevice,
-    model: Model<CpuDevice>,
-    step: StepBuffers<CpuDevice>,
-    ws: Workspace<CpuDevice>,
-    kv: KvCache<CpuDevice>,
-    table: Vec<u32>,
-}
-
-impl Runner {
-    fn new(source: &Source, isa: Isa, threads: usize, dtype: KvDtype) -> Runner {
-        let threads = NonZeroUsize::new(threads).unwrap();
-        let device = CpuDevice::new(CpuOptions { threads, isa }).unwrap();
-        let model = Model::load(source, &device, |_| {}).unwrap();
-        let limits = StepLimits { tokens: 64, seqs: 1, rows: 64, blocks: 32 };
-        let n_blocks = model.spec().context_length.min(512) / BLOCK_SIZE;
-        Runner {
-            step: StepBuffers::new(&device, limits).unwrap(),
-            ws: Workspace::new(&device, model.spec(), limits).unwrap(),
-            kv: KvCache::new(&device, model.spec(), n_blocks + 1, dtype).unwrap(),
-            table: (1..=n_blocks as u32).rev().collect(),
-            device,
-            model,
-        }
-    }
-
-    /// Logits after each of `tokens`, which end a sequence of `kv_len`.
-    fn step(&mut self, tokens: &[u32], kv_len: usize) -> Vec<Vec<f32>> {
-        let mut batch = Batch::default();
-        batch.push_sequence(tokens, kv_len as u32, &self.table[..kv_len.div_ceil(BLOCK_SIZE)], 0);
-        batch.samples.extend((0..tokens.len() as u32).map(|row| SampleRow {
-            row,
-            want: Want::Sample,
-            sampling: Arc::default(),
-            position: 0,
-            seen: Arc::default(),
-            banned: Arc::default(),
-            mask: None,
-            logprobs: None,
-        }));
-        self.step.write(&self.device, &batch).unwrap();
-        let bank = AdapterBank::none();
-        self.model.forward(&self.device, &self.step, &bank, &mut self.ws, &mut self.kv).unwrap();
-        let vocab = self.model.spec().vocab;
-        let mut logits = vec![0f32; tokens.len() * vocab];
-        self.device.read(&self.ws.logits, 0, &mut logits).unwrap();
-        logits.chunks(vocab).map(<[f32]>::to_vec).collect()
-    }
-
-    /// Logits after each of `tokens`, a whole sequence run in chunks of up to `chunk`.
-    fn logits(&mut self, tokens: &[u32], chunk: usize) -> Vec<Vec<f32>> {
-        let mut at = 0;
-        let mut step = |chunk: &[u32]| {
-            at += chunk.len();
-            self.step(chunk, at)
-        };
-        tokens.chunks(chunk).flat_map(&mut step).collect()
-    }
-}
-
-fn argmax(row: &[f32]) -> u32 {
-    (0..row.len()).rev().max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u32
-}
-
-/// Sum of squared errors over sum of squares.
-fn nmse(pairs: impl IntoIterator<Item = (f32, f32)>) -> f64 {
-    let (mut error, mut energy) = (0.0, 0.0);
-    for (found, expected) in pairs {
-        error += (f64::from(found) - f64::from(expected)).powi(2);
-        energy += f64::from(expected).powi(2);
-    }
-    error / energy
-}
-
-fn flat_nmse(found: &[Vec<f32>], expected: &[Vec<f32>]) -> f64 {
-    nmse(found.iter().flatten().copied().zip(expected.iter().flatten().copied()))
-}
-
-struct Comparison {
-    last: f64,
-    top8: f64,
-    /// Largest error, relative to the largest logit of the row.
-    worst: f64,
-    argmax_agree: usize,
-}
-
-fn compare(golden: &Golden, found: &[Vec<f32>]) -> Comparison {
-    let top8 = || {
-        golden.top8.iter().zip(found).flat_map(|(top, row)| top.iter().map(|&(t, x)| (row[t as usize], x)))
-    };
-    let last = found.last().unwrap();
-    let largest = golden.last_logits.iter().fold(0f32, |m, x| m.max(x.abs()));
-    let errors = last.iter().zip(&golden.last_logits).map(|(a, b)| (a - b).abs());
-    Comparison {
-        last: nmse(last.iter().copied().zip(golden.last_logits.iter().copied())),
-        top8: nmse(top8()),
-        worst: f64::from(errors.fold(0f32, f32::max) / largest),
-        argmax_agree: found.iter().zip(&golden.argmax).filter(|(row, token)| argmax(row) == **token).count(),
-    }
-}
-
-fn goldens() -> Option<Vec<(Golden, PathBuf)>> {
-    let data = shared()?.join("data");
-    let mut paths: Vec<PathBuf> =
-        fs::read_dir(data.join("golden")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    let read = |path: PathBuf| {
-        let golden: Golden = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-        let model = data.join("models").join(&golden.model);
-        (golden, model)
-    };
-    Some(paths.into_iter().map(read).collect())
+fn on_cpu(source: &Source, isa: Isa, threads: usize, dtype: KvDtype) -> Runner<CpuDevice> {
+    let threads = NonZeroUsize::new(threads).unwrap();
+    Runner::new(source, CpuDevice::new(CpuOptions { threads, isa }).unwrap(), dtype)
 }
 
 #[test]
@@ -172,7 +40,7 @@ fn logits_are_those_of_llama_cpp() {
         let source = Source::open(path).unwrap();
         let mut scalar: Option<Vec<Vec<f32>>> = None;
         for isa in Isa::available() {
-            let found = Runner::new(&source, isa, 2, KvDtype::F16).logits(&golden.tokens, 64);
+            let found = on_cpu(&source, isa, 2, KvDtype::F16).logits(&golden.tokens, 64);
             let to_scalar = flat_nmse(&found, scalar.get_or_insert_with(|| found.clone()));
             let c = compare(golden, &found);
             let n = golden.tokens.len();
@@ -180,12 +48,7 @@ fn logits_are_those_of_llama_cpp() {
                 "| {} | {isa:?} | {:.1e} | {:.1e} | {:.1e} | {}/{n} | {to_scalar:.1e} |",
                 golden.model, c.last, c.top8, c.worst, c.argmax_agree
             );
-            let holds = if golden.is_quantized() {
-                c.last < 1e-3 && c.top8 < 1e-3 && to_scalar < 1e-5
-            } else {
-                c.last < 1e-6 && c.top8 < 1e-6 && c.worst < 1e-3 && c.argmax_agree == n
-            };
-            if !holds {
+            if !c.holds(golden) || (golden.is_quantized() && to_scalar >= 1e-5) {
                 failures.push(format!("{} on {isa:?}", golden.model));
             }
         }
@@ -202,13 +65,13 @@ fn chunks_and_threads_change_no_bit() {
     for (golden, path) in &goldens {
         let source = Source::open(path).unwrap();
         for isa in Isa::available() {
-            let mut runner = Runner::new(&source, isa, 1, KvDtype::F16);
+            let mut runner = on_cpu(&source, isa, 1, KvDtype::F16);
             let whole = runner.logits(&golden.tokens, 64);
             for chunk in [1, 7, 33] {
                 let equal = runner.logits(&golden.tokens, chunk) == whole;
                 assert!(equal, "{} on {isa:?} in chunks of {chunk}", golden.model);
             }
-            let mut threaded = Runner::new(&source, isa, 3, KvDtype::F16);
+            let mut threaded = on_cpu(&source, isa, 3, KvDtype::F16);
             assert!(threaded.logits(&golden.tokens, 64) == whole, "{} on {isa:?} on threads", golden.model);
         }
     }
@@ -223,7 +86,7 @@ fn every_cache_type_computes_nearly_the_same() {
     };
     let (golden, path) = goldens.iter().find(|(golden, _)| golden.model.contains("f16")).unwrap();
     let source = Source::open(path).unwrap();
-    let run = |dtype| Runner::new(&source, Isa::detect(), 2, dtype).logits(&golden.tokens, 64);
+    let run = |dtype| on_cpu(&source, Isa::detect(), 2, dtype).logits(&golden.tokens, 64);
     let exact = run(KvDtype::F32);
     let bounds =
         [(KvDtype::F16, 1e-6), (KvDtype::BF16, 1e-4), (KvDtype::Q8_0, 2e-4), (KvDtype::F8E4M3, 1e-2)];
@@ -248,8 +111,8 @@ fn eight_bit_caches_stay_close_to_f16_on_the_bundled_model() {
     let source = Source::open(&folder.join("garrison-tiny.gguf")).unwrap();
     let all: Vec<Conversation> =
         serde_json::from_slice(&fs::read(folder.join("golden.json")).unwrap()).unwrap();
-    let mut runners = [KvDtype::F16, KvDtype::Q8_0, KvDtype::F8E4M3]
-        .map(|dtype| Runner::new(&source, Isa::detect(), 2, dtype));
+    let mut runners =
+        [KvDtype::F16, KvDtype::Q8_0, KvDtype::F8E4M3].map(|dtype| on_cpu(&source, Isa::detect(), 2, dtype));
     let [mut f16, mut q8_0, mut fp8] = [(); 3].map(|()| Vec::new());
     for Conversation { mut ids, greedy } in all {
         let answer = ids.len() - 1..ids.len() - 1 + greedy.len();
@@ -290,7 +153,7 @@ fn greedy_continuations_are_equal_to_the_character() {
     let source = Source::open(path).unwrap();
     let tokenizer = Tokenizer::new(&source.vocabulary().unwrap()).unwrap();
     for isa in Isa::available() {
-        let mut runner = Runner::new(&source, isa, 2, KvDtype::F16);
+        let mut runner = on_cpu(&source, isa, 2, KvDtype::F16);
         for (prompt, expected) in &golden.greedy64 {
             let mut tokens = tokenizer.encode_prompt(prompt, AddSpecial::AsVocabulary, ParseSpecial::Spelled);
             let mut row = runner.logits(&tokens, 64).pop().unwrap();

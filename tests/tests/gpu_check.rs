@@ -78,7 +78,7 @@ fn every_stage_runs_to_its_end_on_the_emulator() {
             &["load", "decode", "decode kernels", "batch ratio", "batch-invariant over fast mode", "done"][..],
         ),
         ("prefill", &["load", "prefill", "prefill kernels", "done"]),
-        ("extras", &["load", "verification of 4 guesses", "adapters", "done"]),
+        ("extras", &["load", "verification of 4 guesses", "adapters", "long contexts", "done"]),
     ] {
         let rows: Vec<&str> = rows_of(stage).iter().filter_map(|row| row["row"].as_str()).collect();
         for row in wanted {

@@ -44,9 +44,13 @@ impl<D: Driver> Kernels<D> {
         };
         let kernel = |name: String, rows| Ok(Kernel { function: driver.function(&name)?, rows });
         let cell = suffix(dtype);
-        // Cells that are halves, or become halves without loss, eight at a time.
-        let halves = matches!(dtype, KvDtype::F16 | KvDtype::F8E4M3) && head_dim.is_multiple_of(8);
-        let (few, many) = if halves && size < 256 {
+        // What tensor cores take is copied 16 bytes at a time.
+        let tensor_cores = match dtype {
+            KvDtype::F16 => head_dim.is_multiple_of(8),
+            KvDtype::F8E4M3 | KvDtype::Q8_0 => head_dim.is_multiple_of(16),
+            KvDtype::F32 | KvDtype::BF16 => false,
+        };
+        let (few, many) = if tensor_cores && size < 256 {
             let kernel = |rows: usize| kernel(format!("attention_mma_{cell}_{size}_{rows}"), rows);
             (kernel(16)?, Some(kernel(64)?))
         } else {

@@ -8,13 +8,13 @@ use garrison_device::{
 };
 
 use crate::attention::{self, Parts};
-use crate::draw::{self, Drawer};
+use crate::draw::{self, Drawer, Draws};
 use crate::driver::Driver;
 use crate::driver::dense::{DensePlan, NoDense};
 use crate::fast::Fast;
 use crate::gpu::{Buffer, Gpu, lock};
 use crate::kv::{self, KvLayer, Turn};
-use crate::lora::LoraSlots;
+use crate::lora::{LoraRows, LoraSlots};
 use crate::matmul::{Into, Products, Quantizers, Scratch, Source};
 use crate::ops::{self, Plain};
 use crate::upload::Uploads;
@@ -129,6 +129,21 @@ impl<D: Driver> CudaDevice<D> {
         attention::attention(&self.gpu, parts, [dst, q], layer, step, shape);
     }
 
+    /// Draws from rows of logits.
+    pub(crate) fn draw_rows(&self, logits: &Buffer<D>, draws: &Draws<'_, D>) {
+        self.drawer.draw(&self.gpu, logits, draws);
+    }
+
+    /// Begins to bring what was drawn to the host.
+    pub(crate) fn send_tokens(&self, tokens: &Buffer<D>, n: usize) -> Result<(), DeviceError> {
+        self.drawer.send(&self.gpu, tokens, n)
+    }
+
+    /// What was sent.
+    pub(crate) fn receive_tokens(&self, tokens: &Buffer<D>, out: &mut [u32]) -> Result<(), DeviceError> {
+        self.drawer.receive(&self.gpu, tokens, out)
+    }
+
     /// `dst = x w` for each job.
     fn products(&self, jobs: &mut [(&mut Buffer<D>, &Weight<D>)], source: &Source<'_, D>, rows: usize) {
         let jobs: Vec<(&Buffer<D>, &Weight<D>)> = jobs.iter().map(|(dst, w)| (&**dst, *w)).collect();
@@ -200,7 +215,7 @@ impl<D: Driver> Device for CudaDevice<D> {
         slot: u32,
         view: &LoraView<'_>,
     ) -> Result<(), DeviceError> {
-        slots.fill(&self.gpu, slot, view)
+        slots.fill(&self.gpu, slot, view, LoraSlots::<D>::shifts(view))
     }
 
     fn clear_lora(&self, slots: &mut LoraSlots<D>, slot: u32) {
@@ -309,7 +324,7 @@ impl<D: Driver> Ops for CudaDevice<D> {
         adapters: &Buffer<D>,
         rows: usize,
     ) {
-        slots.add(&self.gpu, dst, x, adapters, rows);
+        slots.add(&self.gpu, LoraRows { dst, x, adapters }, rows);
     }
 
     fn add_bias(&self, x: &mut Buffer<D>, bias: &Weight<D>, rows: usize) {
@@ -373,7 +388,9 @@ impl<D: Driver> Ops for CudaDevice<D> {
     }
 
     fn draw(&self, logits: &mut Buffer<D>, draws: &mut DrawBuffers<Self>) {
-        self.drawer.draw(&self.gpu, logits, draws);
+        let DrawBuffers { rows, edits, masks, count, vocab, tokens, .. } = draws;
+        let (count, vocab) = (*count, *vocab);
+        self.draw_rows(logits, &Draws { tokens, rows, edits, masks, count, vocab });
     }
 
     fn hand_on(&self, dst: &mut Buffer<D>, drawn: &Buffer<D>, rows: &Buffer<D>, n: usize, vocab: usize) {
@@ -381,16 +398,16 @@ impl<D: Driver> Ops for CudaDevice<D> {
     }
 
     fn send_drawn(&self, draws: &DrawBuffers<Self>) -> Result<(), DeviceError> {
-        self.drawer.send(&self.gpu, draws)
+        self.send_tokens(&draws.tokens, draws.count)
     }
 
     fn receive_drawn(&self, draws: &DrawBuffers<Self>, out: &mut [u32]) -> Result<(), DeviceError> {
-        self.drawer.receive(&self.gpu, draws, out)
+        self.receive_tokens(&draws.tokens, out)
     }
 }
 
 /// Sequences of a recorded step, at most.
-const LARGEST_BUCKET: usize = 256;
+pub(crate) const LARGEST_BUCKET: usize = 256;
 
 impl<D: Driver> Capture for CudaDevice<D> {
     type Graph = D::Graph;
@@ -405,10 +422,12 @@ impl<D: Driver> Capture for CudaDevice<D> {
     }
 
     fn capture(&self, forward: impl FnOnce() -> Result<(), DeviceError>) -> Result<D::Graph, DeviceError> {
-        let mut forward = Some(forward);
-        let graph = self.gpu.driver.capture(&mut || forward.take().map_or(Ok(()), |forward| forward()))?;
+        self.gpu.driver.begin_recording()?;
+        let enqueued = forward();
+        let recorded = self.gpu.driver.end_recording();
+        enqueued?;
         self.gpu.check()?;
-        Ok(graph)
+        recorded
     }
 
     fn replay(&self, graph: &D::Graph) -> Result<(), DeviceError> {

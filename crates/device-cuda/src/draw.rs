@@ -4,14 +4,23 @@
 use std::sync::Mutex;
 
 use bytemuck::{Pod, Zeroable};
-use garrison_device::{DeviceError, DrawBuffers};
+use garrison_device::DeviceError;
 
-use crate::CudaDevice;
 use crate::driver::{Address, Driver, Grid, MAILBOX_BYTES, MAILBOXES};
 use crate::gpu::{Buffer, Gpu, blocks, count, lock};
 
 /// Tokens that the kernel's sums have room for.
 pub(crate) const MAX_VOCAB: usize = 1 << 18;
+
+/// The draws of a step, as a device has them: see [`garrison_device::DrawBuffers`].
+pub(crate) struct Draws<'a, D: Driver> {
+    pub(crate) tokens: &'a Buffer<D>,
+    pub(crate) rows: &'a Buffer<D>,
+    pub(crate) edits: &'a Buffer<D>,
+    pub(crate) masks: &'a Buffer<D>,
+    pub(crate) count: usize,
+    pub(crate) vocab: usize,
+}
 
 /// The kernels, and whose tokens are in which mailbox.
 pub(crate) struct Drawer<D: Driver> {
@@ -57,8 +66,8 @@ impl<D: Driver> Drawer<D> {
     }
 
     /// Begins to bring drawn tokens to the host, if a mailbox is free.
-    pub(crate) fn send(&self, gpu: &Gpu<D>, draws: &DrawBuffers<CudaDevice<D>>) -> Result<(), DeviceError> {
-        let (tokens, bytes) = (draws.tokens.first(draws.count), draws.count * size_of::<u32>());
+    pub(crate) fn send(&self, gpu: &Gpu<D>, tokens: &Buffer<D>, n: usize) -> Result<(), DeviceError> {
+        let (memory, tokens, bytes) = (&tokens.memory, tokens.first(n), n * size_of::<u32>());
         let mut mailboxes = lock(&self.mailboxes);
         let own = mailboxes.iter().position(|of| *of == Some(tokens));
         let Some(mailbox) = own.or_else(|| mailboxes.iter().position(Option::is_none)) else { return Ok(()) };
@@ -68,27 +77,28 @@ impl<D: Driver> Drawer<D> {
         }
         mailboxes[mailbox] = Some(tokens);
         gpu.check()?;
-        gpu.driver.send(&draws.tokens.memory, bytes, mailbox)
+        gpu.driver.send(memory, bytes, mailbox)
     }
 
     /// What was sent; what had no mailbox is read where it was drawn.
     pub(crate) fn receive(
         &self,
         gpu: &Gpu<D>,
-        draws: &DrawBuffers<CudaDevice<D>>,
+        tokens: &Buffer<D>,
         out: &mut [u32],
     ) -> Result<(), DeviceError> {
         gpu.check()?;
-        let (tokens, bytes) = (draws.tokens.first(out.len()), bytemuck::cast_slice_mut(out));
+        let memory = &tokens.memory;
+        let (tokens, bytes) = (tokens.first(out.len()), bytemuck::cast_slice_mut(out));
         let mut mailboxes = lock(&self.mailboxes);
         let Some(mailbox) = mailboxes.iter().position(|of| *of == Some(tokens)) else {
-            return gpu.driver.read(&draws.tokens.memory, 0, bytes);
+            return gpu.driver.read(memory, 0, bytes);
         };
         mailboxes[mailbox] = None;
         gpu.driver.receive(mailbox, bytes)
     }
 
-    pub(crate) fn draw(&self, gpu: &Gpu<D>, logits: &Buffer<D>, draws: &DrawBuffers<CudaDevice<D>>) {
+    pub(crate) fn draw(&self, gpu: &Gpu<D>, logits: &Buffer<D>, draws: &Draws<'_, D>) {
         if draws.count == 0 {
             return;
         }

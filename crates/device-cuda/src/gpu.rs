@@ -1,6 +1,6 @@
 //! A driver, and what went wrong on it; buffers.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytemuck::Pod;
 use garrison_device::DeviceError;
@@ -16,7 +16,8 @@ pub(crate) struct Gpu<D: Driver> {
 
 /// Values or indices.
 pub struct Buffer<D: Driver> {
-    pub(crate) memory: D::Memory,
+    /// A recorded step of several GPUs holds on to what it sums.
+    pub(crate) memory: Arc<D::Memory>,
     /// Elements of 32 bits.
     len: usize,
 }
@@ -36,7 +37,7 @@ impl<D: Driver> Gpu<D> {
 
     /// A zeroed buffer of `len` elements of 32 bits.
     pub(crate) fn buffer(&self, what: &str, len: usize) -> Result<Buffer<D>, DeviceError> {
-        Ok(Buffer { memory: self.zeroed(what, len.saturating_mul(size_of::<u32>()))?, len })
+        Ok(Buffer { memory: Arc::new(self.zeroed(what, len.saturating_mul(size_of::<u32>()))?), len })
     }
 
     /// Zeroed memory. A kernel's argument must be an address, so it is never nothing.

@@ -22,7 +22,9 @@ mod lora;
 mod matmul;
 mod ops;
 mod probe;
+mod recorded;
 mod sharded;
+mod shares;
 mod upload;
 mod weight;
 
@@ -41,5 +43,7 @@ pub use kv::KvLayer;
 pub use lora::LoraSlots;
 pub use matmul::Into;
 pub use probe::{Effort, Limits};
-pub use sharded::{Sharded, ShardedBuffer, ShardedWeight};
+pub use recorded::ShardedGraph;
+pub use sharded::{Sharded, ShardedBuffer};
+pub use shares::{ShardedSlots, ShardedWeight};
 pub use weight::Weight;

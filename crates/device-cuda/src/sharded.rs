@@ -8,27 +8,33 @@
 //! - A rank's ops are those of a device on its own, on smaller shapes.
 //! - Sums differ from one device's in the order of additions; they do not depend on the batch, so neither do tokens.
 //!
-//! Steps are not recorded, tokens are drawn on the host, and there are no adapters.
+//! - An adapter is cut as the weight that it adds to. Where that is cut by inputs each rank has a part of what rows come to
+//!   by the first matrix; these few values a row are what is summed.
+//! - Logits are whole on each rank, and so each draws all tokens: nothing has to be sent to the others.
 
-use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use garrison_device::{
-    AttentionShape, Bucket, Capture, Cut, Device, DeviceError, Element, KvShape, LoraShape, LoraView, Ops,
-    Queries, RopeShape, StepBuffers, WeightView,
+    AttentionShape, Cut, Device, DeviceError, DrawBuffers, Drawing, Element, KvShape, LoraShape, LoraView,
+    Ops, Queries, RopeShape, StepBuffers, WeightView,
 };
 
 use crate::collective::Collective;
 use crate::device::{CudaDevice, Step};
+use crate::draw::Draws;
 use crate::driver::Driver;
 use crate::gpu::Buffer;
 use crate::kv::KvLayer;
-use crate::weight::Weight;
+use crate::lora::{LoraRows, LoraSlots};
+use crate::recorded::{Recording, Sum};
+use crate::shares::{ShardedSlots, ShardedWeight};
 
 /// See the module.
 pub struct Sharded<D: Driver, C: Collective<D>> {
-    ranks: Vec<CudaDevice<D>>,
+    pub(crate) ranks: Vec<CudaDevice<D>>,
     collective: C,
+    pub(crate) steps: Recording<D>,
 }
 
 /// A buffer on every rank.
@@ -36,12 +42,6 @@ pub struct ShardedBuffer<D: Driver> {
     parts: Vec<Buffer<D>>,
     /// Whether each has its share of every row, or all the same.
     cut: AtomicBool,
-}
-
-/// A weight, or each rank's share of it.
-pub struct ShardedWeight<D: Driver> {
-    parts: Vec<Weight<D>>,
-    cut: Cut,
 }
 
 impl<D: Driver> ShardedBuffer<D> {
@@ -71,12 +71,17 @@ impl<D: Driver, C: Collective<D>> Sharded<D, C> {
                 reason: "there are no GPUs to share".into(),
             });
         }
-        Ok(Sharded { ranks, collective })
+        Ok(Sharded { ranks, collective, steps: Recording::default() })
     }
 
     /// How many there are.
     pub fn ranks(&self) -> usize {
         self.ranks.len()
+    }
+
+    /// One of them, counted from 0.
+    pub fn rank(&self, i: usize) -> &CudaDevice<D> {
+        &self.ranks[i]
     }
 
     /// Bytes of memory that nobody has taken, on all of them together: as much as if each had what the fullest has.
@@ -89,74 +94,33 @@ impl<D: Driver, C: Collective<D>> Sharded<D, C> {
     }
 
     /// One part from each rank.
-    fn each<T>(
+    pub(crate) fn each<T>(
         &self,
         mut make: impl FnMut(usize, &CudaDevice<D>) -> Result<T, DeviceError>,
     ) -> Result<Vec<T>, DeviceError> {
         self.ranks.iter().enumerate().map(|(i, rank)| make(i, rank)).collect()
     }
 
-    /// Adds a buffer's parts over all ranks.
-    fn sum(&self, buffer: &ShardedBuffer<D>, len: usize) {
-        let drivers: Vec<&D> = self.ranks.iter().map(|rank| &rank.gpu.driver).collect();
-        let parts: Vec<&D::Memory> = buffer.parts.iter().map(|part| &part.memory).collect();
-        let summed = self.collective.all_reduce(&drivers, &parts, len);
-        self.ranks[0].gpu.note(summed);
+    /// Adds the first `len` values of each rank's part over all ranks, or records that.
+    fn sum<'a>(&self, parts: impl Iterator<Item = &'a Arc<D::Memory>>, len: usize) {
+        let sum = Sum { parts: parts.cloned().collect(), len };
+        let done = if self.steps.is_recording() { self.cut_recording(sum) } else { self.all_reduce(&sum) };
+        self.ranks[0].gpu.note(done);
     }
 
-    fn divide(&self, what: &str, n: usize) -> Result<usize, DeviceError> {
-        let ranks = self.ranks.len();
-        if !n.is_multiple_of(ranks) {
-            let reason = format!("{what}, {n}, cannot be divided among {ranks} GPUs");
-            return Err(DeviceError::Failed { device: self.name(), reason });
-        }
-        Ok(n / ranks)
+    pub(crate) fn all_reduce(&self, sum: &Sum<D>) -> Result<(), DeviceError> {
+        let drivers: Vec<&D> = self.ranks.iter().map(|rank| &rank.gpu.driver).collect();
+        let parts: Vec<&D::Memory> = sum.parts.iter().map(|part| &**part).collect();
+        self.collective.all_reduce(&drivers, &parts, sum.len)
+    }
+
+    /// Whether anything was noted that failed.
+    pub(crate) fn check_ranks(&self) -> Result<(), DeviceError> {
+        self.ranks.iter().try_for_each(|rank| rank.gpu.check())
     }
 
     fn kv_share(&self, shape: &KvShape) -> KvShape {
         KvShape { n_kv_heads: shape.n_kv_heads / self.ranks.len(), ..*shape }
-    }
-
-    fn load(&self, view: &WeightView<'_>, cut: Cut) -> Result<ShardedWeight<D>, DeviceError> {
-        let WeightView { name, n, k, ty, data } = *view;
-        let refuse = |reason: String| DeviceError::Weight { tensor: name.into(), reason };
-        let row_bytes = ty.row_bytes(k).filter(|row| row.checked_mul(n) == Some(data.len()));
-        let row_bytes =
-            row_bytes.ok_or_else(|| refuse(format!("{} bytes are not [{n}, {k}]", data.len())))?;
-        let ranks = self.ranks.len();
-        let cannot = |of: &str| refuse(format!("its {of} cannot be divided among {ranks} GPUs"));
-        let parts = match cut {
-            Cut::Whole => self.each(|_, rank| rank.load_weight(view))?,
-            // A vector is one row of outputs.
-            Cut::Outputs if n == 1 => {
-                let share = ty.row_bytes(k / ranks).filter(|_| k.is_multiple_of(ranks));
-                let share = share.ok_or_else(|| cannot("values"))?;
-                self.each(|i, rank| {
-                    let data = &data[i * share..][..share];
-                    rank.load_weight(&WeightView { name, n, k: k / ranks, ty, data })
-                })?
-            }
-            Cut::Outputs => {
-                if !n.is_multiple_of(ranks) {
-                    return Err(cannot("outputs"));
-                }
-                let share = n / ranks * row_bytes;
-                self.each(|i, rank| {
-                    let data = &data[i * share..][..share];
-                    rank.load_weight(&WeightView { name, n: n / ranks, k, ty, data })
-                })?
-            }
-            Cut::Inputs => {
-                let share = ty.row_bytes(k / ranks).filter(|_| k.is_multiple_of(ranks));
-                let share = share.ok_or_else(|| cannot(&format!("inputs, in whole blocks of {ty},")))?;
-                self.each(|i, rank| {
-                    let rows = data.chunks_exact(row_bytes).flat_map(|row| &row[i * share..][..share]);
-                    let data: Vec<u8> = rows.copied().collect();
-                    rank.load_weight(&WeightView { name, n, k: k / ranks, ty, data: &data })
-                })?
-            }
-        };
-        Ok(ShardedWeight { parts, cut })
     }
 
     /// The step as rank `i` has it.
@@ -179,8 +143,7 @@ impl<D: Driver, C: Collective<D>> Device for Sharded<D, C> {
     type Buffer = ShardedBuffer<D>;
     type Weight = ShardedWeight<D>;
     type KvLayer = Vec<KvLayer<D>>;
-    /// There are none.
-    type LoraSlots = Infallible;
+    type LoraSlots = ShardedSlots<D>;
 
     fn name(&self) -> String {
         let names: Vec<String> = self.ranks.iter().map(Device::name).collect();
@@ -218,17 +181,27 @@ impl<D: Driver, C: Collective<D>> Device for Sharded<D, C> {
         parts.try_for_each(|((rank, layer), data)| rank.write_kv_block(layer, block, data))
     }
 
-    fn alloc_lora(&self, _: &LoraShape) -> Result<Infallible, DeviceError> {
-        let reason = "adapters are not shared among GPUs; use one, or none of them".into();
-        Err(DeviceError::Failed { device: self.name(), reason })
+    fn alloc_lora(&self, shape: &LoraShape) -> Result<ShardedSlots<D>, DeviceError> {
+        self.alloc_slots(shape, Cut::Whole)
     }
 
-    fn write_lora(&self, slots: &mut Infallible, _: u32, _: &LoraView<'_>) -> Result<(), DeviceError> {
-        match *slots {}
+    fn alloc_cut_lora(&self, shape: &LoraShape, cut: Cut) -> Result<ShardedSlots<D>, DeviceError> {
+        self.alloc_slots(shape, cut)
     }
 
-    fn clear_lora(&self, slots: &mut Infallible, _: u32) {
-        match *slots {}
+    fn write_lora(
+        &self,
+        slots: &mut ShardedSlots<D>,
+        slot: u32,
+        view: &LoraView<'_>,
+    ) -> Result<(), DeviceError> {
+        self.fill_slot(slots, slot, view)
+    }
+
+    fn clear_lora(&self, slots: &mut ShardedSlots<D>, slot: u32) {
+        for (rank, part) in self.ranks.iter().zip(&mut slots.parts) {
+            rank.clear_lora(part, slot);
+        }
     }
 
     fn load_weight(&self, view: &WeightView<'_>) -> Result<ShardedWeight<D>, DeviceError> {
@@ -262,7 +235,7 @@ impl<D: Driver, C: Collective<D>> Device for Sharded<D, C> {
         out: &mut [T],
     ) -> Result<(), DeviceError> {
         debug_assert!(!src.is_cut(), "a buffer that is cut is read");
-        self.ranks.iter().skip(1).try_for_each(|rank| rank.gpu.check())?;
+        self.check_ranks()?;
         self.ranks[0].read(&src.parts[0], offset, out)
     }
 
@@ -329,19 +302,36 @@ impl<D: Driver, C: Collective<D>> Ops for Sharded<D, C> {
             rank.matmul(&mut dst.parts[i], &x.parts[i], &w.parts[i], rows);
         }
         if w.cut == Cut::Inputs {
-            self.sum(dst, rows * w.parts[0].n);
+            self.sum(dst.parts.iter().map(|part| &part.memory), rows * w.parts[0].n);
         }
     }
 
     fn lora(
         &self,
-        _: &mut ShardedBuffer<D>,
-        _: &ShardedBuffer<D>,
-        slots: &Infallible,
-        _: &ShardedBuffer<D>,
-        _: usize,
+        dst: &mut ShardedBuffer<D>,
+        x: &ShardedBuffer<D>,
+        slots: &ShardedSlots<D>,
+        adapters: &ShardedBuffer<D>,
+        rows: usize,
     ) {
-        match *slots {}
+        debug_assert_eq!(
+            (x.is_cut(), dst.is_cut()),
+            (slots.cut == Cut::Inputs, slots.cut == Cut::Outputs),
+            "rows are cut as the weight's are that is added to"
+        );
+        let of = |i: usize| LoraRows { dst: &dst.parts[i], x: &x.parts[i], adapters: &adapters.parts[i] };
+        for chunk in LoraSlots::<D>::chunks(rows) {
+            for (i, rank) in self.ranks.iter().enumerate() {
+                slots.parts[i].shrink(&rank.gpu, of(i), &chunk);
+            }
+            if slots.cut == Cut::Inputs {
+                let (len, _) = slots.parts[0].sums(&chunk);
+                self.sum(slots.parts.iter().map(|part| part.sums(&chunk).1), len);
+            }
+            for (i, rank) in self.ranks.iter().enumerate() {
+                slots.parts[i].expand(&rank.gpu, of(i), &chunk);
+            }
+        }
     }
 
     fn add_bias(&self, x: &mut ShardedBuffer<D>, bias: &ShardedWeight<D>, rows: usize) {
@@ -427,21 +417,41 @@ impl<D: Driver, C: Collective<D>> Ops for Sharded<D, C> {
             rank.add(&mut dst.parts[i], &src.parts[i], len);
         }
     }
-}
 
-impl<D: Driver, C: Collective<D>> Capture for Sharded<D, C> {
-    type Graph = Infallible;
-
-    fn capture_buckets(&self, _: usize) -> Vec<Bucket> {
-        Vec::new()
+    fn drawing(&self) -> Drawing {
+        self.ranks[0].drawing()
     }
 
-    fn capture(&self, _: impl FnOnce() -> Result<(), DeviceError>) -> Result<Infallible, DeviceError> {
-        let reason = "steps on several GPUs are not recorded".into();
-        Err(DeviceError::Failed { device: self.name(), reason })
+    /// Each rank has all logits, draws the same from them, and has the tokens.
+    fn draw(&self, logits: &mut ShardedBuffer<D>, draws: &mut DrawBuffers<Self>) {
+        debug_assert!(!logits.is_cut(), "tokens are drawn from whole rows");
+        for (i, rank) in self.ranks.iter().enumerate() {
+            let [tokens, rows, edits, masks] =
+                [&draws.tokens, &draws.rows, &draws.edits, &draws.masks].map(|buffer| &buffer.parts[i]);
+            let (count, vocab) = (draws.count, draws.vocab);
+            rank.draw_rows(&logits.parts[i], &Draws { tokens, rows, edits, masks, count, vocab });
+        }
     }
 
-    fn replay(&self, graph: &Infallible) -> Result<(), DeviceError> {
-        match *graph {}
+    fn hand_on(
+        &self,
+        dst: &mut ShardedBuffer<D>,
+        drawn: &ShardedBuffer<D>,
+        rows: &ShardedBuffer<D>,
+        n: usize,
+        vocab: usize,
+    ) {
+        for (i, rank) in self.ranks.iter().enumerate() {
+            rank.hand_on(&mut dst.parts[i], &drawn.parts[i], &rows.parts[i], n, vocab);
+        }
+    }
+
+    fn send_drawn(&self, draws: &DrawBuffers<Self>) -> Result<(), DeviceError> {
+        self.ranks[0].send_tokens(&draws.tokens.parts[0], draws.count)
+    }
+
+    fn receive_drawn(&self, draws: &DrawBuffers<Self>, out: &mut [u32]) -> Result<(), DeviceError> {
+        self.check_ranks()?;
+        self.ranks[0].receive_tokens(&draws.tokens.parts[0], out)
     }
 }

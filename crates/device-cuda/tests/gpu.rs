@@ -4,6 +4,7 @@
 mod suite;
 
 use garrison_device_cuda::{Cuda, CudaDevice, Hurry};
+use garrison_gguf::quantize::Mix;
 use garrison_testkit::conformance::{
     check_batch_invariance, check_fused, check_products_of_halves, check_unfolded_weights,
 };
@@ -43,7 +44,7 @@ fn fused_ops_give_the_bits_of_their_parts() {
 
 #[test]
 fn recorded_steps_are_eager_ones_to_the_bit() {
-    on_gpu(models::check_recorded_steps);
+    on_gpu(|device| models::check_recorded_steps(device, Mix::Q4_K_M));
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn models_compute_nearly_what_the_cpu_does() {
 
 #[test]
 fn a_recorded_step_is_the_eager_one_to_the_bit() {
-    models::check_recorded_steps(&hurried(emulator(), 1));
+    models::check_recorded_steps(&hurried(emulator(), 1), Mix::Q4_K_M);
 }
 
 const N: usize = 150;

@@ -13,7 +13,9 @@ fn emulated() -> CudaDevice<Emulator> {
 
 #[test]
 fn a_recorded_step_is_the_eager_one_to_the_bit() {
-    models::check_recorded_steps(&emulated());
+    models::check_recorded_steps(&emulated(), Mix::Q4_K_M);
+    let pair = Sharded::new(vec![emulated(), emulated()], HostRing::default()).unwrap();
+    models::check_recorded_steps(&pair, Mix::Q8_0);
 }
 
 #[test]
@@ -26,6 +28,12 @@ fn two_devices_compute_nearly_what_one_does() {
     let pair = Sharded::new(vec![emulated(), emulated()], HostRing::default()).unwrap();
     // Heads are too few for halves of blocks of 256.
     models::check_mixes(&pair, [Mix::Q8_0, Mix::F16, Mix::Q5_1, Mix::Q8_0, Mix::F16], Rounding::AsTheCpu);
+}
+
+#[test]
+fn adapters_compute_nearly_what_they_do_on_the_cpu_on_one_device_and_on_two() {
+    models::check_adapters(&emulated());
+    models::check_adapters(&Sharded::new(vec![emulated(), emulated()], HostRing::default()).unwrap());
 }
 
 #[test]

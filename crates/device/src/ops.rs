@@ -91,6 +91,15 @@ pub trait Device: Sized + Send + Sync + 'static {
     /// If memory is short.
     fn alloc_lora(&self, shape: &LoraShape) -> Result<Self::LoraSlots, DeviceError>;
 
+    /// [`Device::alloc_lora`] beside a weight that a device that is several cuts so.
+    ///
+    /// # Errors
+    /// As that, or if it cannot be cut.
+    fn alloc_cut_lora(&self, shape: &LoraShape, cut: Cut) -> Result<Self::LoraSlots, DeviceError> {
+        let _ = cut;
+        self.alloc_lora(shape)
+    }
+
     /// Fills slot `slot`, whatever was in it. Everything enqueued before sees what was there before.
     /// A slot or shape that is not the slots' own is a bug and asserts.
     ///

@@ -19,8 +19,7 @@ const GPU_RESERVE: u64 = 256 << 20;
 /// The backends, opened.
 pub(crate) enum Backend {
     Cpu(Arc<CpuDevice>),
-    /// And its number.
-    Cuda(Arc<CudaDevice<Cuda>>, usize),
+    Cuda(Arc<CudaDevice<Cuda>>),
     /// Several as one.
     Gpus(Arc<Gpus>),
 }
@@ -103,21 +102,33 @@ impl Backend {
         }
     }
 
+    /// The GPU, or GPUs, of somebody who has one by these settings.
+    ///
+    /// # Errors
+    /// If one is not there, or cannot be used.
+    pub(crate) fn gpu(settings: &EngineSettings) -> Result<Backend, NoGpu> {
+        match settings.device {
+            DeviceChoice::Cuda(ordinal) => Backend::cuda(ordinal, settings),
+            DeviceChoice::CudaRange(first, last) => Backend::gpus(first, last, settings),
+            DeviceChoice::Auto | DeviceChoice::Cpu => Backend::cuda(0, settings),
+        }
+    }
+
     /// The GPU of that number.
     ///
     /// # Errors
     /// If it is not there, or cannot be used.
-    pub(crate) fn cuda(ordinal: usize, settings: &EngineSettings) -> Result<Backend, NoGpu> {
-        let device = gpu(ordinal, settings)?;
+    fn cuda(ordinal: usize, settings: &EngineSettings) -> Result<Backend, NoGpu> {
+        let device = open_gpu(ordinal, settings)?;
         tracing::warn!("the CUDA backend has been tested in emulation only; --device cpu does without it");
-        Ok(Backend::Cuda(Arc::new(device), ordinal))
+        Ok(Backend::Cuda(Arc::new(device)))
     }
 
     /// The GPUs of these numbers, as one.
     fn gpus(first: usize, last: usize, settings: &EngineSettings) -> Result<Backend, NoGpu> {
         let failed = |e: garrison_device::DeviceError| NoGpu::Failed(e.to_string());
         let ordinals: Vec<usize> = (first..=last).collect();
-        let open = |&ordinal: &usize| gpu(ordinal, settings);
+        let open = |&ordinal: &usize| open_gpu(ordinal, settings);
         let ranks = ordinals.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let collective: Box<dyn Collective<Cuda>> = match Nccl::open(&ordinals) {
             Ok(nccl) => Box::new(nccl),
@@ -147,7 +158,7 @@ impl Backend {
 }
 
 /// A GPU, in the mode that the settings ask for.
-fn gpu(ordinal: usize, settings: &EngineSettings) -> Result<CudaDevice<Cuda>, NoGpu> {
+fn open_gpu(ordinal: usize, settings: &EngineSettings) -> Result<CudaDevice<Cuda>, NoGpu> {
     let mut device = CudaDevice::new(Cuda::open(ordinal)?).map_err(|e| NoGpu::Failed(e.to_string()))?;
     if !settings.batch_invariant {
         match device.hurry(Hurry::WherePaid) {

@@ -46,18 +46,18 @@ pub(crate) fn threads(wanted: Option<NonZeroUsize>) -> NonZeroUsize {
 pub(crate) fn load(entry: &ModelEntry, settings: &EngineSettings) -> Result<Loaded, Fault> {
     match Backend::open(settings)? {
         Backend::Cpu(device) => load_on(&device, entry, settings, OnLoss::Fails),
-        Backend::Cuda(device, ordinal) => load_on(&device, entry, settings, OnLoss::Restarts { ordinal }),
-        Backend::Gpus(device) => load_on(&device, entry, settings, OnLoss::Fails),
+        Backend::Cuda(device) => load_on(&device, entry, settings, OnLoss::Restarts),
+        Backend::Gpus(device) => load_on(&device, entry, settings, OnLoss::Restarts),
     }
 }
 
 /// What a device does when it is lost.
 #[derive(Clone, Copy)]
 enum OnLoss {
-    /// It is not lost while the process lives, or nothing is done about it.
+    /// It is not lost while the process lives.
     Fails,
-    /// The GPU of that number is opened again.
-    Restarts { ordinal: usize },
+    /// What the settings name is opened again.
+    Restarts,
 }
 
 fn load_on<B: Budget>(
@@ -96,11 +96,11 @@ fn load_on<B: Budget>(
     let executor: Box<dyn Execute> = Box::new(executor.with_host_cache(host));
     let executor: Box<dyn Execute> = match on_loss {
         OnLoss::Fails => executor,
-        OnLoss::Restarts { ordinal } => {
+        OnLoss::Restarts => {
             let (name, model, quantize) = (name.clone(), entry.model.clone(), entry.quantize);
             let config = EngineConfig { vocab: spec.vocab, ..config };
             let reload = Reload { name, model, quantize, config, settings: settings.clone() };
-            Box::new(Restarting::new(executor, reload.maker(ordinal)))
+            Box::new(Restarting::new(executor, reload.maker()))
         }
     };
     let engine = match draft {
@@ -319,7 +319,8 @@ fn plan_kv(need: KvNeed, budget: u64) -> Result<KvPlan, String> {
     let blocks = per_sequence.saturating_mul(need.max_seqs).min(affordable);
     if blocks == 0 {
         return Err(format!(
-            "a KV cache of {budget} bytes does not hold one block of {} bytes; raise kv_cache_gib",
+            "a KV cache of {budget} bytes does not hold one block of {} bytes; raise kv_cache_gib, or, where that is all \
+             the GPU has left, lower max_batch_tokens or take a smaller model or quantization (--quantize)",
             need.bytes_per_block
         ));
     }

@@ -26,13 +26,13 @@ pub(crate) struct Reload {
 }
 
 impl Reload {
-    /// Makes executors on the GPU `ordinal`, or on the CPU as the settings say.
-    pub(crate) fn maker(self, ordinal: usize) -> MakeExecutor {
+    /// Makes executors on the GPU or GPUs that the settings name, or on the CPU as they say.
+    pub(crate) fn maker(self) -> MakeExecutor {
         Box::new(move |number| {
             let again = if self.gives_up(number) {
                 Err(self.failed(&"it was lost too often"))
             } else {
-                self.on_gpu(ordinal)
+                self.on_gpu()
             };
             match again {
                 Err(error) if self.settings.on_device_loss == OnDeviceLoss::Cpu => {
@@ -48,19 +48,19 @@ impl Reload {
         self.settings.on_device_loss == OnDeviceLoss::Cpu && number > PATIENCE
     }
 
-    fn on_gpu(&self, ordinal: usize) -> Result<Box<dyn Execute>, DeviceError> {
-        match Backend::cuda(ordinal, &self.settings).map_err(|e| self.failed(&e))? {
-            Backend::Cuda(device, _) => self.load(&device),
-            Backend::Gpus(device) => self.load(&device),
-            Backend::Cpu(device) => self.load(&device),
-        }
+    fn on_gpu(&self) -> Result<Box<dyn Execute>, DeviceError> {
+        self.load_on(&Backend::gpu(&self.settings).map_err(|e| self.failed(&e))?)
     }
 
     fn on_cpu(&self) -> Result<Box<dyn Execute>, DeviceError> {
-        match Backend::cpu(&self.settings).map_err(|e| self.failed(&e))? {
-            Backend::Cpu(device) => self.load(&device),
-            Backend::Gpus(device) => self.load(&device),
-            Backend::Cuda(device, _) => self.load(&device),
+        self.load_on(&Backend::cpu(&self.settings).map_err(|e| self.failed(&e))?)
+    }
+
+    fn load_on(&self, backend: &Backend) -> Result<Box<dyn Execute>, DeviceError> {
+        match backend {
+            Backend::Cuda(device) => self.load(device),
+            Backend::Gpus(device) => self.load(device),
+            Backend::Cpu(device) => self.load(device),
         }
     }
 

@@ -8,10 +8,10 @@ use garrison_device::{Batch, Capture, KvDtype, SampleRow, StepBuffers, StepLimit
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_gguf::Source;
 use garrison_gguf::quantize::Mix;
-use garrison_model::{AdapterBank, KvCache, Model, Workspace};
+use garrison_model::{AdapterBank, KvCache, Model, ModelSummary, Target, Workspace};
 use garrison_types::Sampling;
 
-use crate::{Family, Random, TinyModel, tiny_gguf};
+use crate::{Family, Random, TinyModel, adapter, tiny_gguf};
 
 fn source(family: Family, mix: Mix) -> Source {
     Source::parse(tiny_gguf(&TinyModel { family, mix, ..TinyModel::default() })).unwrap()
@@ -38,9 +38,27 @@ impl<'a, B: Capture> Small<'a, B> {
         Small { device, model, step, workspace, kv }
     }
 
-    fn forward(&mut self) {
+    fn forward(&mut self, bank: &AdapterBank<B>) {
         let Small { device, model, step, workspace, kv } = self;
-        model.forward(device, step, &AdapterBank::none(), workspace, kv).unwrap();
+        model.forward(device, step, bank, workspace, kv).unwrap();
+    }
+
+    /// The logits of all steps, whose sequences go through adapters in these slots.
+    fn adapted(&mut self, source: &Source, slots: [u32; 2]) -> Vec<f32> {
+        let spec = ModelSummary::read(source).unwrap().spec;
+        let mut bank = AdapterBank::new(self.device, &spec, 2, 8).unwrap();
+        for (slot, rank) in [(1, 8), (2, 3)] {
+            let adapter = adapter(&spec, rank, &Target::ALL, slot.into());
+            bank.fill(self.device, slot, &adapter).unwrap();
+        }
+        let mut all = Vec::new();
+        for mut batch in steps() {
+            batch.adapters = slots.to_vec();
+            self.step.write(self.device, &batch).unwrap();
+            self.forward(&bank);
+            all.extend(self.logits());
+        }
+        all
     }
 
     fn logits(&self) -> Vec<f32> {
@@ -52,7 +70,7 @@ impl<'a, B: Capture> Small<'a, B> {
     /// Runs a batch op by op.
     fn eagerly(&mut self, batch: &Batch) -> Vec<f32> {
         self.step.write(self.device, batch).unwrap();
-        self.forward();
+        self.forward(&AdapterBank::none());
         self.logits()
     }
 
@@ -98,14 +116,14 @@ fn steps() -> [Batch; 2] {
     ]
 }
 
-/// Checks that recorded steps give the bits of eager ones.
+/// Checks that recorded steps of a model in this mix give the bits of eager ones.
 ///
 /// # Panics
 /// If they do not.
-pub fn check_recorded_steps<B: Capture>(device: &B) {
+pub fn check_recorded_steps<B: Capture>(device: &B, mix: Mix) {
     let [prompts, decodes] = steps();
     for (family, dtype) in [(Family::Llama32, KvDtype::F16), (Family::Qwen3, KvDtype::Q8_0)] {
-        let source = source(family, Mix::Q4_K_M);
+        let source = source(family, mix);
         let mut eager = Small::new(device, &source, dtype);
         let mut graph = Small::new(device, &source, dtype);
         assert_eq!(eager.eagerly(&prompts), graph.eagerly(&prompts));
@@ -142,6 +160,30 @@ impl Rounding {
     }
 }
 
+/// Checks that adapters of every target add nearly what they do on the scalar CPU, beside each other and none.
+///
+/// # Panics
+/// If they do not.
+pub fn check_adapters<B: Capture>(device: &B) {
+    let scalar = CpuDevice::new(CpuOptions { threads: NonZeroUsize::MIN, isa: Isa::Scalar }).unwrap();
+    let source = source(Family::Llama32, Mix::F16);
+    let plain = Small::new(&scalar, &source, KvDtype::F16).adapted(&source, [0, 0]);
+    for slots in [[1, 2], [0, 1], [2, 2]] {
+        let expected = Small::new(&scalar, &source, KvDtype::F16).adapted(&source, slots);
+        let got = Small::new(device, &source, KvDtype::F16).adapted(&source, slots);
+        let (error, moved) = (squared_error(&got, &expected), squared_error(&plain, &expected));
+        println!("adapters {slots:?}: normalized squared error {error:e}; they move logits by {moved:e}");
+        assert!(error < 1e-6 && moved > 1e-2, "adapters {slots:?}: {error:e} of {moved:e}");
+    }
+}
+
+/// Sum of squared errors over sum of squares.
+fn squared_error(got: &[f32], expected: &[f32]) -> f64 {
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let error: f64 = got.iter().zip(expected).map(|(g, e)| square(g - e)).sum();
+    error / expected.iter().map(|&e| square(e)).sum::<f64>()
+}
+
 /// Checks that a model of each family, each in another mix, computes nearly what the scalar CPU does.
 ///
 /// # Panics
@@ -162,9 +204,7 @@ pub fn check_mixes<B: Capture>(device: &B, mixes: [Mix; Family::ALL.len()], roun
         let mut cpu = Small::new(&scalar, &source, KvDtype::F16);
         for batch in steps() {
             let (got, expected) = (candidate.eagerly(&batch), cpu.eagerly(&batch));
-            let square = |x: f32| f64::from(x) * f64::from(x);
-            let error: f64 = got.iter().zip(&expected).map(|(g, e)| square(g - e)).sum();
-            let error = error / expected.iter().map(|&e| square(e)).sum::<f64>();
+            let error = squared_error(&got, &expected);
             println!("{family:?} {mix:?}: normalized squared error {error:e}");
             assert!(got.iter().all(|x| x.is_finite()), "{family:?} {mix:?}");
             let bound = rounding.bound(mix);

@@ -502,14 +502,14 @@ impl Driver for Emulator {
         self.not_recording("wait")
     }
 
-    fn capture(
-        &self,
-        enqueue: &mut dyn FnMut() -> Result<(), DeviceError>,
-    ) -> Result<Vec<Recorded>, DeviceError> {
+    fn begin_recording(&self) -> Result<(), DeviceError> {
+        self.not_recording("recording")?;
         *lock(&self.recording) = Some(Vec::new());
-        let enqueued = enqueue();
-        let recorded = lock(&self.recording).take().unwrap_or_default();
-        enqueued.map(|()| recorded)
+        Ok(())
+    }
+
+    fn end_recording(&self) -> Result<Vec<Recorded>, DeviceError> {
+        lock(&self.recording).take().ok_or_else(|| fail("nothing is recorded".into()))
     }
 
     unsafe fn replay(&self, graph: &Vec<Recorded>) -> Result<(), DeviceError> {

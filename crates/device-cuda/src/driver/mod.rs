@@ -140,14 +140,17 @@ pub trait Driver: Send + Sync + 'static {
     /// If any of it failed.
     fn synchronize(&self) -> Result<(), DeviceError>;
 
-    /// Records what `enqueue` launches instead of running it.
+    /// From now on launches are recorded instead of run, and nothing else can be asked for.
     ///
     /// # Errors
-    /// If the device or `enqueue` fails, or something was asked for that cannot be recorded.
-    fn capture(
-        &self,
-        enqueue: &mut dyn FnMut() -> Result<(), DeviceError>,
-    ) -> Result<Self::Graph, DeviceError>;
+    /// If the device fails, or somebody records already.
+    fn begin_recording(&self) -> Result<(), DeviceError>;
+
+    /// What was recorded since; the recording ends whatever comes of it.
+    ///
+    /// # Errors
+    /// If the device fails, or something was launched that cannot be recorded.
+    fn end_recording(&self) -> Result<Self::Graph, DeviceError>;
 
     /// Enqueues what was recorded.
     ///

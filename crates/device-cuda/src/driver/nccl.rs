@@ -78,8 +78,9 @@ impl Collective<Cuda> for Nccl {
 impl Drop for Nccl {
     fn drop(&mut self) {
         for &communicator in &self.communicators {
+            // Nobody waits for what is under way: a rank that is lost would never come to it.
             // SAFETY: it is this one's. A failure is nobody's any more.
-            let _ = unsafe { result::comm_destroy(communicator) };
+            let _ = unsafe { result::comm_abort(communicator) };
         }
     }
 }

@@ -194,11 +194,15 @@ impl<D: Driver> Driver for Profiled<D> {
         self.driver.synchronize()
     }
 
-    fn capture(&self, enqueue: &mut dyn FnMut() -> Result<(), DeviceError>) -> Result<Graph<D>, DeviceError> {
+    fn begin_recording(&self) -> Result<(), DeviceError> {
+        self.driver.begin_recording()?;
         *lock(&self.recording) = Some(Vec::new());
-        let inner = self.driver.capture(enqueue);
+        Ok(())
+    }
+
+    fn end_recording(&self) -> Result<Graph<D>, DeviceError> {
         let launches = lock(&self.recording).take().unwrap_or_default();
-        inner.map(|inner| Graph { inner, launches })
+        self.driver.end_recording().map(|inner| Graph { inner, launches })
     }
 
     unsafe fn replay(&self, graph: &Graph<D>) -> Result<(), DeviceError> {

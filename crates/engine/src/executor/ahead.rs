@@ -1,25 +1,30 @@
 //! A step planned ahead: while the engine looks at what a decode step drew, the device runs the one after it.
 //!
-//! Key decision: a plan is a guess that is checked. With a decode step whose tokens the device draws, the executor also
-//! enqueues the same sequences one token further; their tokens never leave the device. What the engine then asks for is
-//! held against that, sequence by sequence: tokens, length, blocks, adapter, and how the next token is drawn. What is the
+//! Key decision: a plan is a guess that is checked, and it is a forward pass without draws. With a decode step whose tokens
+//! the device draws, the executor also enqueues the same sequences one token further; their tokens never leave the device.
+//! What the engine then asks for is held against that, sequence by sequence: tokens, length, blocks, adapter. What is the
 //! same is running already; the rest, such as a prompt that came meanwhile, is run beside it; what is not asked for,
 //! since its sequence has ended, is forgotten. So nobody above knows of plans but that tables have room for a token more,
 //! and tokens are those of an engine without them, as a row does not depend on its company.
 //!
+//! How the plan's tokens are drawn is told once they are asked for: by then penalties know the token before, and a grammar's
+//! mask has been made while the device was at the forward pass.
+//!
 //! What a plan writes for a sequence that has ended does no harm. It goes to the one slot after the sequence's tokens, in a
 //! block that is not full and so in nobody's cache, and whoever gets the block writes later, on the same stream.
 //!
-//! Where guesses are checked, or masks come of the last token, there is nothing to plan: whoever plans in vain waits, the
-//! longer the more often.
+//! Where guesses are checked, or the host draws, there is nothing to plan: whoever plans in vain waits, the longer the more
+//! often.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use garrison_device::{
-    BLOCK_SIZE, Batch, Capture, DeviceError, DrawBuffers, NO_TOKEN, Part, SampleRow, Sampled, Want,
+    BLOCK_SIZE, Batch, Capture, DeviceError, DrawBuffers, NO_TOKEN, Part, SampleRow, Sampled,
 };
 
-use super::device_draws::{draw_of, drawn_token};
+use super::await_mask;
+use super::device_draws::{can_draw, draw_of, drawn_token};
+use super::graph::any_row;
 
 /// Whether an executor begins with a step before it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,19 +40,26 @@ const LONGEST_PAUSE: u32 = 64;
 
 /// The step that runs ahead, and what it takes.
 pub(super) struct Ahead<B: Capture> {
-    /// One for what is drawn now, one for what is drawn next.
-    pub(super) draws: [DrawBuffers<B>; 2],
-    /// Which of them the running step has.
-    pub(super) turn: usize,
+    pub(super) draws: DrawBuffers<B>,
     /// What runs, if anything does: its tokens are drawn, and known by now.
     pub(super) plan: Option<Batch>,
     /// When the tokens of the step before were there: the device has been at the plan since.
     pub(super) since: Instant,
+    /// What the last step took whose masks came in time.
+    usual: Duration,
     /// Plans in vain, one after the other, and the steps to go until the next is made.
     vain: u32,
     pause: u32,
-    /// What was drawn, of the running step's rows.
+    /// What was drawn last, for each of its batch's rows.
     drawn: Vec<u32>,
+}
+
+/// Whether the device draws.
+pub(super) enum Draws {
+    /// It was told to, after so long a wait for masks.
+    Enqueued { waited: Duration },
+    /// It cannot draw some of them, and was told nothing.
+    Refused,
 }
 
 /// What of a batch runs already.
@@ -61,10 +73,15 @@ pub(super) enum Found {
 impl<B: Capture> Ahead<B> {
     /// For steps of up to `rows` rows of logits.
     pub(super) fn new(device: &B, rows: usize, vocab: usize) -> Result<Self, DeviceError> {
-        let draws = || DrawBuffers::new(device, rows, vocab);
-        let drawn = Vec::with_capacity(rows);
-        let since = Instant::now();
-        Ok(Ahead { draws: [draws()?, draws()?], turn: 0, plan: None, since, vain: 0, pause: 0, drawn })
+        Ok(Ahead {
+            draws: DrawBuffers::new(device, rows, vocab)?,
+            plan: None,
+            since: Instant::now(),
+            usual: Duration::ZERO,
+            vain: 0,
+            pause: 0,
+            drawn: Vec::with_capacity(rows),
+        })
     }
 
     /// Holds a batch against what runs, and learns whether plans are worth making.
@@ -89,50 +106,55 @@ impl<B: Capture> Ahead<B> {
         successor(batch)
     }
 
-    /// Has rows drawn from the logits of the step that was enqueued last, with the draws number `turn`, and sent. False
-    /// if these have no room for them.
-    pub(super) fn draw(
+    /// Has rows drawn, each from its own of the logits of the step that was enqueued last, and sent.
+    pub(super) fn draw<'a>(
         &mut self,
         device: &B,
         logits: &mut B::Buffer,
-        rows: &[SampleRow],
-        turn: usize,
-    ) -> Result<bool, DeviceError> {
-        let draws = &mut self.draws[turn];
-        draws.clear();
-        if !rows.iter().enumerate().all(|(i, row)| draws.push(&draw_of(i, row))) {
-            return Ok(false);
+        rows: impl Iterator<Item = (usize, &'a SampleRow)> + Clone,
+    ) -> Result<Draws, DeviceError> {
+        if !rows.clone().all(|(_, row)| can_draw(row)) {
+            return Ok(Draws::Refused);
         }
+        let waited = rows.clone().map(|(_, row)| await_mask(row)).sum();
+        let draws = &mut self.draws;
+        draws.clear();
+        if !rows.clone().all(|(i, row)| draws.push(&draw_of(i, row))) {
+            return Ok(Draws::Refused);
+        }
+        // While the forward pass runs nobody waits for a mask: what it usually takes is no wait.
+        let beyond = self.since.elapsed().saturating_sub(self.usual);
         draws.write(device)?;
         device.draw(logits, draws);
         device.send_drawn(draws)?;
-        Ok(true)
+        Ok(Draws::Enqueued { waited: beyond.min(waited) })
     }
 
-    /// Waits for what the running step drew.
-    pub(super) fn receive(&mut self, device: &B) -> Result<(), DeviceError> {
-        let draws = &self.draws[self.turn];
+    /// Waits for what was drawn last; how long the step took without `waited`.
+    pub(super) fn receive(&mut self, device: &B, waited: Duration) -> Result<Duration, DeviceError> {
         self.drawn.clear();
-        self.drawn.resize(draws.count, 0);
-        device.receive_drawn(draws, &mut self.drawn)?;
-        self.since = Instant::now();
-        Ok(())
-    }
-
-    /// The token of a row of the running step.
-    pub(super) fn token(&self, sample: &SampleRow, row: usize) -> Sampled {
-        drawn_token(sample, self.drawn[row], self.draws[self.turn].vocab)
-    }
-
-    /// From now on `plan` is what runs, of whose sequences the running step has drawn the tokens in `rows`. If any of these
-    /// is none, the plan is nothing.
-    pub(super) fn go_on(&mut self, mut plan: Batch, rows: &[usize]) {
-        for (token, &row) in plan.tokens.iter_mut().zip(rows) {
-            *token = self.drawn[row];
+        self.drawn.resize(self.draws.count, 0);
+        device.receive_drawn(&self.draws, &mut self.drawn)?;
+        let took = self.since.elapsed().saturating_sub(waited);
+        if waited.is_zero() {
+            self.usual = took;
         }
-        let spoiled = plan.tokens.contains(&NO_TOKEN);
-        self.plan = (!spoiled).then_some(plan);
-        self.turn = 1 - self.turn;
+        self.since = Instant::now();
+        Ok(took)
+    }
+
+    /// The token that was drawn for a row, the `at`th.
+    pub(super) fn token(&self, sample: &SampleRow, at: usize) -> Sampled {
+        drawn_token(sample, self.drawn[at], self.draws.vocab)
+    }
+
+    /// From now on `plan` is what runs, on the tokens that were drawn last.
+    pub(super) fn go_on(&mut self, mut plan: Batch) {
+        for (token, &drawn) in plan.tokens.iter_mut().zip(&self.drawn) {
+            // What the device hands on where it could draw nothing.
+            *token = if drawn == NO_TOKEN { 0 } else { drawn };
+        }
+        self.plan = Some(plan);
     }
 }
 
@@ -154,45 +176,24 @@ fn same(plan: &Part<'_>, wanted: &Part<'_>) -> bool {
         && plan.tokens == wanted.tokens
         && plan.adapter == wanted.adapter
         && wanted.table.starts_with(plan.table)
-        && matches!((plan.samples, wanted.samples), ([a], [b]) if same_draw(a, b))
+        && matches!((plan.samples, wanted.samples), ([_], [_]))
 }
 
-fn same_draw(a: &SampleRow, b: &SampleRow) -> bool {
-    let SampleRow { row: _, want, sampling, position, seen, banned, mask, logprobs } = a;
-    (want, position, logprobs) == (&b.want, &b.position, &b.logprobs)
-        && mask == &b.mask
-        && sampling == &b.sampling
-        && seen == &b.seen
-        && banned == &b.banned
-}
-
-/// The step after a decode step, if every token of that is drawn on the device, how the next is drawn does not depend on it,
-/// and there are blocks for it. Its tokens are not known.
+/// The step after a decode step, if every token of that is drawn on the device, and there are blocks for it. Its tokens
+/// are not known, nor how its own are drawn.
 fn successor(batch: &Batch) -> Option<Batch> {
     let mut next = Batch::default();
     for s in 0..batch.n_seqs() {
         let Part { tokens: [_], kv_len, table, adapter, samples: [sample] } = batch.part(s) else {
             return None;
         };
-        if !is_plain(sample) || table.len() * BLOCK_SIZE <= kv_len as usize {
+        if !can_draw(sample) || table.len() * BLOCK_SIZE <= kv_len as usize {
             return None;
         }
         let row = next.push_sequence(&[0], kv_len + 1, table, adapter);
-        next.samples.push(SampleRow { row, position: sample.position + 1, ..sample.clone() });
+        next.samples.push(any_row(row));
     }
     (next.n_seqs() > 0).then_some(next)
-}
-
-/// Whether the token after the one that is drawn here is drawn in the same way, whatever that is.
-fn is_plain(row: &SampleRow) -> bool {
-    let sampling = &row.sampling;
-    let penalties = [sampling.frequency_penalty, sampling.presence_penalty, sampling.repetition_penalty];
-    row.want == Want::Sample
-        && row.logprobs.is_none()
-        && row.mask.is_none()
-        && row.seen.counts.is_empty()
-        && row.banned.is_empty()
-        && penalties == [0.0, 0.0, 1.0]
 }
 
 /// The sequences of a batch that are not found, as a batch of their own.

@@ -36,6 +36,11 @@ pub(super) fn draw_of(i: usize, row: &SampleRow) -> Draw<'_> {
     }
 }
 
+/// Whether a device that draws can draw a row's token.
+pub(super) fn can_draw(row: &SampleRow) -> bool {
+    row.want == Want::Sample && row.logprobs.is_none()
+}
+
 /// The token that was drawn for a row; where none was possible, any that may be said.
 pub(super) fn drawn_token(row: &SampleRow, token: u32, vocab: usize) -> Sampled {
     Sampled { token: if token == NO_TOKEN { any_token(row, vocab) } else { token }, logprobs: None }
@@ -60,8 +65,7 @@ impl<B: Capture> DeviceDraws<B> {
         rows: &[SampleRow],
     ) -> Result<Drawn, DeviceError> {
         let DeviceDraws::OnDevice(draws) = self else { return Ok(Drawn::default()) };
-        let able = |row: &SampleRow| row.want == Want::Sample && row.logprobs.is_none();
-        if !rows.iter().any(able) {
+        if !rows.iter().any(can_draw) {
             return Ok(Drawn::default());
         }
         let mut waited = Duration::ZERO;
@@ -75,7 +79,7 @@ impl<B: Capture> DeviceDraws<B> {
             waited = begun.elapsed();
         }
         draws.clear();
-        let mut push = |(i, row): (usize, &SampleRow)| able(row) && draws.push(&draw_of(i, row));
+        let mut push = |(i, row): (usize, &SampleRow)| can_draw(row) && draws.push(&draw_of(i, row));
         let taken: Vec<bool> = rows.iter().enumerate().map(&mut push).collect();
         draws.write(device)?;
         device.draw(logits, draws);

@@ -50,16 +50,21 @@ impl<G> Graphs<G> {
 pub(super) fn pad(batch: &mut Batch, bucket: Bucket) {
     while batch.n_seqs() < bucket.seqs {
         let row = batch.push_sequence(&[0], 1, &[NULL_BLOCK], 0);
-        batch.samples.push(SampleRow {
-            row,
-            want: Want::Sample,
-            sampling: Arc::new(Sampling::greedy()),
-            position: 1,
-            seen: Arc::default(),
-            banned: Arc::default(),
-            mask: None,
-            logprobs: None,
-        });
+        batch.samples.push(any_row(row));
+    }
+}
+
+/// A row of logits that is wanted, and not yet how its token is drawn.
+pub(super) fn any_row(row: u32) -> SampleRow {
+    SampleRow {
+        row,
+        want: Want::Sample,
+        sampling: Arc::new(Sampling::greedy()),
+        position: 1,
+        seen: Arc::default(),
+        banned: Arc::default(),
+        mask: None,
+        logprobs: None,
     }
 }
 

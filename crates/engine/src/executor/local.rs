@@ -14,7 +14,7 @@ use garrison_device::{
 };
 use garrison_model::{Adapter, AdapterBank, KvCache, Model, Workspace};
 
-use super::ahead::{Ahead, Found, Lookahead, rest};
+use super::ahead::{Ahead, Draws, Found, Lookahead, rest};
 use super::device_draws::{DeviceDraws, Drawn};
 use super::graph::{Graphs, pad};
 use super::{CopyError, Execute, HostCache, StepOutput, await_mask, threads};
@@ -273,20 +273,17 @@ impl<B: Capture> LocalExecutor<B> {
         Ok(StepOutput { samples, seconds, waited: waited.as_secs_f64() })
     }
 
-    /// Enqueues `next`, whose tokens are those that the running step draws in `rows`. False if there is no room for its
-    /// draws: it is no plan then.
-    fn plan(&mut self, ahead: &mut Ahead<B>, next: &Batch, rows: &[usize]) -> Result<bool, DeviceError> {
-        let Some((bucket, graph)) = self.graphs.hit(next) else { return Ok(false) };
-        let Memory { step, workspace, .. } = &mut self.memory;
+    /// Enqueues `next`, whose tokens are those that were drawn last.
+    fn plan(&mut self, ahead: &Ahead<B>, next: &Batch) -> Result<(), DeviceError> {
+        let Some((bucket, graph)) = self.graphs.hit(next) else { unreachable!("it was looked for before") };
+        let drawn = next.n_seqs() as u32;
         self.padded.clone_from(next);
         pad(&mut self.padded, bucket);
-        let mut drawn_rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
-        drawn_rows.resize(self.padded.tokens.len(), 0);
-        let (turn, vocab) = (ahead.turn, self.model.spec().vocab);
-        step.write_ahead(&*self.device, &self.padded, &ahead.draws[turn].tokens, &drawn_rows, vocab)?;
+        let rows: Vec<u32> = (0..self.padded.tokens.len() as u32).map(|row| row % drawn).collect();
+        let (step, vocab) = (&mut self.memory.step, self.model.spec().vocab);
+        step.write_ahead(&*self.device, &self.padded, &ahead.draws.tokens, &rows, vocab)?;
         self.padded.clear();
-        self.device.replay(graph)?;
-        ahead.draw(&*self.device, &mut workspace.logits, &next.samples, 1 - turn)
+        self.device.replay(graph)
     }
 
     /// A step, of which some may run already.
@@ -299,32 +296,37 @@ impl<B: Capture> LocalExecutor<B> {
         let found = ahead.find(batch);
         ahead.plan = None;
         let next = ahead.successor(batch).filter(|next| self.graphs.hit(next).is_some());
-        let rows = match found {
-            Found::All(rows) => rows,
-            Found::Some(rows) => return self.step_beside(ahead, batch, &rows, begun),
+        let rows: Vec<usize> = match &found {
+            Found::All(rows) => rows.clone(),
+            Found::Some(rows) => return self.step_beside(ahead, batch, rows, begun),
             Found::Nothing => {
                 self.enqueue(batch)?;
-                let (logits, turn) = (&mut self.memory.workspace.logits, ahead.turn);
-                if next.is_none() || !ahead.draw(&*self.device, logits, &batch.samples, turn)? {
+                if next.is_none() {
                     return self.finish(batch, begun);
                 }
                 ahead.since = begun;
                 (0..batch.n_seqs()).collect()
             }
         };
-        let plan = match next {
-            Some(next) => self.plan(ahead, &next, &rows)?.then_some(next),
-            None => None,
+        let drawn = rows.into_iter().zip(&batch.samples);
+        let Draws::Enqueued { waited } =
+            ahead.draw(&*self.device, &mut self.memory.workspace.logits, drawn)?
+        else {
+            if matches!(found, Found::All(_)) {
+                // There is no room for its edits, so the host draws: of a step of its own, which writes the same once more.
+                self.enqueue(batch)?;
+            }
+            return self.finish(batch, begun);
         };
-        let since = ahead.since;
-        ahead.receive(&*self.device)?;
-        let seconds = since.elapsed().as_secs_f64();
-        let samples =
-            batch.samples.iter().zip(&rows).map(|(sample, &row)| ahead.token(sample, row)).collect();
-        if let Some(plan) = plan {
-            ahead.go_on(plan, &rows);
+        if let Some(next) = &next {
+            self.plan(ahead, next)?;
         }
-        Ok(StepOutput { samples, seconds, waited: 0.0 })
+        let took = ahead.receive(&*self.device, waited)?;
+        let samples = batch.samples.iter().enumerate().map(|(i, sample)| ahead.token(sample, i)).collect();
+        if let Some(next) = next {
+            ahead.go_on(next);
+        }
+        Ok(StepOutput { samples, seconds: took.as_secs_f64(), waited: waited.as_secs_f64() })
     }
 
     /// A step of which some sequences run already, in `rows` of the plan; the others do after it.
@@ -335,19 +337,30 @@ impl<B: Capture> LocalExecutor<B> {
         rows: &[Option<usize>],
         begun: Instant,
     ) -> Result<StepOutput, DeviceError> {
+        let running = rows.iter().enumerate().filter_map(|(s, row)| Some((*row.as_ref()?, s)));
+        let drawn = running.map(|(row, s)| (row, &batch.part(s).samples[0]));
+        let logits = &mut self.memory.workspace.logits;
+        // Before the others' logits take the place.
+        let Draws::Enqueued { waited } = ahead.draw(&*self.device, logits, drawn)? else {
+            self.enqueue(batch)?;
+            return self.finish(batch, begun);
+        };
         let (rest, since) = (rest(batch, rows), ahead.since);
         self.enqueue(&rest)?;
-        ahead.receive(&*self.device)?;
-        let StepOutput { samples, waited, .. } = self.finish(&rest, begun)?;
+        ahead.receive(&*self.device, waited)?;
+        let StepOutput { samples, waited: later, .. } = self.finish(&rest, begun)?;
+        let waited = waited.as_secs_f64() + later;
         let seconds = since.elapsed().as_secs_f64() - waited;
-        let mut own = samples.into_iter();
+        let (mut own, mut before) = (samples.into_iter(), 0);
         let mut all = Vec::with_capacity(batch.samples.len());
         for (s, row) in rows.iter().enumerate() {
             let wanted = batch.part(s).samples;
-            match *row {
-                Some(row) => all.extend(wanted.iter().map(|sample| ahead.token(sample, row))),
-                None => all.extend(own.by_ref().take(wanted.len())),
+            if row.is_none() {
+                all.extend(own.by_ref().take(wanted.len()));
+                continue;
             }
+            all.extend(wanted.iter().map(|sample| ahead.token(sample, before)));
+            before += 1;
         }
         Ok(StepOutput { samples: all, seconds, waited })
     }

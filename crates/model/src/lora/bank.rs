@@ -2,7 +2,7 @@
 
 use garrison_device::{Adapters, Device, DeviceError, LoraShape, LoraView, Ops, StepBuffers};
 
-use crate::{Adapter, LowRank, ModelSpec, Target};
+use crate::{Adapter, LowRank, ModelSpec, Target, names};
 
 /// One layer's slots, by [`Target`].
 type LayerSlots<D> = [<D as Device>::LoraSlots; Target::ALL.len()];
@@ -26,7 +26,7 @@ impl<D: Device> AdapterBank<D> {
         let layer = |_| -> Result<LayerSlots<D>, DeviceError> {
             let [q, k, v, output, gate, up, down] = Target::ALL.map(|target| {
                 let (n, k) = target.shape(spec);
-                device.alloc_lora(&LoraShape { slots, max_rank, n, k })
+                device.alloc_cut_lora(&LoraShape { slots, max_rank, n, k }, names::cut(target.tensor()))
             });
             Ok([q?, k?, v?, output?, gate?, up?, down?])
         };

@@ -35,11 +35,13 @@ pub(super) fn shapes() -> impl Iterator<Item = AttentionShape> {
     })
 }
 
-/// A shape that is quick to compute over many keys.
-pub(super) fn long() -> AttentionShape {
-    let shape = AttentionShape { n_heads: 4, n_kv_heads: 1, head_dim: 16, scale: 0.25, window: u32::MAX };
-    debug_assert!(shapes().any(|of| of == shape), "it is one of them");
-    shape
+/// Shapes that are quick to compute over many keys, the second with a window that begins in the middle of what is summed
+/// on its own.
+pub(super) fn long() -> [AttentionShape; 2] {
+    [
+        AttentionShape { n_heads: 4, n_kv_heads: 1, head_dim: 16, scale: 0.25, window: u32::MAX },
+        AttentionShape { n_heads: 2, n_kv_heads: 1, head_dim: 128, scale: 0.1, window: 300 },
+    ]
 }
 
 pub(super) fn visit(visitor: &mut impl Visitor) {
@@ -51,9 +53,9 @@ pub(super) fn visit(visitor: &mut impl Visitor) {
             visitor.visit(Attention { shape, dtype, lens, work });
         }
     }
-    for dtype in KvDtype::ALL {
+    for (shape, dtype) in long().into_iter().flat_map(|shape| KvDtype::ALL.map(|dtype| (shape, dtype))) {
         for tokens in [1090..1100, 1099..1100] {
-            visitor.visit(Attention { shape: long(), dtype, lens: vec![1100], work: vec![(0, tokens)] });
+            visitor.visit(Attention { shape, dtype, lens: vec![1100], work: vec![(0, tokens)] });
         }
     }
 }
@@ -64,7 +66,12 @@ pub(super) fn visit(visitor: &mut impl Visitor) {
 /// # Panics
 /// If they differ by more.
 pub fn check_attention_against_f64<B: Ops>(device: &B) {
-    for (shape, dtype) in shapes().flat_map(|shape| KvDtype::ALL.map(|dtype| (shape, dtype))) {
+    let short = [&[(0, 0..70), (1, 32..33), (2, 40..90), (3, 15..20)][..]];
+    // Spans that several blocks of threads compute, and those that one does.
+    let far = [&[(0, 1099..1100)][..], &[(0, 1020..1090)]];
+    let short = shapes().map(|shape| (shape, &[70, 33, 150, 20][..], &short[..]));
+    let all = short.chain(long().map(|shape| (shape, &[1100][..], &far[..])));
+    for ((shape, lens, works), dtype) in all.flat_map(|case| KvDtype::ALL.map(|dtype| (case, dtype))) {
         // Twice and more what the worst of these shapes has.
         let bound = match dtype {
             KvDtype::F32 => 1e-13,
@@ -73,12 +80,13 @@ pub fn check_attention_against_f64<B: Ops>(device: &B) {
             KvDtype::Q8_0 => 1e-4,
             KvDtype::F8E4M3 => 4e-3,
         };
-        let scene = Scene::new(device, shape, dtype, &[70, 33, 150, 20]);
-        let work = [(0, 0..70), (1, 32..33), (2, 40..90), (3, 15..20)];
-        let expected: Vec<f32> =
-            work.iter().flat_map(|(seq, tokens)| scene.formula(*seq, tokens.clone())).collect();
-        let what = format!("{}: attention {shape:?} {dtype:?} in f64", device.name());
-        assert_small_error(&scene.attend(&work), &expected, bound, &what);
+        let scene = Scene::new(device, shape, dtype, lens);
+        for &work in works {
+            let expected: Vec<f32> =
+                work.iter().flat_map(|(seq, tokens)| scene.formula(*seq, tokens.clone())).collect();
+            let what = format!("{}: attention {shape:?} {dtype:?} over {work:?} in f64", device.name());
+            assert_small_error(&scene.attend(work), &expected, bound, &what);
+        }
     }
 }
 

@@ -24,13 +24,13 @@ pub fn check_batch_invariance<B: Ops>(device: &B) {
             check_attention(&Scene::new(device, shape, dtype, &[120, 50]), &format!("{shape:?} {dtype:?}"));
         }
     }
-    for dtype in KvDtype::ALL {
-        check_long_attention(&Scene::new(device, long(), dtype, &[600, 300]), dtype);
+    for (shape, dtype) in long().into_iter().flat_map(|shape| KvDtype::ALL.map(|dtype| (shape, dtype))) {
+        check_long_attention(&Scene::new(device, shape, dtype, &[600, 300]), &format!("{shape:?} {dtype:?}"));
     }
 }
 
 /// Contexts that one token's attention is shared out over, and many tokens' is not: the same bits.
-fn check_long_attention<B: Ops>(scene: &Scene<'_, B>, dtype: KvDtype) {
+fn check_long_attention<B: Ops>(scene: &Scene<'_, B>, of: &str) {
     let whole = scene.attend(&[(0, 0..600)]);
     let works: [&[Work]; 4] = [
         &[(0, 599..600)],
@@ -44,7 +44,7 @@ fn check_long_attention<B: Ops>(scene: &Scene<'_, B>, dtype: KvDtype) {
         let skipped = skipped.sum::<usize>() * scene.row();
         let tokens = work.iter().find(|(seq, _)| *seq == 0).map_or(0..0, |(_, tokens)| tokens.clone());
         let expected = &whole[tokens.start * scene.row()..tokens.end * scene.row()];
-        let what = format!("long attention {dtype:?}: {work:?}");
+        let what = format!("long attention {of}: {work:?}");
         assert_same_bits(&got[skipped..skipped + expected.len()], expected, &what);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use garrison_device::{Device, Ops};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_device_cuda::{CudaDevice, Driver, Profiled};
+use garrison_gguf::quantize::Mix;
 use garrison_testkit::conformance::{self, Bounds, message, report_each};
 use garrison_testkit::models::{self, Rounding};
 use garrison_tests::{draws, equal_tokens};
@@ -130,8 +131,9 @@ pub(crate) fn graphs<D: Driver>(
     options: &Options,
     journal: &mut Journal,
 ) -> Fallible<Outcome> {
-    let mut checks: Vec<(&str, Check<Gpu<D>>)> =
-        vec![("recorded steps are eager ones", |device| models::check_recorded_steps(&**device))];
+    let mut checks: Vec<(&str, Check<Gpu<D>>)> = vec![("recorded steps are eager ones", |device| {
+        models::check_recorded_steps(&**device, Mix::Q4_K_M)
+    })];
     if options.size == Size::Full {
         checks.push(("models compute what the CPU does", |device| {
             models::check_families(&**device, Rounding::AsTheCpu)
@@ -163,8 +165,8 @@ pub(crate) fn engine<D: Driver>(
         |device| draws::check(device, 1)
     };
     let checks: [(&str, Check<Arc<CudaDevice<D>>>); 3] = [
-        ("equal tokens in any company", equal_tokens::check),
-        ("equal tokens with steps planned ahead", equal_tokens::check_ahead),
+        ("equal tokens in any company", |device| equal_tokens::check(device, Mix::Q4_K_M)),
+        ("equal tokens with steps planned ahead", |device| equal_tokens::check_ahead(device, Mix::Q4_K_M)),
         ("draws are the host's", drawn),
     ];
     all(device, Outcome::Well, journal, checks)

@@ -53,6 +53,7 @@ struct Plan {
     repetitions: usize,
     adapters: usize,
     rank: usize,
+    cache: KvDtype,
 }
 
 const FULL: Plan = Plan {
@@ -63,9 +64,18 @@ const FULL: Plan = Plan {
     repetitions: 20,
     adapters: 16,
     rank: 16,
+    cache: KvDtype::F16,
 };
-const SMALL: Plan =
-    Plan { prompt: 16, depth: 4, steps: 1, batches: &[1, 3], repetitions: 1, adapters: 2, rank: 2 };
+const SMALL: Plan = Plan {
+    prompt: 16,
+    depth: 4,
+    steps: 1,
+    batches: &[1, 3],
+    repetitions: 1,
+    adapters: 2,
+    rank: 2,
+    cache: KvDtype::F16,
+};
 
 /// What a stage needs of the plan: what nobody needs is neither allocated nor recorded.
 impl Plan {
@@ -81,6 +91,21 @@ impl Plan {
     /// A prompt.
     fn prompt(size: Size) -> Plan {
         Plan { batches: &[1], adapters: 0, ..Plan::of(size) }
+    }
+
+    /// Decode steps of long contexts.
+    fn deep(size: Size, cache: KvDtype) -> Plan {
+        let (depth, batches): (usize, &[usize]) =
+            if size == Size::Full { (8192, &[16]) } else { (300, &[2]) };
+        Plan {
+            prompt: 1,
+            depth,
+            steps: Plan::of(size).steps.min(16),
+            batches,
+            adapters: 0,
+            cache,
+            ..Plan::of(size)
+        }
     }
 
     /// Decode steps with guesses and adapters.
@@ -181,15 +206,35 @@ pub(crate) fn prefill<D: Driver>(
     Ok(Outcome::Well)
 }
 
-/// What guesses and adapters add to a decode step.
+/// What guesses, adapters and long contexts add to a decode step.
 pub(crate) fn extras<D: Driver>(
     device: Gpu<D>,
     options: &Options,
     journal: &mut Journal,
 ) -> Fallible<Outcome> {
-    let mut rig = Rig::new(device, Mode::Invariant, Plan::extras(options.size), options, journal)?;
+    let mut rig =
+        Rig::new(Arc::clone(&device), Mode::Invariant, Plan::extras(options.size), options, journal)?;
     rig.guesses(journal)?;
     rig.with_adapters(journal)?;
+    drop(rig);
+    let mut f16 = None;
+    for cache in [KvDtype::F16, KvDtype::F8E4M3, KvDtype::Q8_0] {
+        let mut rig = Rig::new(
+            Arc::clone(&device),
+            Mode::Invariant,
+            Plan::deep(options.size, cache),
+            options,
+            journal,
+        )?;
+        let (batch, depth) = (rig.plan.batches[0], rig.plan.depth);
+        let seconds = rig.decode(batch, journal)?;
+        let over_f16 = *f16.get_or_insert(seconds) / seconds;
+        journal.write(
+            &json!({"row": "long contexts", "model": rig.name, "cache": format!("{cache:?}"), "batch": batch,
+            "depth": depth, "step_ms": seconds * 1e3, "value": over_f16}),
+        )?;
+        rig.kernels(batch, journal)?;
+    }
     journal.write(&json!({"row": "done"}))?;
     Ok(Outcome::Well)
 }
@@ -258,14 +303,10 @@ impl<D: Driver> Rig<D> {
         };
         let begun = Instant::now();
         let spec = &summary.spec;
-        let shape = KvShape {
-            n_blocks: 1,
-            n_kv_heads: spec.n_kv_heads,
-            head_dim: spec.head_dim,
-            dtype: KvDtype::F16,
-        };
+        let shape =
+            KvShape { n_blocks: 1, n_kv_heads: spec.n_kv_heads, head_dim: spec.head_dim, dtype: plan.cache };
         let work = Work::new(&summary, device.kv_block_bytes(&shape) as f64 / BLOCK_SIZE as f64);
-        let executor = LocalExecutor::new(Arc::clone(&device), model, &config, KvDtype::F16)?;
+        let executor = LocalExecutor::new(Arc::clone(&device), model, &config, plan.cache)?;
         journal.write(&json!({"row": "record", "model": name, "seconds": begun.elapsed().as_secs_f64()}))?;
         Ok(Rig { device, executor, source, work, limits, plan, vocab, name, mode })
     }
