@@ -80,6 +80,8 @@ pub fn check_attention_against_f64<B: Ops>(device: &B) {
             KvDtype::Q8_0 => 1e-4,
             KvDtype::F8E4M3 => 4e-3,
         };
+        // Of many values the mean is small, and what was rounded is not.
+        let bound = if lens.len() == 1 { 10.0 * bound } else { bound };
         let scene = Scene::new(device, shape, dtype, lens);
         for &work in works {
             let expected: Vec<f32> =
