@@ -76,6 +76,33 @@ __device__ __forceinline__ void load_lane(uint32_t (&to)[LANE_WORDS], const void
 }
 
 // What a product of column `col` is in the end.
-template <class T> __device__ __forceinline__ float restored(const HalfArgs &args, uint32_t col, float x) {
-    return Cut<T>::SCALED ? x * args.d[col] : x;
+template <class T> struct Restored {
+    const HalfArgs &args;
+    __device__ __forceinline__ float operator()(uint32_t col, float x) const {
+        return Cut<T>::SCALED ? x * args.d[col] : x;
+    }
+};
+
+// What brings magnitudes up to one of these bits to just below 2^15, and back: powers of two.
+struct Powers {
+    float up, down;
+};
+__device__ __forceinline__ Powers powers_of(uint32_t largest) {
+    // What is no finite number becomes no number; what is tiny stays small.
+    uint32_t exponent = largest >> 23 > 15 ? largest >> 23 : 15;
+    float up = __uint_as_float(exponent == 255 ? 0x7fc00000u : (268 - exponent) << 23);
+    return {up, __uint_as_float((exponent - 14) << 23)};
+}
+
+// The largest that any thread of a block has, in each.
+template <int THREADS> __device__ __forceinline__ uint32_t largest_of_block(uint32_t largest) {
+    SHARED(uint32_t, all, THREADS / WARP);
+    for (int with = 1; with < WARP; with *= 2) {
+        uint32_t other = __shfl_xor_sync(ALL_LANES, largest, with);
+        largest = other > largest ? other : largest;
+    }
+    if (threadIdx.x % WARP == 0) all[threadIdx.x / WARP] = largest;
+    __syncthreads();
+    for (int warp = 0; warp < THREADS / WARP; warp++) largest = all[warp] > largest ? all[warp] : largest;
+    return largest;
 }

@@ -18,9 +18,9 @@ template <class F, int MT> __device__ __forceinline__ void prefetch(const Matmul
 // 16 MT rows of the weight times 8 NT of activations.
 template <class F, int MT, int NT> __device__ __forceinline__ void matmul_few(const MatmulArgs &args) {
     constexpr int ROWS = MT * TILE_ROWS;
-    constexpr int STRIDE = ROWS + 4; // so that lanes of different columns meet in no bank
-    constexpr int PER_THREAD = MT * NT;
-    SHARED(float, parts, FEW_WARPS * STRIDE * NT * TILE_COLS);
+    using Sums = Shares<FEW_WARPS, ROWS, NT * TILE_COLS>;
+    SHARED(float, shares, Sums::LEN);
+    Sums sums = {shares, {}};
     uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
     uint32_t block = blockIdx.x;
     const MatmulJob &job = find_job(args, block);
@@ -43,7 +43,6 @@ template <class F, int MT, int NT> __device__ __forceinline__ void matmul_few(co
             out_cols[c][i] = (col < args.rows ? col : args.rows - 1) * units;
         }
     }
-    float acc[PER_THREAD] = {};
     for (uint32_t first = 0; first < units; first += FEW_WARPS) {
         bool inside = first + warp < units;
         uint32_t unit = inside ? first + warp : 0;
@@ -99,24 +98,13 @@ template <class F, int MT, int NT> __device__ __forceinline__ void matmul_few(co
                 UNROLL
                 for (int i = 0; i < 4; i++) {
                     uint32_t row = m * TILE_ROWS + i / 2 * 8 + g, col = c * TILE_COLS + 2 * t + i % 2;
-                    parts[(warp * NT * TILE_COLS + col) * STRIDE + row] = inside ? values[i] : 0;
+                    sums.share(warp, row, col) = inside ? values[i] : 0;
                 }
             }
         }
-        __syncthreads();
-        UNROLL
-        for (int i = 0; i < PER_THREAD; i++) {
-            uint32_t at = i * FEW_THREADS + threadIdx.x, row = at % ROWS, col = at / ROWS;
-            UNROLL
-            for (int w = 0; w < FEW_WARPS; w++) acc[i] += parts[(w * NT * TILE_COLS + col) * STRIDE + row];
-        }
-        __syncthreads();
+        sums.add();
     }
-    UNROLL
-    for (int i = 0; i < PER_THREAD; i++) {
-        uint32_t at = i * FEW_THREADS + threadIdx.x, row = first_row + at % ROWS, col = first_col + at / ROWS;
-        if (row < job.w.n && col < args.rows) put(args, job.dst + (size_t)col * job.w.n + row, acc[i]);
-    }
+    sums.put_all(args, job.dst, job.w.n, first_row, first_col, AsItIs());
 }
 
 #define FEW_OF(COLS, MT, NT, F)                                                          \

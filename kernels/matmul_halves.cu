@@ -88,7 +88,7 @@ template <class T> __device__ __forceinline__ void matmul_halves(const HalfArgs 
         uint32_t row = first_row + own_row + m * MMA_ROWS + j / 2 * 8 + g;
         uint32_t col = first_col + own_col + c * MMA_COLS + 2 * t + j % 2;
         if (row >= job.n || col >= args.rows) continue;
-        put(args, job.dst + (size_t)col * job.n + row, restored<T>(args, col, acc[m][c][j]));
+        put(args, job.dst + (size_t)col * job.n + row, Restored<T>{args}(col, acc[m][c][j]));
     }
 }
 

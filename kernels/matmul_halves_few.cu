@@ -20,9 +20,9 @@ template <int MT> __device__ __forceinline__ void prefetch(const HalfArgs &args)
 // 16 MT rows of the weight times 8 NT of activations.
 template <class T, int MT, int NT> __device__ __forceinline__ void matmul_few(const HalfArgs &args) {
     constexpr int ROWS = MT * MMA_ROWS, PARTS = Cut<T>::PARTS;
-    constexpr int STRIDE = ROWS + 4; // so that lanes of different columns meet in no bank
-    constexpr int PER_THREAD = MT * NT;
-    SHARED(float, parts, FEW_WARPS * STRIDE * NT * MMA_COLS);
+    using Sums = Shares<FEW_WARPS, ROWS, NT * MMA_COLS>;
+    SHARED(float, shares, Sums::LEN);
+    Sums sums = {shares, {}};
     uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
     uint32_t block = blockIdx.x;
     const HalfJob &job = find_job(args, block);
@@ -41,7 +41,6 @@ template <class T, int MT, int NT> __device__ __forceinline__ void matmul_few(co
         uint32_t col = first_col + c * MMA_COLS + g;
         cols[c] = (col < args.rows ? col : args.rows - 1) * chunks;
     }
-    float acc[PER_THREAD] = {};
     for (uint32_t first = 0; first < units; first += FEW_WARPS) {
         uint32_t begin = (first + warp) * UNIT_CHUNKS, end = begin + UNIT_CHUNKS < chunks ? begin + UNIT_CHUNKS : chunks;
         float unit[MT][NT][4] = {};
@@ -68,23 +67,11 @@ template <class T, int MT, int NT> __device__ __forceinline__ void matmul_few(co
         for (int i = 0; i < MT * NT * 4; i++) {
             int m = i / 4 / NT, c = i / 4 % NT, j = i % 4;
             uint32_t row = m * MMA_ROWS + j / 2 * 8 + g, col = c * MMA_COLS + 2 * t + j % 2;
-            parts[(warp * NT * MMA_COLS + col) * STRIDE + row] = unit[m][c][j];
+            sums.share(warp, row, col) = unit[m][c][j];
         }
-        __syncthreads();
-        UNROLL
-        for (int i = 0; i < PER_THREAD; i++) {
-            uint32_t at = i * FEW_THREADS + threadIdx.x, row = at % ROWS, col = at / ROWS;
-            UNROLL
-            for (int w = 0; w < FEW_WARPS; w++) acc[i] += parts[(w * NT * MMA_COLS + col) * STRIDE + row];
-        }
-        __syncthreads();
+        sums.add();
     }
-    UNROLL
-    for (int i = 0; i < PER_THREAD; i++) {
-        uint32_t at = i * FEW_THREADS + threadIdx.x, row = first_row + at % ROWS, col = first_col + at / ROWS;
-        if (row >= job.n || col >= args.rows) continue;
-        put(args, job.dst + (size_t)col * job.n + row, restored<T>(args, col, acc[i]));
-    }
+    sums.put_all(args, job.dst, job.n, first_row, first_col, Restored<T>{args});
 }
 
 #define FEW_OF(COLS, MT, NT, T)                                                       \

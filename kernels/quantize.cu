@@ -1,5 +1,6 @@
 // Quantizes rows of activations: a warp for each unit of a row.
 #include "quantize.cuh"
+#include "silu.cuh"
 
 constexpr int QUANTIZE_THREADS = 128;
 
@@ -34,8 +35,7 @@ KERNEL(quantize_silu, QUANTIZE_THREADS, QuantizeSiluArgs) {
     float x[LANE_VALUES];
     for (int i = 0; i < LANE_VALUES; i++) {
         size_t at = row * args.k + first + i;
-        float gate = first < args.k ? args.gate[at] : 0;
-        x[i] = first < args.k ? gate / (1.0f + expf(-gate)) * args.up[at] : 0;
+        x[i] = first < args.k ? silu_times(args.gate[at], args.up[at]) : 0;
         if (first < args.k) args.values[at] = x[i];
     }
     quantize_unit(args.to, row, unit, x);

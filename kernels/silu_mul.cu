@@ -1,5 +1,5 @@
-// dst[i] = silu(gate[i]) * up[i], silu(x) = x / (1 + exp(-x)).
-#include "common.cuh"
+// dst[i] = silu(gate[i]) * up[i].
+#include "silu.cuh"
 
 constexpr int SILU_THREADS = 256;
 
@@ -13,6 +13,5 @@ struct SiluMulArgs {
 KERNEL(silu_mul, SILU_THREADS, SiluMulArgs) {
     size_t i = (size_t)blockIdx.x * SILU_THREADS + threadIdx.x;
     if (i >= args.len) return;
-    float gate = args.gate[i];
-    args.dst[i] = gate / (1.0f + expf(-gate)) * args.up[i];
+    args.dst[i] = silu_times(args.gate[i], args.up[i]);
 }

@@ -73,7 +73,10 @@ fn every_stage_runs_to_its_end_on_the_emulator() {
     }
     let rows_of = |stage: &str| -> Vec<&Value> { report[stage].as_array().into_iter().flatten().collect() };
     for (stage, wanted) in [
-        ("decode", &["load", "decode", "decode kernels", "batch ratio", "batch-invariant mode"][..]),
+        (
+            "decode",
+            &["load", "decode", "decode kernels", "batch ratio", "batch-invariant over fast mode", "done"][..],
+        ),
         ("prefill", &["load", "prefill", "prefill kernels", "done"]),
         ("extras", &["load", "verification of 4 guesses", "adapters", "long contexts", "done"]),
     ] {
@@ -82,6 +85,20 @@ fn every_stage_runs_to_its_end_on_the_emulator() {
             assert!(rows.contains(row), "{row} is not among {rows:?}");
         }
     }
+    // Both modes are measured, and the fast one is another.
+    for (stage, row, batches) in
+        [("prefill", "prefill", 1), ("prefill", "prefill kernels", 1), ("decode", "decode", 2)]
+    {
+        let fast = rows_of(stage).into_iter().filter(|r| r["row"] == row && r["batch_invariant"] == false);
+        assert_eq!(fast.count(), batches, "{row}");
+    }
+    let products = |of: bool| {
+        let rows = rows_of("prefill");
+        let row = rows.iter().find(|r| r["row"] == "prefill kernels" && r["batch_invariant"] == of).unwrap();
+        let kernels = row["kernels"].as_array().unwrap();
+        kernels.iter().filter(|kernel| kernel["kernel"] == "cublasLt").count()
+    };
+    assert_eq!([true, false].map(products), [0, 1]);
     let ends: Vec<_> =
         rows_of("stages").iter().map(|end| (end["stage"].as_str(), end["outcome"].as_str())).collect();
     assert_eq!(ends, stages.iter().map(|stage| (Some(*stage), Some("ok"))).collect::<Vec<_>>());
@@ -92,6 +109,9 @@ fn every_stage_runs_to_its_end_on_the_emulator() {
         assert!(row["theirs"] == 1000.0 && row["ours"].as_f64().unwrap() > 0.0, "{row}");
         assert_eq!(row["met"], false, "{row}");
     }
+    let many = rows_of("serve").into_iter().filter(|row| row["row"] == "clients");
+    let many: Vec<&str> = many.filter_map(|row| row["kv_dtype"].as_str()).collect();
+    assert!(many.is_empty() && !garrison.exists() || many == ["fp8", "f16"], "{many:?}");
     for row in rows_of("serve") {
         assert!(row["value"].as_f64().unwrap() > 0.0, "{row}");
     }

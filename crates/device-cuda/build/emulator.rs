@@ -30,7 +30,8 @@ pub(crate) fn build(kernels: &Path, out: &Path) {
     for (name, flags) in BUILDS {
         let mut link = Command::new(&compiler);
         link.args(["-shared", "-o"]).arg(out.join(format!("{name}.so"))).args(flags);
-        let host = ["emulator.cpp", "mistakes.cu"].map(|name| kernels.join("host").join(name));
+        let host =
+            ["emulator.cpp", "cublaslt.cpp", "mistakes.cu"].map(|name| kernels.join("host").join(name));
         for source in sources(kernels).into_iter().chain(host) {
             let stem = source.file_stem().unwrap_or_default().to_string_lossy();
             let object = out.join(format!("{name}-{stem}.o"));

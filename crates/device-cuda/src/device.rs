@@ -10,6 +10,8 @@ use garrison_device::{
 use crate::attention::{self, Parts};
 use crate::draw::{self, Drawer, Draws};
 use crate::driver::Driver;
+use crate::driver::dense::{DensePlan, NoDense};
+use crate::fast::Fast;
 use crate::gpu::{Buffer, Gpu, lock};
 use crate::kv::{self, KvLayer, Turn};
 use crate::lora::{LoraRows, LoraSlots};
@@ -24,10 +26,21 @@ pub struct CudaDevice<D: Driver> {
     plain: Plain<D>,
     quantizers: Quantizers<D>,
     drawer: Drawer<D>,
+    /// If prompts are hurried.
+    fast: Option<Fast<D>>,
     scratch: Mutex<Scratch<D>>,
     uploads: Mutex<Uploads<D>>,
     /// Made with the first layer of a cache.
     parts: OnceLock<Parts<D>>,
+}
+
+/// Which steps [`CudaDevice::hurry`] is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hurry {
+    /// Those of so many rows that it pays, by the GPU.
+    WherePaid,
+    /// Those of so many rows or more: for tests, and whoever measures.
+    From(usize),
 }
 
 impl<D: Driver> CudaDevice<D> {
@@ -45,10 +58,25 @@ impl<D: Driver> CudaDevice<D> {
             plain,
             quantizers,
             drawer,
+            fast: None,
             scratch: Mutex::default(),
             uploads,
             parts: OnceLock::new(),
         })
+    }
+
+    /// Has steps with many rows, as prompts are, computed faster from now on, by products of halves whose order of
+    /// additions depends on how many rows there are: what a row gives then depends on its company. To be asked for before
+    /// any weight is loaded. What comes back says from how many rows on.
+    ///
+    /// # Errors
+    /// If this GPU or machine cannot; the device goes on as it was.
+    pub fn hurry(&mut self, when: Hurry) -> Result<DensePlan, NoDense> {
+        let mut fast = Fast::new(&self.gpu)?;
+        if let Hurry::From(rows) = when {
+            (fast.plan.halves_from, fast.plan.unfolded_from) = (rows, Some(rows));
+        }
+        Ok(self.fast.insert(fast).plan)
     }
 
     /// Bytes of memory that nobody has taken.
@@ -136,8 +164,8 @@ impl<D: Driver> CudaDevice<D> {
     ) {
         // Held until all of it is enqueued: nobody quantizes something else in between.
         let scratch = lock(&self.scratch);
-        Products { gpu: &self.gpu, quantizers: &self.quantizers, scratch: &scratch }
-            .group(jobs, source, rows, into);
+        let (gpu, quantizers, fast) = (&self.gpu, &self.quantizers, self.fast.as_ref());
+        Products { gpu, quantizers, scratch: &scratch, fast }.group(jobs, source, rows, into);
     }
 }
 
@@ -197,7 +225,11 @@ impl<D: Driver> Device for CudaDevice<D> {
 
     fn load_weight(&self, view: &WeightView<'_>) -> Result<Weight<D>, DeviceError> {
         let weight = Weight::load(&self.gpu, view)?;
-        lock(&self.scratch).reserve(&self.gpu, &weight)?;
+        let mut scratch = lock(&self.scratch);
+        scratch.reserve(&self.gpu, &weight)?;
+        if let Some(fast) = &self.fast {
+            fast.reserve(&self.gpu, &mut scratch.dense, &weight)?;
+        }
         Ok(weight)
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytemuck::Pod;
 use garrison_device::DeviceError;
 
+use crate::driver::dense::DenseProduct;
 use crate::driver::{Address, Driver, Grid};
 
 /// A driver that remembers the first launch that failed.
@@ -55,6 +56,16 @@ impl<D: Driver> Gpu<D> {
         // SAFETY: as said above; that `A` is what the kernel takes is checked by size, in tests by value.
         let launched = unsafe { self.driver.launch(function, grid, bytemuck::bytes_of(args)) };
         self.note(launched);
+    }
+
+    /// Enqueues a product of halves. Callers take addresses as for [`Gpu::enqueue`].
+    pub(crate) fn multiply(&self, product: &DenseProduct) {
+        if self.failed().is_some() {
+            return;
+        }
+        // SAFETY: as for `enqueue`.
+        let multiplied = unsafe { self.driver.multiply(product) };
+        self.note(multiplied);
     }
 
     /// Remembers a failure of something that nobody waits for.

@@ -25,8 +25,9 @@ const FEW_ROWS: usize = 64;
 const MANY: (usize, usize) = (128, 64);
 
 /// Which of the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Half {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)] // they are the field's
+pub enum Half {
     F16 = 0,
     BF16 = 1,
 }
@@ -56,7 +57,7 @@ pub(crate) struct HalfWeight<D: Driver> {
     /// `[n, chunks, 32]`
     pub(crate) values: D::Memory,
     pub(crate) half: Half,
-    n: usize,
+    pub(crate) n: usize,
     chunks: usize,
     pub(crate) embed: D::Function,
     /// Of [`FEW`].

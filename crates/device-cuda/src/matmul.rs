@@ -7,6 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use garrison_device::DeviceError;
 
 use crate::driver::{Address, Driver, Grid};
+use crate::fast::{DenseRoom, Fast};
 use crate::gpu::{Buffer, Gpu, blocks, count};
 use crate::halves::{self, Cuts, Cutters, Half, HalfWeight};
 use crate::ops::RmsNormArgs;
@@ -27,6 +28,8 @@ pub(crate) struct Scratch<D: Driver> {
     outgrown: Vec<Activations<D>>,
     /// For weights of 16 bits.
     cuts: Cuts<D>,
+    /// For products of halves, where these are wanted.
+    pub(crate) dense: DenseRoom<D>,
 }
 
 /// Room for [`MAX_ROWS`] rows of so many units of 256 values.
@@ -120,7 +123,12 @@ struct MatmulFloatArgs {
 
 impl<D: Driver> Default for Scratch<D> {
     fn default() -> Self {
-        Scratch { current: [None, None], outgrown: Vec::new(), cuts: Cuts::default() }
+        Scratch {
+            current: [None, None],
+            outgrown: Vec::new(),
+            cuts: Cuts::default(),
+            dense: DenseRoom::default(),
+        }
     }
 }
 
@@ -191,9 +199,19 @@ pub(crate) enum Source<'a, D: Driver> {
     Silu { values: &'a Buffer<D>, gate: &'a Buffer<D>, up: &'a Buffer<D> },
 }
 
+impl<'a, D: Driver> Source<'a, D> {
+    /// Where they are, then.
+    fn values(&self) -> &'a Buffer<D> {
+        match *self {
+            Source::Values(values) | Source::Norm { values, .. } | Source::Silu { values, .. } => values,
+        }
+    }
+}
+
 /// What becomes of products.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Into {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Into {
+    /// They are written.
     Place,
     /// They are added to what is there.
     Sum,
@@ -204,6 +222,8 @@ pub(crate) struct Products<'a, D: Driver> {
     pub(crate) gpu: &'a Gpu<D>,
     pub(crate) quantizers: &'a Quantizers<D>,
     pub(crate) scratch: &'a Scratch<D>,
+    /// If batch invariance is not wanted.
+    pub(crate) fast: Option<&'a Fast<D>>,
 }
 
 impl<D: Driver> Products<'_, D> {
@@ -218,6 +238,18 @@ impl<D: Driver> Products<'_, D> {
     ) {
         let Some(k) = jobs.first().map(|(_, w)| w.k) else { return };
         assert!(jobs.iter().all(|(_, w)| w.k == k), "weights of a group have the same inputs");
+        let Some(fast) = self.fast else { return self.invariant(jobs, source, rows, into) };
+        let (dense, others): (Vec<_>, Vec<_>) = jobs.iter().partition(|(_, w)| fast.takes(w, rows));
+        if dense.is_empty() {
+            return self.invariant(jobs, source, rows, into);
+        }
+        fast.products(self, &dense, source, rows, into);
+        self.invariant(&others, &Source::Values(source.values()), rows, into);
+    }
+
+    /// Products whose rows do not depend on each other.
+    fn invariant(&self, jobs: &[(&Buffer<D>, &Weight<D>)], source: &Source<'_, D>, rows: usize, into: Into) {
+        let Some(k) = jobs.first().map(|(_, w)| w.k) else { return };
         let mut wanted = [false; 2];
         for (_, w) in jobs {
             if let Content::Quantized(w) = &w.content {
@@ -265,7 +297,7 @@ impl<D: Driver> Products<'_, D> {
     }
 
     /// Computes rows `first ..` of activations, if they are not there, and quantizes them as is wanted; where they are.
-    fn prepare(
+    pub(crate) fn prepare(
         &self,
         source: &Source<'_, D>,
         wanted: [bool; 2],

@@ -7,6 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use garrison_device::{DeviceError, WeightView};
 use garrison_types::TensorType;
 use garrison_types::quant::{Parts, dequantize_row};
+use half::f16;
 
 use crate::driver::{Address, Driver};
 use crate::gpu::{Gpu, count};
@@ -53,7 +54,10 @@ pub(crate) struct Quantized<D: Driver> {
     pub(crate) ty: TensorType,
     /// Values that share a scale, 32 or 256: what activations are quantized by, too.
     pub(crate) span: usize,
+    /// No value is larger.
+    pub(crate) largest: f32,
     pub(crate) embed: D::Function,
+    pub(crate) unfold: D::Function,
     /// For one to four rows.
     pub(crate) vectors: [D::Function; 4],
     /// For few rows, the kernels for the fewest first.
@@ -143,6 +147,26 @@ impl Layout {
     fn few(self) -> impl Iterator<Item = (usize, usize)> {
         let all = [(8, 16), (16, 32), (32, 32), (64, 32)];
         all.into_iter().take(if self.span == UNIT { 4 } else { 3 })
+    }
+
+    /// The largest magnitude of a block's values for each of the halves in the last plane: what they are multiplied by.
+    fn reach(ty: TensorType) -> [f32; 2] {
+        let [scale, min]: [u16; 2] = match ty {
+            TensorType::Q8_0 => [128, 0],
+            TensorType::Q4_0 => [8, 0],
+            TensorType::Q4_1 => [15, 1],
+            TensorType::Q5_0 => [16, 0],
+            TensorType::Q5_1 => [31, 1],
+            TensorType::IQ4_NL => [127, 0],
+            TensorType::Q2_K => [3 * 15, 15],
+            TensorType::Q3_K => [4 * 32, 0],
+            TensorType::Q4_K => [15 * 63, 63],
+            TensorType::Q5_K => [31 * 63, 63],
+            TensorType::Q6_K => [32 * 128, 0],
+            TensorType::IQ4_XS => [127 * 32, 0],
+            TensorType::F32 | TensorType::F16 | TensorType::BF16 => unreachable!("{ty} has no codes"),
+        };
+        [scale, min].map(f32::from)
     }
 
     /// Writes a block's share of each plane: `run` is its first run in a unit, whose share of the planes is given and
@@ -253,11 +277,13 @@ impl<D: Driver> Quantized<D> {
         let planes = [plane(0)?, plane(1)?, plane(2)?, plane(3)?];
         let band = (BAND_BYTES / row_bytes).max(1);
         let mut packed = row.map(|bytes| vec![0u8; band.min(n) * bytes]);
+        let mut largest = [0; 2];
         for (i, rows) in data.chunks(band * row_bytes).enumerate() {
             let count = rows.len() / row_bytes;
             packed.iter_mut().for_each(|packed| packed.fill(0));
             let mut parts = packed.each_mut().map(Vec::as_mut_slice);
             pack_rows(ty, rows, row_bytes, &row, &mut parts);
+            largest_halves(&packed[3][..count * row[3]], layout.halves, &mut largest);
             for (plane, (packed, bytes)) in planes.iter().zip(packed.iter().zip(row)) {
                 gpu.driver.write(plane, i * band * bytes, &packed[..count * bytes])?;
             }
@@ -272,12 +298,27 @@ impl<D: Driver> Quantized<D> {
             args,
             ty,
             span: layout.span,
+            largest: largest
+                .iter()
+                .zip(Layout::reach(ty))
+                .map(|(&half, reach)| f16::from_bits(half).to_f32() * reach)
+                .sum(),
             embed: kernel("embed")?,
+            unfold: kernel("unfold")?,
             vectors: [kernel("matvec_1")?, kernel("matvec_2")?, kernel("matvec_3")?, kernel("matvec_4")?],
             few: layout.few().map(few).collect::<Result<_, _>>()?,
             many: kernel("matmul")?,
             block_rows: layout.block_rows(),
         })
+    }
+}
+
+/// The largest finite magnitudes of a plane of halves, `each` of them in turn. Bits of magnitudes are in their order.
+fn largest_halves(plane: &[u8], each: usize, largest: &mut [u16; 2]) {
+    for (i, largest) in largest.iter_mut().enumerate().take(each) {
+        let halves = plane.as_chunks::<2>().0.iter().skip(i).step_by(each);
+        let magnitudes = halves.map(|half| u16::from_le_bytes(*half) & 0x7fff);
+        *largest = magnitudes.map(|half| if half < 0x7c00 { half } else { 0 }).fold(*largest, u16::max);
     }
 }
 

@@ -3,10 +3,12 @@
 
 mod suite;
 
-use garrison_device_cuda::{Cuda, CudaDevice};
+use garrison_device_cuda::{Cuda, CudaDevice, Hurry};
 use garrison_gguf::quantize::Mix;
-use garrison_testkit::conformance::{check_batch_invariance, check_fused};
-use garrison_testkit::models;
+use garrison_testkit::conformance::{
+    check_batch_invariance, check_fused, check_products_of_halves, check_unfolded_weights,
+};
+use garrison_testkit::models::{self, Rounding};
 
 fn on_gpu(check: fn(&CudaDevice<Cuda>)) {
     match Cuda::open(0) {
@@ -47,5 +49,20 @@ fn recorded_steps_are_eager_ones_to_the_bit() {
 
 #[test]
 fn models_compute_nearly_what_the_cpu_does() {
-    on_gpu(models::check_families);
+    on_gpu(|device| models::check_families(device, Rounding::AsTheCpu));
+}
+
+#[test]
+fn prompts_in_a_hurry_are_as_good_as_halves_are() {
+    let gpu = match Cuda::open(0) {
+        Ok(gpu) => gpu,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let mut device = CudaDevice::new(gpu).unwrap();
+    if let Err(why) = device.hurry(Hurry::From(1)) {
+        return println!("skipped: {why}");
+    }
+    check_unfolded_weights(&device);
+    check_products_of_halves(&device);
+    models::check_families(&device, Rounding::Halves);
 }

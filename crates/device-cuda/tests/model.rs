@@ -4,7 +4,7 @@
 use garrison_device::{Cut, Device, KvDtype, KvShape, WeightView};
 use garrison_device_cuda::{Build, CudaDevice, Emulator, HostRing, Order, Sharded};
 use garrison_gguf::quantize::Mix;
-use garrison_testkit::models;
+use garrison_testkit::models::{self, Rounding};
 use garrison_types::TensorType;
 
 fn emulated() -> CudaDevice<Emulator> {
@@ -20,14 +20,14 @@ fn a_recorded_step_is_the_eager_one_to_the_bit() {
 
 #[test]
 fn every_family_and_mix_computes_nearly_what_the_cpu_does() {
-    models::check_families(&emulated());
+    models::check_families(&emulated(), Rounding::AsTheCpu);
 }
 
 #[test]
 fn two_devices_compute_nearly_what_one_does() {
     let pair = Sharded::new(vec![emulated(), emulated()], HostRing::default()).unwrap();
     // Heads are too few for halves of blocks of 256.
-    models::check_mixes(&pair, [Mix::Q8_0, Mix::F16, Mix::Q5_1, Mix::Q8_0, Mix::F16]);
+    models::check_mixes(&pair, [Mix::Q8_0, Mix::F16, Mix::Q5_1, Mix::Q8_0, Mix::F16], Rounding::AsTheCpu);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The kernels under the address and undefined-behaviour sanitizers: products of every type by every kernel, attention and
-//! adapters of every type, and steps of models that have every other op, draws included.
+//! The kernels under the address and undefined-behaviour sanitizers: products of every type by every kernel, in a hurry too,
+//! attention and adapters of every type, and steps of models that have every other op, draws included.
 //!
 //! The sanitizers' runtime must be loaded before everything else, so the test runs itself again with it.
 #![allow(clippy::unwrap_used, clippy::panic)] // a test may
@@ -13,7 +13,7 @@ use garrison_device::{
     Batch, Device, Draw, DrawBuffers, KvDtype, Ops, SampleRow, StepBuffers, StepLimits, TokenCounts, Want,
     WeightView,
 };
-use garrison_device_cuda::{Build, CudaDevice, Driver, Emulator, Grid, Order};
+use garrison_device_cuda::{Build, CudaDevice, Driver, Emulator, Grid, Hurry, Order};
 use garrison_gguf::Source;
 use garrison_gguf::quantize::Mix;
 use garrison_model::{AdapterBank, KvCache, Model, Workspace};
@@ -56,6 +56,9 @@ fn the_kernels_do_nothing_that_sanitizers_forbid() {
     let device = CudaDevice::new(emulator()).unwrap();
     check_matmul_against_f64(&device);
     products(&device);
+    let mut hurried = CudaDevice::new(emulator()).unwrap();
+    hurried.hurry(Hurry::From(1)).unwrap();
+    products(&hurried);
     check_fused(&device);
     check_attention_against_f64(&device);
     check_lora_against_f64(&device);

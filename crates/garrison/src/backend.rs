@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use garrison_device::Capture;
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa, Nodes, confinement};
-use garrison_device_cuda::{Collective, Cuda, CudaDevice, HostRing, Nccl, NoGpu, Sharded};
+use garrison_device_cuda::{Collective, Cuda, CudaDevice, DensePlan, HostRing, Hurry, Nccl, NoGpu, Sharded};
 
 use crate::config::{DeviceChoice, EngineSettings, PinThreads};
 use crate::error::Fault;
@@ -83,12 +83,11 @@ impl Backend {
     pub(crate) fn open(settings: &EngineSettings) -> Result<Backend, Fault> {
         match settings.device {
             DeviceChoice::Cpu => Backend::cpu(settings),
-            DeviceChoice::Cuda(ordinal) => {
-                Backend::cuda(ordinal).map_err(|e| Fault::usage(format!("device cuda:{ordinal}: {e}")))
-            }
-            DeviceChoice::CudaRange(first, last) => Backend::gpus(first, last)
+            DeviceChoice::Cuda(ordinal) => Backend::cuda(ordinal, settings)
+                .map_err(|e| Fault::usage(format!("device cuda:{ordinal}: {e}"))),
+            DeviceChoice::CudaRange(first, last) => Backend::gpus(first, last, settings)
                 .map_err(|e| Fault::usage(format!("device cuda:{first}-{last}: {e}"))),
-            DeviceChoice::Auto => match Backend::cuda(0) {
+            DeviceChoice::Auto => match Backend::cuda(0, settings) {
                 Ok(backend) => Ok(backend),
                 Err(why @ (NoGpu::NoKernels | NoGpu::NoDriver)) => {
                     tracing::debug!(%why, "no GPU is used");
@@ -103,15 +102,15 @@ impl Backend {
         }
     }
 
-    /// The GPU, or GPUs, of somebody who has one by this choice.
+    /// The GPU, or GPUs, of somebody who has one by these settings.
     ///
     /// # Errors
     /// If one is not there, or cannot be used.
-    pub(crate) fn gpu(choice: DeviceChoice) -> Result<Backend, NoGpu> {
-        match choice {
-            DeviceChoice::Cuda(ordinal) => Backend::cuda(ordinal),
-            DeviceChoice::CudaRange(first, last) => Backend::gpus(first, last),
-            DeviceChoice::Auto | DeviceChoice::Cpu => Backend::cuda(0),
+    pub(crate) fn gpu(settings: &EngineSettings) -> Result<Backend, NoGpu> {
+        match settings.device {
+            DeviceChoice::Cuda(ordinal) => Backend::cuda(ordinal, settings),
+            DeviceChoice::CudaRange(first, last) => Backend::gpus(first, last, settings),
+            DeviceChoice::Auto | DeviceChoice::Cpu => Backend::cuda(0, settings),
         }
     }
 
@@ -119,17 +118,17 @@ impl Backend {
     ///
     /// # Errors
     /// If it is not there, or cannot be used.
-    fn cuda(ordinal: usize) -> Result<Backend, NoGpu> {
-        let device = CudaDevice::new(Cuda::open(ordinal)?).map_err(|e| NoGpu::Failed(e.to_string()))?;
+    fn cuda(ordinal: usize, settings: &EngineSettings) -> Result<Backend, NoGpu> {
+        let device = open_gpu(ordinal, settings)?;
         tracing::warn!("the CUDA backend has been tested in emulation only; --device cpu does without it");
         Ok(Backend::Cuda(Arc::new(device)))
     }
 
     /// The GPUs of these numbers, as one.
-    fn gpus(first: usize, last: usize) -> Result<Backend, NoGpu> {
+    fn gpus(first: usize, last: usize, settings: &EngineSettings) -> Result<Backend, NoGpu> {
         let failed = |e: garrison_device::DeviceError| NoGpu::Failed(e.to_string());
         let ordinals: Vec<usize> = (first..=last).collect();
-        let open = |&ordinal: &usize| CudaDevice::new(Cuda::open(ordinal)?).map_err(failed);
+        let open = |&ordinal: &usize| open_gpu(ordinal, settings);
         let ranks = ordinals.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let collective: Box<dyn Collective<Cuda>> = match Nccl::open(&ordinals) {
             Ok(nccl) => Box::new(nccl),
@@ -158,6 +157,39 @@ impl Backend {
     }
 }
 
+/// A GPU, in the mode that the settings ask for.
+fn open_gpu(ordinal: usize, settings: &EngineSettings) -> Result<CudaDevice<Cuda>, NoGpu> {
+    let mut device = CudaDevice::new(Cuda::open(ordinal)?).map_err(|e| NoGpu::Failed(e.to_string()))?;
+    if !settings.batch_invariant {
+        match device.hurry(Hurry::WherePaid) {
+            Ok(plan) => {
+                tracing::info!("batch_invariant = false: {}", hurried(&plan, settings.max_batch_tokens))
+            }
+            Err(why) => tracing::warn!(%why, "batch_invariant = false changes nothing"),
+        }
+    }
+    Ok(device)
+}
+
+/// What is computed in a hurry, for the log.
+fn hurried(plan: &DensePlan, max_batch_tokens: usize) -> String {
+    let halves = plan.halves_from;
+    match plan.unfolded_from {
+        Some(from) if from > max_batch_tokens => format!(
+            "steps of {halves} tokens or more are computed in halves by cuBLASLt where weights have 16 bits; quantized ones \
+             are from {from} tokens on, and max_batch_tokens is {max_batch_tokens}"
+        ),
+        Some(from) => format!(
+            "steps of {from} tokens or more ({halves} where weights have 16 bits) are computed in halves by cuBLASLt; tokens \
+             can depend on what else is in a step"
+        ),
+        None => format!(
+            "steps of {halves} tokens or more are computed in halves by cuBLASLt where weights have 16 bits; with quantized \
+             ones that is no faster on this GPU, and nothing changes"
+        ),
+    }
+}
+
 /// The NUMA nodes that threads are bound to.
 pub(crate) fn nodes(pin: PinThreads) -> Nodes {
     let nodes = match pin {
@@ -178,6 +210,21 @@ pub(crate) fn nodes(pin: PinThreads) -> Nodes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_says_what_is_computed_in_a_hurry() {
+        let plan = |unfolded_from| DensePlan {
+            halves_from: 65,
+            unfolded_from,
+            rows: 2048,
+            unfolded_bytes: 1 << 20,
+            library_bytes: 1 << 20,
+        };
+        let said = hurried(&plan(Some(320)), 512);
+        assert!(said.starts_with("steps of 320 tokens or more (65 where weights have 16 bits)"), "{said}");
+        assert!(hurried(&plan(Some(320)), 256).contains("from 320 tokens on, and max_batch_tokens is 256"));
+        assert!(hurried(&plan(None), 512).contains("no faster on this GPU"));
+    }
 
     #[test]
     fn keys_and_values_get_what_is_left() {

@@ -49,7 +49,7 @@ impl Reload {
     }
 
     fn on_gpu(&self) -> Result<Box<dyn Execute>, DeviceError> {
-        self.load_on(&Backend::gpu(self.settings.device).map_err(|e| self.failed(&e))?)
+        self.load_on(&Backend::gpu(&self.settings).map_err(|e| self.failed(&e))?)
     }
 
     fn on_cpu(&self) -> Result<Box<dyn Execute>, DeviceError> {

@@ -65,7 +65,7 @@ pub fn blocks(ty: TensorType, n: usize, k: usize, random: &mut Random) -> Vec<u8
 }
 
 /// Where a block's f16 scales are, and how large they are for values of order 1.
-fn scales(ty: TensorType) -> (&'static [usize], f32) {
+pub(crate) fn scales(ty: TensorType) -> (&'static [usize], f32) {
     match ty {
         TensorType::F32 | TensorType::F16 | TensorType::BF16 => (&[], 0.0),
         TensorType::Q8_0 => (&[0], 1.0 / 128.0),

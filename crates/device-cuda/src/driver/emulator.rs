@@ -7,15 +7,26 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_void};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use garrison_device::DeviceError;
 use libloading::Library;
 
+use super::dense::{Dense, DensePlan, DenseProduct, NoDense};
 use super::life::{Life, Lives};
 use super::{Address, Driver, Grid, MAILBOX_BYTES, MAILBOXES};
 use crate::gpu::lock;
 
+/// Products of halves as a Hopper does them, but in parts that tests have several of.
+const DENSE_PLAN: DensePlan = DensePlan {
+    halves_from: 65,
+    unfolded_from: Some(320),
+    rows: 48,
+    unfolded_bytes: 48 << 10,
+    library_bytes: 1 << 10,
+};
+/// `CUBLAS_STATUS_EXECUTION_FAILED`
+const EXECUTION_FAILED: i32 = 13;
 /// Bytes around each allocation.
 const GUARD: usize = 256;
 /// What guards and fresh memory hold: no number in any float type.
@@ -52,6 +63,10 @@ pub enum Mishap {
     LostAt(usize),
     /// This request for memory, counted from 0, is refused.
     NoMemoryAt(usize),
+    /// There is no cuBLASLt.
+    NoLibrary,
+    /// cuBLASLt fails from this product on, counted from 0.
+    NoProductFrom(usize),
 }
 
 /// What an emulated GPU was asked for. What a recorded step launches is one replay.
@@ -64,6 +79,7 @@ pub enum Call {
     Send { bytes: usize },
     Receive { bytes: usize },
     Launch,
+    Multiply,
     Replay,
     Wait,
 }
@@ -95,8 +111,10 @@ pub struct Emulator {
     mishap: Mishap,
     life: Arc<Life>,
     launches: AtomicUsize,
+    products: AtomicUsize,
     requests: AtomicUsize,
     mailboxes: Mutex<[Vec<u8>; MAILBOXES]>,
+    dense: OnceLock<Dense>,
     /// Calls since somebody asked for them to be noted.
     calls: Mutex<Option<Vec<Call>>>,
 }
@@ -136,10 +154,11 @@ unsafe impl Send for Function {}
 unsafe impl Sync for Function {}
 
 /// A launch to be repeated.
-pub struct Recorded {
-    function: Function,
-    grid: Grid,
-    args: Vec<u8>,
+pub struct Recorded(Launched);
+
+enum Launched {
+    Kernel { function: Function, grid: Grid, args: Vec<u8> },
+    Product(DenseProduct),
 }
 
 impl Emulator {
@@ -173,8 +192,10 @@ impl Emulator {
             mishap: Mishap::None,
             life: Arc::default(),
             launches: AtomicUsize::new(0),
+            products: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
             mailboxes: Mutex::default(),
+            dense: OnceLock::new(),
             calls: Mutex::new(None),
         })
     }
@@ -207,6 +228,11 @@ impl Emulator {
     /// Launches so far.
     pub fn launches(&self) -> usize {
         self.launches.load(Ordering::Relaxed)
+    }
+
+    /// Products of halves so far, each of which is a launch, too.
+    pub fn products(&self) -> usize {
+        self.products.load(Ordering::Relaxed)
     }
 
     /// What `work` asked for, in order.
@@ -262,10 +288,55 @@ impl Emulator {
         if !error.is_empty() {
             return Err(fail(error.into_owned()));
         }
-        self.check_guards(function)
+        // SAFETY: a kernel's description begins with its name.
+        let name = unsafe { CStr::from_ptr(*function.0.cast::<*const c_char>()) };
+        self.check_guards(&format!("kernel {}", name.to_string_lossy()))
     }
 
-    fn check_guards(&self, function: Function) -> Result<(), DeviceError> {
+    fn run_product(&self, product: &DenseProduct) -> Result<(), DeviceError> {
+        self.launches.fetch_add(1, Ordering::Relaxed);
+        self.check_lost()?;
+        let dense = self.dense.get().ok_or_else(|| fail("cuBLASLt was not started".into()))?;
+        let number = self.products.fetch_add(1, Ordering::Relaxed);
+        if matches!(self.mishap, Mishap::NoProductFrom(from) if number >= from) {
+            self.fail_products(dense);
+        }
+        for (Address(begin), len) in product.extents() {
+            let allocations = lock(&self.allocations);
+            let inside = allocations.range(..=begin).next_back();
+            if !inside
+                .is_some_and(|(&at, &all)| begin - at <= all as u64 && begin - at + len as u64 <= all as u64)
+            {
+                return Err(fail(format!(
+                    "{len} bytes of a product are in no allocation: {:?}",
+                    product.shape
+                )));
+            }
+        }
+        // SAFETY: all of it is there, as was just seen, and it is computed at once.
+        let multiplied = unsafe { dense.multiply(product, std::ptr::null_mut()) };
+        multiplied.map_err(|reason| fail(format!("cuBLASLt: {reason}, for {:?}", product.shape)))?;
+        self.check_guards("a product")
+    }
+
+    fn fail_products(&self, dense: &Dense) {
+        type Fail = unsafe extern "C" fn(*mut c_void, i32);
+        // SAFETY: this is the type that host/cublaslt.cpp gives it.
+        match unsafe { self.library.get::<Fail>(b"emulator_cublaslt_fail") } {
+            // SAFETY: the handle is the library's.
+            Ok(fail) => unsafe { fail(dense.handle(), EXECUTION_FAILED) },
+            Err(e) => unreachable!("the emulator exports its faults: {e}"),
+        }
+    }
+
+    fn run_again(&self, recorded: &Recorded) -> Result<(), DeviceError> {
+        match &recorded.0 {
+            Launched::Kernel { function, grid, args } => self.run(*function, *grid, args),
+            Launched::Product(product) => self.run_product(product),
+        }
+    }
+
+    fn check_guards(&self, who: &str) -> Result<(), DeviceError> {
         for (&begin, &len) in lock(&self.allocations).iter() {
             let guard = |at: u64| -> &[u8] {
                 // SAFETY: each allocation has this much on both sides.
@@ -275,10 +346,7 @@ impl Emulator {
                 [("before", guard(begin - GUARD as u64)), ("beyond", guard(begin + len as u64))]
             {
                 if bytes.iter().any(|&b| b != POISON) {
-                    // SAFETY: a kernel's description begins with its name.
-                    let name = unsafe { CStr::from_ptr(*function.0.cast::<*const c_char>()) };
-                    let name = name.to_string_lossy();
-                    return Err(fail(format!("kernel {name} wrote {side} an allocation of {len} bytes")));
+                    return Err(fail(format!("{who} wrote {side} an allocation of {len} bytes")));
                 }
             }
         }
@@ -400,11 +468,33 @@ impl Driver for Emulator {
 
     unsafe fn launch(&self, function: Function, grid: Grid, args: &[u8]) -> Result<(), DeviceError> {
         if let Some(recorded) = &mut *lock(&self.recording) {
-            recorded.push(Recorded { function, grid, args: args.to_vec() });
+            recorded.push(Recorded(Launched::Kernel { function, grid, args: args.to_vec() }));
             return Ok(());
         }
         self.note(Call::Launch);
         self.run(function, grid, args)
+    }
+
+    fn open_dense(&self) -> Result<DensePlan, NoDense> {
+        if self.mishap == Mishap::NoLibrary {
+            return Err(NoDense::NoLibrary);
+        }
+        if self.dense.get().is_none() {
+            // SAFETY: its entry points do what cuBLASLt's do.
+            let dense = unsafe { Dense::start(Arc::clone(&self.library)) }?;
+            // If another thread was faster, its stays.
+            let _ = self.dense.set(dense);
+        }
+        Ok(DENSE_PLAN)
+    }
+
+    unsafe fn multiply(&self, product: &DenseProduct) -> Result<(), DeviceError> {
+        if let Some(recorded) = &mut *lock(&self.recording) {
+            recorded.push(Recorded(Launched::Product(*product)));
+            return Ok(());
+        }
+        self.note(Call::Multiply);
+        self.run_product(product)
     }
 
     fn synchronize(&self) -> Result<(), DeviceError> {
@@ -424,7 +514,7 @@ impl Driver for Emulator {
 
     unsafe fn replay(&self, graph: &Vec<Recorded>) -> Result<(), DeviceError> {
         self.note(Call::Replay);
-        graph.iter().try_for_each(|one| self.run(one.function, one.grid, &one.args))
+        graph.iter().try_for_each(|one| self.run_again(one))
     }
 }
 

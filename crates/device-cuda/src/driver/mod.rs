@@ -4,6 +4,7 @@
 //! and the emulator. So the backend's own code runs in tests without a GPU, to the byte.
 
 pub(crate) mod cuda;
+pub(crate) mod dense;
 #[cfg(feature = "emulator")]
 pub(crate) mod emulator;
 mod life;
@@ -12,6 +13,8 @@ pub(crate) mod profiled;
 
 use bytemuck::{Pod, Zeroable};
 use garrison_device::DeviceError;
+
+use dense::{DensePlan, DenseProduct, NoDense};
 
 /// Where something is on the GPU; what kernels take as a pointer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -114,6 +117,22 @@ pub trait Driver: Send + Sync + 'static {
     /// # Errors
     /// If it cannot be run like that.
     unsafe fn launch(&self, function: Self::Function, grid: Grid, args: &[u8]) -> Result<(), DeviceError>;
+
+    /// Starts what multiplies halves at the rate of the GPU's tensor cores; how that is best done here. Asked for once, at
+    /// the beginning.
+    ///
+    /// # Errors
+    /// If it is not there.
+    fn open_dense(&self) -> Result<DensePlan, NoDense>;
+
+    /// Enqueues a product of halves, whose order of additions is nobody's promise.
+    ///
+    /// # Safety
+    /// `product` names memory that is the caller's and stays until it has run.
+    ///
+    /// # Errors
+    /// If it cannot be done, or [`Driver::open_dense`] gave nothing.
+    unsafe fn multiply(&self, product: &DenseProduct) -> Result<(), DeviceError>;
 
     /// Waits for everything enqueued.
     ///

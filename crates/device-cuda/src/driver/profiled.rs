@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use garrison_device::DeviceError;
 
+use super::dense::{DensePlan, DenseProduct, NoDense};
 use super::{Address, Driver, Grid};
 use crate::gpu::lock;
 
@@ -29,11 +30,14 @@ pub struct Graph<D: Driver> {
     launches: Vec<Launch<D::Function>>,
 }
 
-struct Launch<F> {
-    function: Function<F>,
-    grid: Grid,
-    args: Vec<u8>,
+/// Something that was launched.
+enum Launch<F> {
+    Kernel { function: Function<F>, grid: Grid, args: Vec<u8> },
+    Product(DenseProduct),
 }
+
+/// What products of halves are called among kernels.
+const PRODUCTS: &str = "cublasLt";
 
 /// What is known so far.
 struct Timing {
@@ -64,6 +68,29 @@ impl<D: Driver> Profiled<D> {
     /// Over `driver`.
     pub fn new(driver: D) -> Self {
         Profiled { driver, names: Mutex::default(), timing: Mutex::new(None), recording: Mutex::new(None) }
+    }
+
+    /// A kernel's number.
+    fn number(&self, name: &str) -> usize {
+        let mut names = lock(&self.names);
+        names.iter().position(|known| known == name).unwrap_or_else(|| {
+            names.push(name.to_owned());
+            names.len() - 1
+        })
+    }
+
+    /// Launches once, or, while it is asked, many times.
+    fn timed(&self, kernel: usize, launch: impl Fn() -> Result<(), DeviceError>) -> Result<(), DeviceError> {
+        let mut timing = lock(&self.timing);
+        let Some(timing) = &mut *timing else { return launch() };
+        self.driver.synchronize()?;
+        let begun = Instant::now();
+        (0..timing.repetitions).try_for_each(|_| launch())?;
+        self.driver.synchronize()?;
+        let (launches, seconds) = timing.times.entry(kernel).or_default();
+        *launches += 1;
+        *seconds += begun.elapsed().as_secs_f64() / timing.repetitions as f64;
+        Ok(())
     }
 
     /// What each kernel that `work` launches takes, the longest first: each launch is repeated so often. Results of
@@ -120,12 +147,7 @@ impl<D: Driver> Driver for Profiled<D> {
 
     fn function(&self, name: &str) -> Result<Self::Function, DeviceError> {
         let inner = self.driver.function(name)?;
-        let mut names = lock(&self.names);
-        let at = names.iter().position(|known| known == name).unwrap_or_else(|| {
-            names.push(name.to_owned());
-            names.len() - 1
-        });
-        Ok(Function { inner, name: at })
+        Ok(Function { inner, name: self.number(name) })
     }
 
     fn write(&self, to: &D::Memory, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
@@ -150,20 +172,22 @@ impl<D: Driver> Driver for Profiled<D> {
 
     unsafe fn launch(&self, function: Self::Function, grid: Grid, args: &[u8]) -> Result<(), DeviceError> {
         if let Some(recorded) = &mut *lock(&self.recording) {
-            recorded.push(Launch { function, grid, args: args.to_vec() });
+            recorded.push(Launch::Kernel { function, grid, args: args.to_vec() });
         }
         // SAFETY: the caller's promise, which holds for repetitions, too: nothing is freed in between.
-        let launch = || unsafe { self.driver.launch(function.inner, grid, args) };
-        let mut timing = lock(&self.timing);
-        let Some(timing) = &mut *timing else { return launch() };
-        self.driver.synchronize()?;
-        let begun = Instant::now();
-        (0..timing.repetitions).try_for_each(|_| launch())?;
-        self.driver.synchronize()?;
-        let (launches, seconds) = timing.times.entry(function.name).or_default();
-        *launches += 1;
-        *seconds += begun.elapsed().as_secs_f64() / timing.repetitions as f64;
-        Ok(())
+        self.timed(function.name, || unsafe { self.driver.launch(function.inner, grid, args) })
+    }
+
+    fn open_dense(&self) -> Result<DensePlan, NoDense> {
+        self.driver.open_dense()
+    }
+
+    unsafe fn multiply(&self, product: &DenseProduct) -> Result<(), DeviceError> {
+        if let Some(recorded) = &mut *lock(&self.recording) {
+            recorded.push(Launch::Product(*product));
+        }
+        // SAFETY: as above.
+        self.timed(self.number(PRODUCTS), || unsafe { self.driver.multiply(product) })
     }
 
     fn synchronize(&self) -> Result<(), DeviceError> {
@@ -186,8 +210,12 @@ impl<D: Driver> Driver for Profiled<D> {
             // SAFETY: the caller's promise.
             return unsafe { self.driver.replay(&graph.inner) };
         }
-        // SAFETY: the caller's promise: these launches are what the recording has.
-        let launch = |one: &Launch<D::Function>| unsafe { self.launch(one.function, one.grid, &one.args) };
+        let launch = |one: &Launch<D::Function>| match one {
+            // SAFETY: the caller's promise: these launches are what the recording has.
+            Launch::Kernel { function, grid, args } => unsafe { self.launch(*function, *grid, args) },
+            // SAFETY: likewise.
+            Launch::Product(product) => unsafe { self.multiply(product) },
+        };
         graph.launches.iter().try_for_each(launch)
     }
 }

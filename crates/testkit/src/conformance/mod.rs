@@ -10,6 +10,7 @@
 
 mod attention;
 mod fused;
+mod halves;
 mod invariance;
 mod lora;
 mod matmul;
@@ -21,6 +22,7 @@ pub use fused::check_fused;
 use garrison_device::{Device, Ops, WeightView};
 use garrison_device_cpu::CpuDevice;
 use garrison_types::TensorType;
+pub use halves::{check_products_of_halves, check_unfolded_weights};
 pub use invariance::check_batch_invariance;
 pub use lora::check_lora_against_f64;
 pub use matmul::check_matmul_against_f64;

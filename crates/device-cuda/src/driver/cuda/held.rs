@@ -17,6 +17,8 @@ pub(super) struct Inner {
     pub(super) name: String,
     pub(super) processors: usize,
     pub(super) launches: Launches,
+    /// Its compute capability.
+    pub(super) capability: (i32, i32),
     pub(super) life: Arc<Life>,
 }
 

@@ -14,7 +14,7 @@ mod pinned;
 use std::ffi::{CString, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
@@ -24,6 +24,7 @@ use held::{Inner, Launches};
 pub use open::NoGpu;
 use pinned::{HALF, Mailboxes, Staging};
 
+use super::dense::{Dense, DensePlan, DenseProduct, NoDense};
 use super::life::Alive;
 use super::{Address, Driver, Grid};
 use crate::gpu::lock;
@@ -34,6 +35,7 @@ pub struct Cuda {
     staging: Mutex<Staging>,
     mailboxes: Mutex<Mailboxes>,
     recording: AtomicBool,
+    dense: OnceLock<Dense>,
 }
 
 impl Cuda {
@@ -185,6 +187,23 @@ impl Driver for Cuda {
         self.inner.check(launched)
     }
 
+    fn open_dense(&self) -> Result<DensePlan, NoDense> {
+        let _alive = self.inner.bind()?;
+        if self.dense.get().is_none() {
+            // If another thread was faster, its stays.
+            let _ = self.dense.set(Dense::open()?);
+        }
+        Ok(dense_plan(self.inner.capability))
+    }
+
+    unsafe fn multiply(&self, product: &DenseProduct) -> Result<(), DeviceError> {
+        let _alive = self.inner.bind()?;
+        let dense = self.dense.get().ok_or_else(|| self.inner.fail("cuBLASLt was not started".into()))?;
+        // SAFETY: the caller's promise; the stream lives as long as `inner`.
+        let enqueued = unsafe { dense.multiply(product, self.inner.stream.cast()) };
+        enqueued.map_err(|reason| self.inner.fail(format!("cuBLASLt: {reason}, for {:?}", product.shape)))
+    }
+
     fn synchronize(&self) -> Result<(), DeviceError> {
         let _alive = self.not_recording("wait")?;
         self.wait()
@@ -223,15 +242,48 @@ impl Driver for Cuda {
     }
 }
 
+/// From how many rows on products of halves pay, by count (benches/gpu/NOTES.md).
+fn dense_plan((major, _): (i32, i32)) -> DensePlan {
+    // Hopper and the Blackwell of data centers multiply halves faster than `mma.sync` does bytes with their scales: a weight's
+    // unfolding is paid back by some 300 rows. Elsewhere halves with sums in f32 are as slow as these, or slower.
+    let unfolded_from = if major == 9 || major == 10 { Some(320) } else { None };
+    DensePlan {
+        halves_from: 65,
+        unfolded_from,
+        rows: 2048,
+        unfolded_bytes: 256 << 20,
+        library_bytes: 32 << 20,
+    }
+}
+
 impl Drop for Cuda {
     fn drop(&mut self) {
-        let Ok(_alive) = self.inner.bind() else { return };
+        let dense = self.dense.take();
+        let Ok(_alive) = self.inner.bind() else {
+            std::mem::forget(dense);
+            return;
+        };
         let _ = self.wait();
+        drop(dense);
         let (mut staging, mut mailboxes) = (lock(&self.staging), lock(&self.mailboxes));
         // SAFETY: nothing is under way any more, and nobody uses them after this.
         unsafe {
             staging.release();
             mailboxes.release();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_unfolded_where_that_pays() {
+        let from = |capability| dense_plan(capability).unfolded_from;
+        assert_eq!(
+            [(8, 0), (8, 9), (9, 0), (10, 0), (12, 0)].map(from),
+            [None, None, Some(320), Some(320), None]
+        );
     }
 }

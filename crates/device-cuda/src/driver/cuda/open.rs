@@ -1,7 +1,7 @@
 //! Opening a GPU: whether there is one that the kernels run on, and what to do if there is none.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::{CudaContext, sys};
@@ -99,13 +99,15 @@ impl Cuda {
         let modules = Vec::with_capacity(FATBINS.len());
         let launches = if (major, minor) >= OVERLAPPING { Launches::Overlap } else { Launches::Apart };
         let processors = processors.max(1) as usize;
-        let mut inner = Inner { context, stream, modules, name, processors, launches, life };
+        let capability = (major, minor);
+        let mut inner = Inner { context, stream, modules, name, processors, launches, capability, life };
         for (_, image) in FATBINS {
             inner.modules.push(load(image).map_err(failed)?);
         }
         let staging = Mutex::new(Staging::new().map_err(failed)?);
         let mailboxes = Mutex::new(Mailboxes::new().map_err(failed)?);
-        Ok(Cuda { inner: Arc::new(inner), staging, mailboxes, recording: AtomicBool::new(false) })
+        let (recording, dense) = (AtomicBool::new(false), OnceLock::new());
+        Ok(Cuda { inner: Arc::new(inner), staging, mailboxes, recording, dense })
     }
 }
 
