@@ -1,10 +1,13 @@
-//! How fast clean English text passes: unfolding alone, and with the search for attacks.
+//! How fast clean English text passes: unfolding alone, and with the search for attacks; and how long the second look takes
+//! where there is doubt.
 //!
 //!     cargo run --release -p garrison-guard --example scan_speed
 
 use std::time::Instant;
 
+use garrison_guard::injection::encoder::Encoder;
 use garrison_guard::injection::judge;
+use garrison_guard::injection::pieces::{LONGEST, pieces};
 use garrison_guard::normalize::{Limits, unfold};
 
 /// Enough not to be in a cache.
@@ -40,4 +43,15 @@ fn main() {
         println!("{} readings, {} findings", unfolded.views().len(), findings.len());
     }
     println!("unfolding {:.0} MB/s, attacks {:.0} MB/s", megabytes / unfolding, megabytes / judging);
+    for length in [16, 32, LONGEST] {
+        let mut pieces = pieces(&text);
+        pieces.truncate(length);
+        let mut looking = f64::INFINITY;
+        for _ in 0..50 {
+            let start = Instant::now();
+            std::hint::black_box(Encoder::bundled().classes(&pieces));
+            looking = looking.min(start.elapsed().as_secs_f64());
+        }
+        println!("a second look at {length} pieces {:.2} ms", looking * 1e3);
+    }
 }

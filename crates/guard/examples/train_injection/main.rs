@@ -7,8 +7,8 @@
 //! texts that others wrote, as `benches/guard/paragraphs.py` and `benches/guard/public` make them. `-- learn` only learns.
 //!
 //! First it leaves out a fifth of the lines and says how texts of lines that it has not seen fare, and those in
-//! `corpus/later`: that is what the recipe and the threshold are chosen by. Then it learns from all. The same texts
-//! give the same bytes.
+//! `corpus/threshold` and `corpus/later`: that is what the recipe and the threshold are chosen by. Then it learns from
+//! all. The same texts give the same bytes.
 
 #[path = "../../tests/corpus/mod.rs"]
 mod corpus;
@@ -230,13 +230,13 @@ fn examples(innocent: &[Line], attacks: &[Line]) -> Vec<Example> {
 /// Texts by their set.
 type Sets = BTreeMap<String, Vec<String>>;
 
-/// Those in `corpus/later`, and those of the files behind `check`.
+/// Those of writers of whom nothing is learned, and those of the files behind `check`.
 fn besides() -> Result<Sets, Failure> {
     let mut sets = Sets::new();
-    for name in ["innocent", "attacks"] {
-        let file = fs::read_to_string(folder().join("corpus/later").join(name).with_extension("txt"))?;
+    for (set, name) in ["later", "threshold"].into_iter().flat_map(|set| [(set, "innocent"), (set, "attacks")]) {
+        let file = fs::read_to_string(folder().join("corpus").join(set).join(name).with_extension("txt"))?;
         let lines = corpus::read(&file, &Words::default(), 1);
-        sets.insert(format!("later {name}"), lines.into_iter().map(|line| line.text).collect());
+        sets.insert(format!("{set} {name}"), lines.into_iter().map(|line| line.text).collect());
     }
     for path in std::env::args().skip(2) {
         for line in fs::read_to_string(path)?.lines() {

@@ -36,10 +36,6 @@ impl Scores {
     }
 }
 
-/// What is above this is an attack: what half a percent of look-alikes reached, by networks that had not learned their lines
-/// (benches/guard/NOTES.md). Fixed before the held-out texts were judged.
-const THRESHOLD: f32 = 3.75;
-
 /// An attack: where, which kind, and how sure.
 pub(super) struct Hit {
     pub(super) range: Range<usize>,
@@ -47,23 +43,40 @@ pub(super) struct Hit {
     pub(super) confidence: f32,
 }
 
-/// All attacks in a text. Of windows that overlap the surest one counts.
-pub(super) fn attacks(text: &str) -> Vec<Hit> {
-    let mut hits: Vec<Hit> = Vec::new();
+/// Where the networks see an attack or are not sure that there is none.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The sentences that look most like one.
+    pub range: Range<usize>,
+    /// The kind that fits best.
+    pub reason: Reason,
+    /// How much likelier an attack is, as [`Scores::attack`].
+    pub odds: f32,
+    /// Up to [`WINDOW`] sentences that end with it, for whoever reads further.
+    pub around: Range<usize>,
+}
+
+/// All places of a text with odds above `doubt`. Of windows that overlap the surest one counts.
+pub fn places(text: &str, doubt: f32) -> Vec<Place> {
+    let mut places: Vec<Place> = Vec::new();
     COMMITTEE.windows(text, |range, scores| {
         let odds = scores.attack();
-        if odds <= THRESHOLD {
+        // Windows that end together come one after the other, the widest last.
+        if let Some(last) = places.last_mut().filter(|last| last.range.end == range.end) {
+            last.around = range.clone();
+        }
+        if odds <= doubt {
             return;
         }
-        let hit = Hit { range, reason: scores.reason(), confidence: 1.0 / (1.0 + (-odds).exp()) };
-        match hits.last_mut() {
-            Some(last) if hit.range.start < last.range.end => {
-                if hit.confidence > last.confidence {
-                    *last = hit;
+        let place = Place { range: range.clone(), reason: scores.reason(), odds, around: range };
+        match places.last_mut() {
+            Some(last) if place.range.start < last.range.end => {
+                if odds > last.odds {
+                    *last = place;
                 }
             }
-            _ => hits.push(hit),
+            _ => places.push(place),
         }
     });
-    hits
+    places
 }

@@ -7,12 +7,16 @@
 pub mod classifier;
 pub mod committee;
 mod concepts;
+mod dense;
+pub mod encoder;
 pub mod features;
 mod leak;
 pub mod meanings;
 pub mod net;
 mod patterns;
+pub mod pieces;
 mod rules;
+pub mod second;
 #[cfg(test)]
 mod tests;
 
@@ -167,9 +171,9 @@ pub enum Verdict {
 /// The attacks in a text, in all its readings; those that were seen in plainer readings first.
 pub fn judge(text: &Unfolded) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
-    for view in text.views() {
-        let hits = patterns::attacks(view.text()).into_iter().chain(classifier::attacks(view.text()));
-        for hit in hits {
+    let readings: Vec<&str> = text.views().iter().map(|view| view.text()).collect();
+    for (view, learned) in text.views().iter().zip(second::attacks(&readings)) {
+        for hit in patterns::attacks(view.text()).into_iter().chain(learned) {
             let range = view.original(hit.range);
             let known = findings.iter().any(|f| f.reason == hit.reason && covers(&f.range, &range));
             if !known && findings.len() < MOST {
