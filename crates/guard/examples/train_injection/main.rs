@@ -233,7 +233,9 @@ type Sets = BTreeMap<String, Vec<String>>;
 /// Those of writers of whom nothing is learned, and those of the files behind `check`.
 fn besides() -> Result<Sets, Failure> {
     let mut sets = Sets::new();
-    for (set, name) in ["later", "threshold"].into_iter().flat_map(|set| [(set, "innocent"), (set, "attacks")]) {
+    for (set, name) in
+        ["later", "threshold"].into_iter().flat_map(|set| [(set, "innocent"), (set, "attacks")])
+    {
         let file = fs::read_to_string(folder().join("corpus").join(set).join(name).with_extension("txt"))?;
         let lines = corpus::read(&file, &Words::default(), 1);
         sets.insert(format!("{set} {name}"), lines.into_iter().map(|line| line.text).collect());

@@ -13,9 +13,9 @@ pub const DOUBT: f32 = 2.0;
 const SURE: f32 = 6.0;
 /// The sum of both above which there is an attack: at most half a percent of the look-alikes in `corpus/threshold`
 /// (benches/guard/NOTES.md). Fixed before the held-out texts were judged.
-const THRESHOLD: f32 = 8.5;
+const THRESHOLD: f32 = 7.5;
 /// What the networks alone have to say where nothing more is read.
-const ALONE: f32 = 4.5;
+const ALONE: f32 = 4.0;
 /// How many places of one text, in all its readings, are read twice at most, those that look most like attacks: so many, and
 /// one more for so many bytes. Each is at most [`LONGEST`](super::pieces::LONGEST) pieces long, which bounds the time that a text
 /// of nothing but doubt takes.
