@@ -87,7 +87,7 @@ fn share(lines: &[Line], encode: fn(&str) -> String) -> f64 {
 /// What holds today, so that nothing makes it worse unseen. The bars are at most 0.5% of look-alikes and at
 /// least 95% of attacks, plain and in each encoding; the classifier meets the first only.
 const MOST_INNOCENT: f64 = 0.5;
-const FEWEST_PLAIN: f64 = 80.0;
+const FEWEST_PLAIN: f64 = 83.0;
 /// In percent of the plain attacks that are caught.
 const FEWEST_ENCODED: f64 = 90.0;
 
@@ -99,9 +99,9 @@ fn by_kind(attacks: &[Line]) {
     }
 }
 
-/// As above, for the later texts, of which one look-alike is 0.86%.
-const MOST_INNOCENT_LATER: f64 = 0.9;
-const FEWEST_LATER: f64 = 56.0;
+/// As above, for the later texts, of which one look-alike would be 0.86%.
+const MOST_INNOCENT_LATER: f64 = 0.5;
+const FEWEST_LATER: f64 = 58.0;
 
 #[test]
 fn later_attacks_are_told_from_later_look_alikes() {
