@@ -46,35 +46,51 @@ fn emulator() -> Emulator {
     Emulator::new(Build::Sanitized, Order::Forward).unwrap()
 }
 
+/// Runs `inside` with the sanitizers, in a process of its own, so that parts of the work are done side by side.
+fn nothing_forbidden(name: &str, inside: impl FnOnce(CudaDevice<Emulator>)) {
+    if env::var_os(INSIDE).is_some() {
+        return inside(CudaDevice::new(emulator()).unwrap());
+    }
+    let (passed, said) = again(name, "kernels");
+    assert!(passed, "{said}");
+}
+
 #[test]
-fn the_kernels_do_nothing_that_sanitizers_forbid() {
-    if env::var_os(INSIDE).is_none() {
-        let (passed, said) = again("the_kernels_do_nothing_that_sanitizers_forbid", "kernels");
-        assert!(passed, "{said}");
-        return;
-    }
-    let device = CudaDevice::new(emulator()).unwrap();
-    check_matmul_against_f64(&device);
-    products(&device);
-    let mut hurried = CudaDevice::new(emulator()).unwrap();
-    hurried.hurry(Hurry::From(1)).unwrap();
-    products(&hurried);
-    check_fused(&device);
-    check_attention_against_f64(&device);
-    check_lora_against_f64(&device);
-    for (family, mix) in [(Family::Qwen2, Mix::Q4_K_M), (Family::Qwen3, Mix::F16)] {
-        step(&device, &tiny_gguf(&TinyModel { family, mix, n_layers: 1, ..TinyModel::default() }));
-    }
+fn products_do_nothing_that_sanitizers_forbid() {
+    nothing_forbidden("products_do_nothing_that_sanitizers_forbid", |device| {
+        products(&device, &[1, 2, 3, 4, 5, 15, 31, 47, 67]);
+    });
+}
+
+#[test]
+fn products_in_a_hurry_do_nothing_that_sanitizers_forbid() {
+    nothing_forbidden("products_in_a_hurry_do_nothing_that_sanitizers_forbid", |mut device| {
+        device.hurry(Hurry::From(1)).unwrap();
+        products(&device, &[1, 5, 67]);
+    });
+}
+
+#[test]
+fn attention_adapters_and_steps_do_nothing_that_sanitizers_forbid() {
+    nothing_forbidden("attention_adapters_and_steps_do_nothing_that_sanitizers_forbid", |device| {
+        check_matmul_against_f64(&device);
+        check_fused(&device);
+        check_attention_against_f64(&device);
+        check_lora_against_f64(&device);
+        for (family, mix) in [(Family::Qwen2, Mix::Q4_K_M), (Family::Qwen3, Mix::F16)] {
+            step(&device, &tiny_gguf(&TinyModel { family, mix, n_layers: 1, ..TinyModel::default() }));
+        }
+    });
 }
 
 /// Products of so many rows that each kernel has its turn, the last rows of a block's not all there.
-fn products(device: &CudaDevice<Emulator>) {
+fn products(device: &CudaDevice<Emulator>, rows: &[usize]) {
     let (n, mut random) = (37, Random::new(6));
     for ty in TensorType::ALL {
         let k = ty.block_len().max(96);
         let data = blocks(ty, n, k, &mut random);
         let weight = device.load_weight(&WeightView { name: "w", n, k, ty, data: &data }).unwrap();
-        for rows in [1, 2, 3, 4, 5, 15, 31, 47, 67] {
+        for &rows in rows {
             let (mut x, mut dst) =
                 (device.alloc::<f32>(rows * k).unwrap(), device.alloc::<f32>(rows * n).unwrap());
             device.write(&mut x, &random.values(rows * k, 1.0)).unwrap();

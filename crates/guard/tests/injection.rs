@@ -88,8 +88,10 @@ fn share(lines: &[Line], encode: fn(&str) -> String) -> f64 {
 /// least 95% of attacks, plain and in each encoding; the classifier meets the first only.
 const MOST_INNOCENT: f64 = 0.5;
 const FEWEST_PLAIN: f64 = 83.0;
-/// In percent of the plain attacks that are caught.
-const FEWEST_ENCODED: f64 = 90.0;
+/// Of the attacks, those that are encoded in 47 ways: all for the table, a quarter where that takes minutes.
+const ENCODED: usize = if cfg!(debug_assertions) { 4 } else { 1 };
+/// In percent of the plain attacks that are caught; of a quarter of them one is more than a percent.
+const FEWEST_ENCODED: f64 = if cfg!(debug_assertions) { 85.0 } else { 90.0 };
 
 fn by_kind(attacks: &[Line]) {
     let mut kinds: BTreeMap<&str, Vec<Line>> = BTreeMap::new();
@@ -124,12 +126,14 @@ fn attacks_are_told_from_look_alikes() {
     println!("| {} innocent look-alikes | {alarms:.2}% |", innocent.len());
     println!("| {} attacks, plain | {plain:.1}% |", attacks.len());
     by_kind(&attacks);
-    // A tenth of them, in every encoding.
-    let some: Vec<Line> = innocent.iter().step_by(10).cloned().collect();
+    // Some of them, in every encoding.
+    let some: Vec<Line> = innocent.iter().step_by(10 * ENCODED).cloned().collect();
     let encoded = ENCODINGS.map(|(_, encode)| share(&some, encode));
     let mean = encoded.iter().sum::<f64>() / encoded.len() as f64;
     println!("| {} innocent look-alikes in {} encodings | {mean:.2}% |", some.len(), ENCODINGS.len());
     let mut worst = ("", f64::INFINITY);
+    let attacks: Vec<Line> = attacks.into_iter().step_by(ENCODED).collect();
+    let plain_of_some = share(&attacks, str::to_owned);
     for (name, encode) in ENCODINGS {
         let caught = share(&attacks, encode);
         println!("| attacks in {name} | {caught:.1}% |");
@@ -141,7 +145,7 @@ fn attacks_are_told_from_look_alikes() {
     assert!(plain >= FEWEST_PLAIN, "only {plain:.1}% of plain attacks are caught");
     assert!(mean <= 2.0 * MOST_INNOCENT, "{mean:.2}% of encoded innocent texts are blocked");
     assert!(
-        worst.1 >= plain * FEWEST_ENCODED / 100.0,
+        worst.1 >= plain_of_some * FEWEST_ENCODED / 100.0,
         "only {:.1}% of attacks in {} are caught",
         worst.1,
         worst.0
