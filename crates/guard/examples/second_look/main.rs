@@ -20,8 +20,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use corpus::{Line, Random, Words};
-use garrison_guard::injection::Reason;
+use corpus::{Line, Random, Words, bare};
 use garrison_guard::injection::classifier::places;
 use garrison_guard::injection::pieces::pieces;
 use serde_json::json;
@@ -57,17 +56,9 @@ fn read(folder: &Path, most: usize) -> Result<[Vec<Line>; 2], Failure> {
     Ok([lines("innocent.txt")?, lines("attacks.txt")?])
 }
 
-/// 0 for what is innocent.
-fn class(kind: &str) -> Result<usize, Failure> {
-    const KINDS: [&str; Reason::LEARNED.len()] =
-        ["override", "persona", "extraction", "forgery", "hijack", "exfiltration", "smuggling"];
-    let known = KINDS.iter().position(|known| *known == kind);
-    Ok(1 + known.ok_or_else(|| format!("{kind:?} is no kind of attack"))?)
-}
-
-/// What encodings leave of a text: no signs, no capitals.
-fn bare(text: &str) -> String {
-    text.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { ' ' }).collect()
+/// The class of an attack.
+fn class(line: &Line) -> Result<usize, Failure> {
+    Ok(line.class().ok_or_else(|| format!("{:?} is no kind of attack", line.kind))?)
 }
 
 /// What the encoder would be shown of a text: what stands around the place that the networks doubt most; and what they say of it.
@@ -84,7 +75,7 @@ fn texts(folders: &[PathBuf]) -> Result<(), Failure> {
         let [innocent, attacks] = read(folder, EACH)?;
         let mut random = Random(n as u64);
         let calm = innocent.iter().map(|line| Ok((line, 0)));
-        let all = calm.chain(attacks.iter().map(|line| Ok((line, class(&line.kind)?))));
+        let all = calm.chain(attacks.iter().map(|line| Ok((line, class(line)?))));
         for (line, class) in all.collect::<Result<Vec<_>, Failure>>()? {
             let other = &innocent[random.below(innocent.len())].text;
             let between = if random.below(2) == 0 { " " } else { "\n" };

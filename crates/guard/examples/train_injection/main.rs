@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use corpus::{Line, Random, Words};
-use garrison_guard::injection::classifier::{CLASSES, WINDOW};
+use corpus::{Line, Random, Words, bare};
+use garrison_guard::injection::classifier::WINDOW;
 use garrison_guard::injection::committee::{Committee, MEMBER, MEMBERS, SCOUT};
 use garrison_guard::injection::features::{Token, sentences};
 use garrison_guard::injection::net::{Net, Shape};
@@ -30,8 +30,6 @@ use learn::{Example, Recipe};
 
 type Failure = Box<dyn std::error::Error>;
 
-const KINDS: [&str; CLASSES - 1] =
-    ["override", "persona", "extraction", "forgery", "hijack", "exfiltration", "smuggling"];
 /// How many texts of each line at most; most lines have one only.
 const EACH: usize = 3;
 /// Of innocent lines more, as they are what alarms are made of.
@@ -70,7 +68,7 @@ fn learned() -> Result<[Vec<Line>; 2], Failure> {
     let apart = |line: Line| Line { number: line.number + 100_000, ..line };
     innocent.extend(more_innocent.into_iter().map(apart));
     attacks.extend(more_attacks.into_iter().map(apart));
-    if let Some(line) = attacks.iter().find(|line| class(line).is_none()) {
+    if let Some(line) = attacks.iter().find(|line| line.class().is_none()) {
         return Err(format!("{:?} is under {:?}, which is no kind of attack", line.text, line.kind).into());
     }
     Ok([innocent, attacks])
@@ -178,16 +176,6 @@ fn tokens(text: &str) -> Vec<Vec<Token>> {
     all
 }
 
-/// What encodings leave of a text: no signs, no capitals.
-fn bare(text: &str) -> String {
-    text.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { ' ' }).collect()
-}
-
-/// The class of an attack.
-fn class(line: &Line) -> Option<usize> {
-    KINDS.iter().position(|kind| *kind == line.kind).map(|n| 1 + n)
-}
-
 fn examples(innocent: &[Line], attacks: &[Line]) -> Vec<Example> {
     let mut examples = Vec::new();
     let mut random = Random(7);
@@ -211,7 +199,7 @@ fn examples(innocent: &[Line], attacks: &[Line]) -> Vec<Example> {
         }
     }
     for line in attacks {
-        let Some(class) = class(line) else { continue };
+        let Some(class) = line.class() else { continue };
         let own = tokens(&line.text);
         // With something innocent before or after it, as it is found in texts.
         let other = calm[random.below(calm.len())].iter().take(1).cloned();

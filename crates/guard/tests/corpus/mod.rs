@@ -15,6 +15,22 @@ pub struct Line {
     pub text: String,
 }
 
+/// The headings of attacks, in the order of the classifier's classes.
+const KINDS: [&str; 7] =
+    ["override", "persona", "extraction", "forgery", "hijack", "exfiltration", "smuggling"];
+
+impl Line {
+    /// The class of an attack, from 1 on, since 0 is innocent; `None` if its heading is no kind of attack.
+    pub fn class(&self) -> Option<usize> {
+        KINDS.iter().position(|kind| *kind == self.kind).map(|n| 1 + n)
+    }
+}
+
+/// What encodings leave of a text: no signs, no capitals.
+pub fn bare(text: &str) -> String {
+    text.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { ' ' }).collect()
+}
+
 /// Names that stand for any of several wordings: `NAME: one|two`, a line each.
 #[derive(Default)]
 pub struct Words(BTreeMap<String, String>);
