@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use garrison_device::{BLOCK_SIZE, Batch, Capture, KvDtype, SampleRow, StepBuffers, StepLimits, Want};
+use garrison_device::{BLOCK_SIZE, Batch, Capture, KvDtype, SampleRow, StepBuffers, StepLimits};
 use garrison_gguf::Source;
 use garrison_model::{AdapterBank, KvCache, Model, Workspace};
 use serde::Deserialize;
@@ -73,16 +73,7 @@ impl<B: Capture> Runner<B> {
     pub fn step(&mut self, tokens: &[u32], kv_len: usize) -> Vec<Vec<f32>> {
         let mut batch = Batch::default();
         batch.push_sequence(tokens, kv_len as u32, &self.table[..kv_len.div_ceil(BLOCK_SIZE)], 0);
-        batch.samples.extend((0..tokens.len() as u32).map(|row| SampleRow {
-            row,
-            want: Want::Sample,
-            sampling: Arc::default(),
-            position: 0,
-            seen: Arc::default(),
-            banned: Arc::default(),
-            mask: None,
-            logprobs: None,
-        }));
+        batch.samples.extend((0..tokens.len() as u32).map(|row| SampleRow::plain(row, Arc::default(), 0)));
         self.step.write(&self.device, &batch).unwrap();
         let bank = AdapterBank::none();
         self.model.forward(&self.device, &self.step, &bank, &mut self.ws, &mut self.kv).unwrap();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use garrison_device::{Batch, KvDtype, Mask, SampleRow, TokenCounts, Want};
+use garrison_device::{Batch, KvDtype, Mask, SampleRow, TokenCounts};
 use garrison_device_cuda::{Build, Call, CudaDevice, Emulator, Order};
 use garrison_engine::{EngineConfig, Execute, LocalExecutor, Lookahead};
 use garrison_gguf::Source;
@@ -38,16 +38,7 @@ fn batch(parts: &[(&[u32], u32)], sampling: &Arc<Sampling>) -> Batch {
     for (sequence, &(tokens, len)) in parts.iter().enumerate() {
         let first = 2 * sequence as u32 + 1;
         let row = batch.push_sequence(tokens, len, &[first, first + 1], 0);
-        batch.samples.push(SampleRow {
-            row: row + tokens.len() as u32 - 1,
-            want: Want::Sample,
-            sampling: Arc::clone(sampling),
-            position: len,
-            seen: Arc::default(),
-            banned: Arc::default(),
-            mask: None,
-            logprobs: None,
-        });
+        batch.samples.push(SampleRow::plain(row + tokens.len() as u32 - 1, Arc::clone(sampling), len));
     }
     batch
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use garrison_device::{
-    Batch, Device, Draw, DrawBuffers, KvDtype, Ops, SampleRow, StepBuffers, StepLimits, TokenCounts, Want,
+    Batch, Device, Draw, DrawBuffers, KvDtype, Ops, SampleRow, StepBuffers, StepLimits, TokenCounts,
     WeightView,
 };
 use garrison_device_cuda::{Build, CudaDevice, Driver, Emulator, Grid, Hurry, Order};
@@ -111,16 +111,7 @@ fn step(device: &CudaDevice<Emulator>, gguf: &[u8]) {
     let mut workspace = Workspace::new(device, model.spec(), limits).unwrap();
     let mut kv = KvCache::new(device, model.spec(), 4, KvDtype::Q8_0).unwrap();
     let mut draws = DrawBuffers::new(device, 2, vocab).unwrap();
-    let row = |row: u32| SampleRow {
-        row,
-        want: Want::Sample,
-        sampling: Arc::default(),
-        position: 0,
-        seen: Arc::default(),
-        banned: Arc::default(),
-        mask: None,
-        logprobs: None,
-    };
+    let row = |row: u32| SampleRow::plain(row, Arc::default(), 0);
     let mut batch = Batch::default();
     batch.push_sequence(&[1, 2, 3, 4, 5, 6, 7], 7, &[3], 0);
     batch.push_sequence(&[511], 1, &[1], 0);

@@ -55,6 +55,22 @@ pub struct SampleRow {
     pub logprobs: Option<u32>,
 }
 
+impl SampleRow {
+    /// A token to be drawn for `position` from all that there are: without penalties, bans, mask and log-probabilities.
+    pub fn plain(row: u32, sampling: Arc<Sampling>, position: u32) -> Self {
+        Self {
+            row,
+            want: Want::Sample,
+            sampling,
+            position,
+            seen: Arc::default(),
+            banned: Arc::default(),
+            mask: None,
+            logprobs: None,
+        }
+    }
+}
+
 /// What is wanted of a row of logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {

@@ -4,7 +4,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use garrison_device::{Batch, Capture, KvDtype, SampleRow, StepBuffers, StepLimits, Want};
+use garrison_device::{Batch, Capture, KvDtype, SampleRow, StepBuffers, StepLimits};
 use garrison_device_cpu::{CpuDevice, CpuOptions, Isa};
 use garrison_gguf::Source;
 use garrison_gguf::quantize::Mix;
@@ -91,16 +91,11 @@ fn batch(parts: &[(&[u32], u32, &[u32])]) -> Batch {
     let mut batch = Batch::default();
     for (tokens, kv_len, table) in parts {
         let first = batch.push_sequence(tokens, *kv_len, table, 0);
-        batch.samples.push(SampleRow {
-            row: first + tokens.len() as u32 - 1,
-            want: Want::Sample,
-            sampling: Arc::new(Sampling::greedy()),
-            position: *kv_len,
-            seen: Arc::default(),
-            banned: Arc::default(),
-            mask: None,
-            logprobs: None,
-        });
+        batch.samples.push(SampleRow::plain(
+            first + tokens.len() as u32 - 1,
+            Arc::new(Sampling::greedy()),
+            *kv_len,
+        ));
     }
     batch
 }

@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use garrison_device::{
-    BLOCK_SIZE, Batch, DeviceError, KvDtype, Ops, SampleRow, StepBuffers, StepLimits, TokenCounts, Want,
-};
+use garrison_device::{BLOCK_SIZE, Batch, DeviceError, KvDtype, Ops, SampleRow, StepBuffers, StepLimits};
 use garrison_model::{AdapterBank, KvCache, Model, Workspace};
 use garrison_types::Sampling;
 
@@ -158,16 +156,11 @@ impl<'a, D: Ops> EngineRun<'a, D> {
             let table: Vec<u32> =
                 (first..first + (cached + new).div_ceil(BLOCK_SIZE)).map(|b| b as u32).collect();
             let row = batch.push_sequence(&tokens, (cached + new) as u32, &table, 0);
-            batch.samples.push(SampleRow {
-                row: row + new as u32 - 1,
-                want: Want::Sample,
-                sampling: Sampling::greedy().into(),
-                position: (cached + new) as u32,
-                seen: TokenCounts::default().into(),
-                banned: [].into(),
-                mask: None,
-                logprobs: None,
-            });
+            batch.samples.push(SampleRow::plain(
+                row + new as u32 - 1,
+                Sampling::greedy().into(),
+                (cached + new) as u32,
+            ));
         }
         self.step.write(self.device, &batch)?;
         let bank = AdapterBank::none();

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use garrison_device::{Adapters, Batch, Bucket, NULL_BLOCK, SampleRow, Want};
+use garrison_device::{Adapters, Batch, Bucket, NULL_BLOCK, SampleRow};
 use garrison_types::Sampling;
 
 /// The recorded steps, smallest bucket first.
@@ -56,16 +56,7 @@ pub(super) fn pad(batch: &mut Batch, bucket: Bucket) {
 
 /// A row of logits that is wanted, and not yet how its token is drawn.
 pub(super) fn any_row(row: u32) -> SampleRow {
-    SampleRow {
-        row,
-        want: Want::Sample,
-        sampling: Arc::new(Sampling::greedy()),
-        position: 1,
-        seen: Arc::default(),
-        banned: Arc::default(),
-        mask: None,
-        logprobs: None,
-    }
+    SampleRow::plain(row, Arc::new(Sampling::greedy()), 1)
 }
 
 #[cfg(test)]

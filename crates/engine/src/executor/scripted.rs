@@ -264,7 +264,7 @@ fn mix(x: u64) -> u64 {
 mod tests {
     use std::sync::Arc;
 
-    use garrison_device::{SampleRow, Want};
+    use garrison_device::SampleRow;
     use garrison_model::Target;
     use garrison_types::Sampling;
 
@@ -300,16 +300,11 @@ mod tests {
     fn step(executor: &mut ScriptedExecutor, tokens: &[u32], cached: usize, slot: u32) -> u32 {
         let mut batch = Batch::default();
         let row = batch.push_sequence(&tokens[cached..], tokens.len() as u32, &[1], slot);
-        batch.samples.push(SampleRow {
-            row: row + (tokens.len() - cached) as u32 - 1,
-            want: Want::Sample,
-            sampling: Arc::new(Sampling::greedy()),
-            position: tokens.len() as u32,
-            seen: Arc::default(),
-            banned: Arc::default(),
-            mask: None,
-            logprobs: None,
-        });
+        batch.samples.push(SampleRow::plain(
+            row + (tokens.len() - cached) as u32 - 1,
+            Arc::new(Sampling::greedy()),
+            tokens.len() as u32,
+        ));
         executor.step(&batch).unwrap().samples[0].token
     }
 

@@ -7,16 +7,7 @@ use garrison_types::Sampling;
 use super::*;
 
 fn row(sampling: Sampling) -> SampleRow {
-    SampleRow {
-        row: 0,
-        want: Want::Sample,
-        sampling: Arc::new(sampling),
-        position: 5,
-        seen: Arc::default(),
-        banned: Arc::default(),
-        mask: None,
-        logprobs: None,
-    }
+    SampleRow::plain(0, Arc::new(sampling), 5)
 }
 
 fn choose(logits: &[f32], row: &SampleRow) -> u32 {

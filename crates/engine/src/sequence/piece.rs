@@ -75,14 +75,9 @@ impl Sequence {
         let scores = self.score_rows(piece.tokens).map(move |at| (at, Want::Score(self.tokens[at + 1]), top));
         let row_of = move |at: usize| first + (at - self.computed) as u32;
         let scores = scores.map(move |(at, want, logprobs)| SampleRow {
-            row: row_of(at),
             want,
-            sampling: Arc::clone(&self.sampling),
-            position: at as u32 + 1,
-            seen: Arc::default(),
-            banned: Arc::default(),
-            mask: None,
             logprobs,
+            ..SampleRow::plain(row_of(at), Arc::clone(&self.sampling), at as u32 + 1)
         });
         let first_draw = self.computed + piece.tokens - piece.draws;
         scores.chain((0..piece.draws).map(move |i| self.draw_row(row_of(first_draw + i), i)))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use garrison_device::{BLOCK_SIZE, Batch, KvDtype, Ops, SampleRow, StepBuffers, StepLimits, Want};
+use garrison_device::{BLOCK_SIZE, Batch, KvDtype, Ops, SampleRow, StepBuffers, StepLimits};
 use garrison_gguf::Source;
 use garrison_model::{Adapter, AdapterBank, KvCache, Model, Workspace};
 
@@ -121,14 +121,5 @@ impl<B: Ops> Runner<B> {
 }
 
 fn sample_row(row: u32) -> SampleRow {
-    SampleRow {
-        row,
-        want: Want::Sample,
-        sampling: Arc::default(),
-        position: 0,
-        seen: Arc::default(),
-        banned: Arc::default(),
-        mask: None,
-        logprobs: None,
-    }
+    SampleRow::plain(row, Arc::default(), 0)
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use garrison_device::{
     AttentionShape, BLOCK_SIZE, Batch, KvDtype, KvShape, Ops, Queries, SampleRow, StepBuffers, StepLimits,
-    Want,
 };
 use garrison_types::Sampling;
 
@@ -239,16 +238,7 @@ impl<'a, B: Ops> Scene<'a, B> {
 
     /// Runs one step for some of its tokens only, numbered through all of `work`; their outputs.
     pub(super) fn attend_some(&self, work: &[Work], wanted: &[u32]) -> Vec<f32> {
-        let sample = |&row: &u32| SampleRow {
-            row,
-            want: Want::Sample,
-            sampling: Arc::new(Sampling::greedy()),
-            position: 0,
-            seen: Arc::default(),
-            banned: Arc::default(),
-            mask: None,
-            logprobs: None,
-        };
+        let sample = |&row: &u32| SampleRow::plain(row, Arc::new(Sampling::greedy()), 0);
         self.run(work, wanted.iter().map(sample).collect(), Queries::Wanted)
     }
 

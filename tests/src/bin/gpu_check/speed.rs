@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use garrison_bench::engine::Work;
-use garrison_device::{BLOCK_SIZE, Batch, Device, KvDtype, KvShape, SampleRow, Want};
+use garrison_device::{BLOCK_SIZE, Batch, Device, KvDtype, KvShape, SampleRow};
 use garrison_device_cuda::{CudaDevice, Driver, Effort, Limits, NoDense, Profiled};
 use garrison_engine::{EngineConfig, Execute, LocalExecutor, Lookahead};
 use garrison_gguf::Source;
@@ -325,16 +325,11 @@ impl<D: Driver> Rig<D> {
                 .collect();
             let row = batch.push_sequence(&tokens, (cached + new) as u32, &table, slot);
             for i in new - draws.min(new)..new {
-                batch.samples.push(SampleRow {
-                    row: row + i as u32,
-                    want: Want::Sample,
-                    sampling: Arc::new(Sampling::greedy()),
-                    position: (cached + i) as u32,
-                    seen: Arc::default(),
-                    banned: Arc::default(),
-                    mask: None,
-                    logprobs: None,
-                });
+                batch.samples.push(SampleRow::plain(
+                    row + i as u32,
+                    Arc::new(Sampling::greedy()),
+                    (cached + i) as u32,
+                ));
             }
         }
         batch
