@@ -1,7 +1,7 @@
 //! What people write around values. `{L}` is what the value is called, `{V}` the value. Two sets: one to
 //! work with, one to judge by; they have no frame in common.
 
-use super::{eighth_frames, fifth, seventh_frames, sixth};
+use super::{eighth_frames, fifth, ninth_frames, ninth_labels, seventh_frames, sixth};
 
 /// Which of the sets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -14,8 +14,10 @@ pub(crate) enum Set {
     Sixth,
     /// The same, after that.
     Seventh,
+    /// The same, after that.
+    Eighth,
     /// What they are judged by.
-    HeldOut,
+    Ninth,
 }
 
 /// Frames by language; the empty language is none, as in tables and configuration.
@@ -25,7 +27,8 @@ pub(crate) fn frames(set: Set) -> Vec<(&'static str, &'static [&'static str])> {
         Set::Fifth => fifth::FRAMES.to_vec(),
         Set::Sixth => sixth::FRAMES.to_vec(),
         Set::Seventh => seventh_frames::FRAMES.to_vec(),
-        Set::HeldOut => eighth_frames::FRAMES.to_vec(),
+        Set::Eighth => eighth_frames::FRAMES.to_vec(),
+        Set::Ninth => ninth_frames::FRAMES.to_vec(),
     }
 }
 
@@ -362,7 +365,18 @@ const FOURTH: &[(&str, &[&str])] = &[
 ];
 
 /// Entities and what their values are called, by language.
-pub(crate) const LABELS: &[(&str, &[(&str, &str)])] = &[
+/// Entities with what they are called, each with its language.
+type Labels = &'static [(&'static str, &'static [(&'static str, &'static str)])];
+
+/// What values are called there.
+pub(crate) fn labels(set: Set) -> Labels {
+    match set {
+        Set::Ninth => ninth_labels::LABELS,
+        _ => LABELS,
+    }
+}
+
+const LABELS: &[(&str, &[(&str, &str)])] = &[
     (
         "CREDIT_CARD",
         &[
