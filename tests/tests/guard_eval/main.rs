@@ -42,9 +42,16 @@ const TEXTS: usize = 1000;
 const INNOCENT: usize = 10_000;
 const RECALL: f64 = 0.995;
 const PRECISION: f64 = 0.97;
-/// Recall and precision of what is below the bar in the eighth draw since it was judged the first time: it may not fall. Keys
-/// that are UUIDs count only right behind a word for one; phones and URLs were below, too, and are mended.
-const BELOW: [(&str, f64, f64); 1] = [("API_KEY", 0.98, 0.97)];
+/// Recall and precision of what is still below the bar in a draw since it was judged the first time: it may not fall. Keys
+/// that are UUIDs count only right behind a word for one; what the ninth's are is told in benches/guard/NOTES.md.
+const BELOW: [(Set, &str, f64, f64); 6] = [
+    (Set::Eighth, "API_KEY", 0.98, 0.97),
+    (Set::Ninth, "API_KEY", 0.99, 0.97),
+    (Set::Ninth, "CREDIT_CARD", 0.985, 0.97),
+    (Set::Ninth, "IT_VAT", 0.975, 0.97),
+    (Set::Ninth, "PHONE", 0.99, 0.97),
+    (Set::Ninth, "SE_PERSONAL_NUMBER", 0.99, 0.97),
+];
 
 #[derive(Default)]
 struct Score {
@@ -137,8 +144,8 @@ fn hold(set: Set, seed: u64) {
             recall * 100.0,
             precision * 100.0
         );
-        let known = BELOW.iter().find(|(name, ..)| set == Set::Eighth && name == entity);
-        let (least_recall, least_precision) = known.map_or((RECALL, PRECISION), |(_, r, p)| (*r, *p));
+        let known = BELOW.iter().find(|(of, name, ..)| *of == set && name == entity);
+        let (least_recall, least_precision) = known.map_or((RECALL, PRECISION), |(_, _, r, p)| (*r, *p));
         if recall < least_recall || precision < least_precision {
             short.push(format!("{entity}: recall {recall:.4}, precision {precision:.4}"));
             for example in score.examples.iter().step_by(score.examples.len() / 4 + 1) {

@@ -106,7 +106,7 @@ fn table(scores: &BTreeMap<&'static str, Score>) {
 
 /// What holds today, a little below the figures in README.md: recall and precision in percent.
 const HELD: [(&str, f64, f64); 3] =
-    [("PERSON", 87.0, 96.0), ("ORGANIZATION", 87.0, 99.0), ("ADDRESS", 87.0, 99.0)];
+    [("PERSON", 87.0, 98.0), ("ORGANIZATION", 87.0, 99.0), ("ADDRESS", 87.0, 99.0)];
 
 #[test]
 fn on_the_held_out_set() {
@@ -145,7 +145,7 @@ fn alarms(source: &str) -> (usize, Vec<String>) {
 }
 
 /// Percent of innocent lines with a false alarm at most.
-const INNOCENT: f64 = 100.0;
+const INNOCENT: f64 = 1.0;
 
 #[test]
 fn on_lines_in_which_nobody_is_named() {

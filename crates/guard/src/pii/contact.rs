@@ -53,6 +53,10 @@ pub(super) fn email(sight: &mut Sight<'_, '_>) {
     let name = window.text(at, local);
     let labels = host.split('.').all(|l| !l.is_empty() && !l.starts_with('-') && !l.ends_with('-'));
     let sound = !name.ends_with('.') && !name.contains("..") && labels;
+    // What stresses an address stands on both sides of it.
+    if window.byte(at) == Some(b'_') && window.byte(end) == Some(b'_') {
+        return;
+    }
     // What is before the @ of a repository's address is nobody.
     let repository = name == "git" && matches!(window.byte(end), Some(b':' | b'/'));
     if !sound || repository {
@@ -252,7 +256,10 @@ impl Written {
         };
         let text = window.text(start, end);
         // A day is written with the same signs: 02.03.2031, 2031-03-02.
-        if style == Style::Plain && lengths.len() > 1 && date::numeric(window) == Some(end) {
+        if style == Style::Plain
+            && lengths.len() > 1
+            && date::numeric(window).is_some_and(|date| (end..=end + 1).contains(&date))
+        {
             return None;
         }
         let zero = text.trim_start_matches('(').starts_with('0');

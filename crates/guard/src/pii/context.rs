@@ -55,12 +55,15 @@ impl Vocabulary {
     /// # Errors
     /// If there are more of them than the search can hold.
     pub(crate) fn new() -> Result<Vocabulary, aho_corasick::BuildError> {
-        let mut patterns: Vec<&str> = Vec::new();
+        let mut patterns: Vec<String> = Vec::new();
         let mut topics: Vec<Vec<u8>> = Vec::new();
         let entities = WORDS.iter().map(|(entity, words)| (topic(*entity), *words));
         for (topic, words) in entities.chain([(OTHER, ELSE)]) {
             let topic = u8::try_from(topic).unwrap_or(FAR);
-            for word in words.split('|').map(str::trim) {
+            // Columns and settings are called by words with underscores between.
+            let joined = |word: &str| word.contains(' ').then(|| word.replace(' ', "_"));
+            let written = words.split('|').map(str::trim);
+            for word in written.flat_map(|word| [Some(word.to_owned()), joined(word)]).flatten() {
                 match patterns.iter().position(|known| *known == word) {
                     Some(place) => topics[place].push(topic),
                     None => {
@@ -236,6 +239,10 @@ mod tests {
             assert!(confidence(text, "111222333") < 50, "{text}");
         }
         assert!(confidence(r"x:\nBSN 111222333", "111222333") >= 50);
+        for text in ["citizen_service = 111222333", "order_number,citizen_service\n111222333"] {
+            assert!(confidence(text, "111222333") >= 50, "{text}");
+        }
+        assert!(confidence("bsn of order_number 111222333", "111222333") < 50);
         assert!(confidence("我的BSN是111222333", "111222333") >= 50);
     }
 }

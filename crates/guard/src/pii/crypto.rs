@@ -27,10 +27,7 @@ const IN_CONTEXT: u8 = 20;
 /// Any of them.
 pub(super) fn judge(sight: &mut Sight<'_, '_>) {
     let (window, at) = (sight.window, sight.at());
-    let Some(first) = window.byte(at) else { return };
-    let may_begin =
-        first.is_ascii_digit() || first.is_ascii_lowercase() || b"LMDTAXGUEBCFHJKNPQRVWYZS".contains(&first);
-    if !may_begin || !sight.wants(Entity::CRYPTO_ADDRESS) {
+    if !sight.wants(Entity::CRYPTO_ADDRESS) {
         return;
     }
     let end = window.run(at, LENGTHS.end() + 1, |b| b.is_ascii_alphanumeric());

@@ -109,6 +109,9 @@ pub(super) fn numeric(window: &Window<'_>) -> Option<usize> {
     let goes_on = window.byte(end) == Some(sign) && window.byte(end + 1).is_some_and(|b| b.is_ascii_digit());
     // A time may follow after a T.
     let ends = window.word_ends(end) || window.byte(end) == Some(b'T');
+    // In Korean and Hungarian the day has its dot, too: 1980. 3. 5.
+    let dotted = year_first && sign == b'.' && window.text(window.at, at).contains(". ");
+    let end = end + usize::from(dotted && window.byte(end) == Some(b'.'));
     (sound && ends && !goes_on).then_some(end)
 }
 

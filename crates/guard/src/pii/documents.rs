@@ -23,7 +23,7 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
     }
 }
 
-/// Six to ten capitals and digits, five of them digits.
+/// Six to ten capitals and digits, four of them digits; from eight symbols on three are enough, as in Dutch and German ones.
 fn passport_number(window: &Window<'_>) -> Option<usize> {
     let mut end = window.run(window.at, 11, is_symbol);
     // Some write a blank after the letters.
@@ -36,7 +36,8 @@ fn passport_number(window: &Window<'_>) -> Option<usize> {
     }
     let text = window.text(window.at, end);
     let (symbols, digits) = count(text);
-    let sound = (6..=10).contains(&symbols) && digits >= 4 && ends_number(window, end);
+    let enough = digits >= 4 || digits == 3 && (8..=9).contains(&symbols);
+    let sound = (6..=10).contains(&symbols) && enough && ends_number(window, end);
     (sound && !is_date(text)).then_some(end)
 }
 

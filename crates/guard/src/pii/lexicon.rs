@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// Bits of the sets that a word is in.
-pub(super) type Words = u8;
+pub(super) type Words = u16;
 
 /// Bytes of the longest word.
 const MAX_WORD: usize = 24;

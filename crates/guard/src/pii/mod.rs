@@ -76,6 +76,7 @@ impl Judge for Recognizers {
             '-' => return secrets::pem(&mut sight),
             ':' if begins => return network::ipv6(&mut sight),
             '+' | '(' => return contact::phone(&mut sight),
+            '_' if begins && traits.has(Traits::AT) => return contact::email(&mut sight),
             _ if !begins || !first.is_alphanumeric() => return,
             _ => {}
         }

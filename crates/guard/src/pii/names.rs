@@ -26,6 +26,9 @@ const MAX_WORDS: usize = 6;
 const TITLES: &str = "Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Sir|Lady|Lord|Madam|Herr|Herrn|Frau|Monsieur|Madame|\
     Mademoiselle|M|Mme|Mlle|Señor|Señora|Sr|Sra|Srta|Don|Doña|Signor|Signora|Sig|Dott|Dottor|Dottoressa|Ing|Mevrouw|\
     Meneer|Dhr|Mevr|Pan|Pani|Panu|Herra|Rouva|Hr|Fru|Senhor|Senhora|Rev|Judge|Captain|Officer|Nurse|Patient|Doctor";
+/// Titles that are words as well, and begin headings and labels: "Patient History", "Judge Advocate".
+const TITLES_TOO: &str =
+    "Judge|Captain|Officer|Nurse|Patient|Doctor|Miss|Sir|Lady|Lord|Madam|Don|Pan|M|Ing|Sig|Professor";
 /// Phrases right before a name, in lower case.
 const PHRASES: &str = "my name is|name is|i am called|this is|signed by|regards,|sincerely,|dear|hi|hello|contact|\
     employee|customer|patient|tenant|client|account holder|cardholder|name:|sender:|recipient:|attn:|attention:|\
@@ -53,8 +56,20 @@ const NO_NAMES: &str = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday
 /// First names that are words, places or products as well: a known surname must follow.
 const WORDS_TOO: &str = "Will|Mark|Grace|Rose|Jack|May|June|April|Austin|Jordan|Virginia|Madison|Charlotte|Victoria|\
     Dallas|Florence|Santiago|Sydney|Paris|Chase|Grant|Hope|Joy|Faith|Ruby|Jade|Amber|Crystal|Pearl|Logan|Tyler|Georgia|\
-    Carolina|Chelsea|Summer|Autumn|Iris|Violet|Lily|Bill|Rob|Sue|Pat|Art|Gene|Frank|Rich|Penny|Ginger|Heather|Dawn|Eve|\
+    Carolina|Chelsea|Danish|German|Roman|India|Asia|Israel|Kenya|Chad|Malta|Cyprus|Summer|Autumn|Iris|Violet|Lily|Bill|Rob|Sue|Pat|Art|Gene|Frank|Rich|Penny|Ginger|Heather|Dawn|Eve|\
     Jan|Don|Drew|Guy|Jean|Rosario|Mercedes|Alexis|Pilar|Li|Wei|Ming|Yan|Bo|Per|Ole|Ali|Camille|Angel|Max|Star|Noor|Bas";
+/// What is called after somebody, or has a name of its own: an illness, a theorem, a feast, a dish, a place.
+const CALLED_AFTER: &str = "Syndrome Disease Disorder Lymphoma Virus Palsy Fever Dance Thyroiditis Esophagus Phenomenon Catheter \
+    Theorem Lemma Conjecture Hypothesis Equation Formula Transform Series Expansion Distribution Process Chain Method Algorithm \
+    Constant Effect Number Scale Test Score Principle Paradox Equilibrium Telescope Comet Counter Burner Flask Simulation \
+    Prize Award Cup Trophy Medal Act Plan Doctrine Convention Agreement Treaty Accords Pact Declaration Era \
+    Theatre Architecture Furniture Pipeline Notebook Dashboard Terrier Spaniel Shepherd Retriever Salad Cake Pie Pizza Tea \
+    Apples Cheese Soup Sauce Stadium Bridge Tower Square Gardens Garden Island Islands County Bay Beach Falls Harbour Harbor \
+    Springs Canal Valley Desert Sea Ocean River Mountains Peninsula Sound Museum Cathedral Memorial Street Station \
+    Airport Road Cocktail Wort Bible Syndrom Krankheit Maladie Síndrome Sindrome";
+/// Before a name that is a place's.
+const PLACE_BEGINS: &str =
+    "San Santa Santo Saint St Ste Lake Mount Mt Port Fort Cape Isle New Rio Bad Los Las El Baton Bury Point";
 /// Legal forms of companies, as their last word.
 const FORMS: [&str; 44] = [
     "Inc",
@@ -113,6 +128,9 @@ static LEXICON: LazyLock<Lexicon> = LazyLock::new(|| {
     lexicon.add(TITLES.split('|'), TITLE);
     lexicon.add(FORMS.into_iter(), FORM);
     lexicon.add(PARTICLES.into_iter(), PARTICLE);
+    lexicon.add(TITLES_TOO.split('|'), TITLE_TOO);
+    lexicon.add(CALLED_AFTER.split_whitespace(), CALLED);
+    lexicon.add(PLACE_BEGINS.split_whitespace(), PLACE);
     let last = |phrase: &'static str| phrase.rsplit([' ', '\'']).next().unwrap_or_default();
     lexicon.add(PHRASES.split('|').map(str::trim).map(last), ENDS_PHRASE);
     lexicon
@@ -125,6 +143,9 @@ const TITLE: Words = 16;
 const FORM: Words = 32;
 const PARTICLE: Words = 64;
 const ENDS_PHRASE: Words = 128;
+const TITLE_TOO: Words = 256;
+const CALLED: Words = 512;
+const PLACE: Words = 1024;
 
 /// Both kinds, at a capitalized word.
 pub(super) fn judge(sight: &mut Sight<'_, '_>) {
@@ -146,15 +167,27 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
         (false, false) if by_surname => 55,
         (false, false) => return,
         (true, true) => 85,
-        (true, false) if name.words > 1 || introduction == Introduction::Title => 65,
+        (true, false) if introduction != Introduction::Title && name.says_nothing(window, &word) => return,
+        (true, false) if name.words > 1 || introduction != Introduction::Phrase => 65,
         (true, false) if word.is(LAST) => 60,
         (true, false) => return,
         (false, _) if name.words < 2 => return,
         (false, _) if name.surname => 80,
-        (false, _) if word.is(WORD_TOO) => return,
+        (false, _) if word.is(WORD_TOO) || normalize::is_word(window.text(name.last, name.end)) => return,
         (false, _) => 60,
     };
+    if !introduced && (name.called || word.is(PLACE) || follows_place(window)) {
+        return;
+    }
     sight.assert(Entity::PERSON, confidence, name.end);
+}
+
+/// Whether a capitalized word stands before that makes a place's name of what follows: "Mount", "Santa".
+fn follows_place(window: &Window<'_>) -> bool {
+    let behind = window.behind(window.at);
+    let Some(before) = behind.strip_suffix(' ') else { return false };
+    let word = before.strip_suffix('.').unwrap_or(before).rsplit(|c: char| !c.is_alphabetic()).next();
+    word.is_some_and(|word| LEXICON.words(word) & PLACE != 0)
 }
 
 /// A capitalized word.
@@ -191,13 +224,17 @@ struct Name {
     end: usize,
     /// Capitalized ones.
     words: usize,
-    /// Whether one of them is a known surname.
+    /// Where the last of them begins.
+    last: usize,
+    /// Whether one of them behind the first is a known surname.
     surname: bool,
+    /// Whether it is what something is called after.
+    called: bool,
 }
 
 impl Name {
     fn read(window: &Window<'_>, first: &Word<'_>) -> Name {
-        let mut name = Name { end: first.end, words: 1, surname: false };
+        let mut name = Name { end: first.end, words: 1, last: window.at, surname: false, called: false };
         let mut at = first.end;
         for _ in 1..MAX_WORDS {
             // An initial has a dot.
@@ -209,18 +246,23 @@ impl Name {
             }
             at += 1;
             if let Some(word) = Word::read(window, at) {
-                let shouted = word.text.len() > 3 && word.text.chars().all(char::is_uppercase);
+                name.called |= word.is(CALLED);
+                let initial = word.text.chars().count() == 1;
+                // Letters in capitals are short for something.
+                let shouted = !initial && word.text.chars().all(char::is_uppercase);
                 if word.is(NO_NAME | FORM) || shouted {
                     break;
                 }
-                let initial = word.text.chars().count() == 1;
                 if initial && window.byte(word.end) != Some(b'.') {
                     break;
                 }
                 name.surname |= word.is(LAST);
                 name.words += 1;
+                let begins = at;
                 at = word.end + usize::from(initial);
-                name.end = if initial { name.end } else { at };
+                if !initial {
+                    (name.last, name.end) = (begins, at);
+                }
                 continue;
             }
             let end = window.run_chars(at, 8, char::is_alphabetic);
@@ -231,6 +273,14 @@ impl Name {
         }
         name
     }
+
+    /// Whether its first and last words are of the language and none of them is known as a name, as in "Dear Hiring Committee".
+    fn says_nothing(&self, window: &Window<'_>, first: &Word<'_>) -> bool {
+        !self.surname
+            && !first.is(LAST)
+            && normalize::is_word(first.text)
+            && normalize::is_word(window.text(self.last, self.end))
+    }
 }
 
 /// What stands right before a position.
@@ -239,6 +289,8 @@ enum Introduction {
     None,
     /// A title, as "Dr."
     Title,
+    /// A title that is a word as well, as "Patient".
+    Role,
     /// A phrase, as "my name is".
     Phrase,
 }
@@ -249,8 +301,9 @@ impl Introduction {
         let Some(before) = behind.strip_suffix([' ', '\n']) else { return Introduction::None };
         let word = before.strip_suffix('.').unwrap_or(before);
         let word = word.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
-        if word.starts_with(char::is_uppercase) && LEXICON.words(word) & TITLE != 0 {
-            return Introduction::Title;
+        let title = if word.starts_with(char::is_uppercase) { LEXICON.words(word) } else { 0 };
+        if title & TITLE != 0 {
+            return if title & TITLE_TOO == 0 { Introduction::Title } else { Introduction::Role };
         }
         let last = before.rsplit([' ', '\n', '\'', '(', '"']).next().unwrap_or_default();
         if LEXICON.words_lower(last) & ENDS_PHRASE == 0 {
@@ -300,8 +353,12 @@ fn organization(sight: &mut Sight<'_, '_>, first: &Word<'_>) {
             return;
         }
         let form = written.trim_end_matches('.');
-        if LEXICON.words(form) & FORM != 0 {
-            let end = at + form.len();
+        let end = at + form.len();
+        // "Company Register": what is a word goes on as a heading.
+        let heading = matches!(form, "Company" | "Limited" | "Corporation")
+            && window.byte(end) == Some(b' ')
+            && window.char(end + 1).is_some_and(char::is_uppercase);
+        if LEXICON.words(form) & FORM != 0 && !heading {
             // The dot of "Inc." belongs to it, that of a sentence does not; who can tell takes the shorter.
             sight.assert(Entity::ORGANIZATION, 75, end);
             return;

@@ -3,7 +3,7 @@
 //!
 //! In a form `d` is a digit, `L` a capital, `x` either, a blank one space (also one that is thin or does not
 //! break), anything else itself. Forms are looked up by how many digits or capitals they begin
-//! with, so that a position tries the few that can be there.
+//! with, so that a position tries the few that can be there; one that begins with either by both.
 
 use crate::entity::Entity;
 use crate::scan::window::Window;
@@ -23,7 +23,7 @@ pub(super) struct Number {
 }
 
 /// A form, ready to be compared.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Form {
     entity: Entity,
     form: &'static [u8],
@@ -48,16 +48,18 @@ impl Forms {
             for (form, worth) in number.forms {
                 let bytes = form.as_bytes();
                 let lead = bytes[0];
-                let least = bytes.iter().take_while(|b| **b == lead).count();
-                let most = bytes.iter().take_while(|b| **b == lead || **b == b'x').count();
-                let buckets = if lead == b'd' { &mut forms.by_digits } else { &mut forms.by_capitals };
-                for bucket in &mut buckets[least..=most] {
-                    bucket.push(Form {
-                        entity: number.entity,
-                        form: bytes,
-                        worth: *worth,
-                        check: number.check,
-                    });
+                let form = Form { entity: number.entity, form: bytes, worth: *worth, check: number.check };
+                // How many of a kind can stand at the beginning.
+                let run = |kind: u8| {
+                    let fixed = bytes.iter().take_while(|b| **b == kind).count();
+                    let least = if lead == b'x' { 1 } else { fixed };
+                    least..=bytes.iter().take_while(|b| **b == kind || **b == b'x').count()
+                };
+                if lead != b'L' {
+                    forms.by_digits[run(b'd')].iter_mut().for_each(|bucket| bucket.push(form));
+                }
+                if lead != b'd' {
+                    forms.by_capitals[run(b'L')].iter_mut().for_each(|bucket| bucket.push(form));
                 }
             }
         }
@@ -170,13 +172,14 @@ mod tests {
     use super::*;
     use crate::scan::window::End;
 
-    static NUMBERS: [Number; 2] = [
+    static NUMBERS: [Number; 3] = [
         Number {
             entity: Entity::US_SSN,
             forms: &[("ddd-dd-dddd", 40), ("ddd dd dddd", 30)],
             check: |_| true,
         },
         Number { entity: Entity::DE_ID_CARD, forms: &[("Lxxd", 10)], check: |s| s[0] == b'L' },
+        Number { entity: Entity::BR_CNPJ, forms: &[("xx.xxx/dd", 10)], check: |_| true },
     ];
 
     fn found(text: &str, at: usize) -> Vec<(Entity, u8, usize)> {
@@ -192,6 +195,9 @@ mod tests {
         assert_eq!(found("123\u{a0}45\u{a0}6789", 0), [(Entity::US_SSN, 30, 13)]);
         assert_eq!(found("LA12 L123 LAB4", 0), [(Entity::DE_ID_CARD, 10, 4)]);
         assert_eq!(found("LA12 L123 LAB4", 10), [(Entity::DE_ID_CARD, 10, 14)]);
+        for text in ["84.LUL/50", "J2.1XD/36", "2J.000/36", "AB.C3D/00", "12.345/67"] {
+            assert_eq!(found(text, 0), [(Entity::BR_CNPJ, 10, 9)], "{text}");
+        }
         assert_eq!(found("123-45-6789,42", 0), [(Entity::US_SSN, 40, 11)]);
         assert_eq!(found("123 45 6789,2027", 0), [(Entity::US_SSN, 30, 11)]);
         assert_eq!(found("a,123 45 6789,42", 2), [(Entity::US_SSN, 30, 13)]);

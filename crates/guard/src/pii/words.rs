@@ -22,7 +22,9 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
          telephone|portable|appelez|appeler|joindre|numéro de téléphone|teléfono|móvil|llama|llame|llamar|\
          telefono|cellulare|chiama|chiamare|chiamami|telefoon|telefoonnummer|mobiel|bel|bellen|nummer|komórka|\
          zadzwoń|dzwonić|numer telefonu|mobilnummer|ring|ringa|puhelin|puhelinnumero|soita|ligue|telemóvel|\
-         telefone|celular|phone no|mob|ph|電話|전화|전화번호|휴대폰",
+         telefone|celular|phone no|mob|ph|電話|전화|전화번호|휴대폰\
+         |callback|call back|cellphone|cell phone|contact number|fixe|handynr|mobilnr|tlf|tel nr\
+         |nr telefonu|telefonu|komórkowy|gsm|telefonszám|telefoni|matkapuhelin",
     ),
     (
         Entity::IP_ADDRESS,
@@ -46,7 +48,9 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
         Entity::PASSPORT,
         "passport|passport no|passport number|reisepass|reisepassnummer|passnummer|pass-nr|pass nr|passeport|\
          pasaporte|passaporto|paspoort|paspoortnummer|paszport|paszportu|pass|passi|passin numero|\
-         pasnummer|passaporte|여권|여권번호",
+         pasnummer|passaporte|여권|여권번호\
+         |travel document|reisepass-nr|passnr|pasnr|paspoortnr|numéro de passeport|número de pasaporte\
+         |numero di passaporto|numer paszportu|paszportowy|número de passaporte",
     ),
     (
         Entity::DRIVING_LICENCE,
@@ -55,7 +59,10 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
          führerscheinnummer|permis de conduire|numéro de permis|permis|permiso de conducir|carnet de conducir|\
          patente|patente di guida|rijbewijs|rijbewijsnummer|prawo jazdy|prawa jazdy|körkort|körkortsnummer|\
          kørekort|kørekortnummer|førerkort|førerkortnummer|ajokortti|ajokortin|carta de condução|\
-         carteira de motorista|cnh|운전면허|면허번호",
+         carteira de motorista|cnh|운전면허|면허번호\
+         |führerschein-nr|führerscheinnr|rijbewijsnr|körkortsnr|permiso de conducción\
+         |licencia de conducir|licencia de conducción|ajokorttinumero|habilitação\
+         |운전면허증",
     ),
     (
         Entity::API_KEY,
@@ -63,7 +70,12 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
          access key|access_key|accesskey|access token|access_token|auth token|auth_token|authtoken|token|bearer|\
          password|pgpassword|passwd|pwd|passphrase|passwort|kennwort|mot de passe|contraseña|clave|wachtwoord|hasło|\
          lösenord|salasana|adgangskode|passord|senha|credentials|private key|private_key|aws_secret_access_key|\
-         api-schlüssel|clé api|clé d'api|secretaccesskey|x-api-key|authorization",
+         api-schlüssel|clé api|clé d'api|secretaccesskey|x-api-key|authorization\
+         |api token|api-token|secret token|security token|access-token|api-nyckel|api-sleutel|klucz api\
+         |chave de api|chave api|chiave api|clave de api|clave api|api-avain|api-nøgle|api-nøkkel|api키\
+         |api 키|zugangstoken|zugriffstoken|zugriffsschlüssel|geheimer schlüssel|zugangsschlüssel|jeton\
+         |clé secrète|clave secreta|chiave segreta|chave secreta|geheime sleutel|tajny klucz\
+         |token de acceso|token di accesso|token dostępu|toegangstoken|åtkomsttoken|토큰|비밀키|비밀 키|접근 키",
     ),
     (
         Entity::CRYPTO_ADDRESS,
@@ -71,7 +83,9 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
          xrp|ripple|cardano|ada|polkadot|dot|kusama|stellar|xlm|algorand|algo|tezos|xtz|cosmos|atom|dash|zcash|zec|\
          bch|bnb|ton|near|sui|aptos|filecoin|fil|avalanche|avax|polygon|matic|arbitrum|deposit address|payout address|\
          address|addr|adresse|dirección|indirizzo|adres|adress|osoite|endereço|wallet-adresse|portefeuille|\
-         portemonnaie|monedero|cartera|portafoglio|portemonnee|portfel|plånbok|lompakko|tegnebog|lommebok|carteira|지갑",
+         portemonnaie|monedero|cartera|portafoglio|portemonnee|portfel|plånbok|lompakko|tegnebog|lommebok|carteira|지갑\
+         |wallet address|walletadres|walletadresse|plånboksadress|lompakko-osoite|crypto address\
+         |wallet id|지갑주소",
     ),
     (
         Entity::US_SSN,
@@ -91,7 +105,11 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
         Entity::US_NPI,
         "npi|national provider|provider identifier|provider id|provider number|prescriber|physician|provider",
     ),
-    (Entity::US_MBI, "mbi|medicare|beneficiary|medicare number|medicare id|medicare beneficiary"),
+    (
+        Entity::US_MBI,
+        "mbi|medicare|beneficiary|medicare number|medicare id|medicare beneficiary\
+         |medicare beneficiary identifier|medicare id number",
+    ),
     (Entity::UK_NHS, "nhs|nhs number|nhs no|health service|patient|chi"),
     (
         Entity::UK_NINO,
@@ -105,17 +123,22 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
     (
         Entity::DE_SOCIAL_SECURITY,
         "sozialversicherungsnummer|rentenversicherungsnummer|versicherungsnummer|sv-nummer|svnr|rvnr|\
-         sozialversicherung|rentenversicherung|sv-nr|german social security|pension insurance|vsnr|rv-nummer",
+         sozialversicherung|rentenversicherung|sv-nr|german social security|pension insurance|vsnr|rv-nummer\
+         |rv-nr|sozialversicherungsnr|rentenversicherungsnr",
     ),
     (
         Entity::DE_ID_CARD,
         "personalausweis|personalausweisnummer|ausweis|ausweisnummer|ausweis-nr|perso|id card|identity card|\
-         seriennummer|dokumentennummer|german id",
+         seriennummer|dokumentennummer|german id\
+         |ausweisnr|perso-nr|persönr|personalausweisnr|personalausweis-nr|german identity\
+         |personalausweises|seriennr",
     ),
     (
         Entity::AT_SOCIAL_SECURITY,
         "sozialversicherungsnummer|svnr|sv-nummer|sv-nr|sozialversicherung|versicherungsnummer|svnr.|e-card|\
-         austrian social security|vsnr|österreichische sozialversicherungsnummer",
+         austrian social security|vsnr|österreichische sozialversicherungsnummer\
+         |austrian insurance|austrian|insurance number|österreich|österreichische|österreichischen\
+         |sozialversicherungsnr",
     ),
     (
         Entity::AT_TAX_ID,
@@ -125,31 +148,46 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
     (
         Entity::FR_NIR,
         "nir|sécurité sociale|numéro de sécurité sociale|sécu|n° ss|insee|carte vitale|assuré|\
-         securite sociale|numéro de sécu|french social security|social security|immatriculation",
+         securite sociale|numéro de sécu|french social security|social security|immatriculation\
+         |numéro d'assuré|numéro insee|french nir|nir français",
     ),
     (
         Entity::FR_TAX_ID,
         "numéro fiscal|spi|référence fiscale|fiscal|impôts|impôt|numéro spi|tax id|french tax|n° fiscal|tin|\
-         numero fiscal|identifiant fiscal",
+         numero fiscal|identifiant fiscal\
+         |numéro fiscal de référence|nif français|avis d'impôt|french tax id|déclarant fiscal",
     ),
     (Entity::ES_DNI, "dni|nif|documento nacional|identidad|d.n.i.|documento|spanish id"),
     (
         Entity::ES_NIE,
-        "nie|extranjero|extranjera|extranjeros|identidad de extranjero|n.i.e.|spanish foreigner",
+        "nie|extranjero|extranjera|extranjeros|identidad de extranjero|n.i.e.|spanish foreigner\
+         |tarjeta de residencia|permiso de residencia|nie/tie|spanish nie",
     ),
-    (Entity::ES_CIF, "cif|nif|empresa|sociedad|razón social|identificación fiscal|c.i.f.|spanish company"),
+    (
+        Entity::ES_CIF,
+        "cif|nif|empresa|sociedad|razón social|identificación fiscal|c.i.f.|spanish company\
+         |cif/nif|spanish company tax|spanish cif",
+    ),
     (
         Entity::IT_FISCAL_CODE,
         "codice fiscale|c.f.|cf|cod. fiscale|cod. fisc.|italian tax code|fiscal code|tax code",
     ),
-    (Entity::IT_VAT, "partita iva|p. iva|p.iva|piva|p.i.|iva|vat|italian vat|vat number|p. i."),
+    (
+        Entity::IT_VAT,
+        "partita iva|p. iva|p.iva|piva|p.i.|iva|vat|italian vat|vat number|p. i.\
+         |p.iva/c.f.|partita iva n|italian vat no",
+    ),
     (
         Entity::NL_BSN,
         "bsn|burgerservicenummer|sofinummer|sofi|burger service nummer|bsn-nummer|dutch citizen|citizen service|\
          burgerservicenr|bsn nr",
     ),
     (Entity::PL_PESEL, "pesel|pesel-u|numer pesel|nr pesel|peselu|polish national"),
-    (Entity::PL_NIP, "nip|numer nip|nr nip|nip-u|identyfikacji podatkowej|podatkowy|polish tax|vat"),
+    (
+        Entity::PL_NIP,
+        "nip|numer nip|nr nip|nip-u|identyfikacji podatkowej|podatkowy|polish tax|vat\
+         |vat-ue|nip-ue|numer vat|polish nip",
+    ),
     (
         Entity::SE_PERSONAL_NUMBER,
         "personnummer|personnr|samordningsnummer|pnr|person-nr|swedish personal|swedish id|personnumret|\
@@ -158,7 +196,9 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
     (
         Entity::FI_HETU,
         "hetu|henkilötunnus|henkilötunnukseni|henkilötunnuksen|sotu|finnish identity|finnish personal|\
-         personbeteckning|personal identity code",
+         personbeteckning|personal identity code\
+         |sosiaaliturvatunnus|henkilöturvatunnus|hlötunnus|henkilötunnukset|finnish\
+         |finnish social security",
     ),
     (
         Entity::DK_CPR,
@@ -172,33 +212,43 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
     (
         Entity::PT_NIF,
         "nif|contribuinte|número de contribuinte|identificação fiscal|nipc|número fiscal|portuguese tax|\
-         nº de contribuinte|n.º de contribuinte",
+         nº de contribuinte|n.º de contribuinte\
+         |portuguese nif|nif/nipc",
     ),
     (
         Entity::PT_CITIZEN_CARD,
         "cartão de cidadão|cartão do cidadão|cc|cidadão|bilhete de identidade|número de documento|citizen card|\
-         documento|nº de documento",
+         documento|nº de documento\
+         |portuguese id|portuguese citizen|portuguese identity|cc nº|cc n.º|documento de identificação",
     ),
     (
         Entity::BE_NRN,
         "rijksregisternummer|rijksregister|registre national|numéro national|numéro de registre national|insz|\
-         niss|national register|nationaal nummer|rrn|nn|belgian national|nationalregisternummer|inss",
+         niss|national register|nationaal nummer|rrn|nn|belgian national|nationalregisternummer|inss\
+         |rijksregisternr|rijksregister-nr|rr-nr|rrnr|nrn|belgian|belgian nrn|numéro de registre\
+         |national number",
     ),
     (
         Entity::CH_AHV,
         "ahv|ahv-nummer|avs|numéro avs|ahv-nr|ahvn13|numero avs|navs|versichertennummer|swiss social security|\
-         ahv nummer|sozialversicherungsnummer|n° avs",
+         ahv nummer|sozialversicherungsnummer|n° avs\
+         |swiss|oasi|swiss oasi|ahv-versichertennummer|ahvnr|schweizer|nss",
     ),
     (
         Entity::CH_UID,
-        "uid|mwst|mehrwertsteuer|ide|tva|iva|idi|unternehmens|swiss vat|swiss uid|handelsregister",
+        "uid|mwst|mehrwertsteuer|ide|tva|iva|idi|unternehmens|swiss vat|swiss uid|handelsregister\
+         |ide-nr|mwst-nr|uid-nummer|uid-nr|unternehmens-identifikationsnummer",
     ),
     (Entity::IN_AADHAAR, "aadhaar|aadhar|adhaar|uidai|uid|aadhaar number|aadhaar no|आधार|aadhaar card"),
     (
         Entity::IN_PAN,
         "pan|pan card|pan no|pan number|permanent account|income tax|permanent account number|पैन",
     ),
-    (Entity::AU_TFN, "tfn|tax file|tax file number|tax file no|ato"),
+    (
+        Entity::AU_TFN,
+        "tfn|tax file|tax file number|tax file no|ato\
+         |australian tax file",
+    ),
     (Entity::AU_ABN, "abn|business number|australian business|a.b.n.|gst|abn no"),
     (Entity::AU_MEDICARE, "medicare|medicare card|medicare number|medicare no|irn|bulk bill"),
     (
@@ -208,7 +258,8 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
     (Entity::SG_NRIC, "nric|fin|identity card|singapore|ic number|singpass|ic no|nric no|uin|ic"),
     (
         Entity::KR_RRN,
-        "주민등록번호|주민번호|resident registration|rrn|korean id|주민|외국인등록번호|resident number",
+        "주민등록번호|주민번호|resident registration|rrn|korean id|주민|외국인등록번호|resident number\
+         |주민등록 번호|등록번호|korean rrn|korean resident",
     ),
     (Entity::BR_CPF, "cpf|cadastro de pessoas|contribuinte|cpf/mf|c.p.f.|brazilian tax"),
     (

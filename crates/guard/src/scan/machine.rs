@@ -316,6 +316,7 @@ fn begins(bytes: &[u8], at: usize, traits: Traits) -> bool {
         b'+' | b'(' => bytes.get(at + 1).is_none_or(|b| b.is_ascii_digit() || *b == b'('),
         b'-' => at == 0 || bytes[at - 1] != b'-',
         b':' => at == 0 || !in_word(bytes[at - 1]) && bytes[at - 1] != b':',
+        b'_' => traits.has(Traits::AT) && at.checked_sub(1).is_none_or(|i| !in_word(bytes[i])),
         b => b >= 128,
     }
 }

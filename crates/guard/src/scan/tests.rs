@@ -141,6 +141,32 @@ fn an_address_is_found_before_a_files_ending_and_groups_of_cards_and_dates_as_pe
 }
 
 #[test]
+fn numbers_are_found_in_other_groups_and_by_names_of_columns() {
+    let scanner = scanner();
+    for (text, name, wanted) in [
+        ("rijksregisternr. 85.07.30-033-28", "BE_NRN", "85.07.30-033-28"),
+        ("CNPJ 12.ABC.345/01DE-35 ativo", "BR_CNPJ", "12.ABC.345/01DE-35"),
+        ("cnpj: 12ABC34501DE35", "BR_CNPJ", "12ABC34501DE35"),
+        ("NIE X-1234567L", "ES_NIE", "X-1234567L"),
+        ("assuré 2 55 08 14 168 025-38", "FR_NIR", "2 55 08 14 168 025-38"),
+        ("SV-Nummer 15 070649 C 10 3", "DE_SOCIAL_SECURITY", "15 070649 C 10 3"),
+        ("Personalausweis T22000129", "DE_ID_CARD", "T22000129"),
+        ("MBI 1EG4 TE5 MK73", "US_MBI", "1EG4 TE5 MK73"),
+        ("NIP PL1060000062", "PL_NIP", "PL1060000062"),
+        ("P. IVA IT 00743110157", "IT_VAT", "IT 00743110157"),
+        ("tax_file_number=123456782", "AU_TFN", "123456782"),
+        ("medicare_number,2123456701", "AU_MEDICARE", "2123456701"),
+        ("생년월일 1980. 3. 5.", "DATE_OF_BIRTH", "1980. 3. 5."),
+        ("write to _anna@example.com today", "EMAIL", "_anna@example.com"),
+        ("write to _anna@example.com_ today", "EMAIL", "anna@example.com"),
+    ] {
+        let found = scanner.scan(text);
+        let shown: Vec<_> = found.iter().map(|f| (scanner.name(f.entity), &text[f.range.clone()])).collect();
+        assert_eq!(shown, [(name, wanted)], "{text}");
+    }
+}
+
+#[test]
 fn what_looks_like_personal_data_and_is_none_is_left_alone() {
     let scanner = scanner();
     for text in [
@@ -159,6 +185,7 @@ fn what_looks_like_personal_data_and_is_none_is_left_alone() {
         "password: ${DB_PASSWORD}, token = process.env.TOKEN, api_key=YOUR_API_KEY, https://user:$PASS@example.com",
         "Lot 0123456789, batch 20310312, SKU 12345678901, part number AB12-34567-C, EAN 4006381333931.",
         "I think I will ask the team on Monday. Dear all, please read this. Best regards from us.",
+        "Danish CPR. Patient History. Mount Rushmore. Monroe Doctrine. Dear Hiring Committee. Brazilian Company Register.",
     ] {
         let found = scanner.scan(text);
         let shown: Vec<_> = found.iter().map(|f| (scanner.name(f.entity), &text[f.range.clone()])).collect();

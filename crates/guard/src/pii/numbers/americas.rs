@@ -17,7 +17,11 @@ pub(super) const NUMBERS: &[Number] = &[
     },
     Number { entity: Entity::US_ABA, forms: &[("ddddddddd", 17), ("dddd-dddd-d", 25)], check: aba },
     Number { entity: Entity::US_NPI, forms: &[("dddddddddd", 17)], check: npi },
-    Number { entity: Entity::US_MBI, forms: &[("dLxdLxdLLdd", 55), ("dLxd-Lxd-LLdd", 65)], check: mbi },
+    Number {
+        entity: Entity::US_MBI,
+        forms: &[("dLxdLxdLLdd", 55), ("dLxd-Lxd-LLdd", 65), ("dLxd Lxd LLdd", 62)],
+        check: mbi,
+    },
     Number {
         entity: Entity::CA_SIN,
         forms: &[("ddd ddd ddd", 20), ("ddd-ddd-ddd", 22), ("ddddddddd", 15)],
@@ -26,7 +30,7 @@ pub(super) const NUMBERS: &[Number] = &[
     Number { entity: Entity::BR_CPF, forms: &[("ddd.ddd.ddd-dd", 75), ("ddddddddddd", 20)], check: cpf },
     Number {
         entity: Entity::BR_CNPJ,
-        forms: &[("xx.xxx.xxx/xxxx-dd", 80), ("dd.ddd.ddd/dddd-dd", 80), ("dddddddddddddd", 25)],
+        forms: &[("xx.xxx.xxx/xxxx-dd", 80), ("xxxxxxxxxxxxdd", 25)],
         check: cnpj,
     },
 ];

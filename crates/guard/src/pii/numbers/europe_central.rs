@@ -12,10 +12,20 @@ pub(super) const NUMBERS: &[Number] = &[
     },
     Number {
         entity: Entity::DE_SOCIAL_SECURITY,
-        forms: &[("ddddddddLddd", 65), ("dd dddddd L ddd", 75), ("dd dddddd Lddd", 70)],
+        forms: &[
+            ("ddddddddLddd", 65),
+            ("dd dddddd L ddd", 75),
+            ("dd dddddd Lddd", 70),
+            ("dd dddddd L dd d", 75),
+            ("dd dd dd dd L ddd", 75),
+            ("dd dd dd dd L dd d", 75),
+            ("dd-dddddd-L-ddd", 72),
+        ],
         check: de_social,
     },
     Number { entity: Entity::DE_ID_CARD, forms: &[("Lxxxxxxxxd", 20), ("Lxxxxxxxx d", 18)], check: de_card },
+    // As the front has it, without the check digit.
+    Number { entity: Entity::DE_ID_CARD, forms: &[("Lxxxxxxxx", 12)], check: de_serial },
     Number {
         entity: Entity::AT_SOCIAL_SECURITY,
         forms: &[
@@ -50,7 +60,15 @@ pub(super) const NUMBERS: &[Number] = &[
     Number { entity: Entity::PL_PESEL, forms: &[("ddddddddddd", 25)], check: pesel },
     Number {
         entity: Entity::PL_NIP,
-        forms: &[("ddd-ddd-dd-dd", 48), ("ddd-dd-dd-ddd", 48), ("dddddddddd", 17), ("ddd ddd dd dd", 35)],
+        forms: &[
+            ("ddd-ddd-dd-dd", 48),
+            ("ddd-dd-dd-ddd", 48),
+            ("dddddddddd", 17),
+            ("ddd ddd dd dd", 35),
+            ("LLdddddddddd", 55),
+            ("LL dddddddddd", 50),
+            ("LL ddd-ddd-dd-dd", 60),
+        ],
         check: nip,
     },
 ];
@@ -82,15 +100,18 @@ fn de_social(symbols: &[u8]) -> bool {
     is_day(day.max(1), number(&symbols[4..6])) && sum % 10 == digit(symbols[11])
 }
 
-/// Weights 7, 3, 1 (ICAO 9303); letters that are not taken for digits.
+/// The letter of an authority that gives out identity cards or residence permits, letters that are not taken for digits or
+/// parts of words, and a digit (PAuswV, annex 1).
+fn de_serial(symbols: &[u8]) -> bool {
+    let letters = |b: &u8| b.is_ascii_digit() || b"CFGHJKLMNPRTVWXYZ".contains(b);
+    symbols.iter().all(letters) && symbols.iter().any(u8::is_ascii_digit)
+}
+
+/// A serial number with its check digit: weights 7, 3, 1 (ICAO 9303).
 fn de_card(symbols: &[u8]) -> bool {
     let value = |b: u8| if b.is_ascii_digit() { digit(b) } else { u32::from(b - b'A') + 10 };
-    let letters = |b: &u8| b.is_ascii_digit() || b"CFGHJKLMNPRTVWXYZ".contains(b);
     let sum: u32 = symbols[..9].iter().zip([7, 3, 1].iter().cycle()).map(|(b, w)| value(*b) * w).sum();
-    symbols[..9].iter().all(letters)
-        && symbols.iter().filter(|b| b.is_ascii_digit()).count() >= 3
-        && symbols[9].is_ascii_digit()
-        && sum % 10 == digit(symbols[9])
+    de_serial(&symbols[..9]) && symbols[9].is_ascii_digit() && sum % 10 == digit(symbols[9])
 }
 
 /// The fourth digit checks the others modulo 11; a date of birth ends it (ASVG, section 460d).
@@ -131,7 +152,12 @@ fn pesel(digits: &[u8]) -> bool {
     is_day(number(&digits[4..6]), number(&digits[2..4]) % 20) && (10 - sum % 10) % 10 == digit(digits[10])
 }
 
-/// Weights 6, 5, 7, 2, 3, 4, 5, 6, 7 modulo 11.
-fn nip(digits: &[u8]) -> bool {
+/// Weights 6, 5, 7, 2, 3, 4, 5, 6, 7 modulo 11, perhaps after the country.
+fn nip(symbols: &[u8]) -> bool {
+    let digits = match symbols.strip_prefix(b"PL") {
+        Some(digits) => digits,
+        None if symbols.len() == 10 => symbols,
+        None => return false,
+    };
     digits[0] != b'0' && weighted(&digits[..9], &[6, 5, 7, 2, 3, 4, 5, 6, 7]) % 11 == digit(digits[9])
 }

@@ -27,6 +27,18 @@ pub(super) const NUMBERS: &[Number] = &[
         ],
         check: personnummer,
     },
+    // Of six digits that may be a day elsewhere the other way round, and these are rare.
+    Number {
+        entity: Entity::SE_PERSONAL_NUMBER,
+        forms: &[
+            ("dddddd-dddd", 28),
+            ("dddddddd-dddd", 68),
+            ("dddddd+dddd", 60),
+            ("dddddddddddd", 38),
+            ("dddddddddd", 15),
+        ],
+        check: samordningsnummer,
+    },
     // The sign between tells the century, so it belongs to the check.
     Number {
         entity: Entity::FI_HETU,
@@ -51,13 +63,21 @@ fn bsn(digits: &[u8]) -> bool {
     !all_same(digits) && sum % 11 == digit(digits[8])
 }
 
-/// Luhn over the last ten; coordination numbers add 60 to the day (Skatteverket, SKV 704).
+/// Luhn over the last ten (Skatteverket, SKV 704).
 fn personnummer(digits: &[u8]) -> bool {
+    swedish(digits, 0)
+}
+
+/// The same of people who do not live there: 60 is added to the day (Skatteverket, SKV 707).
+fn samordningsnummer(digits: &[u8]) -> bool {
+    swedish(digits, 60)
+}
+
+fn swedish(digits: &[u8], added: u64) -> bool {
     let short = &digits[digits.len() - 10..];
     let century = digits.len() == 10 || matches!(&digits[..2], b"18" | b"19" | b"20");
-    let day = number(&short[4..6]);
-    let day = if day > 60 { day - 60 } else { day };
-    century && is_day(day, number(&short[2..4])) && luhn(short)
+    let day = number(&short[4..6]).checked_sub(added);
+    century && day.is_some_and(|day| is_day(day, number(&short[2..4]))) && luhn(short)
 }
 
 /// The number without its sign modulo 31 chooses the last character (DVV).

@@ -13,6 +13,11 @@ pub(super) const NUMBERS: &[Number] = &[
             ("ddddddddddddd dd", 70),
             ("ddddddLdddddddd", 65),
             ("d dd dd dL ddd ddd dd", 85),
+            ("ddddddLdddddd dd", 70),
+            ("d dd dd dd ddd ddd-dd", 85),
+            ("d dd dd dL ddd ddd-dd", 85),
+            ("d dd dd dd ddd ddd/dd", 85),
+            ("d dd dd dL ddd ddd/dd", 85),
             ("d-dd-dd-dd-ddd-ddd-dd", 85),
             ("d.dd.dd.dd.ddd.ddd.dd", 85),
         ],
@@ -29,6 +34,13 @@ pub(super) const NUMBERS: &[Number] = &[
             ("dd.dd.dd-ddd.dd", 85),
             ("ddddddddddd", 25),
             ("dd.dd.dd ddd.dd", 80),
+            ("dd.dd.dd-ddd-dd", 80),
+            ("dd.dd.dd.ddd.dd", 75),
+            ("dd.dd.dd ddd dd", 75),
+            ("dd dd dd ddd dd", 50),
+            ("dd/dd/dd-ddd.dd", 75),
+            ("dd-dd-dd-ddd-dd", 65),
+            ("dddddd-ddd.dd", 65),
             ("dddddd-ddd-dd", 60),
             ("dddddd ddd dd", 45),
         ],
@@ -36,12 +48,27 @@ pub(super) const NUMBERS: &[Number] = &[
     },
     Number {
         entity: Entity::ES_DNI,
-        forms: &[("ddddddddL", 60), ("dddddddd-L", 65), ("dd.ddd.ddd-L", 75), ("dddddddd L", 40)],
+        forms: &[
+            ("ddddddddL", 60),
+            ("dddddddd-L", 65),
+            ("dd.ddd.ddd-L", 75),
+            ("dddddddd L", 40),
+            ("dd.ddd.dddL", 70),
+            ("dd.ddd.ddd L", 60),
+        ],
         check: dni,
     },
     Number {
         entity: Entity::ES_NIE,
-        forms: &[("LdddddddL", 62), ("L-ddddddd-L", 75), ("Lddddddd-L", 68), ("L ddddddd L", 60)],
+        forms: &[
+            ("LdddddddL", 62),
+            ("L-ddddddd-L", 75),
+            ("Lddddddd-L", 68),
+            ("L ddddddd L", 60),
+            ("L-dddddddL", 68),
+            ("L-d.ddd.ddd-L", 75),
+            ("L.ddddddd.L", 65),
+        ],
         check: nie,
     },
     Number {
@@ -54,22 +81,39 @@ pub(super) const NUMBERS: &[Number] = &[
         forms: &[("LLLLLLxxLxxLxxxL", 85), ("LLL LLL xxLxx LxxxL", 85)],
         check: fiscal_code,
     },
-    Number { entity: Entity::IT_VAT, forms: &[("ddddddddddd", 17), ("LLddddddddddd", 55)], check: vat },
+    Number {
+        entity: Entity::IT_VAT,
+        forms: &[("ddddddddddd", 17), ("LLddddddddddd", 55), ("LL ddddddddddd", 50)],
+        check: vat,
+    },
     Number {
         entity: Entity::PT_NIF,
-        forms: &[("ddddddddd", 15), ("ddd ddd ddd", 20), ("ddd.ddd.ddd", 20), ("LLddddddddd", 50)],
+        forms: &[
+            ("ddddddddd", 15),
+            ("ddd ddd ddd", 20),
+            ("ddd.ddd.ddd", 20),
+            ("LLddddddddd", 50),
+            ("LL ddddddddd", 45),
+            ("LL ddd ddd ddd", 45),
+        ],
         check: nif,
     },
     Number {
         entity: Entity::PT_CITIZEN_CARD,
         forms: &[
-            ("ddddddddd LLd", 60),
-            ("dddddddd d LLd", 70),
-            ("dddddddddLLd", 60),
-            ("dddddddd-d-LLd", 70),
-            ("dddddddd dLLd", 60),
+            ("ddddddddd xxd", 60),
+            ("dddddddd d xxd", 70),
+            ("dddddddddxxd", 60),
+            ("dddddddd-d-xxd", 70),
+            ("dddddddd dxxd", 60),
         ],
         check: citizen_card,
+    },
+    // A version of two digits leaves nothing but digits.
+    Number {
+        entity: Entity::PT_CITIZEN_CARD,
+        forms: &[("dddddddd d ddd", 18), ("dddddddd-d-ddd", 25), ("dddddddddddd", 9)],
+        check: citizen_luhn,
     },
 ];
 
@@ -124,7 +168,8 @@ fn nie(symbols: &[u8]) -> bool {
     DNI_LETTERS[(whole % 23) as usize] == symbols[8]
 }
 
-/// Luhn over seven digits; the check is a digit or a letter by the kind of organization (Orden EHA/451/2008).
+/// Luhn over seven digits; the check is a digit or a letter (Orden EHA/451/2008). Which of them belongs to which kind of
+/// organization is not asked, as many programs that make and check them do not ask either.
 fn cif(symbols: &[u8]) -> bool {
     let sum: u32 = symbols[1..8]
         .iter()
@@ -137,12 +182,7 @@ fn cif(symbols: &[u8]) -> bool {
     let check = (10 - sum % 10) % 10;
     let letter = b"JABCDEFGHI"[check as usize] == symbols[8];
     let figure = symbols[8].is_ascii_digit() && digit(symbols[8]) == check;
-    match symbols[0] {
-        b'P' | b'Q' | b'R' | b'S' | b'N' | b'W' => letter,
-        b'A' | b'B' | b'E' | b'H' => figure,
-        b'C' | b'D' | b'F' | b'G' | b'J' | b'U' | b'V' => letter || figure,
-        _ => false,
-    }
+    b"ABCDEFGHJNPQRSUVW".contains(&symbols[0]) && (letter || figure)
 }
 
 /// Values of characters at odd places; at even ones a digit or letter counts as its place (DM 23/12/1976).
@@ -191,8 +231,13 @@ fn nif(symbols: &[u8]) -> bool {
     matches!(digits[0], b'1'..=b'3' | b'5' | b'6' | b'8' | b'9') && check == digit(digits[8])
 }
 
-/// Luhn with letters from 10 on (AMA, "Validação de número de documento do cartão de cidadão").
+/// With a letter in its version.
 fn citizen_card(symbols: &[u8]) -> bool {
+    symbols[9..11].iter().any(u8::is_ascii_uppercase) && citizen_luhn(symbols)
+}
+
+/// Luhn with letters from 10 on (AMA, "Validação de número de documento do cartão de cidadão").
+fn citizen_luhn(symbols: &[u8]) -> bool {
     let value = |b: u8| if b.is_ascii_digit() { digit(b) } else { u32::from(b - b'A') + 10 };
     let sum: u32 = symbols
         .iter()
