@@ -44,12 +44,10 @@ const RECALL: f64 = 0.995;
 const PRECISION: f64 = 0.97;
 /// Recall and precision of what is still below the bar in a draw since it was judged the first time: it may not fall. Keys
 /// that are UUIDs count only right behind a word for one; what the ninth's are is told in benches/guard/NOTES.md.
-const BELOW: [(Set, &str, f64, f64); 6] = [
+const BELOW: [(Set, &str, f64, f64); 4] = [
     (Set::Eighth, "API_KEY", 0.98, 0.97),
     (Set::Ninth, "API_KEY", 0.99, 0.97),
-    (Set::Ninth, "CREDIT_CARD", 0.985, 0.97),
     (Set::Ninth, "IT_VAT", 0.975, 0.97),
-    (Set::Ninth, "PHONE", 0.99, 0.97),
     (Set::Ninth, "SE_PERSONAL_NUMBER", 0.99, 0.97),
 ];
 

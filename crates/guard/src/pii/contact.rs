@@ -143,6 +143,8 @@ pub(super) fn phone(sight: &mut Sight<'_, '_>) {
         return;
     }
     let worth = match written.style {
+        // "(+30) 6916 …": the parentheses are none of the number.
+        Style::International if text.starts_with('(') => dialled(&text.replace(['(', ')'], "")),
         Style::International => dialled(text),
         _ if text.starts_with("00") => dialled(&format!("+{}", &text[2..])),
         _ if text.contains("(0") || text.starts_with('0') => {
@@ -207,7 +209,10 @@ impl Written {
         let (mut opened, mut closed) = (start, start);
         let (mut groups, mut group) = ([0usize; 12], 0);
         let mut international = false;
-        if window.byte(at) == Some(b'+') {
+        if window.has(at, b"(+") {
+            (open, international) = (true, true);
+            at += 2;
+        } else if window.byte(at) == Some(b'+') {
             international = true;
             at += 1;
         }
@@ -224,6 +229,8 @@ impl Written {
                 Some(b')') if open => (open, closed) = (false, at),
                 Some(b'-' | b'.' | b'/') if digits > 0 => {}
                 _ => match blank(window, at) {
+                    // A sentence ends so.
+                    Some(_) if window.byte_before(at) == Some(b'.') => break,
                     Some(width) if digits > 0 => at += width - 1,
                     _ => break,
                 },

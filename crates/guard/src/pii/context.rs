@@ -194,8 +194,10 @@ impl<'w, 't> Surroundings<'w, 't> {
         }
         if confidence < enough && own == FAR && base + AFTER >= enough {
             let after = self.vocabulary.after(self.window.ahead(end));
-            if after[topic(entity)] < after[OTHER] {
-                confidence = confidence.saturating_add(AFTER - after[topic(entity)] / 6);
+            let (own, other) = (after[topic(entity)], after[OTHER]);
+            // A word for it may begin as one for something else does, as "part. IVA".
+            if own != FAR && own <= other {
+                confidence = confidence.saturating_add(AFTER.saturating_sub(own / 6));
             }
         }
         confidence.min(100)

@@ -58,6 +58,15 @@ const WORDS_TOO: &str = "Will|Mark|Grace|Rose|Jack|May|June|April|Austin|Jordan|
     Dallas|Florence|Santiago|Sydney|Paris|Chase|Grant|Hope|Joy|Faith|Ruby|Jade|Amber|Crystal|Pearl|Logan|Tyler|Georgia|\
     Carolina|Chelsea|Danish|German|Roman|India|Asia|Israel|Kenya|Chad|Malta|Cyprus|Summer|Autumn|Iris|Violet|Lily|Bill|Rob|Sue|Pat|Art|Gene|Frank|Rich|Penny|Ginger|Heather|Dawn|Eve|\
     Jan|Don|Drew|Guy|Jean|Rosario|Mercedes|Alexis|Pilar|Li|Wei|Ming|Yan|Bo|Per|Ole|Ali|Camille|Angel|Max|Star|Noor|Bas";
+/// Surnames that are everyday words, behind a first name.
+const SURNAMES_TOO: &str = "Fox Stone Rose Day Fields Field Marsh Woods Banks Rivers Waters Stern Sharp Strong Small Short Large Rich Swift \
+    Savage Noble Wise Bright Bond Bush Cash Case Chase Church Cross Crane Dean Drake Duke Earl Early English Farmer Flowers Forest Foreman \
+    Frost Gates Glass Gold Good Grant Graves Black Hale Hardy Hart Hawk Heath Hunt Hunter Knight Lake Lamb Lane Law Little Love Major March \
+    Mason Miles Mills Moon Moss Page Parks Piper Pitt Pool Pope Porter Potter Power Powers Rush Sage Sands Shepherd Silver Singer Snow \
+    Sparks Spears Steel Story Summers Tanner Temple Terry Wade Wall Weaver Wells West Wheeler Wilder Winter Winters Workman Best Booth \
+    Bowman Carpenter Monk Archer Barber Berry Bird Bloom Brewer Butcher Chambers Clay Cole Crow Cutter Brandt Sommer Herbst Vogel \
+    Wolf Fuchs Kaiser Bauer Koch Jung Klein Lang Kurz Stark Schwarz Roth Blum Stein Berg Wald Bach Petit Blanc Noir Roy Bianchi Rossi \
+    Costa Serra Fiore Luna Campos Flores Rios Reyes Cruz Santos Pinto Branco Jong Boer Bakker";
 /// What is called after somebody, or has a name of its own: an illness, a theorem, a feast, a dish, a place.
 const CALLED_AFTER: &str = "Syndrome Disease Disorder Lymphoma Virus Palsy Fever Dance Thyroiditis Esophagus Phenomenon Catheter \
     Theorem Lemma Conjecture Hypothesis Equation Formula Transform Series Expansion Distribution Process Chain Method Algorithm \
@@ -131,6 +140,7 @@ static LEXICON: LazyLock<Lexicon> = LazyLock::new(|| {
     lexicon.add(TITLES_TOO.split('|'), TITLE_TOO);
     lexicon.add(CALLED_AFTER.split_whitespace(), CALLED);
     lexicon.add(PLACE_BEGINS.split_whitespace(), PLACE);
+    lexicon.add(SURNAMES_TOO.split_whitespace(), SURNAME_TOO);
     let last = |phrase: &'static str| phrase.rsplit([' ', '\'']).next().unwrap_or_default();
     lexicon.add(PHRASES.split('|').map(str::trim).map(last), ENDS_PHRASE);
     lexicon
@@ -146,6 +156,7 @@ const ENDS_PHRASE: Words = 128;
 const TITLE_TOO: Words = 256;
 const CALLED: Words = 512;
 const PLACE: Words = 1024;
+const SURNAME_TOO: Words = 2048;
 
 /// Both kinds, at a capitalized word.
 pub(super) fn judge(sight: &mut Sight<'_, '_>) {
@@ -173,13 +184,18 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
         (true, false) => return,
         (false, _) if name.words < 2 => return,
         (false, _) if name.surname => 80,
-        (false, _) if word.is(WORD_TOO) || normalize::is_word(window.text(name.last, name.end)) => return,
+        (false, _) if word.is(WORD_TOO) || is_everyday(window.text(name.last, name.end)) => return,
         (false, _) => 60,
     };
     if !introduced && (name.called || word.is(PLACE) || follows_place(window)) {
         return;
     }
     sight.assert(Entity::PERSON, confidence, name.end);
+}
+
+/// Whether it is a word that is nobody's surname.
+fn is_everyday(word: &str) -> bool {
+    normalize::is_word(word) && LEXICON.words(word) & SURNAME_TOO == 0
 }
 
 /// Whether a capitalized word stands before that makes a place's name of what follows: "Mount", "Santa".
@@ -279,7 +295,7 @@ impl Name {
         !self.surname
             && !first.is(LAST)
             && normalize::is_word(first.text)
-            && normalize::is_word(window.text(self.last, self.end))
+            && is_everyday(window.text(self.last, self.end))
     }
 }
 

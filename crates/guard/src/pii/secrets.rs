@@ -164,8 +164,10 @@ fn assigned(sight: &mut Sight<'_, '_>) {
     let value = window.text(at, end);
     let has = |kind: fn(&u8) -> bool| value.bytes().any(|b| kind(&b));
     let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
+    // The name of a tag is no value.
+    let tag = window.byte_before(at) == Some(b'<') && value.contains('>');
     // Words around are looked at last, as that is dear.
-    if value.len() < SHORTEST || !mixed || is_measure(value) || is_code(window, value) {
+    if tag || value.len() < SHORTEST || !mixed || is_measure(value) || is_code(window, value) {
         return;
     }
     let near = sight.around.distance(Entity::API_KEY).filter(|distance| *distance <= 14);

@@ -7,7 +7,7 @@ use crate::entity::Entity;
 pub(super) const WORDS: &[(Entity, &str)] = &[
     (
         Entity::CREDIT_CARD,
-        "card|card number|credit card|debit card|visa|mastercard|amex|american express|pan|kreditkarte|\
+        "card|card number|cb|numéro de cb|n° de carte|numéro de carte|credit card|debit card|visa|mastercard|amex|american express|pan|kreditkarte|\
          kreditkartennummer|karte|carte|carte bancaire|carte de crédit|tarjeta|carta|carta di credito|kaart|\
          kaartnummer|creditcard|karta|karty|kort|kortnummer|kortti|luottokortti|cartão|maestro|discover|diners",
     ),
@@ -175,7 +175,7 @@ pub(super) const WORDS: &[(Entity, &str)] = &[
     (
         Entity::IT_VAT,
         "partita iva|p. iva|p.iva|piva|p.i.|iva|vat|italian vat|vat number|p. i.\
-         |p.iva/c.f.|partita iva n|italian vat no",
+         |p.iva/c.f.|part. iva|partita iva n|italian vat no",
     ),
     (
         Entity::NL_BSN,

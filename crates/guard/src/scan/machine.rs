@@ -313,7 +313,8 @@ fn begins(bytes: &[u8], at: usize, traits: Traits) -> bool {
                 _ => !in_word(before) || escape_before(|back| Some(bytes[at.checked_sub(back)?])),
             }
         }
-        b'+' | b'(' => bytes.get(at + 1).is_none_or(|b| b.is_ascii_digit() || *b == b'('),
+        b'+' => bytes.get(at + 1).is_none_or(|b| b.is_ascii_digit() || *b == b'('),
+        b'(' => bytes.get(at + 1).is_none_or(|b| b.is_ascii_digit() || b"(+".contains(b)),
         b'-' => at == 0 || bytes[at - 1] != b'-',
         b':' => at == 0 || !in_word(bytes[at - 1]) && bytes[at - 1] != b':',
         b'_' => traits.has(Traits::AT) && at.checked_sub(1).is_none_or(|i| !in_word(bytes[i])),

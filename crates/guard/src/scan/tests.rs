@@ -158,6 +158,10 @@ fn numbers_are_found_in_other_groups_and_by_names_of_columns() {
         ("medicare_number,2123456701", "AU_MEDICARE", "2123456701"),
         ("생년월일 1980. 3. 5.", "DATE_OF_BIRTH", "1980. 3. 5."),
         ("write to _anna@example.com today", "EMAIL", "_anna@example.com"),
+        ("mobile (+30) 6912 345678 please", "PHONE", "(+30) 6912 345678"),
+        ("1. call +39 06 698 12345. 6 of them came", "PHONE", "+39 06 698 12345"),
+        ("24338170731 nel campo part. IVA", "IT_VAT", "24338170731"),
+        ("<th>API-nyckel</th><td>9ezkR79a2hiUnbGq4XpQ71sT</td>", "API_KEY", "9ezkR79a2hiUnbGq4XpQ71sT"),
         ("write to _anna@example.com_ today", "EMAIL", "anna@example.com"),
     ] {
         let found = scanner.scan(text);

@@ -66,7 +66,7 @@ pub(super) const NUMBERS: &[Number] = &[
             ("dddddddddd", 17),
             ("ddd ddd dd dd", 35),
             ("LLdddddddddd", 55),
-            ("LL dddddddddd", 50),
+            ("LL dddddddddd", 60),
             ("LL ddd-ddd-dd-dd", 60),
         ],
         check: nip,
