@@ -309,6 +309,9 @@ fn what_fails_here_before_anything_was_shown_leads_to_the_next_tier() {
         assert_eq!(whole.ok()["choices"][0]["message"]["content"], "Hello from afar.");
         assert_eq!(receipts(&folder).cleared, 3);
         assert_eq!(world.metric("garrison:route_fallbacks_total{route=\"auto\"}"), 3.0);
+        // So does a prompt that is too long here.
+        let long = post(&world, CHAT, &body(&"word ".repeat(1000), true));
+        assert_eq!(long.header("x-garrison-tier"), Some("up0/m"), "{}", long.text());
         // A stream that has begun goes on, or says that it does not.
         let (text, last) = said(&lost(&world, CHAT, &body(LONG, true)));
         match on_cut {
@@ -316,6 +319,12 @@ fn what_fails_here_before_anything_was_shown_leads_to_the_next_tier() {
             OnCut::Continue => {
                 assert!(text.ends_with("Hello from afar.") && last == "[DONE]", "{text} {last}")
             }
+        }
+        // And an engine that stops for good.
+        world.control.panic_next();
+        for stream in [true, false] {
+            let answer = post(&world, CHAT, &body(LONG, stream));
+            assert_eq!(answer.header("x-garrison-tier"), Some("up0/m"), "{}", answer.text());
         }
     }
 }
