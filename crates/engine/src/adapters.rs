@@ -52,7 +52,8 @@ impl AdapterHandle {
         &self.0.adapter
     }
 
-    pub(crate) fn number(&self) -> u64 {
+    /// A number that no other adapter of its engine has, also none that had its name before.
+    pub fn number(&self) -> u64 {
         self.0.number
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use garrison_encoder::{EncoderError, SentenceEncoder};
 use garrison_gateway::{
-    AnswerCache, CacheSettings, Compare, Embedder, NotEmbedded, Redis, Semantic, SemanticCache,
+    AnswerCache, CacheSettings, Compare, Embedder, Keeps, NotEmbedded, Redis, Semantic, SemanticCache,
     SemanticSettings,
 };
 use serde::Deserialize;
@@ -21,6 +21,7 @@ pub(crate) struct CacheSection {
     store: Option<String>,
     ttl_s: Option<u32>,
     max_mib: Option<u32>,
+    local: Option<bool>,
     semantic: Option<toml::Value>,
 }
 
@@ -47,6 +48,8 @@ enum AnswersWord {
 #[derive(Clone, PartialEq)]
 pub(crate) struct CacheConfig {
     pub(crate) settings: CacheSettings,
+    /// Whether what models here say is kept as well.
+    pub(crate) keeps: Keeps,
     semantic: Option<SemanticConfig>,
     /// Where the Redis is that several Garrisons share; None to keep answers in this process.
     redis: Option<String>,
@@ -135,6 +138,11 @@ impl CacheConfig {
         cache.give_alike(semantic.clone());
     }
 
+    /// Whether there is somebody here who says how alike texts are.
+    pub(crate) fn embeds(&self) -> bool {
+        self.semantic.as_ref().is_some_and(|semantic| semantic.embedder.is_some())
+    }
+
     /// Whether answers are where another section's are.
     pub(crate) fn has_store_of(&self, other: &CacheConfig) -> bool {
         self.redis == other.redis
@@ -174,7 +182,8 @@ impl CacheSection {
             }
         }
         let settings = CacheSettings { ttl: Duration::from_secs(ttl.into()), bytes: (mib as usize) << 20 };
-        Ok(CacheConfig { settings, semantic, redis })
+        let keeps = if self.local == Some(true) { Keeps::Everywhere } else { Keeps::Elsewhere };
+        Ok(CacheConfig { settings, keeps, semantic, redis })
     }
 }
 
@@ -230,7 +239,11 @@ mod tests {
     fn the_section_says_how_much_and_for_how_long() {
         let settings = resolve("store = \"memory\"\nttl_s = 60\nmax_mib = 2\nsemantic = \"off\"\n").unwrap();
         assert_eq!(settings.settings, CacheSettings { ttl: Duration::from_secs(60), bytes: 2 << 20 });
-        assert_eq!(resolve("").unwrap().settings.bytes, 64 << 20);
+        assert_eq!(
+            (resolve("").unwrap().settings.bytes, resolve("").unwrap().keeps),
+            (64 << 20, Keeps::Elsewhere)
+        );
+        assert_eq!(resolve("local = true").unwrap().keeps, Keeps::Everywhere);
         let shared = resolve("store = \"redis://:secret@x\"").unwrap();
         assert!(shared.open().is_ok() && !format!("{shared:?}").contains("secret"));
         assert!(!shared.has_store_of(&resolve("").unwrap()));

@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) limits: LimitSettings,
     /// None if no answer is given twice.
     pub(crate) cache: Option<CacheConfig>,
+    /// Where what cascades learn is kept; None to forget it with the process.
+    pub(crate) labels: Option<PathBuf>,
     /// The collector's URL, if there is one.
     pub(crate) otlp: Option<String>,
 }
@@ -82,7 +84,16 @@ struct File {
     key: Vec<KeySection>,
     cache: Option<CacheSection>,
     #[serde(default)]
+    cascade: CascadeSection,
+    #[serde(default)]
     telemetry: TelemetrySection,
+}
+
+/// What is common to all cascades.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CascadeSection {
+    labels: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -142,6 +153,14 @@ impl Config {
         let known: Vec<&str> = local.iter().copied().chain(routes.names()).collect();
         let limits = LimitSettings::resolve(&file.limits, &file.key, &known)?;
         let cache = file.cache.as_ref().map(CacheSection::resolve).transpose()?;
+        if let Some(route) = routes.embeds()
+            && !cache.as_ref().is_some_and(CacheConfig::embeds)
+        {
+            return Err(Fault::usage(format!(
+                "[[route]] \"{route}\": cascade.answers is a likeness, which takes an embedder: [cache] semantic = {{ \
+                 embedder = … }}"
+            )));
+        }
         let of_models = models.iter().filter_map(|model| Some((&*model.name, model.guard.as_ref()?)));
         let of_routes = file.route.iter().filter_map(RouteSection::exception);
         let exceptions =
@@ -156,6 +175,7 @@ impl Config {
             routes,
             limits,
             cache,
+            labels: file.cascade.labels,
             otlp: file.telemetry.otlp,
         })
     }
@@ -262,6 +282,13 @@ mod tests {
         for (text, wanted) in [
             ("[server]\nprot = 1\n", "prot"),
             ("[serve]\n", "serve"),
+            ("[cascade]\nstore = \"x\"\n", "store"),
+            (
+                "[[route]]\nname = \"a\"\ntiers = [\"local/garrison-tiny\", \"local/b\"]\n\
+                 cascade = { max_error = 0.05, answers = 0.9 }\n[[model]]\nsource = \"garrison-tiny\"\n\
+                 [[model]]\nname = \"b\"\nsource = \"garrison-tiny\"\n",
+                "takes an embedder",
+            ),
             ("[server]\nport = \"x\"\n", "line 2"),
             ("[engine]\nkv_dtype = \"q3\"\n", "q3"),
             ("[engine]\nkv_cache_gib = -1\n", "kv_cache_gib"),

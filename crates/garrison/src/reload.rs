@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use garrison_gateway::{AnswerCache, Audit, Gateway, Meters, Routes, Semantic, Telemetry};
+use garrison_gateway::{AnswerCache, Audit, Calibrations, Gateway, Meters, Routes, Semantic, Telemetry};
 use garrison_server::{ApiKeys, Limits, Reloader, ServerConfig, Times};
 
 use crate::config::{Config, ServerSettings};
@@ -83,6 +83,7 @@ impl Serving {
             ("[server] host, port and max_body_mib", address(&old.server) == address(&new.server)),
             ("[engine]", text(&old.engine) == text(&new.engine)),
             ("[[model]]", text(&old.models) == text(&new.models)),
+            ("[cascade] labels", old.labels == new.labels),
             ("[limits] ledger", old.limits.ledger == new.limits.ledger),
             (
                 "[privacy] receipts, receipts_key, receipts_per_file and receipts_survive",
@@ -115,8 +116,13 @@ fn assemble(config: &Config, before: Option<&Serving>) -> Result<(ServerConfig, 
         Some(before) => Arc::clone(&before.kept.meters),
     };
     let mut routes = config.routes.open(clearance, config.limits.spend(&meters))?;
-    if let Some(before) = before {
-        routes = routes.following(&before.kept.routes);
+    match (before, &config.labels) {
+        (Some(before), _) => routes = routes.following(&before.kept.routes),
+        (None, None) => {}
+        (None, Some(path)) => {
+            let fault = |e| Fault::usage(format!("[cascade]: labels {}: {e}", path.display()));
+            routes = routes.knowing(Calibrations::open(path).map_err(fault)?);
+        }
     }
     let (cache, semantic) = match &config.cache {
         None => (None, Semantic::Off),
@@ -130,8 +136,8 @@ fn assemble(config: &Config, before: Option<&Serving>) -> Result<(ServerConfig, 
             (Some(cache), semantic)
         }
     };
-    if let Some(cache) = &cache {
-        routes = routes.keeping(Arc::clone(cache));
+    if let (Some(cache), Some(section)) = (&cache, &config.cache) {
+        routes = routes.keeping(Arc::clone(cache), section.keeps);
     }
     let routes = Arc::new(routes);
     let same = before.filter(|before| before.config.otlp == config.otlp);

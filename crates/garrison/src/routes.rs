@@ -9,7 +9,7 @@ mod tests;
 
 use std::time::Duration;
 
-use garrison_gateway::{Clearance, Micros, Provider, ProviderConfig, Route, Routes, Spend, Target};
+use garrison_gateway::{Clearance, Compare, Micros, Provider, ProviderConfig, Route, Routes, Spend, Target};
 
 use crate::error::Fault;
 
@@ -56,6 +56,12 @@ impl RouteSettings {
     pub(crate) fn leave(&self) -> bool {
         let targets = self.routes.iter().flat_map(|route| &route.targets);
         targets.into_iter().any(|target| matches!(target, Target::Remote { .. }))
+    }
+
+    /// A route whose cascade compares answers by how alike they are, if there is one: that takes an embedder.
+    pub(crate) fn embeds(&self) -> Option<&str> {
+        let embeds = |route: &&Route| matches!(route.answers, Compare::Alike(_));
+        self.routes.iter().find(embeds).map(|route| &*route.name)
     }
 
     /// The routes' names.

@@ -96,6 +96,60 @@ fn the_readmes_cascade_weighs_what_the_model_here_says() {
 }
 
 #[test]
+fn the_readmes_learned_cascade_compares_both_and_remembers_what_it_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = |args: &[&str]| garrison().current_dir(folder.path()).args(args).output().unwrap();
+    assert!(here(&["audit", "key", "receipts.key"]).status.success());
+    let upstream = Server::start(&[]);
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let section = text.split("```toml\n").find(|part| part.contains("[cascade]")).unwrap();
+    let config = format!("{}\n{}", readme(&upstream.url), section.split("```").next().unwrap());
+    std::fs::write(folder.path().join("routes.toml"), config).unwrap();
+    let start = || {
+        Server::start_with(&["--config", "routes.toml"], |command| {
+            command.current_dir(folder.path());
+        })
+    };
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    // How the last request was weighed, once it was compared.
+    let weigh = |server: &Server| {
+        let body = json!({"model": "learning", "temperature": 0, "max_tokens": 24,
+            "messages": [{"role": "user", "content": "What does the red light mean?"}]});
+        let post = agent.post(format!("{}/v1/chat/completions", server.url)).header("x-request-id", "r-1");
+        assert_eq!(post.send_json(&body).unwrap().status(), 200);
+        for _ in 0..1000 {
+            let mut trace = agent.get(format!("{}/v1/garrison/requests/r-1", server.url)).call().unwrap();
+            let trace: Value = serde_json::from_str(&trace.body_mut().read_to_string().unwrap()).unwrap();
+            if trace["cascade"]["compared"] != "awaited" {
+                return (trace["tier"].as_str().unwrap().to_owned(), trace["cascade"].clone());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("it is never compared")
+    };
+    let server = start();
+    for i in 0..20 {
+        let (tier, cascade) = weigh(&server);
+        let because = if i < 19 { "too_few_labels" } else { "learned" };
+        assert_eq!(
+            (&*tier, &cascade["learned"]["because"]),
+            ("upstream/garrison-tiny", &json!(because)),
+            "{i}"
+        );
+        // The same model says the same.
+        assert_eq!(cascade["compared"], "same", "{cascade}");
+    }
+    server.terminate();
+    assert!(server.wait().0.success());
+    let (_, cascade) = weigh(&start());
+    assert_eq!(
+        (&cascade["learned"]["labels"], &cascade["learned"]["others"]),
+        (&json!(20), &json!(0)),
+        "{cascade}"
+    );
+}
+
+#[test]
 fn a_route_that_could_leak_or_leads_nowhere_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let good = readme("http://127.0.0.1:1");

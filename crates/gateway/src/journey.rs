@@ -26,6 +26,7 @@ use garrison_route::{
 use tokio::time::{Instant, timeout_at};
 
 use crate::language;
+use crate::learning::Comparison;
 use crate::limits::NotReserved;
 use crate::providers::continuing::Unfinished;
 use crate::providers::{Failure, RemoteRequest};
@@ -36,6 +37,7 @@ use ask::Size;
 pub use ask::{Ask, Delivery, Words, task_of};
 use hedge::Begun;
 use kept::Looked;
+pub use kept::{Keeping, LookedHere};
 
 /// Who answers.
 pub enum Destination {
@@ -92,6 +94,8 @@ pub struct Journey {
     language: Option<Language>,
     /// The tier here whose answer there is, though it was not sure of it.
     in_hand: Option<String>,
+    /// There if that answer is compared with the next tier's.
+    comparison: Option<Comparison>,
     /// What was said before an answer broke off; empty if none has.
     said: Arc<str>,
     /// Tiers whose answers broke off.
@@ -122,6 +126,7 @@ impl Routes {
             position: 0,
             language,
             in_hand: None,
+            comparison: None,
             said: Arc::from(""),
             broke_off: Vec::new(),
             asked: AtomicUsize::new(0),
@@ -244,8 +249,20 @@ impl Journey {
     }
 
     /// A model here could not answer; the next tier may.
-    pub fn failed_here(&self, tier: &str) {
-        self.trace.lock().note("failed", Some(tier), None);
+    pub fn failed_here(&mut self, tier: &str, why: String) {
+        let failure = Failure::Here(why);
+        self.trace.lock().note("failed", Some(tier), Some(failure.to_string()));
+        self.failures.push(failure);
+    }
+
+    /// Whether somebody is asked after whoever was asked last.
+    pub fn has_next(&self) -> bool {
+        self.position < self.plan.steps.len()
+    }
+
+    /// When the time for the request is over.
+    pub fn deadline(&self) -> std::time::Instant {
+        self.deadline.into_std()
     }
 
     /// The tier of a step: one of the listed, or the private one, which is behind them.
@@ -326,7 +343,9 @@ impl Journey {
             receipt: cleared.receipt(),
         };
         let leader = match self.look_up(tier, step).await? {
-            Looked::Answer(kept, how) => return Ok(self.answer_again(&kept, how, origin)),
+            Looked::Answer(kept, how) => {
+                return Ok(self.answer_again(&kept, how, origin).compared_in(self.comparison()));
+            }
             Looked::Lead(leader) => Some(leader),
             Looked::Off => None,
         };
@@ -343,7 +362,8 @@ impl Journey {
             }
         };
         let source = Source::Live(Box::new(reply), leader);
-        let mut remote = Remote::new(source, settling, origin, &self.route, self.deadline);
+        let remote = Remote::new(source, settling, origin, &self.route, self.deadline);
+        let mut remote = remote.compared_in(self.comparison());
         remote.until_shown(begun).await?;
         routes.note_speed(tier, begun.elapsed());
         self.trace.lock().note("first_token", Some(tier), None);

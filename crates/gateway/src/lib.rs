@@ -33,6 +33,7 @@ mod cache;
 mod canonical;
 mod journey;
 mod language;
+mod learning;
 mod limits;
 mod post;
 mod providers;
@@ -55,8 +56,8 @@ use garrison_guard::{ScanConfig, ScanConfigError, Scanner, Workers};
 pub use answer::{Answers, Flow};
 pub use audit::Audit;
 pub use cache::{
-    AnswerCache, CacheCounts, CacheSettings, CacheUse, Compare, Embedder, Likened, NotEmbedded, Semantic,
-    SemanticCache, SemanticCounts, SemanticSettings,
+    AnswerCache, CacheCounts, CacheSettings, CacheUse, Compare, Embedder, Keeps, Likened, NotEmbedded,
+    Semantic, SemanticCache, SemanticCounts, SemanticSettings,
 };
 pub use calls::Form;
 pub use canonical::digest;
@@ -67,12 +68,13 @@ pub use garrison_guard::{
     Taint, Tainted,
 };
 pub use garrison_route::{
-    Accepts, Cascade, Language, LastResort, Micros, Need, Needs, Place, Policy as TierPolicy, Prefer, Price,
-    Quality, Scope, Statistic, Task, Tier, Tokens, Verdict,
+    Accepts, Cascade, Language, LastResort, Learning, Micros, Need, Needs, Place, Policy as TierPolicy,
+    Prefer, Price, Quality, Scope, Statistic, Task, Threshold, Tier, Tokens, Verdict,
 };
-pub use journey::{Ask, Delivery, Destination, Exhausted, Journey, Words, task_of};
+pub use journey::{Ask, Delivery, Destination, Exhausted, Journey, Keeping, LookedHere, Words, task_of};
 pub use judge::{Fault, NotJudged};
 pub use language::{language, languages};
+pub use learning::{Calibrations, Comparison, LabelsError};
 pub use limits::{
     Alert, AlertKind, AlertRules, AlertSink, Books, BooksError, KeyLimits, Limited, Meters, MoneyLimit,
     PerKey, PerMinute, Quotas, Room, Spend, Spent, Standing, Tally, TooMany, shown,

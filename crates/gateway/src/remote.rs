@@ -8,6 +8,7 @@ use garrison_route::{Micros, Price, Ticket, Tokens};
 use tokio::time::{Instant, timeout_at};
 
 use crate::cache::{CacheUse, Leader};
+use crate::learning::{Comparison, Hearing};
 use crate::limits::{Reservation, Tally};
 use crate::providers::progress::Progress;
 use crate::providers::{Failure, Heard, Reply, Said};
@@ -195,6 +196,8 @@ pub struct Remote {
     settling: Settling,
     /// What has come and was not taken yet.
     ready: VecDeque<Heard>,
+    /// There if it is compared with an answer from here.
+    compared: Option<Hearing>,
     tier: String,
     provider: String,
     receipt: u64,
@@ -224,6 +227,7 @@ impl Remote {
             source,
             settling,
             ready: VecDeque::new(),
+            compared: None,
             tier,
             provider,
             receipt,
@@ -231,6 +235,11 @@ impl Remote {
             stall: route.stall,
             deadline,
         }
+    }
+
+    /// The same, compared with an answer from here, if that is wanted.
+    pub(crate) fn compared_in(self, comparison: Option<Comparison>) -> Remote {
+        Remote { compared: comparison.map(Hearing::new), ..self }
     }
 
     /// The tier that answers.
@@ -323,6 +332,9 @@ impl Remote {
                     if let Source::Live(_, Some(leader)) = &mut self.source {
                         leader.hear(&heard);
                     }
+                    if let Some(compared) = &mut self.compared {
+                        compared.hear(&heard);
+                    }
                     return Ok(Some(heard));
                 }
                 Err(failure) => failure,
@@ -334,6 +346,9 @@ impl Remote {
                     && let Some(leader) = leader.take()
                 {
                     leader.land();
+                }
+                if let Some(compared) = self.compared.take() {
+                    compared.end_there();
                 }
                 return Ok(None);
             }

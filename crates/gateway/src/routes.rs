@@ -10,7 +10,8 @@ use garrison_route::{Admission, Breaker, BreakerConfig, Policy, RetryBudget, Tic
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::cache::AnswerCache;
+use crate::cache::{AnswerCache, Compare, Keeps};
+use crate::learning::Calibrations;
 use crate::limits::Spend;
 use crate::providers::continuing::Continues;
 use crate::providers::{Failure, Provider};
@@ -62,6 +63,8 @@ pub struct Route {
     pub hedge: Option<Duration>,
     /// What becomes of an answer that breaks off.
     pub on_cut: OnCut,
+    /// When an answer from here and the next tier's are the same, where a cascade learns.
+    pub answers: Compare,
 }
 
 impl Route {
@@ -85,6 +88,10 @@ pub struct Routes {
     pub(crate) spend: Option<Arc<Spend>>,
     /// None where no answer is given twice.
     pub(crate) cache: Option<Arc<AnswerCache>>,
+    /// Whose answers that keeps.
+    pub(crate) keeps: Keeps,
+    /// What cascades have learned.
+    pub(crate) calibrations: Arc<Calibrations>,
     pub(crate) counts: Arc<RouteCounts>,
     pub(crate) traces: Arc<Traces>,
     health: Arc<Mutex<BTreeMap<String, Health>>>,
@@ -133,6 +140,8 @@ impl Routes {
             clearance: clearance.map(Arc::new),
             spend: spend.map(Arc::new),
             cache: None,
+            keeps: Keeps::Elsewhere,
+            calibrations: Arc::default(),
             counts: Arc::default(),
             traces: Arc::default(),
             health: Arc::default(),
@@ -144,15 +153,22 @@ impl Routes {
 
     /// The same with answers kept.
     #[must_use]
-    pub fn keeping(self, cache: Arc<AnswerCache>) -> Routes {
-        Routes { cache: Some(cache), ..self }
+    pub fn keeping(self, cache: Arc<AnswerCache>, keeps: Keeps) -> Routes {
+        Routes { cache: Some(cache), keeps, ..self }
     }
 
-    /// The same with what others have learned: breakers, speeds, retries, traces and counts, and one bound of what is
+    /// The same with what cascades have learned before.
+    #[must_use]
+    pub fn knowing(self, calibrations: Arc<Calibrations>) -> Routes {
+        Routes { calibrations, ..self }
+    }
+
+    /// The same with what others have learned: cascades, breakers, speeds, retries, traces and counts, and one bound of what is
     /// judged.
     #[must_use]
     pub fn following(self, others: &Routes) -> Routes {
         Routes {
+            calibrations: Arc::clone(&others.calibrations),
             counts: Arc::clone(&others.counts),
             traces: Arc::clone(&others.traces),
             health: Arc::clone(&others.health),

@@ -15,6 +15,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::learned::{Agreement, Learned, Learning};
+
 /// How sureness is made of the tokens' log-probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(tag = "by", rename_all = "snake_case")]
@@ -33,10 +35,19 @@ pub enum Statistic {
 pub struct Cascade {
     /// What counts.
     pub statistic: Statistic,
-    /// The probability that it must come to at least, from 0 to 1.
-    pub least: f64,
+    /// What it must come to at least.
+    pub threshold: Threshold,
     /// Decides after so many tokens of each answer. At its end, if there is none.
     pub after: Option<u32>,
+}
+
+/// A probability that is enough.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Threshold {
+    /// The owner's, from 0 to 1.
+    Fixed(f64),
+    /// One that is learned.
+    Learned(Learning),
 }
 
 /// What becomes of an answer.
@@ -47,6 +58,8 @@ pub enum Verdict {
     Accepted,
     /// A better one is looked for.
     Unsure,
+    /// It would be the answer, but the next tier answers as well, so that it is seen whether it says the same.
+    Compared,
 }
 
 /// How an answer was weighed.
@@ -63,6 +76,41 @@ pub struct Weighed {
     pub tokens: usize,
     /// What becomes of it.
     pub verdict: Verdict,
+    /// Where that is from, if it was learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learned: Option<Learned>,
+    /// What comes of a comparison with the next tier's answer.
+    #[serde(skip_serializing_if = "Compared::is_not")]
+    pub compared: Compared,
+}
+
+/// What comes of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compared {
+    /// There is none.
+    Not,
+    /// Both answers have to be whole first.
+    Awaited,
+    /// Both said the same.
+    Same,
+    /// The next tier said something else.
+    Other,
+}
+
+impl Compared {
+    fn is_not(&self) -> bool {
+        *self == Compared::Not
+    }
+}
+
+impl From<Agreement> for Compared {
+    fn from(agreement: Agreement) -> Compared {
+        match agreement {
+            Agreement::Same => Compared::Same,
+            Agreement::Other => Compared::Other,
+        }
+    }
 }
 
 /// As it is told in traces.
@@ -98,16 +146,19 @@ impl Statistic {
 }
 
 impl Cascade {
-    /// Weighs the answers to one request by their tokens' log-probabilities, `[answers][tokens]`. The least sure decides.
-    pub fn weigh<T: AsRef<[f32]>>(&self, answers: &[T]) -> Weighed {
+    /// Weighs the answers to one request by their tokens' log-probabilities, `[answers][tokens]`. The least sure decides, which
+    /// has to come to `least`.
+    pub fn weigh<T: AsRef<[f32]>>(&self, answers: &[T], least: f64) -> Weighed {
         let sure = answers.iter().map(|answer| self.statistic.of(answer.as_ref()));
         let confidence = sure.min_by(f64::total_cmp).unwrap_or(0.0);
         Weighed {
             statistic: self.statistic,
             confidence,
-            least: self.least,
+            least,
             tokens: answers.iter().map(|answer| answer.as_ref().len()).sum(),
-            verdict: if confidence >= self.least { Verdict::Accepted } else { Verdict::Unsure },
+            verdict: if confidence >= least { Verdict::Accepted } else { Verdict::Unsure },
+            learned: None,
+            compared: Compared::Not,
         }
     }
 }
@@ -144,18 +195,18 @@ mod tests {
             assert_eq!(statistic.of(&[]), 0.0);
             assert_eq!(statistic.of(&[f32::NAN, -0.1]), 0.0);
             assert_eq!(statistic.of(&[f32::NEG_INFINITY]), 0.0);
-            let cascade = Cascade { statistic, least: 0.01, after: None };
-            assert_eq!(cascade.weigh::<Vec<f32>>(&[]).verdict, Verdict::Unsure);
+            let cascade = Cascade { statistic, threshold: Threshold::Fixed(0.01), after: None };
+            assert_eq!(cascade.weigh::<Vec<f32>>(&[], 0.01).verdict, Verdict::Unsure);
         }
     }
 
     #[test]
     fn the_least_sure_of_several_answers_decides() {
-        let cascade = Cascade { statistic: Statistic::Mean, least: 0.5, after: None };
-        let weighed = cascade.weigh(&[ln(&[0.9, 0.9]), ln(&[0.4])]);
+        let cascade = Cascade { statistic: Statistic::Mean, threshold: Threshold::Fixed(0.5), after: None };
+        let weighed = cascade.weigh(&[ln(&[0.9, 0.9]), ln(&[0.4])], 0.5);
         assert!(near(weighed.confidence, 0.4));
         assert_eq!((weighed.tokens, weighed.verdict), (3, Verdict::Unsure));
-        assert_eq!(cascade.weigh(&[ln(&[0.9, 0.9])]).verdict, Verdict::Accepted);
+        assert_eq!(cascade.weigh(&[ln(&[0.9, 0.9])], 0.5).verdict, Verdict::Accepted);
         let json = serde_json::to_value(weighed).unwrap();
         assert_eq!((&json["by"], &json["verdict"]), (&"mean".into(), &"unsure".into()));
     }
@@ -183,7 +234,9 @@ mod tests {
         fn a_higher_threshold_accepts_no_more(
             logprobs in prop::collection::vec(-5.0f32..0.0, 0..40), least in 0.0..1.0f64, more in 0.0..0.5f64
         ) {
-            let weigh = |least| Cascade { statistic: Statistic::Quantile { share: 0.1 }, least, after: None }.weigh(&[&logprobs]);
+            let statistic = Statistic::Quantile { share: 0.1 };
+            let cascade = Cascade { statistic, threshold: Threshold::Fixed(0.0), after: None };
+            let weigh = |least| cascade.weigh(&[&logprobs], least);
             if weigh(least + more).verdict == Verdict::Accepted {
                 prop_assert_eq!(weigh(least).verdict, Verdict::Accepted);
             }

@@ -17,11 +17,13 @@ mod policy;
 
 mod breaker;
 mod cascade;
+mod learned;
 mod money;
 mod retry;
 
 pub use breaker::{Admission, Breaker, BreakerConfig, Ticket};
-pub use cascade::{Cascade, Statistic, Verdict, Weighed};
+pub use cascade::{Cascade, Compared, Statistic, Threshold, Verdict, Weighed};
+pub use learned::{Agreement, Because, Calibration, Labelled, Learned, Learning, MOST_LABELS};
 pub use money::{Micros, Price, Tokens};
 pub use plan::{Accepts, Considered, Decision, Features, Plan, Privacy, Skipped, Step, TierState, plan};
 pub use policy::{Language, LastResort, Need, Needs, Place, Policy, Prefer, Quality, Scope, Task, Tier};

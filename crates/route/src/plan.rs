@@ -195,16 +195,16 @@ pub fn plan(features: &Features, policy: &Policy, states: &[TierState]) -> Plan 
     draw(&mut order, features, &policy.tiers);
 
     let held = features.privacy == Privacy::Held;
+    let broke_off = |i: usize| states.get(i).is_some_and(|state| state.broke_off);
+    let sees = |tier: &&Tier| tier.has.has(Need::Images) || !features.needs.has(Need::Images);
     if held
-        && let Some(private) = policy
-            .private
-            .as_ref()
-            .filter(|tier| tier.has.has(Need::Images) || !features.needs.has(Need::Images))
+        && let Some(private) = policy.private.as_ref().filter(sees)
+        && !broke_off(listed)
     {
         order.retain(|i| policy.tiers[*i].name != private.name);
         order.insert(0, listed);
     }
-    let last = last_resort(&order, features, policy);
+    let last = last_resort(&order, features, policy, broke_off);
     order.extend(last);
 
     let mut steps: Vec<Step> =
@@ -364,8 +364,13 @@ fn unit(hash: u64) -> f64 {
 }
 
 /// The local tier that is asked when nothing else has answered, if none is in the plan yet. One that cannot see what the
-/// request shows is of no use.
-fn last_resort(order: &[usize], features: &Features, policy: &Policy) -> Option<usize> {
+/// request shows is of no use, nor is one whose answer it is that broke off.
+fn last_resort(
+    order: &[usize],
+    features: &Features,
+    policy: &Policy,
+    broke_off: impl Fn(usize) -> bool,
+) -> Option<usize> {
     let held = features.privacy == Privacy::Held;
     let listed = policy.tiers.len();
     let is_local = |i: &usize| *i == listed || policy.tiers[*i].place == Place::Local;
@@ -373,8 +378,9 @@ fn last_resort(order: &[usize], features: &Features, policy: &Policy) -> Option<
         return None;
     }
     let sees = |tier: &Tier| !features.needs.has(Need::Images) || tier.has.has(Need::Images);
-    match &policy.private {
+    let private = policy.private.as_ref().filter(|_| !broke_off(listed));
+    match private {
         Some(private) => sees(private).then_some(listed),
-        None => (0..listed).find(|i| is_local(i) && sees(&policy.tiers[*i])),
+        None => (0..listed).find(|i| is_local(i) && sees(&policy.tiers[*i]) && !broke_off(*i)),
     }
 }

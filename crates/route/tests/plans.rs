@@ -3,7 +3,8 @@
 
 use garrison_route::{
     Accepts, Admission, Cascade, Considered, Features, Language, LastResort, Micros, Need, Needs, Place,
-    Policy, Prefer, Price, Privacy, Quality, Scope, Skipped, Statistic, Task, Tier, TierState, plan,
+    Policy, Prefer, Price, Privacy, Quality, Scope, Skipped, Statistic, Task, Threshold, Tier, TierState,
+    plan,
 };
 use proptest::prelude::*;
 
@@ -66,7 +67,8 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         })
 }
 
-const CASCADE: Cascade = Cascade { statistic: Statistic::Quantile { share: 0.1 }, least: 0.5, after: None };
+const CASCADE: Cascade =
+    Cascade { statistic: Statistic::Quantile { share: 0.1 }, threshold: Threshold::Fixed(0.5), after: None };
 
 fn any_features() -> impl Strategy<Value = Features> {
     let privacy = prop_oneof![Just(Privacy::Clear), Just(Privacy::Held)];
@@ -111,7 +113,7 @@ proptest! {
         let features = Features { privacy: Privacy::Held, ..features };
         let plan = plan(&features, &policy, &states);
         prop_assert!(plan.steps.iter().all(|step| of(&policy, step.tier).place == Place::Local));
-        if policy.private.is_some() && !features.needs.has(Need::Images) {
+        if policy.private.is_some() && !features.needs.has(Need::Images) && !states[policy.tiers.len()].broke_off {
             prop_assert_eq!(plan.steps[0].tier, policy.tiers.len(), "it goes to the private one first");
         }
     }
@@ -122,12 +124,25 @@ proptest! {
     ) {
         let policy = Policy { last_resort: LastResort::Local, ..policy };
         let sees = |tier: &Tier| !features.needs.has(Need::Images) || tier.has.has(Need::Images);
+        let well = |i: usize| !states[i].broke_off;
         let local = match &policy.private {
-            Some(private) => sees(private),
-            None => policy.tiers.iter().any(|tier| tier.place == Place::Local && sees(tier)),
+            Some(private) if well(policy.tiers.len()) => sees(private),
+            _ => {
+                let mut tiers = policy.tiers.iter().enumerate();
+                tiers.any(|(i, tier)| tier.place == Place::Local && sees(tier) && well(i))
+            }
         };
         let plan = plan(&features, &policy, &states);
         prop_assert!(!local || plan.steps.iter().any(|step| of(&policy, step.tier).place == Place::Local));
+    }
+
+    #[test]
+    fn whose_answer_broke_off_is_not_asked_to_go_on_with_it(
+        features in any_features(), policy in any_policy(), states in any_states()
+    ) {
+        for step in plan(&features, &policy, &states).steps {
+            prop_assert!(!states[step.tier].broke_off);
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use crate::app::App;
 use crate::body::Received;
 use crate::chat::routed::Routed;
+use crate::completions::RoutedCompletion;
 use crate::error::ApiError;
 use crate::gate::Passed;
 use crate::generation::{Generation, Piece, Totals};
@@ -153,6 +154,8 @@ pub(crate) enum Prepared {
     Running(Production),
     /// It asks for a route, which has to be gone along.
     Routed(Box<Routed>),
+    /// The same of a text that is to be continued.
+    RoutedCompletion(Box<RoutedCompletion>),
 }
 
 /// Answers a request for generated text.
@@ -259,6 +262,7 @@ async fn work(
     match prepared {
         Prepared::Running(production) => Ok(production),
         Prepared::Routed(routed) => routed.run(app, &record).await,
+        Prepared::RoutedCompletion(routed) => routed.run(app, &record).await,
     }
 }
 

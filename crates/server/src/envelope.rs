@@ -110,6 +110,12 @@ pub(crate) fn beside(totals: &Totals) -> Map<String, Value> {
     }
 }
 
+/// How an exchange was judged, to stand there, too.
+pub(crate) fn guard(verdicts: &Verdicts) -> Value {
+    // Codes and words always serialize.
+    serde_json::to_value(GuardJson::from(verdicts)).unwrap_or_default()
+}
+
 /// Which keywords of the schema were enforced how.
 #[derive(Serialize)]
 struct StructuredOutputJson<'a> {

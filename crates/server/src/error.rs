@@ -319,6 +319,11 @@ impl ApiError {
             || self.code == Some("context_length_exceeded")
     }
 
+    /// Its code, or what kind it is: never content.
+    pub(crate) fn why(&self) -> &'static str {
+        self.code.unwrap_or(self.kind)
+    }
+
     /// The error object of a dialect as JSON text.
     pub(crate) fn to_json_in(&self, dialect: Dialect) -> String {
         if dialect != Dialect::Messages {

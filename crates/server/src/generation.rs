@@ -127,6 +127,8 @@ pub(crate) struct Generation {
     screen: Option<Screen>,
     /// What was gained and is not given out yet, in order ([`Generation::hold`]).
     held: VecDeque<(usize, Piece)>,
+    /// How a sequence failed, until what came before that was gained.
+    failed: Option<ApiError>,
 }
 
 impl Generation {
@@ -144,6 +146,7 @@ impl Generation {
             attempts: None,
             screen: None,
             held: VecDeque::new(),
+            failed: None,
         }
     }
 
@@ -194,6 +197,9 @@ impl Generation {
     /// What some choice gained, before it is judged.
     async fn gain(&mut self) -> Option<Result<(usize, Piece), ApiError>> {
         loop {
+            if let Some(error) = self.failed.take() {
+                return Some(Err(error));
+            }
             let (choice, stream, event) = self.pending.next().await?;
             if self.was_ended(choice) {
                 continue; // and its sequence stops
@@ -215,10 +221,11 @@ impl Generation {
     }
 
     /// Holds every choice back until it has `after` tokens, or has ended: the natural log-probabilities of those tokens,
-    /// `[choices][tokens]`. What is held is given out by [`Generation::next`], and is no more than `max_tokens` of each choice.
+    /// `[choices][tokens]`, if they have any. What is held is given out by [`Generation::next`], and is no more than `max_tokens` of each choice.
     pub(crate) async fn hold(&mut self, after: Option<u32>) -> Result<Vec<Vec<f32>>, ApiError> {
         let most = after.map_or(usize::MAX, |after| after as usize);
         let mut logprobs = vec![Vec::new(); self.choices];
+        let mut tokens = vec![0; self.choices];
         let mut holding = vec![true; self.choices];
         while holding.contains(&true) {
             let Some(gained) = self.gain().await else { break };
@@ -226,7 +233,8 @@ impl Generation {
             let of_choice = &mut logprobs[choice];
             let scored = piece.tokens.iter().filter_map(|token| Some(token.logprobs.as_ref()?.logprob));
             of_choice.extend(scored);
-            holding[choice] = piece.finish.is_none() && of_choice.len() < most;
+            tokens[choice] += piece.tokens.len();
+            holding[choice] = piece.finish.is_none() && tokens[choice] < most;
             match self.held.back_mut() {
                 Some((last, held)) if *last == choice && held.tokens.len() < MAX_PIECE_TOKENS => {
                     held.absorb(piece);
@@ -262,7 +270,16 @@ impl Generation {
         let mut piece = Piece::default();
         let mut event = first;
         while let Some(received) = event {
-            piece.take(received)?;
+            match piece.take(received) {
+                Ok(()) => {}
+                // What was computed before that is not lost with it.
+                Err(error) if !piece.tokens.is_empty() => {
+                    self.failed = Some(error);
+                    self.meter.tokens(choice, piece.tokens.len());
+                    return Ok(piece);
+                }
+                Err(error) => return Err(error),
+            }
             let full = piece.finish.is_some() || piece.tokens.len() >= MAX_PIECE_TOKENS;
             event = if full { None } else { stream.try_recv() };
         }

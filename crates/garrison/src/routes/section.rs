@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use garrison_gateway::{
-    Cascade, Continues, LastResort, Need, OnCut, Place, Prefer, Price, Quality, Route, Scope, Target, Task,
-    Tier, TierPolicy, language, languages,
+    Cascade, Compare, Continues, LastResort, Need, OnCut, Place, Prefer, Price, Quality, Route, Scope,
+    Target, Task, Tier, TierPolicy, language, languages,
 };
 use serde::Deserialize;
 
@@ -135,8 +135,9 @@ impl RouteSection {
                 Some(tier)
             }
         };
+        let (cascade, answers) = self.cascade(&tiers)?;
         let policy = TierPolicy {
-            cascade: self.cascade(&tiers)?,
+            cascade,
             tiers,
             private,
             prefer: match self.prefer {
@@ -163,18 +164,20 @@ impl RouteSection {
                 None | Some(OnCutWord::Error) => OnCut::Error,
                 Some(OnCutWord::Continue) => OnCut::Continue,
             },
+            answers,
         })
     }
 
-    fn cascade(&self, tiers: &[Tier]) -> Result<Option<Cascade>, Fault> {
-        let Some(section) = self.cascade else { return Ok(None) };
+    fn cascade(&self, tiers: &[Tier]) -> Result<(Option<Cascade>, Compare), Fault> {
+        let Some(section) = &self.cascade else { return Ok((None, Compare::Equal)) };
         if tiers.len() < 2 || tiers[0].place != Place::Local {
             return Err(self.fault("cascade needs local/MODEL as the first of tiers, and another after it"));
         }
         if !matches!(self.prefer, None | Some(PreferWord::Listed)) {
             return Err(self.fault("cascade goes by the order of tiers, so prefer must be \"listed\""));
         }
-        section.resolve().map(Some).map_err(|what| self.fault(&format!("cascade.{what}")))
+        let (cascade, answers) = section.resolve().map_err(|what| self.fault(&format!("cascade.{what}")))?;
+        Ok((Some(cascade), answers))
     }
 
     fn fault(&self, what: &str) -> Fault {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use garrison_gateway::{Cascade, Continues, OnCut, Price, Route, Scope, Statistic, Target, Task};
+use garrison_gateway::{
+    Cascade, Compare, Continues, Learning, OnCut, Price, Route, Scope, Statistic, Target, Task, Threshold,
+};
 use serde::Deserialize;
 
 use super::{ProviderSection, RouteSection, RouteSettings};
@@ -67,14 +69,27 @@ fn a_cascade_and_what_becomes_of_broken_answers_are_read() {
     };
     let usual = route("least_confidence = 0.4");
     let statistic = Statistic::Quantile { share: 0.1 };
-    assert_eq!(usual.policy.cascade, Some(Cascade { statistic, least: 0.4, after: None }));
+    assert_eq!(
+        usual.policy.cascade,
+        Some(Cascade { statistic, threshold: Threshold::Fixed(0.4), after: None })
+    );
     assert_eq!(usual.on_cut, OnCut::Continue);
     let prefill = Target::Remote { provider: 0, model: "org/m".into(), continues: Continues::FromPrefix };
     assert_eq!(usual.targets[1], prefill);
     let mean = route("least_confidence = 0.6, by = \"mean\", after_tokens = 16").policy.cascade;
-    assert_eq!(mean, Some(Cascade { statistic: Statistic::Mean, least: 0.6, after: Some(16) }));
+    let threshold = Threshold::Fixed(0.6);
+    assert_eq!(mean, Some(Cascade { statistic: Statistic::Mean, threshold, after: Some(16) }));
     let least = route("least_confidence = 0.2, quantile = 0.0").policy.cascade.unwrap();
     assert_eq!(least.statistic, Statistic::Quantile { share: 0.0 });
+    let learned = route("max_error = 0.05");
+    let learning = Learning { max_error: 0.05, floor: 0.0, ceiling: None, compare: 0.05 };
+    let threshold = Threshold::Learned(learning);
+    assert_eq!(learned.policy.cascade, Some(Cascade { statistic, threshold, after: None }));
+    assert_eq!(learned.answers, Compare::Equal);
+    let learned = route("max_error = 0.1, least_confidence = [0.2, 0.9], compare = 0.5, answers = 0.95");
+    let learning = Learning { max_error: 0.1, floor: 0.2, ceiling: Some(0.9), compare: 0.5 };
+    assert_eq!(learned.policy.cascade.unwrap().threshold, Threshold::Learned(learning));
+    assert_eq!(learned.answers, Compare::Alike(0.95));
 }
 
 #[test]
@@ -120,6 +135,16 @@ fn mistakes_name_the_section_and_the_key() {
         (cascade("least_confidence = 0.5, by = \"entropy\""), "entropy"),
         (cascade("least_confidence = 0.5, after_tokens = 0"), "cascade.after_tokens"),
         (cascade("least = 0.5"), "least"),
+        (cascade("after_tokens = 5"), "cascade.least_confidence is missing"),
+        (cascade("least_confidence = [0.1, 0.9]"), "needs max_error"),
+        (cascade("least_confidence = 0.5, compare = 0.1"), "cascade.compare says nothing"),
+        (cascade("least_confidence = 0.5, answers = \"equal\""), "cascade.answers says nothing"),
+        (cascade("max_error = 0.001"), "cascade.max_error is 0.001"),
+        (cascade("max_error = 0.1, compare = 0.0"), "cascade.compare is 0"),
+        (cascade("max_error = 0.1, least_confidence = 0.5"), "must be the lowest and the highest"),
+        (cascade("max_error = 0.1, least_confidence = [0.9, 0.5]"), "must be the lowest and the highest"),
+        (cascade("max_error = 0.1, least_confidence = [0.5, 2.0]"), "cascade.least_confidence is 2"),
+        (cascade("max_error = 0.1, answers = \"same\""), "cascade.answers can be"),
         (cascade("least_confidence = 0.5") + "prefer = \"cheapest\"\n", "prefer must be \"listed\""),
         (route("tiers = [\"local/tiny\"]\ncascade = { least_confidence = 0.5 }"), "another after it"),
         (

@@ -1,7 +1,8 @@
 //! Answers that are given again: to equal requests of the same key, from a bounded store, and to those that come while
 //! the first is still being answered.
 //!
-//! Only what would be answered elsewhere is kept, with temperature 0 or a seed, and only whole answers. The lookup comes
+//! What is answered elsewhere is kept, and if the owner says so what is answered here, with temperature 0 or a seed, and only
+//! whole answers. The lookup comes
 //! after the guard has cleared the request for the tier that gave the answer, and what is kept is what the provider said,
 //! before anything of it was judged; so an answer that is given again passes everything that a new one does.
 
@@ -26,11 +27,21 @@ pub(crate) use flight::{Leader, Led};
 pub use semantic::{
     Compare, Embedder, Likened, NotEmbedded, Semantic, SemanticCache, SemanticCounts, SemanticSettings,
 };
-pub(crate) use semantic::{Consulted, Question};
+pub(crate) use semantic::{Consulted, Question, agrees};
 use store::Store;
 
 /// What a request is found by.
 pub(crate) type Key = [u8; 32];
+
+/// Whose answers are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keeps {
+    /// Those of tiers elsewhere.
+    #[default]
+    Elsewhere,
+    /// Those of models here, too, in this process only.
+    Everywhere,
+}
 
 /// How much is kept, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -381,6 +392,17 @@ pub(crate) struct Asked<'a> {
 /// What a request is found by: whose it is, everything that is asked with its system prompt and tools, and who would
 /// answer, with at most how many tokens. None if its answer is not the same each time.
 pub(crate) fn key(ask: &Ask, asked: &Asked<'_>) -> Option<Key> {
+    // What is held is never looked for elsewhere, so all of it is of the class that may leave.
+    key_in("cleared", "", ask, asked)
+}
+
+/// The same of an answer of a model here: `class` says whether the request may leave, and `identity` which model it is, down to
+/// the weights that it computes with.
+pub(crate) fn key_here(class: &str, identity: &str, ask: &Ask, asked: &Asked<'_>) -> Option<Key> {
+    key_in(class, identity, ask, asked)
+}
+
+fn key_in(class: &str, identity: &str, ask: &Ask, asked: &Asked<'_>) -> Option<Key> {
     if !repeats(&ask.chat) {
         return None;
     }
@@ -395,7 +417,7 @@ pub(crate) fn key(ask: &Ask, asked: &Asked<'_>) -> Option<Key> {
     };
     // Whoever salts a request shares nothing with those of another salt, be it prefixes or answers.
     let salt = format!("{:?}", ask.chat.get("cache_salt"));
-    Some(key_of(&[&salt], ask, asked, &words, &ask.chat))
+    Some(key_of(&[class, identity, &salt], ask, asked, &words, &ask.chat))
 }
 
 /// A digest of what must be equal: `besides`, whose request it is, who would answer, and what is asked, in the words of
@@ -403,8 +425,7 @@ pub(crate) fn key(ask: &Ask, asked: &Asked<'_>) -> Option<Key> {
 fn key_of(besides: &[&str], ask: &Ask, asked: &Asked<'_>, words: &str, chat: &Map<String, Value>) -> Key {
     let mut hash = Sha256::new();
     let output = format!("{:?}", asked.output);
-    // What is held is never looked for, so all that is here is of the class that may leave.
-    let parts = ["cleared", &ask.key, asked.route, asked.tier, &output, words];
+    let parts = [&*ask.key, asked.route, asked.tier, &output, words];
     for part in parts.iter().chain(besides) {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);

@@ -57,6 +57,42 @@ fn an_answer_is_given_again_as_it_was_with_a_usage_that_tells() {
 }
 
 #[test]
+fn what_is_kept_of_models_here_is_found_by_whose_it_is_which_model_and_whether_it_may_leave() {
+    let ask = |key: &str, chat: Value| Ask {
+        id: "r".into(),
+        key: key.into(),
+        chat: chat.as_object().unwrap().clone(),
+        words: Words::Chat,
+        taint: garrison_guard::Taint::Clean,
+        output_tokens: None,
+        choices: 1,
+        needs: garrison_route::Needs::NONE,
+        task: garrison_route::Task::Chat,
+        sticky: 0,
+        delivery: crate::journey::Delivery::Stream,
+        tally: Arc::default(),
+    };
+    let chat = |temperature: f64| json!({"messages": [{"role": "user", "content": "Hi"}], "temperature": temperature});
+    let to = |tier| Asked { route: "auto", tier, output: None };
+    let (anna, bert) = (ask("anna", chat(0.0)), ask("bert", chat(0.0)));
+    let keys = [
+        key(&anna, &to("local/m")),
+        key_here("clear here", "m#1", &anna, &to("local/m")),
+        key_here("held here", "m#1", &anna, &to("local/m")),
+        // An adapter that was loaded anew under its name.
+        key_here("clear here", "m#2", &anna, &to("local/m")),
+        key_here("clear here", "m#1", &bert, &to("local/m")),
+        key_here("clear here", "m#1", &anna, &to("local/n")),
+        key_here("clear here", "m#1", &ask("anna", json!({"messages": [], "seed": 1})), &to("local/m")),
+    ];
+    for (i, one) in keys.iter().enumerate() {
+        assert!(one.is_some() && keys[..i].iter().all(|before| before != one), "{i}");
+    }
+    assert_eq!(keys[1], key_here("clear here", "m#1", &ask("anna", chat(0.0)), &to("local/m")));
+    assert_eq!(key_here("clear here", "m#1", &ask("anna", chat(0.7)), &to("local/m")), None);
+}
+
+#[test]
 fn an_answer_has_its_time() {
     let cache = AnswerCache::new(CacheSettings { ttl: Duration::ZERO, bytes: 1 << 20 });
     answer(&cache, [1; 32], "Hi");

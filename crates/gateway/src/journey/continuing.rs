@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use garrison_route::{Place, Privacy};
+
 use super::ask::{Size, UNSEEN};
 use super::{Destination, Exhausted, Journey};
 use crate::providers::Failure;
@@ -22,6 +24,21 @@ pub(super) fn left(most: u64, said: &str) -> u64 {
 }
 
 impl Journey {
+    /// Whether somebody could go on with an answer of `tier` that breaks off.
+    pub fn has_others(&self, tier: &str) -> bool {
+        let policy = &self.route.policy;
+        let may_go_there = |place| place == Place::Local || self.privacy == Privacy::Clear;
+        let mut tiers = policy.tiers.iter().chain(&policy.private);
+        tiers.any(|other| other.name != tier && may_go_there(other.place))
+    }
+
+    /// The answer of a model here broke off.
+    pub fn broke_here(&self, tier: &str, failure: &Failure) {
+        let mut trace = self.trace.lock();
+        trace.outcome = Some(failure.to_string());
+        trace.note("broke", Some(tier), Some(failure.to_string()));
+    }
+
     /// Looks for somebody who goes on with the answer of `tier` that broke off after `said`. That is a text like any
     /// other: for a tier elsewhere it has to be cleared with the rest.
     ///

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use garrison_route::{Price, Step};
+use garrison_route::{Price, Privacy, Step};
+use garrison_wire::Delta;
+use serde_json::Map;
 
 use super::Journey;
 use crate::cache::{
-    self, Asked, CacheUse, Consulted, Found, Kept, Leader, Likened, Question, Semantic, Waited,
+    self, Asked, CacheUse, Consulted, Found, Keeps, Kept, Leader, Likened, Question, Semantic, Waited,
 };
-use crate::providers::Failure;
+use crate::providers::{Failure, Heard};
 use crate::remote::{Origin, Remote, Settling, Source, Terms};
 
 /// What became of looking for an answer.
@@ -21,7 +23,75 @@ pub(super) enum Looked {
     Lead(Leader),
 }
 
+/// What became of looking for an answer of a model here.
+pub enum LookedHere {
+    /// It is not looked for.
+    Off,
+    /// There is one: what is said.
+    Answer(Vec<Delta>),
+    /// There is none, and others may wait for this one.
+    Lead(Keeping),
+}
+
+/// An answer of a model here while it comes. It is kept once it is whole; dropped before, it lets others go on.
+pub struct Keeping(Leader);
+
+impl Keeping {
+    /// Takes more of it, which was not judged yet. What only this time was so is not kept.
+    pub fn hear(&mut self, delta: &Delta) {
+        let mut delta = delta.clone();
+        if let Delta::End { beside, .. } = &mut delta {
+            *beside = Map::new();
+        }
+        self.0.hear(&Heard::Delta(delta));
+    }
+
+    /// It is whole.
+    pub fn land(self) {
+        self.0.land();
+    }
+}
+
 impl Journey {
+    /// Looks for what a model here has said to an equal request of the same key, if that is kept. `identity` tells it from what was
+    /// called the same before.
+    pub async fn look_up_here(&self, tier: &str, identity: &str) -> LookedHere {
+        let keeps = self.routes.keeps == Keeps::Everywhere && self.said.is_empty();
+        let Some(cache) = self.routes.cache.as_ref().filter(|_| keeps) else { return LookedHere::Off };
+        let asked = Asked { route: &self.route.name, tier, output: self.ask.output_tokens };
+        // What stays here is told apart from what may leave, though both do now.
+        let class = if self.privacy == Privacy::Held { "held here" } else { "clear here" };
+        let Some(key) = cache::key_here(class, identity, &self.ask, &asked) else { return LookedHere::Off };
+        let mut waited = Waited::Not;
+        loop {
+            match cache.find(key, waited) {
+                Found::Answer(kept) => {
+                    let mut trace = self.trace.lock();
+                    trace.note("cached", Some(tier), None);
+                    trace.cache = CacheUse::Exact.name();
+                    drop(trace);
+                    let said = kept.again("").into_iter().filter_map(|heard| match heard {
+                        Heard::Delta(delta) => Some(delta),
+                        // Models here say none.
+                        Heard::Chunk(_) => None,
+                    });
+                    return LookedHere::Answer(said.collect());
+                }
+                Found::Lead(leader) => return LookedHere::Lead(Keeping(leader.asks(None))),
+                Found::Follow(led) => {
+                    if waited == Waited::Not {
+                        self.trace.lock().note("waiting", Some(tier), None);
+                    }
+                    // If the time is over, it is for whoever is asked now as well.
+                    if !led.landed(self.deadline).await {
+                        return LookedHere::Off;
+                    }
+                    waited = Waited::ForAnother;
+                }
+            }
+        }
+    }
+
     /// Looks for what a tier has said to an equal request, and then to one that is alike. While an equal one is being
     /// answered, it is waited for.
     pub(super) async fn look_up(&self, tier: &str, step: Step) -> Result<Looked, Failure> {

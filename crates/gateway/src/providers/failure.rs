@@ -62,6 +62,9 @@ pub enum Failure {
     /// The books of what was spent cannot be kept.
     #[error("what it costs cannot be written down")]
     Books,
+    /// It is a model here, and that failed.
+    #[error("the model here failed: {0}")]
+    Here(String),
 }
 
 /// Bytes that an answer may have.
@@ -89,7 +92,8 @@ impl Failure {
             | Failure::NoWord(_)
             | Failure::NotCleared
             | Failure::Misdirected
-            | Failure::Books => false,
+            | Failure::Books
+            | Failure::Here(_) => false,
         }
     }
 
@@ -115,6 +119,7 @@ impl Failure {
             Failure::NotCleared => "not_cleared",
             Failure::Misdirected => "misdirected",
             Failure::Books => "books",
+            Failure::Here(_) => "failed_here",
         }
     }
 

@@ -20,6 +20,7 @@ mod translated;
 mod turn;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -27,6 +28,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::{Extension, Json};
 use bytes::Bytes;
+use garrison_engine::AdapterHandle;
 use garrison_gateway::Route;
 use garrison_tokenizer::ChatInput;
 use serde_json::{Value, json};
@@ -152,11 +154,13 @@ struct Running {
     /// What answers, as the client calls it.
     name: String,
     model: Arc<Entry>,
+    /// The number of the adapter that it computes with, 0 for none.
+    adapter: u64,
 }
 
 impl Running {
-    /// The same with nothing of it shown before it is known how sure the model is of it: the log-probabilities of its
-    /// first `after` tokens, or of all, `[choices][tokens]`.
+    /// The same with nothing of it shown before its first `after` tokens are there, or all of them: their
+    /// log-probabilities, `[choices][tokens]`, if they are known.
     async fn hold(&mut self, after: Option<u32>) -> Result<Vec<Vec<f32>>, ApiError> {
         self.generation.hold(after).await
     }
@@ -171,7 +175,7 @@ impl Running {
 
     /// The answer in the client's words.
     fn say_to(self, client: Client) -> Production {
-        let Running { generation, request, prompt, name, model } = self;
+        let Running { generation, request, prompt, name, model, .. } = self;
         let delivery = request.params.delivery;
         match client {
             Client::Chat => {
@@ -259,6 +263,8 @@ struct Start {
     said: String,
     /// Whether the tokens' log-probabilities are wanted here, whatever the client wants.
     scores: Scores,
+    /// When it is given up, if that is sooner than for every request.
+    until: Option<Instant>,
 }
 
 /// Whose wish decides whether tokens have log-probabilities.
@@ -269,7 +275,7 @@ enum Scores {
 }
 
 impl Start {
-    const USUAL: Start = Start { said: String::new(), scores: Scores::Asked };
+    const USUAL: Start = Start { said: String::new(), scores: Scores::Asked, until: None };
 }
 
 /// Starts the sequences that answer a conversation, which is called `name` in the answer.
@@ -305,11 +311,12 @@ fn start(
         logprobs,
         prompt_logprobs: request.params.prompt_logprobs,
         cache_salt: app.cache_salt(record, &request.params.cache_salt),
-        deadline: app.deadline(record),
+        deadline: app.deadline(record).into_iter().chain(how.until).min(),
     };
     let generation = launch.start(app.config.limits.sequences)?;
     let [prompt] = prompts;
-    Ok(Running { generation, request, prompt, name: name.to_owned(), model: Arc::clone(entry) })
+    let adapter = chosen.adapter().map_or(0, AdapterHandle::number);
+    Ok(Running { generation, request, prompt, name: name.to_owned(), model: Arc::clone(entry), adapter })
 }
 
 /// Reads a body and writes its prompt, with nothing started.

@@ -6,8 +6,10 @@
 
 mod parse;
 mod respond;
+mod routed;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Extension;
 use axum::body::Body;
@@ -17,18 +19,22 @@ use axum::response::Response;
 use bytes::Bytes;
 use garrison_gateway::Form;
 
+use serde_json::Value;
+
 use crate::answer::{Begun, Prepared, handle, produce};
-use crate::app::{App, Shared};
+use crate::app::{App, Chosen, Shared};
 use crate::error::ApiError;
 use crate::fields::{Fields, parse};
 use crate::gate::Passed;
+use crate::generation::Generation;
 use crate::launch::Launch;
 use crate::model::ServedModel;
+use crate::params::Delivery;
 use crate::record::Record;
 use crate::screen::{self, Asked, Screen};
-use crate::sse::Production;
 pub(crate) use parse::CompletionRequest;
 use respond::CompletionFormat;
+pub(crate) use routed::RoutedCompletion;
 
 /// Length of an answer whose request does not say (OpenAI's).
 const DEFAULT_MAX_TOKENS: u32 = 16;
@@ -45,23 +51,49 @@ pub(crate) async fn create(
 
 fn prepare(_: &App, record: &Arc<Record>, body: &Bytes) -> Result<Begun, ApiError> {
     let (record, body) = (Arc::clone(record), body.clone());
-    Ok(Begun::Later(Box::new(move |app| Ok(Prepared::Running(run(app, &record, &body)?)))))
+    Ok(Begun::Later(Box::new(move |app| run(app, &record, body))))
 }
 
-fn run(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, ApiError> {
-    let value = parse(body)?;
-    let fields = Fields::root(&value)?;
-    let name = fields.string("model")?;
-    if name.is_some_and(|name| app.config.routes.find(name).is_some()) {
-        let message = "this model is a route, and routes answer chats: use /v1/chat/completions";
-        return Err(ApiError::unsupported("model", message));
+fn run(app: &App, record: &Arc<Record>, body: Bytes) -> Result<Prepared, ApiError> {
+    let value = parse(&body)?;
+    let name = Fields::root(&value)?.string("model")?.map(str::to_owned);
+    if let Some(route) = name.as_deref().and_then(|name| app.config.routes.find(name)) {
+        let routed = RoutedCompletion::read(app, record, body, value, route)?;
+        return Ok(Prepared::RoutedCompletion(Box::new(routed)));
     }
-    let chosen = app.model(name)?;
-    let entry = chosen.entry;
+    let chosen = app.model(name.as_deref())?;
     app.check_allowed(record, chosen.name())?;
     record.set_model(chosen.name());
+    let (generation, format, delivery) = start(app, record, &chosen, &body, &value, Whose::Model)?;
+    Ok(Prepared::Running(produce(generation, format, delivery)))
+}
+
+/// Whose policies count for a text, and how long it may take.
+#[derive(Clone, Copy)]
+enum Whose<'a> {
+    /// The model's that continues it.
+    Model,
+    /// A route's, with a deadline of its own.
+    Route { name: &'a str, until: Instant },
+}
+
+/// Starts the sequences that continue what is asked: `body` as it came, and as JSON.
+fn start(
+    app: &App,
+    record: &Arc<Record>,
+    chosen: &Chosen<'_>,
+    body: &[u8],
+    value: &Value,
+    whose: Whose<'_>,
+) -> Result<(Generation, CompletionFormat, Delivery), ApiError> {
+    let entry = chosen.entry;
+    let fields = Fields::root(value)?;
     let mut request = CompletionRequest::read(&fields, &entry.model, app.config.limits.sequences)?;
-    let screen = judge(app, &mut request, chosen.name(), &entry.model, body)?;
+    let screen = judge(app, &mut request, chosen.name(), &entry.model, body, whose)?;
+    let (name, until) = match whose {
+        Whose::Model => (chosen.name(), None),
+        Whose::Route { name, until } => (name, Some(until)),
+    };
     let launch = Launch {
         entry,
         adapter: chosen.adapter(),
@@ -73,12 +105,11 @@ fn run(app: &App, record: &Arc<Record>, body: &[u8]) -> Result<Production, ApiEr
         logprobs: request.logprobs,
         prompt_logprobs: request.scored_prompt(),
         cache_salt: app.cache_salt(record, &request.params.cache_salt),
-        deadline: app.deadline(record),
+        deadline: app.deadline(record).into_iter().chain(until).min(),
     };
     let generation = launch.start(app.config.limits.sequences)?.screened(screen);
     let delivery = request.params.delivery;
-    let format = CompletionFormat::new(request, chosen.name(), &entry.model);
-    Ok(produce(generation, format, delivery))
+    Ok((generation, CompletionFormat::new(request, name, &entry.model), delivery))
 }
 
 /// Has the prompts judged, and goes on with what became of them.
@@ -88,13 +119,18 @@ fn judge(
     name: &str,
     model: &ServedModel,
     body: &[u8],
+    whose: Whose<'_>,
 ) -> Result<Option<Screen>, ApiError> {
     let gateway = &app.config.gateway;
-    screen::check_tokens(gateway, &model.name, &request.params, request.logprobs)?;
+    let (policy, tier) = match whose {
+        // An adapter has the policies of its model.
+        Whose::Model => (&*model.name, format!("local/{name}")),
+        Whose::Route { name, .. } => (name, format!("route/{name}")),
+    };
+    screen::check_tokens(gateway, policy, &request.params, request.logprobs)?;
     let n = request.params.n as usize;
     let form = if request.params.structure.is_some() { Form::Document } else { Form::Text };
-    let tier = format!("local/{name}");
-    let asked = Asked { body, model: &model.name, tier, form, choices: request.prompts.tokens.len() * n };
+    let asked = Asked { body, model: policy, tier, form, choices: request.prompts.tokens.len() * n };
     let judged = screen::prompts(gateway, || request.prompts.as_texts(&model.tokenizer), &asked)?;
     let Some((mut screen, changed)) = judged else { return Ok(None) };
     if let Some(texts) = changed {

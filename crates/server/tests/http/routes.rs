@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use garrison_gateway::{
-    AnswerCache, Audit, Books, Budget, CacheSettings, Clearance, Continues, Detector, DetectorError,
-    KeyLimits, LastResort, Meters, Micros, MoneyLimit, Need, Needs, OnCut, PerKey, Place, Prefer, Price,
-    Provider, ProviderConfig, ProviderKind, Quality, Quotas, Route, Routes, ScanDetector, Scope, Spend,
-    Target, Tier, TierPolicy,
+    AnswerCache, Audit, Books, Budget, CacheSettings, Calibrations, Clearance, Compare, Continues, Detector,
+    DetectorError, Keeps, KeyLimits, LastResort, Meters, Micros, MoneyLimit, Need, Needs, OnCut, PerKey,
+    Place, Prefer, Price, Provider, ProviderConfig, ProviderKind, Quality, Quotas, Route, Routes,
+    ScanDetector, Scope, Spend, Target, Tier, TierPolicy,
 };
 use garrison_guard::{LogConfig, ReceiptLog, ScanConfig, Scanner, SigningKey, verify};
 use garrison_server::{ApiKeys, ServerConfig};
@@ -39,6 +39,8 @@ struct Setup {
     detector: Arc<dyn Detector>,
     spend: Option<Spend>,
     cache: Option<Arc<AnswerCache>>,
+    keeps: Keeps,
+    calibrations: Arc<Calibrations>,
     kind: ProviderKind,
     ca_pem: Option<Vec<u8>>,
     config: ServerConfig,
@@ -88,6 +90,7 @@ impl Setup {
             deadline: Duration::from_secs(10),
             hedge: None,
             on_cut: OnCut::Error,
+            answers: Compare::Equal,
         };
         let scanner = Scanner::new(&ScanConfig::default()).unwrap();
         Setup {
@@ -97,6 +100,8 @@ impl Setup {
             detector: Arc::new(ScanDetector(Arc::new(scanner))),
             spend: None,
             cache: None,
+            keeps: Keeps::Elsewhere,
+            calibrations: Arc::default(),
             kind: ProviderKind::OpenAi,
             ca_pem: None,
             config: ServerConfig::default(),
@@ -115,7 +120,8 @@ impl Setup {
 
     /// The server, and the folder with its receipts.
     fn start(self) -> (World, tempfile::TempDir) {
-        let Setup { folder, route, upstreams, detector, spend, cache, kind, ca_pem, config } = self;
+        let Setup { folder, route, upstreams, detector, spend, cache, keeps, calibrations, kind, .. } = self;
+        let (ca_pem, config) = (self.ca_pem, self.config);
         let log = LogConfig::new(folder.path().join("receipts.jsonl"));
         let audit = Audit::new(ReceiptLog::open(log, SigningKey::from_seed([3; 32])).unwrap()).unwrap();
         let budget = Budget { start: Duration::from_secs(10), per_kilobyte: Duration::from_millis(10) };
@@ -132,10 +138,10 @@ impl Setup {
             Provider::new(config).unwrap()
         };
         let providers = upstreams.into_iter().enumerate().map(provider).collect();
-        let routes = Routes::new(vec![route], providers, Some(clearance), spend);
+        let routes = Routes::new(vec![route], providers, Some(clearance), spend).knowing(calibrations);
         let routes = Arc::new(match cache {
             None => routes,
-            Some(cache) => routes.keeping(cache),
+            Some(cache) => routes.keeping(cache, keeps),
         });
         (World::echoing(ServerConfig { routes, ..config }), folder)
     }
@@ -218,7 +224,38 @@ fn a_route_is_a_model_whose_answer_comes_from_elsewhere() {
     assert_eq!((&models["data"][1]["id"], &models["data"][1]["tiers"]), (&json!("auto"), &json!(["up0/m"])));
     assert_eq!(get(&world, "/v1/models/auto").ok()["private"], "local/tiny");
     let refused = post(&world, "/v1/completions", &json!({"model": "auto", "prompt": "x"})).error(400);
-    assert_eq!(refused["param"], "model");
+    assert_eq!((&refused["param"], &refused["code"]), (&json!("model"), &json!("unsupported_parameter")));
+    assert!(refused["message"].as_str().unwrap().contains("its tier up0/m is a provider's"), "{refused}");
+}
+
+#[test]
+fn a_route_of_models_here_completes_texts_and_one_that_cannot_says_why() {
+    let mut setup = Setup::new(&[]);
+    let local = setup.route.policy.private.clone().unwrap();
+    setup.route.policy.tiers.push(local);
+    setup.route.targets.insert(0, Target::Local("tiny".into()));
+    // A second one that never fails: the same engine under another tier's name.
+    setup.route.policy.private = Some(tier("local/again".into(), Place::Local, Price::FREE));
+    setup.route.policy.tiers.push(tier("local/again".into(), Place::Local, Price::FREE));
+    setup.route.targets.insert(1, Target::Local("tiny".into()));
+    let (world, _folder) = setup.start();
+    for stream in [true, false] {
+        for (fails, tier) in [(0, "local/tiny"), (1, "local/again")] {
+            world.control.fail_next(fails);
+            let asked =
+                json!({"model": "auto", "prompt": "say:All is well.", "max_tokens": 4, "stream": stream});
+            let headers = [("x-request-id", "r-1")];
+            let answer = send(&world, "POST", "/v1/completions", &headers, &asked.to_string());
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert_eq!(answer.header("x-garrison-tier"), Some(tier), "{}", answer.text());
+            assert_eq!(answer.header("x-garrison-privacy"), Some("local"));
+            assert!(answer.text().contains("text_completion") && answer.text().contains("\"auto\""));
+            let trace = get(&world, "/v1/garrison/requests/r-1").ok();
+            assert_eq!((&trace["tier"], &trace["outcome"]), (&json!(tier), &json!("answered")), "{trace}");
+        }
+    }
+    let refused = post(&world, "/v1/completions", &json!({"model": "auto", "prompt": []})).error(400);
+    assert_eq!(refused["param"], "prompt");
 }
 
 #[test]

@@ -20,6 +20,8 @@ struct Control {
     begun: u64,
     /// Steps that will fail, the next one first.
     failures: usize,
+    /// The step that will fail, counted as `begun` counts.
+    failing: Option<u64>,
     /// Adapters that will find no room, the next one first.
     adapter_failures: usize,
     /// Copies to the host cache and back that will fail, the next one first.
@@ -45,6 +47,12 @@ impl ScriptControl {
     /// The next `n` steps fail.
     pub fn fail_next(&self, n: usize) {
         self.lock().failures = n;
+    }
+
+    /// The step after the next `n` fails.
+    pub fn fail_after(&self, n: u64) {
+        let mut control = self.lock();
+        control.failing = Some(control.begun + n + 1);
     }
 
     /// The next `n` adapters find no room.
@@ -153,6 +161,9 @@ impl ScriptControl {
         let mut control = wait.unwrap_or_else(PoisonError::into_inner);
         let delay = control.delay;
         assert!(!std::mem::take(&mut control.panics), "the script says: panic");
+        if control.failing == Some(control.begun) {
+            control.failures += 1;
+        }
         count_down(&mut control.failures, Allocation::Step)?;
         drop(control);
         if !delay.is_zero() {

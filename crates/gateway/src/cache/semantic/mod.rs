@@ -186,6 +186,11 @@ pub(crate) struct Lesson {
     near: Option<Near>,
 }
 
+/// Whether two whole answers to one request are the same.
+pub(crate) fn agrees(one: &Kept, other: &Kept, compare: Compare, embedder: &dyn Embedder) -> bool {
+    answers::label(one, other, compare, embedder) == Label::Right
+}
+
 /// The product of two vectors of length 1.
 fn likeness(a: &[f32], b: &[f32]) -> f32 {
     // In eight sums, which the compiler puts into one register.

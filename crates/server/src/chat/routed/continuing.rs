@@ -1,17 +1,17 @@
-//! An answer that broke off once something of it was shown, and goes on in the same stream: by another provider, or by a
-//! model here.
+//! An answer that broke off once something of it was shown, whoever began it, and goes on in the same stream: by another
+//! provider, or by a model here.
 //!
 //! Only a text can be gone on with. A call's arguments, a refusal, and what a model thinks are whole or nothing. Whatever the
 //! providers speak, a stream that may be gone on with is written from deltas, so that the client sees one answer.
 
 use std::collections::VecDeque;
 
-use garrison_gateway::{Destination, Failure, Heard, Remote};
+use garrison_gateway::{Destination, Failure, Heard, Keeping, Remote, Tokens};
 use garrison_wire::{Delta, Usage};
 
 use super::super::neutral::Spoken;
 use super::super::turn::Turn;
-use super::super::{Scores, Start};
+use super::super::{Running, Start};
 use super::deltas::Deltas;
 use super::way::Way;
 use crate::error::ApiError;
@@ -114,17 +114,47 @@ pub(super) fn together(one: Usage, other: Usage) -> Usage {
     }
 }
 
+/// Tokens as usage has them.
+pub(super) fn counted(took: Tokens) -> Usage {
+    Usage {
+        input: took.prompt,
+        cached: took.cached,
+        cache_written: took.cache_written,
+        output: took.output,
+        reasoning: 0,
+    }
+}
+
 /// Who says an answer at present.
 pub(super) enum Answer {
     There(Box<Remote>),
     Here(Box<Here>),
+    /// What a model here has said before.
+    Again(Again),
 }
 
-/// A model here that goes on with an answer.
+/// An answer of a model here that is given again.
+pub(super) struct Again {
+    tier: String,
+    said: VecDeque<Delta>,
+}
+
+impl Again {
+    pub(super) fn new(tier: String, said: Vec<Delta>) -> Again {
+        Again { tier, said: said.into() }
+    }
+}
+
+/// A model here that answers, or goes on with an answer.
 pub(super) struct Here {
+    tier: String,
     generation: Generation,
     spoken: Spoken,
     ready: VecDeque<Delta>,
+    /// So far.
+    took: Tokens,
+    /// There if it is kept once it is whole.
+    keeping: Option<Keeping>,
 }
 
 /// How an answer breaks off.
@@ -134,6 +164,14 @@ pub(super) enum Broke {
 }
 
 impl Broke {
+    /// What went wrong, if somebody else may do better.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        match self {
+            Broke::There(failure) => Some(failure.clone()),
+            Broke::Here(error) => error.may_pass_elsewhere().then(|| Failure::Here(error.why().to_owned())),
+        }
+    }
+
     pub(super) fn error(self) -> ApiError {
         match self {
             Broke::There(failure) => ApiError::broke_off(&failure),
@@ -143,23 +181,72 @@ impl Broke {
 }
 
 impl Answer {
+    pub(super) fn tier(&self) -> &str {
+        match self {
+            Answer::There(remote) => remote.tier(),
+            Answer::Here(here) => &here.tier,
+            Answer::Again(again) => &again.tier,
+        }
+    }
+
+    /// What it has taken so far.
+    pub(super) fn took(&self) -> Tokens {
+        match self {
+            Answer::There(remote) => remote.took(),
+            Answer::Here(here) => here.took(),
+            Answer::Again(_) => Tokens::default(),
+        }
+    }
+
     /// What is said next. None at the end.
     pub(super) async fn next(&mut self) -> Option<Result<Heard, Broke>> {
         match self {
             Answer::There(remote) => Some(remote.next().await?.map_err(Broke::There)),
             Answer::Here(here) => Some(here.next().await?.map(Heard::Delta).map_err(Broke::Here)),
+            Answer::Again(again) => again.said.pop_front().map(|delta| Ok(Heard::Delta(delta))),
         }
     }
 }
 
 impl Here {
+    fn new(running: Running, tier: String, deltas: &Deltas) -> Here {
+        Here {
+            tier,
+            spoken: deltas.spoken(Turn::new(&running.request.tools)),
+            took: Tokens { prompt: running.prompt.len() as u64, ..Tokens::default() },
+            generation: running.generation,
+            ready: VecDeque::new(),
+            keeping: None,
+        }
+    }
+
+    /// A model that answers, and goes on with nobody's answer; `keeping` is there if that is kept.
+    pub(super) fn beginning(
+        running: Running,
+        tier: String,
+        deltas: &Deltas,
+        keeping: Option<Keeping>,
+    ) -> Here {
+        let mut here = Here { keeping, ..Here::new(running, tier, deltas) };
+        // What it is called and when it began is told as of any other.
+        let (id, model, usage) = (String::new(), String::new(), Some(counted(here.took)));
+        here.ready.push_back(Delta::Begin { id, model, created: 0, usage });
+        here
+    }
+
+    pub(super) fn took(&self) -> Tokens {
+        self.took
+    }
+
     async fn next(&mut self) -> Option<Result<Delta, ApiError>> {
         loop {
             if let Some(delta) = self.ready.pop_front() {
+                self.keep(&delta);
                 return Some(Ok(delta));
             }
             match self.generation.next().await? {
                 Ok((_, piece)) => {
+                    self.took.output += piece.tokens.len() as u64;
                     let totals = piece.finish.as_ref().and_then(|_| self.generation.totals());
                     self.ready.extend(self.spoken.deltas(piece, totals.as_ref()));
                 }
@@ -167,32 +254,35 @@ impl Here {
             }
         }
     }
+
+    fn keep(&mut self, delta: &Delta) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.hear(delta);
+        }
+        if matches!(delta, Delta::End { .. })
+            && let Some(keeping) = self.keeping.take()
+        {
+            keeping.land();
+        }
+    }
 }
 
 impl Way {
-    /// Somebody who goes on with what `remote` has said, if there is one.
-    pub(super) async fn go_on(
-        &mut self,
-        remote: &Remote,
-        failure: &Failure,
-        deltas: &Deltas,
-    ) -> Option<Answer> {
+    /// Somebody who goes on with what `tier` has said, if there is one.
+    pub(super) async fn go_on(&mut self, tier: &str, failure: &Failure, deltas: &Deltas) -> Option<Answer> {
         let said = deltas.unfinished()?;
-        let mut next = self.journey.go_on(remote.tier(), failure, said).await;
+        let mut next = self.journey.go_on(tier, failure, said).await;
         loop {
             match next.ok()? {
                 Destination::Remote(remote) => return Some(Answer::There(remote)),
                 Destination::Local { model, tier, .. } => {
-                    let how = Start { said: said.to_owned(), scores: Scores::Asked };
+                    let how = Start { said: said.to_owned(), ..Start::USUAL };
                     match self.start_here(&model, how).await {
                         Ok(running) => {
                             self.journey.answered_here();
-                            let spoken = deltas.spoken(Turn::new(&running.request.tools));
-                            let generation = running.generation;
-                            let here = Here { generation, spoken, ready: VecDeque::new() };
-                            return Some(Answer::Here(Box::new(here)));
+                            return Some(Answer::Here(Box::new(Here::new(running, tier, deltas))));
                         }
-                        Err(_) => self.journey.failed_here(&tier),
+                        Err(error) => self.journey.failed_here(&tier, error.why().to_owned()),
                     }
                 }
                 // Nothing was weighed since.

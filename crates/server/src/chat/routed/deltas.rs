@@ -2,12 +2,15 @@
 
 use garrison_gateway::{Failure, Flow, Heard, Tokens};
 use garrison_wire::{ChunkReader, Delta, Fold, Request, Stop, Usage};
+use serde_json::Map;
 
+use super::super::Client;
 use super::super::neutral::{Spoken, Voice};
 use super::super::turn::Turn;
-use super::continuing::{Continued, Said, together};
-use crate::envelope::now;
+use super::continuing::{Continued, Said, counted, together};
+use crate::envelope::{guard, now};
 use crate::error::ApiError;
+use crate::params::{Delivery, StreamUsage};
 use crate::screen::{Ends, Screen};
 use crate::sse::{Dialect, Frame};
 
@@ -26,8 +29,14 @@ pub(super) struct Deltas {
 }
 
 impl Deltas {
-    /// To a client that asked `request` in a dialect.
-    pub(super) fn new(dialect: Dialect, request: Request, route: &str, screen: Option<Screen>) -> Deltas {
+    /// To a client of `route`.
+    pub(super) fn new(client: Client, route: &str, screen: Option<Screen>, delivery: Delivery) -> Deltas {
+        let (dialect, request) = match client {
+            Client::Chat => {
+                (Dialect::Chat, Request { delivery: in_chat(delivery), ..Request::new(route, Vec::new()) })
+            }
+            Client::Other(asked) => (asked.dialect, asked.request),
+        };
         let voice = Voice::new(dialect, request);
         Deltas {
             voice,
@@ -79,14 +88,18 @@ impl Deltas {
     pub(super) fn go_on(&mut self, took: Tokens) {
         (self.chunks, self.last) = (ChunkReader::default(), None);
         let earlier = self.continued.as_ref().map_or_else(Usage::default, |continued| continued.earlier);
-        let took = Usage {
-            input: took.prompt,
-            cached: took.cached,
-            cache_written: took.cache_written,
-            output: took.output,
-            reasoning: 0,
-        };
-        self.continued = Some(Continued::new(together(earlier, took), &self.said.text));
+        self.continued = Some(Continued::new(together(earlier, counted(took)), &self.said.text));
+    }
+
+    /// Whether the judge of answers has ended this one.
+    pub(super) fn has_ended(&self) -> bool {
+        self.screen.as_ref().is_some_and(|screen| screen.judges() && screen.has_ended(0))
+    }
+
+    /// Nothing more is said of an answer that the judge has ended, which took so many tokens.
+    pub(super) fn stop(&mut self, took: Tokens) {
+        let end = Delta::End { stop: Stop::Filtered, usage: Some(counted(took)), beside: Map::new() };
+        self.last.get_or_insert(end);
     }
 
     /// How a model here speaks to the client.
@@ -97,7 +110,7 @@ impl Deltas {
     /// All is said: the last deltas.
     pub(super) async fn end(&mut self) -> Result<Vec<Delta>, ApiError> {
         let last = self.last.take().or_else(|| self.chunks.end());
-        let Some(Delta::End { mut stop, mut usage, beside }) = last else {
+        let Some(Delta::End { mut stop, mut usage, mut beside }) = last else {
             return Err(ApiError::broke_off(&Failure::Cut));
         };
         if let Some(Continued { earlier, .. }) = self.continued {
@@ -112,7 +125,8 @@ impl Deltas {
                     stop = Stop::Filtered;
                 }
             }
-            screen.close().await?;
+            let verdicts = screen.close().await?;
+            beside.insert("guard".into(), guard(&verdicts));
         }
         deltas.push(Delta::End { stop, usage, beside });
         Ok(deltas)
@@ -159,5 +173,13 @@ impl Deltas {
     /// The whole answer as JSON text.
     pub(super) fn whole(self, fold: Fold) -> Result<String, ApiError> {
         self.voice.whole(fold).map_err(|_| ApiError::broke_off(&Failure::Cut))
+    }
+}
+
+fn in_chat(delivery: Delivery) -> garrison_wire::Delivery {
+    match delivery {
+        Delivery::Whole => garrison_wire::Delivery::Whole,
+        Delivery::Stream(StreamUsage::Omit) => garrison_wire::Delivery::Stream,
+        Delivery::Stream(StreamUsage::Include) => garrison_wire::Delivery::StreamWithUsage,
     }
 }

@@ -8,6 +8,7 @@
 //! so they are sent when somebody does.
 
 mod chunks;
+mod comparing;
 mod continuing;
 mod deltas;
 mod fold;
@@ -19,10 +20,11 @@ use std::sync::Arc;
 
 use futures_util::stream;
 use garrison_gateway::{
-    Ask, CacheUse, Delivery as Use, Destination, Exhausted, Journey, Micros, Need, Needs, OnCut, Place,
-    Remote, Route, Taint, Verdict, Words, digest, task_of,
+    Accepts, Ask, CacheUse, Delivery as Use, Destination, Exhausted, Keeping, LookedHere, Micros, Need,
+    Needs, OnCut, Place, Remote, Route, Taint, Verdict, Words, digest, task_of,
 };
 use garrison_tokenizer::ChatInput;
+use garrison_wire::Delta;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -34,6 +36,8 @@ use crate::params::Delivery;
 use crate::record::Record;
 use crate::screen::{self, Screen, Stamp};
 use crate::sse::{Frame, Production, Shape};
+use continuing::{Again, Answer, Here};
+use deltas::Deltas;
 use relay::{Teller, relay, whole};
 use way::Way;
 
@@ -132,11 +136,15 @@ impl Routed {
     pub(crate) async fn run(self, app: &Arc<App>, record: &Arc<Record>) -> Result<Production, ApiError> {
         let Routed { route, ask, chat, client, input, screen, delivery } = self;
         let receipt = screen.as_ref().and_then(Screen::receipt);
+        let deltas_tell = deltas_tell(&ask);
+        let can_go_on = deltas_tell && ask.delivery == Use::Stream;
+        let on_cut = if can_go_on { route.on_cut } else { OnCut::Error };
+        let listener = Listener { client, screen, delivery, receipt, on_cut };
         if let Some(spend) = app.config.routes.spend() {
             spend.refresh(&ask.key).await;
         }
-        let may_go_on = may_go_on(&route, &ask);
         let mut way = Way {
+            delivery: ask.delivery,
             journey: app.config.routes.begin(&route, ask),
             app: Arc::clone(app),
             record: Arc::clone(record),
@@ -150,33 +158,50 @@ impl Routed {
             let answers = match way.journey.next().await {
                 Ok(answers) => answers,
                 Err(exhausted) => {
-                    let exhausted = || client.word(nobody(app, record, &exhausted));
+                    let exhausted = || listener.client.word(nobody(app, record, &exhausted));
                     return Err(refused.unwrap_or_else(exhausted));
                 }
             };
             match answers {
                 Destination::Remote(remote) => {
-                    let way = may_go_on.then_some(way);
-                    return remote_answer(*remote, &route.name, client, screen, delivery, way).await;
+                    if let (Some((running, _)), Some(comparison)) = (in_hand.take(), way.journey.comparison())
+                    {
+                        // Nobody waits for the rest of it.
+                        tokio::spawn(comparing::tell(running, comparison));
+                    }
+                    return remote_answer(*remote, way, listener).await;
                 }
                 Destination::InHand => {
                     let Some((running, tier)) = in_hand.take() else {
-                        return Err(client.word(ApiError::internal("the answer in hand is gone")));
+                        return Err(listener.client.word(ApiError::internal("the answer in hand is gone")));
                     };
-                    return Ok(answered_here(running, tier, receipt, &way.journey, screen, client));
+                    return Ok(answered_here(running, tier, way, listener, None));
                 }
                 Destination::Local { model, tier, accepts } => {
+                    let adapter = way.adapter(&model).map_err(|error| listener.client.word(error))?;
+                    let mut keeping = None;
+                    if deltas_tell && accepts == Accepts::Anything {
+                        match way.look_up_here(&model, adapter, &tier).await {
+                            LookedHere::Answer(said) => {
+                                return Ok(answered_again(said, tier, way, listener));
+                            }
+                            LookedHere::Lead(leads) => keeping = Some(leads),
+                            LookedHere::Off => {}
+                        }
+                    }
                     match way.answer_here(&model, &tier, accepts).await {
                         Ok((running, Verdict::Accepted)) => {
-                            return Ok(answered_here(running, tier, receipt, &way.journey, screen, client));
+                            // Another adapter may have come under its name meanwhile.
+                            let keeping = keeping.filter(|_| running.adapter == adapter);
+                            return Ok(answered_here(running, tier, way, listener, keeping));
                         }
-                        Ok((running, Verdict::Unsure)) => in_hand = Some((running, tier)),
+                        Ok((running, Verdict::Unsure | Verdict::Compared)) => in_hand = Some((running, tier)),
                         // Too many wait, the engine has failed, or it is too long here: another tier may do better.
                         Err(error) if error.may_pass_elsewhere() => {
-                            way.journey.failed_here(&tier);
-                            refused = Some(client.word(error));
+                            way.journey.failed_here(&tier, error.why().to_owned());
+                            refused = Some(listener.client.word(error));
                         }
-                        Err(error) => return Err(client.word(error)),
+                        Err(error) => return Err(listener.client.word(error)),
                     }
                 }
             }
@@ -184,29 +209,84 @@ impl Routed {
     }
 }
 
-/// Whether somebody else may go on with an answer that breaks off. A form that a grammar enforces begins at its beginning, and
-/// of several answers or their log-probabilities deltas do not tell.
-fn may_go_on(route: &Route, ask: &Ask) -> bool {
-    route.on_cut == OnCut::Continue
-        && ask.delivery == Use::Stream
-        && ask.choices == 1
-        && !ask.needs.has(Need::Schema)
-        && ask.chat.get("logprobs").is_none_or(|wanted| wanted != true)
+/// Whom an answer is given to, and what becomes of it on its way there.
+struct Listener {
+    client: Client,
+    screen: Option<Screen>,
+    delivery: Delivery,
+    /// Of the request, if it has one.
+    receipt: Option<u64>,
+    on_cut: OnCut,
 }
 
-/// The answer of a model here.
+/// Fields that ask for more than a text, which deltas do not tell of.
+const BESIDE_TEXT: [&str; 3] = ["logprobs", "prompt_logprobs", "return_token_ids"];
+
+/// Whether deltas tell all of an answer, so that another may go on with it and it can be given again. A form that a grammar
+/// enforces begins at its beginning; of several answers and of tokens deltas do not tell; and calls are judged by the words of a
+/// template.
+fn deltas_tell(ask: &Ask) -> bool {
+    let wants = |name: &&str| ask.chat.get(*name).is_some_and(|value| !value.is_null() && *value != false);
+    ask.choices == 1
+        && ![Need::Schema, Need::LocalJudgement].into_iter().any(|need| ask.needs.has(need))
+        && !BESIDE_TEXT.iter().any(|name| wants(name))
+}
+
+/// The answer of a model here; `keeping` is there if it is kept.
 fn answered_here(
     running: Running,
     tier: String,
-    receipt: Option<u64>,
-    journey: &Journey,
-    screen: Option<Screen>,
-    client: Client,
+    way: Way,
+    listener: Listener,
+    keeping: Option<Keeping>,
 ) -> Production {
-    journey.answered_here();
-    let cost = Some(journey.cost());
-    let stamp = stamp(tier, "local".into(), Place::Local, receipt, cost, CacheUse::Off);
-    Production { stamp, ..running.screened(screen).say_to(client) }
+    let Listener { client, screen, delivery, receipt, on_cut } = listener;
+    way.journey.answered_here();
+    let goes_on = on_cut == OnCut::Continue && way.journey.has_others(&tier);
+    // What it costs is not known before it is known who ends it.
+    let cost = (!goes_on).then(|| way.journey.cost());
+    let cache = if keeping.is_some() { CacheUse::Miss } else { CacheUse::Off };
+    let stamp = stamp(tier.clone(), "local".into(), Place::Local, receipt, cost, cache);
+    if !goes_on && keeping.is_none() {
+        return Production { stamp, ..running.screened(screen).say_to(client) };
+    }
+    let deltas = Deltas::new(client, &way.route, screen, delivery);
+    let answer = Answer::Here(Box::new(Here::beginning(running, tier, &deltas, keeping)));
+    told_in_deltas(answer, deltas, stamp, delivery, goes_on.then_some(way))
+}
+
+/// What a model here has said before. It is judged as it is now.
+fn answered_again(said: Vec<Delta>, tier: String, way: Way, listener: Listener) -> Production {
+    let Listener { client, screen, delivery, receipt, .. } = listener;
+    way.journey.answered_here();
+    let (cost, cache) = (Some(way.journey.cost()), CacheUse::Exact);
+    let stamp = stamp(tier.clone(), "local".into(), Place::Local, receipt, cost, cache);
+    let deltas = Deltas::new(client, &way.route, screen, delivery);
+    told_in_deltas(Answer::Again(Again::new(tier, said)), deltas, stamp, delivery, None)
+}
+
+/// An answer from here that goes to its client as one from elsewhere does.
+fn told_in_deltas(
+    answer: Answer,
+    deltas: Deltas,
+    stamp: Stamp,
+    delivery: Delivery,
+    way: Option<Way>,
+) -> Production {
+    let dialect = deltas.dialect();
+    let teller = Teller::Deltas(Box::new(deltas));
+    match delivery {
+        Delivery::Stream(_) => {
+            Production { shape: Shape::Events(dialect), stamp, frames: relay(answer, teller, way) }
+        }
+        Delivery::Whole => Production {
+            shape: Shape::Whole,
+            stamp,
+            frames: Box::pin(stream::once(async move {
+                whole(answer, teller).await.map_or_else(Frame::Failed, Frame::data)
+            })),
+        },
+    }
 }
 
 /// What a client is told whom nobody answers.
@@ -219,29 +299,27 @@ fn nobody(app: &App, record: &Record, exhausted: &Exhausted) -> ApiError {
 }
 
 /// The answer of a provider.
-async fn remote_answer(
-    remote: Remote,
-    route: &str,
-    client: Client,
-    screen: Option<Screen>,
-    delivery: Delivery,
-    way: Option<Way>,
-) -> Result<Production, ApiError> {
+async fn remote_answer(remote: Remote, way: Way, listener: Listener) -> Result<Production, ApiError> {
+    let Listener { client, screen, delivery, on_cut, .. } = listener;
     let (tier, provider) = (remote.tier().to_owned(), remote.provider().to_owned());
     let receipt = Some(remote.receipt());
     let cache = remote.cache();
     // What is given again has cost what it will.
     let cost = cache.is_hit().then(|| remote.cost());
-    let teller = Teller::new(&remote, route, client, screen, delivery, way.as_ref());
+    let teller = Teller::new(&remote, &way.route, client, screen, delivery, on_cut);
     Ok(match delivery {
         Delivery::Stream(_) => Production {
             shape: Shape::Events(teller.dialect()),
             stamp: stamp(tier, provider, Place::Remote, receipt, cost, cache),
-            frames: relay(remote, teller, way),
+            frames: relay(
+                Answer::There(Box::new(remote)),
+                teller,
+                (on_cut == OnCut::Continue).then_some(way),
+            ),
         },
         Delivery::Whole => {
             let cost = remote.cost();
-            let frame = Frame::data(whole(remote, teller).await?);
+            let frame = Frame::data(whole(Answer::There(Box::new(remote)), teller).await?);
             Production {
                 shape: Shape::Whole,
                 stamp: stamp(tier, provider, Place::Remote, receipt, Some(cost), cache),
@@ -267,7 +345,7 @@ fn needs(chat: &Map<String, Value>, judged: bool) -> Needs {
 }
 
 /// The same number for the same user in every build.
-fn sticky(user: &str) -> u64 {
+pub(crate) fn sticky(user: &str) -> u64 {
     let digest: [u8; 32] = Sha256::digest(user.as_bytes()).into();
     digest[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use futures_util::stream;
-use garrison_gateway::{Heard, Remote};
-use garrison_wire::{Fold, Request};
+use garrison_gateway::{Heard, OnCut, Remote};
+use garrison_wire::Fold;
 
 use super::super::Client;
 use super::chunks::Chunks;
@@ -33,22 +33,18 @@ impl Teller {
         client: Client,
         screen: Option<Screen>,
         delivery: Delivery,
-        way: Option<&Way>,
+        on_cut: OnCut,
     ) -> Teller {
         let usage = match delivery {
             Delivery::Whole => StreamUsage::Omit,
             Delivery::Stream(usage) => usage,
         };
-        let (dialect, request) = match client {
-            Client::Chat if remote.says_chunks() && way.is_none() => {
-                return Teller::Chunks(Box::new(Chunks::new(route, screen, usage)));
+        match client {
+            Client::Chat if remote.says_chunks() && on_cut == OnCut::Error => {
+                Teller::Chunks(Box::new(Chunks::new(route, screen, usage)))
             }
-            Client::Chat => {
-                (Dialect::Chat, Request { delivery: in_chat(delivery), ..Request::new(route, Vec::new()) })
-            }
-            Client::Other(asked) => (asked.dialect, asked.request),
-        };
-        Teller::Deltas(Box::new(Deltas::new(dialect, request, route, screen)))
+            client => Teller::Deltas(Box::new(Deltas::new(client, route, screen, delivery))),
+        }
     }
 
     pub(super) fn dialect(&self) -> Dialect {
@@ -91,17 +87,8 @@ impl Teller {
     }
 }
 
-fn in_chat(delivery: Delivery) -> garrison_wire::Delivery {
-    match delivery {
-        Delivery::Whole => garrison_wire::Delivery::Whole,
-        Delivery::Stream(StreamUsage::Omit) => garrison_wire::Delivery::Stream,
-        Delivery::Stream(StreamUsage::Include) => garrison_wire::Delivery::StreamWithUsage,
-    }
-}
-
 /// The frames of a stream. `way` is there if somebody else may go on with it.
-pub(super) fn relay(remote: Remote, teller: Teller, way: Option<Way>) -> Frames {
-    let answer = Answer::There(Box::new(remote));
+pub(super) fn relay(answer: Answer, teller: Teller, way: Option<Way>) -> Frames {
     let relay = Relay { answer, teller, way, ready: VecDeque::new(), ended: false };
     Box::pin(stream::unfold(relay, |mut relay| async move { Some((relay.next().await?, relay)) }))
 }
@@ -129,39 +116,57 @@ impl Relay {
     async fn advance(&mut self) -> Result<(), ApiError> {
         match self.answer.next().await {
             Some(Err(broke)) => self.go_on(broke).await,
-            Some(Ok(heard)) => self.teller.hear(heard, &mut self.ready),
-            None => {
-                self.teller.end(&mut self.ready).await?;
-                self.ended = true;
-                Ok(())
+            Some(Ok(heard)) => {
+                self.teller.hear(heard, &mut self.ready)?;
+                if self.is_stopped() { self.end().await } else { Ok(()) }
             }
+            None => self.end().await,
         }
     }
-}
 
-impl Relay {
+    /// Whether the judge has ended the answer of a model here, whose rest is not waited for.
+    fn is_stopped(&mut self) -> bool {
+        match (&self.answer, &mut self.teller) {
+            (Answer::Here(here), Teller::Deltas(deltas)) if deltas.has_ended() => {
+                deltas.stop(here.took());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    async fn end(&mut self) -> Result<(), ApiError> {
+        self.teller.end(&mut self.ready).await?;
+        self.ended = true;
+        Ok(())
+    }
+
     /// Lets somebody else go on, or tells that the answer broke off.
     async fn go_on(&mut self, broke: Broke) -> Result<(), ApiError> {
-        if let (Broke::There(failure), Answer::There(remote), Some(way), Teller::Deltas(deltas)) =
-            (&broke, &self.answer, &mut self.way, &mut self.teller)
-            && let Some(answer) = way.go_on(remote, failure, deltas).await
+        if let (Some(way), Teller::Deltas(deltas), Some(failure)) =
+            (&mut self.way, &mut self.teller, broke.failure())
         {
-            deltas.go_on(remote.took());
-            self.answer = answer;
-            return Ok(());
+            let (tier, took) = (self.answer.tier().to_owned(), self.answer.took());
+            if matches!(broke, Broke::Here(_)) {
+                way.journey.broke_here(&tier, &failure);
+            }
+            if let Some(answer) = way.go_on(&tier, &failure, deltas).await {
+                deltas.go_on(took);
+                self.answer = answer;
+                return Ok(());
+            }
         }
         Err(broke.error())
     }
 }
 
 /// A whole answer as JSON text.
-pub(super) async fn whole(mut remote: Remote, teller: Teller) -> Result<String, ApiError> {
-    let broke_off = |failure| ApiError::broke_off(&failure);
+pub(super) async fn whole(mut answer: Answer, teller: Teller) -> Result<String, ApiError> {
     match teller {
         Teller::Chunks(mut chunks) => {
             let mut folded = Folded::default();
-            while let Some(heard) = remote.next().await {
-                if let Heard::Chunk(chunk) = heard.map_err(broke_off)? {
+            while let Some(heard) = answer.next().await {
+                if let Heard::Chunk(chunk) = heard.map_err(Broke::error)? {
                     chunks.gather(chunk, &mut folded)?;
                 }
             }
@@ -169,8 +174,13 @@ pub(super) async fn whole(mut remote: Remote, teller: Teller) -> Result<String, 
         }
         Teller::Deltas(mut deltas) => {
             let mut fold = Fold::default();
-            while let Some(heard) = remote.next().await {
-                deltas.hear(heard.map_err(broke_off)?)?.into_iter().for_each(|delta| fold.push(delta));
+            while let Some(heard) = answer.next().await {
+                deltas.hear(heard.map_err(Broke::error)?)?.into_iter().for_each(|delta| fold.push(delta));
+                // What a model here would go on to say is not waited for.
+                if let (Answer::Here(here), true) = (&answer, deltas.has_ended()) {
+                    deltas.stop(here.took());
+                    break;
+                }
             }
             deltas.end().await?.into_iter().for_each(|delta| fold.push(delta));
             deltas.whole(fold)

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use garrison_gateway::{Accepts, Journey, Verdict};
+use garrison_engine::AdapterHandle;
+use garrison_gateway::{Accepts, Delivery, Journey, LookedHere, Verdict};
 use garrison_tokenizer::ChatInput;
 use serde_json::Value;
 
@@ -21,6 +22,7 @@ pub(super) struct Way {
     /// judged.
     pub(super) shared: Arc<(Value, ChatInput)>,
     pub(super) route: String,
+    pub(super) delivery: Delivery,
     pub(super) journey: Journey,
 }
 
@@ -38,7 +40,15 @@ impl Way {
         };
         let mut running = self.start_here(model, Start { scores, ..Start::USUAL }).await?;
         let verdict = match accepts {
-            Accepts::Anything => Verdict::Accepted,
+            Accepts::Anything => {
+                // Until something can be shown, the next tier may do what this one could not.
+                match self.delivery {
+                    _ if !self.journey.has_next() => {}
+                    Delivery::Stream => drop(running.hold(Some(1)).await?),
+                    Delivery::Whole => drop(running.hold(None).await?),
+                }
+                Verdict::Accepted
+            }
             Accepts::WhatIsSure => {
                 let logprobs = running.hold(self.journey.weighs_after()).await?;
                 self.journey.weigh(tier, &logprobs)
@@ -47,8 +57,20 @@ impl Way {
         Ok((running, verdict))
     }
 
+    /// The number of the adapter that a model here computes with, 0 for none. One that was loaded anew under its name has
+    /// another.
+    pub(super) fn adapter(&self, model: &str) -> Result<u64, ApiError> {
+        Ok(self.app.model(Some(model))?.adapter().map_or(0, AdapterHandle::number))
+    }
+
+    /// What a model here has said to an equal request with this adapter, if that is kept.
+    pub(super) async fn look_up_here(&self, model: &str, adapter: u64, tier: &str) -> LookedHere {
+        self.journey.look_up_here(tier, &format!("{model}#{adapter}")).await
+    }
+
     /// Starts a model here on the conversation that was judged.
     pub(super) async fn start_here(&self, model: &str, how: Start) -> Result<Running, ApiError> {
+        let how = Start { until: Some(self.journey.deadline()), ..how };
         let (record, shared) = (Arc::clone(&self.record), Arc::clone(&self.shared));
         let (route, model) = (self.route.clone(), model.to_owned());
         blocking(&self.app, move |app| {

@@ -218,3 +218,94 @@ fn what_is_given_again_is_judged_as_what_is_new() {
     }
     assert_eq!(upstream.truths().len(), 1);
 }
+
+/// A route whose model here answers all, and is kept as well.
+fn keeping_here() -> Setup {
+    let mut setup = with_cache(&[]);
+    setup.keeps = Keeps::Everywhere;
+    setup
+}
+
+#[test]
+fn what_a_model_here_says_is_given_again_without_a_step_if_the_owner_says_so() {
+    let mut setup = keeping_here();
+    setup.config.api_keys = ApiKeys::parse("name=anna k1\nname=bert k2\n").unwrap();
+    let (world, folder) = setup.start();
+    let ask = |key: &str, asked: &Value| {
+        let key = format!("Bearer {key}");
+        let headers = [("authorization", &*key), ("x-request-id", "r-1")];
+        let before = world.control.steps();
+        let answer = send(&world, "POST", CHAT, &headers, &asked.to_string());
+        let cache = answer.header("x-garrison-cache").map(str::to_owned);
+        let text = if asked["stream"] == true { said(&answer).0 } else { text(&answer) };
+        (text, cache, world.control.steps() - before)
+    };
+    let private = "say:Dear zoe@buecher.example, all is well.";
+    for (i, stream) in [true, false, true].into_iter().enumerate() {
+        let (text, cache, steps) = ask("k1", &body(private, stream));
+        assert_eq!(text, "Dear zoe@buecher.example, all is well.");
+        assert_eq!(
+            (cache.as_deref(), steps == 0),
+            if i == 0 { (Some("miss"), false) } else { (Some("exact"), true) }
+        );
+    }
+    let (_, cache, steps) = ask("k2", &body(private, true));
+    assert!(cache.as_deref() == Some("miss") && steps > 0, "another key's is another's");
+    let mut drawn = body(private, true);
+    drawn["temperature"] = json!(0.7);
+    assert_eq!(ask("k1", &drawn).1, None, "each answer may be another");
+    drawn["seed"] = json!(7);
+    assert_eq!([ask("k1", &drawn).1, ask("k1", &drawn).1], [Some("miss".into()), Some("exact".into())]);
+    let mut scored = body(private, false);
+    scored["logprobs"] = json!(true);
+    assert_eq!([ask("k1", &scored).1, ask("k1", &scored).1], [None, None], "more than a text is asked for");
+    assert_eq!(receipts(&folder).receipts, 0);
+    // What breaks off is not kept.
+    world.control.fail_after(3);
+    let broken = body("say:A long enough text that ends in the middle of a word, or so it seems.", true);
+    let key = [("authorization", "Bearer k1")];
+    assert!(!send(&world, "POST", CHAT, &key, &broken.to_string()).text().contains("[DONE]"));
+    assert_eq!(ask("k1", &broken).1.as_deref(), Some("miss"));
+    // By default none of this is kept.
+    let (world, _folder) = with_cache(&[]).start();
+    for _ in 0..2 {
+        assert_eq!(post(&world, CHAT, &body(private, true)).header("x-garrison-cache"), None);
+    }
+}
+
+#[test]
+fn every_client_is_given_again_what_a_model_here_said_and_it_is_judged_as_what_is_new() {
+    use garrison_gateway::{Gateway, InAnswers, Operator, Operators, Settings};
+    use garrison_wire::{Delta, Format, Stop};
+
+    let kept = cache();
+    for judged in [false, true] {
+        let mut setup = Setup { cache: Some(Arc::clone(&kept)), ..keeping_here() };
+        if judged {
+            let mut settings = Settings::default();
+            settings.answers.private = InAnswers::Redact(Operators::all(Operator::Replace));
+            setup.config.gateway = Arc::new(Gateway::new(settings).unwrap());
+        }
+        let (world, _folder) = setup.start();
+        // Messages and the Responses become the same in words that are neither's, and so find each other's.
+        for (i, client) in [Format::Chat, Format::Messages, Format::Responses].into_iter().enumerate() {
+            for wanted in [if judged || i == 2 { "exact" } else { "miss" }, "exact"] {
+                let mut asked = super::dialects::asks(client, "say:To zoe@buecher.example.", true);
+                asked["temperature"] = json!(0);
+                let answer = post(&world, super::dialects::path(client), &asked);
+                assert_eq!(answer.header("x-garrison-cache"), Some(wanted), "{client:?} {judged}");
+                let deltas = super::dialects::heard(client, &answer);
+                let text =
+                    |delta: &Delta| if let Delta::Text(text) = delta { text.clone() } else { String::new() };
+                let said: String = deltas.iter().map(text).collect();
+                assert_eq!(
+                    said,
+                    if judged { "To <EMAIL>." } else { "To zoe@buecher.example." },
+                    "{client:?}"
+                );
+                assert!(matches!(deltas.last(), Some(Delta::End { stop: Stop::EndTurn, .. })), "{client:?}");
+                assert_eq!(answer.text().contains("timings"), wanted == "miss", "{client:?}");
+            }
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! A model here answers first; how sure it is decides whether a tier elsewhere is asked.
 
-use garrison_gateway::{Cascade, Gateway, InAnswers, Operator, Operators, Settings, Statistic};
+use garrison_gateway::{
+    Cascade, Gateway, InAnswers, Learning, Operator, Operators, Settings, Statistic, Threshold,
+};
 use garrison_wire::{Delta, Format};
 
 use super::dialects::{asks, heard, path};
@@ -14,7 +16,7 @@ fn cascading(upstreams: &[&str]) -> Setup {
     setup.route.policy.tiers.insert(0, local);
     setup.route.targets.insert(0, Target::Local("tiny".into()));
     let statistic = Statistic::Quantile { share: 0.0 };
-    setup.route.policy.cascade = Some(Cascade { statistic, least: 0.8, after: None });
+    setup.route.policy.cascade = Some(Cascade { statistic, threshold: Threshold::Fixed(0.8), after: None });
     setup
 }
 
@@ -170,4 +172,116 @@ fn every_client_and_several_choices_and_judged_answers_go_the_same_way() {
         assert_eq!(text, "I know.", "{}", answer.text());
     }
     assert_eq!(answer.events().last().unwrap().data, "[DONE]");
+}
+
+/// The same with a threshold that is learned: of all answers at most a quarter may be others than the next tier's.
+fn learning(upstreams: &[&str], calibrations: &Arc<Calibrations>) -> Setup {
+    let mut setup = cascading(upstreams);
+    let learning = Learning { max_error: 0.25, floor: 0.0, ceiling: None, compare: 0.5 };
+    setup.route.policy.cascade.as_mut().unwrap().threshold = Threshold::Learned(learning);
+    setup.calibrations = Arc::clone(calibrations);
+    setup
+}
+
+/// Asks, and waits for what comes of the comparison, if there is one: who answered, and how the model here was weighed.
+fn learn(world: &World, text: &str, stream: bool) -> (String, Value) {
+    let (_, answer) = ask(world, text, stream);
+    let cascade = || trace(world)["cascade"].clone();
+    let told = crate::client::wait_until(Duration::from_secs(20), || cascade()["compared"] != "awaited");
+    told.unwrap_or_else(|| panic!("never compared: {}", trace(world)));
+    (answer.header("x-garrison-tier").unwrap().to_owned(), cascade())
+}
+
+#[test]
+fn a_threshold_is_learned_from_what_the_next_tier_says_and_outlives_the_process() {
+    let upstream = healthy("Hello from afar.");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cascade.sqlite");
+    let calibrations = Calibrations::open(&path).unwrap();
+    let (world, _folder) = learning(&[&upstream.url], &calibrations).start();
+    let sure = "say:hello from  afar";
+    for i in 0..16 {
+        let (tier, cascade) = learn(&world, sure, i % 2 == 0);
+        assert_eq!(
+            (&*tier, &cascade["compared"]),
+            ("up0/m", &json!("same")),
+            "both answer at first: {cascade}"
+        );
+        let because = if i < 3 { "too_few_labels" } else { "learned" };
+        assert_eq!(
+            (&cascade["learned"]["labels"], &cascade["learned"]["because"]),
+            (&json!(i), &json!(because))
+        );
+        assert_eq!(cascade["verdict"], if i < 3 { "unsure" } else { "compared" }, "{cascade}");
+    }
+    // Nothing speaks against any threshold, so the model here answers what it is not sure of as well, but for what is compared.
+    let (mut here, mut there) = (0, 0);
+    let cascade = loop {
+        let (tier, cascade) = learn(&world, "say:Is it so?", here % 2 == 0);
+        if cascade["learned"]["because"] == "learned" && cascade["least"].as_f64().unwrap() > UNSURE {
+            break cascade;
+        }
+        let compared = cascade["compared"] == "other";
+        assert_eq!(tier, if compared { "up0/m" } else { "local/tiny" }, "{cascade}");
+        if compared {
+            there += 1
+        } else {
+            here += 1
+        }
+        assert!(here + there < 200, "{cascade}");
+    };
+    assert_eq!(cascade["verdict"], "unsure", "{cascade}");
+    // (others + 1) of (labels + 1) are more than a quarter from here on.
+    assert_eq!(
+        (there, &cascade["learned"]["others"], &cascade["learned"]["labels"]),
+        (5, &json!(5), &json!(21))
+    );
+    assert!(
+        (cascade["least"].as_f64().unwrap() - UNSURE).abs() < 1e-4,
+        "just above what was wrong: {cascade}"
+    );
+    let why = trace(&world)["stages"][2]["why"].as_str().unwrap().to_owned();
+    assert!(
+        why.starts_with("0.5987 of 0.5987, learned from 21 labels, by quantile 0 over 10 tokens: not"),
+        "{why}"
+    );
+    // What it is sure of stays here, if it is not compared.
+    let mut tiers: Vec<String> = (0..40).map(|i| learn(&world, sure, i % 2 == 0).0).collect();
+    tiers.sort_unstable();
+    tiers.dedup();
+    assert_eq!(tiers, ["local/tiny", "up0/m"]);
+    assert!(calibrations.flush());
+    let labels = learn(&world, "say:Is it so?", true).1["learned"]["labels"].as_u64().unwrap();
+    drop((world, calibrations));
+    // Whoever writes the file closes it once all is written.
+    let mut opened = None;
+    crate::client::wait_until(Duration::from_secs(20), || {
+        opened = Calibrations::open(&path).ok();
+        opened.is_some()
+    });
+    let (world, _folder) = learning(&[&upstream.url], &opened.unwrap()).start();
+    let (_, cascade) = learn(&world, "say:Is it so?", true);
+    assert!(cascade["learned"]["labels"].as_u64().unwrap() >= labels, "{cascade}");
+    assert!(cascade["learned"]["others"].as_u64().unwrap() >= 5, "{cascade}");
+}
+
+#[test]
+fn what_is_held_teaches_nothing_and_a_comparison_that_fails_keeps_the_answer() {
+    let broken = FakeServer::start("127.0.0.1:0", |_, _| Script::refusal(400, "no")).unwrap();
+    let calibrations = Arc::default();
+    let (world, folder) = learning(&[&broken.url], &calibrations).start();
+    for stream in [true, false] {
+        // Nobody better answers, so there is nothing to compare, and what there is is given.
+        let (text, _) = ask(&world, "say:I know.", stream);
+        assert_eq!(text, "I know.");
+        let trace = trace(&world);
+        assert_eq!(stages(&trace).last(), Some(&"kept"), "{trace}");
+        let (text, answer) = ask(&world, "say:Dear zoe@buecher.example", stream);
+        assert_eq!(
+            (&*text, answer.header("x-garrison-privacy")),
+            ("Dear zoe@buecher.example", Some("local"))
+        );
+    }
+    let labels = trace(&world)["cascade"]["learned"]["labels"].clone();
+    assert!(labels == 0 && receipts(&folder).cleared == 2, "{labels}");
 }

@@ -1,5 +1,6 @@
 //! Answers that break off once something of them was shown, and go on in the same stream.
 
+use garrison_gateway::{Gateway, InAnswers, Settings};
 use garrison_wire::{Delivery, Delta, Format, Request, Stop, StreamWriter};
 
 use super::dialects::{KINDS, asks, begin, end, heard, path, speaking, usage};
@@ -162,5 +163,195 @@ fn however_it_breaks_it_goes_on_and_what_cannot_is_an_honest_error() {
         let (_, last) = said(&post(&world, CHAT, &asked));
         let last: Value = serde_json::from_str(&last).unwrap_or_else(|_| panic!("{name} ended with {last}"));
         assert_eq!(last["error"]["code"], "provider_broke_off", "{name}: {last}");
+    }
+}
+
+/// A route that begins here: its first tier is the model here, which is its private one, too.
+fn beginning_here(upstreams: &[&str], on_cut: OnCut) -> Setup {
+    let mut setup = Setup::new(upstreams);
+    let local = setup.route.policy.private.clone().unwrap();
+    setup.route.policy.tiers.insert(0, local);
+    setup.route.targets.insert(0, Target::Local("tiny".into()));
+    setup.route.on_cut = on_cut;
+    setup
+}
+
+/// A text that takes the model here more steps than [`STEPS`].
+const LONG: &str = "say:A heron stands in the shallow water by the mill, and waits for what may come.";
+/// After so many the device is lost: one reads the prompt, the others write.
+const STEPS: u64 = 3;
+
+fn lost(world: &World, path: &str, asked: &Value) -> Answer {
+    world.control.fail_after(STEPS);
+    send(world, "POST", path, &[("x-request-id", "r-1")], &asked.to_string())
+}
+
+#[test]
+fn what_a_model_here_began_goes_on_elsewhere_when_the_device_is_lost() {
+    for (kind, spoken) in KINDS {
+        for client in Format::ALL {
+            let next = speaking(
+                spoken,
+                vec![begin(), Delta::Text("|and flies.".into()), Delta::PartEnd, end(Stop::EndTurn)],
+            );
+            let mut setup = beginning_here(&[&next.url], OnCut::Continue);
+            setup.kind = kind;
+            let money = MoneyLimit { per_day: Some(Micros(1_000_000)), per_month: None };
+            setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
+            let books = Arc::clone(setup.spend.as_ref().unwrap().books());
+            let (world, folder) = setup.start();
+            let case = format!("{client:?} of {spoken:?}");
+            let answer = lost(&world, path(client), &asks(client, LONG, true));
+            assert_eq!(answer.header("x-garrison-tier"), Some("local/tiny"), "{case}: who began");
+            let deltas = heard(client, &answer);
+            let text = words(&deltas);
+            let shown = text.strip_suffix("|and flies.").unwrap_or_else(|| panic!("{case}: {text}"));
+            assert!(!shown.is_empty() && LONG["say:".len()..].starts_with(shown), "{case}: {text}");
+            let begins = deltas.iter().filter(|delta| matches!(delta, Delta::Begin { .. })).count();
+            assert_eq!(begins, 1, "{case}");
+            let Some(Delta::End { stop: Stop::EndTurn, usage: Some(took), .. }) = deltas.last() else {
+                panic!("{case}: {}", answer.text())
+            };
+            assert!(took.output > usage().output && took.input > usage().input, "{case}: {took:?} of both");
+            let sent = sent(&next).to_string();
+            assert!(sent.contains(&format!("\"{}\"", shown.trim_end())), "{case}: {sent} has what was shown");
+            let trace = get(&world, "/v1/garrison/requests/r-1").ok();
+            let stages: Vec<&str> =
+                trace["stages"].as_array().unwrap().iter().map(|s| s["what"].as_str().unwrap()).collect();
+            let wanted = [
+                "planned",
+                "local",
+                "broke",
+                "continued",
+                "planned",
+                "cleared",
+                "asked",
+                "first_token",
+                "answered",
+            ];
+            assert_eq!(stages, wanted, "{case}");
+            assert!(trace["stages"][2]["why"].as_str().unwrap().contains("device_failed"), "{trace}");
+            assert_eq!(trace["decisions"][0]["why"], "broke_off", "{case}");
+            assert_eq!((&trace["tier"], &trace["outcome"]), (&json!("up0/m"), &json!("answered")), "{case}");
+            assert_eq!(Some(books.spent("anyone").today.0), trace["cost_micro_usd"].as_u64(), "{case}");
+            assert_eq!(receipts(&folder).cleared, 1, "{case}");
+            // And what does not break off is the model's own, whole, with its timings.
+            let mut asked = asks(client, "say:All is well.", true);
+            asked["temperature"] = json!(0);
+            let answer = post(&world, path(client), &asked);
+            assert_eq!(words(&heard(client, &answer)), "All is well.", "{case}");
+            assert!(answer.text().contains("\"timings\""), "{case}: {}", answer.text());
+        }
+    }
+}
+
+/// Finds nothing in what was asked, and something once a word stands in it again: in what was answered.
+#[derive(Debug)]
+struct Twice(&'static str);
+
+impl Detector for Twice {
+    fn id(&self) -> &str {
+        "twice"
+    }
+
+    fn detect(&self, text: &str) -> Result<Vec<String>, DetectorError> {
+        Ok(if text.matches(self.0).count() > 1 { vec!["TWICE".into()] } else { Vec::new() })
+    }
+}
+
+#[test]
+fn what_a_model_here_said_leaves_only_if_it_is_cleared_with_the_rest() {
+    let next = healthy("no");
+    let asked = |text: &str| body(text, true);
+    for (name, text, detector) in [
+        (
+            "what was asked",
+            "say:Dear zoe@buecher.example, a heron stands in the water and waits for you.",
+            None,
+        ),
+        ("what was said", LONG, Some(Twice("A"))),
+    ] {
+        let mut setup = beginning_here(&[&next.url], OnCut::Continue);
+        if let Some(detector) = detector {
+            setup.detector = Arc::new(detector);
+        }
+        let (world, folder) = setup.start();
+        let answer = lost(&world, CHAT, &asked(text));
+        let (shown, last) = said(&answer);
+        let last: Value = serde_json::from_str(&last).unwrap_or_else(|_| panic!("{name} ended with {last}"));
+        assert_eq!(last["error"]["code"], "device_failed", "{name}: {last}");
+        assert!(!shown.is_empty(), "{name}");
+        assert!(next.asked().is_empty() && receipts(&folder).cleared == 0, "{name} has left");
+        let trace = get(&world, "/v1/garrison/requests/r-1").ok();
+        assert!(trace["stages"].to_string().contains("held"), "{name}: {trace}");
+        assert!(trace["outcome"].as_str().unwrap().contains("failed"), "{name}: {trace}");
+        // The model here has the next request, as before.
+        assert_eq!(said(&post(&world, CHAT, &asked("say:Well."))).0, "Well.", "{name}");
+    }
+}
+
+#[test]
+fn what_fails_here_before_anything_was_shown_leads_to_the_next_tier() {
+    for on_cut in [OnCut::Error, OnCut::Continue] {
+        let next = healthy("Hello from afar.");
+        let (world, folder) = beginning_here(&[&next.url], on_cut).start();
+        for stream in [true, false] {
+            world.control.fail_next(1);
+            let answer =
+                send(&world, "POST", CHAT, &[("x-request-id", "r-1")], &body(LONG, stream).to_string());
+            assert_eq!(answer.header("x-garrison-tier"), Some("up0/m"), "{}", answer.text());
+            assert!(answer.text().contains("afar."), "{}", answer.text());
+            let trace = get(&world, "/v1/garrison/requests/r-1").ok();
+            assert_eq!(trace["stages"][2]["why"], "the model here failed: device_failed", "{trace}");
+        }
+        // A whole answer is not seen before its end, so any failure leads on.
+        let whole = lost(&world, CHAT, &body(LONG, false));
+        assert_eq!(whole.ok()["choices"][0]["message"]["content"], "Hello from afar.");
+        assert_eq!(receipts(&folder).cleared, 3);
+        assert_eq!(world.metric("garrison:route_fallbacks_total{route=\"auto\"}"), 3.0);
+        // So does a prompt that is too long here.
+        let long = post(&world, CHAT, &body(&"word ".repeat(1000), true));
+        assert_eq!(long.header("x-garrison-tier"), Some("up0/m"), "{}", long.text());
+        // A stream that has begun goes on, or says that it does not.
+        let (text, last) = said(&lost(&world, CHAT, &body(LONG, true)));
+        match on_cut {
+            OnCut::Error => assert!(last.contains("device_failed"), "{text} {last}"),
+            OnCut::Continue => {
+                assert!(text.ends_with("Hello from afar.") && last == "[DONE]", "{text} {last}")
+            }
+        }
+        // And an engine that stops for good.
+        world.control.panic_next();
+        for stream in [true, false] {
+            let answer = post(&world, CHAT, &body(LONG, stream));
+            assert_eq!(answer.header("x-garrison-tier"), Some("up0/m"), "{}", answer.text());
+        }
+    }
+}
+
+#[test]
+fn a_deadline_holds_here_too_and_a_judge_ends_what_would_go_on() {
+    let next = healthy("no");
+    let mut setup = beginning_here(&[&next.url], OnCut::Continue);
+    setup.route.deadline = Duration::from_millis(1500);
+    let (world, _folder) = setup.start();
+    world.control.set_delay(Duration::from_millis(40));
+    let longer = format!("say:{}", "A heron stands in the shallow water by the mill. ".repeat(40));
+    let (text, last) = said(&post(&world, CHAT, &body(&longer, true)));
+    assert!(!text.is_empty() && last.contains("deadline_exceeded"), "{text} {last}");
+    assert!(next.asked().is_empty(), "nobody has time left");
+
+    let mut settings = Settings::default();
+    settings.answers.private = InAnswers::Block;
+    let mut setup = beginning_here(&[&next.url], OnCut::Continue);
+    setup.config.gateway = Arc::new(Gateway::new(settings).unwrap());
+    let (world, _folder) = setup.start();
+    let text = format!("say:To 4111 1111 1111 1111. {}", &LONG["say:".len()..]);
+    for client in Format::ALL {
+        let answer = post(&world, path(client), &asks(client, &text, true));
+        let deltas = heard(client, &answer);
+        assert_eq!(words(&deltas), "To ", "{client:?}: {}", answer.text());
+        assert!(matches!(deltas.last(), Some(Delta::End { stop: Stop::Filtered, .. })), "{}", answer.text());
+        assert!(answer.text().contains("\"verdict\":\"block\""), "{client:?}: {}", answer.text());
     }
 }

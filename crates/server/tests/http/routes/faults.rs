@@ -143,14 +143,22 @@ fn what_breaks_after_something_was_shown_is_an_error_event_and_never_a_quiet_end
         let upstream = FakeServer::start("127.0.0.1:0", move |_, _| script.clone()).unwrap();
         let mut setup = Setup::new(&[&upstream.url, &good.url]);
         setup.route.deadline = 2 * SECOND;
+        let money = MoneyLimit { per_day: Some(Micros(1_000_000)), per_month: None };
+        setup.limit(KeyLimits { money, ..KeyLimits::default() }, []);
+        let books = Arc::clone(setup.spend.as_ref().unwrap().books());
         let (world, _folder) = setup.start();
         let time = Instant::now();
-        let answer = post(&world, CHAT, &body("What is new?", true));
+        let asked = body("What is new?", true).to_string();
+        let answer = send(&world, "POST", CHAT, &[("x-request-id", "r-1")], &asked);
         let (text, last) = said(&answer);
         assert!(text.starts_with(if name == "never ends" { "x" } else { "Hello" }), "{name}: {text}");
         let last: Value = serde_json::from_str(&last).unwrap_or_else(|_| panic!("{name} ended with {last}"));
         assert_eq!(last["error"]["code"], code, "{name}: {last}");
         assert!(time.elapsed() < 9 * SECOND, "{name}: {:?}", time.elapsed());
+        // What was said until then is paid for, and nothing stays reserved.
+        let cost = get(&world, "/v1/garrison/requests/r-1").ok()["cost_micro_usd"].as_u64().unwrap();
+        assert!((1..40_000).contains(&cost), "{name}: {cost}");
+        assert_eq!(books.spent("anyone").today, Micros(cost), "{name}");
         // Nobody has seen anything of a whole answer, so that goes on, if there is time.
         if code == "provider_broke_off" {
             let answer = post(&world, CHAT, &body("What is new?", false));
@@ -179,6 +187,31 @@ fn a_tier_that_asks_for_rest_or_keeps_failing_is_left_alone() {
         let seen = upstream.truths().len();
         assert!((asked..=asked + probes).contains(&seen), "{seen} of 8, {asked} wanted");
     }
+}
+
+#[test]
+fn a_storm_of_500s_costs_no_answer_and_is_soon_left_alone() {
+    const CLIENTS: usize = 16;
+    let good = healthy("Hello from afar.");
+    let broken = FakeServer::start("127.0.0.1:0", |_, _| Script::refusal(500, "oh")).unwrap();
+    let (world, _folder) = Setup::new(&[&broken.url, &good.url]).start();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let world = &world;
+            scope.spawn(move || {
+                for i in 0..8 {
+                    let answer = post(world, CHAT, &body("What is new?", (client + i) % 2 == 0));
+                    assert_eq!(answer.header("x-garrison-tier"), Some("up1/m"), "{}", answer.text());
+                }
+            });
+        }
+    });
+    // Three in a row open its breaker; those on their way then, and a probe each half second at most, come besides.
+    let most = 3 + CLIENTS + begun.elapsed().as_millis() as usize / 500;
+    let seen = broken.truths().len();
+    assert!((3..=most).contains(&seen), "{seen} of {}", CLIENTS * 8);
+    assert!(begun.elapsed() < 9 * SECOND, "{:?}", begun.elapsed());
 }
 
 #[test]

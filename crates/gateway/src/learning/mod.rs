@@ -1,0 +1,150 @@
+//! What cascades have learned: for each kind of request, to which of the last ones the model here and the next tier said the
+//! same.
+//!
+//! A kind is what may be compared: a route, its model here, the work that is asked for, and how sureness is measured. The
+//! rule is [`garrison_route::Calibration`]'s; here is what it goes by, kept over restarts in a file if the owner names one
+//! ([`labels`]), and how two answers are compared ([`comparison`]).
+
+mod comparison;
+mod labels;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use garrison_route::{Calibration, Cascade, Labelled, Learned, Learning, Statistic, Task};
+
+pub use comparison::Comparison;
+pub(crate) use comparison::{Hearing, NoEmbedder, Terms};
+use labels::Labels;
+pub use labels::LabelsError;
+
+/// Kinds of requests that are remembered at most.
+const MOST_KINDS: usize = 1024;
+
+/// What may be compared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Kind(String);
+
+impl Kind {
+    pub(crate) fn new(route: &str, tier: &str, task: Task, cascade: &Cascade) -> Kind {
+        let after = cascade.after.map_or_else(|| "the end".to_owned(), |after| after.to_string());
+        let by: &Statistic = &cascade.statistic;
+        Kind(format!("{route}\n{tier}\n{}\n{by}\n{after}", task.name()))
+    }
+}
+
+/// What all cascades have learned.
+#[derive(Debug, Default)]
+pub struct Calibrations {
+    kinds: Mutex<BTreeMap<Kind, Calibration>>,
+    /// None where it is forgotten with the process.
+    labels: Option<Labels>,
+}
+
+impl Calibrations {
+    /// What a file has of it, from now on written there, too.
+    ///
+    /// # Errors
+    /// If the file cannot be used, for example because another process uses it.
+    pub fn open(path: &Path) -> Result<Arc<Calibrations>, LabelsError> {
+        let (labels, known) = Labels::open(path)?;
+        let kinds = known.into_iter().map(|(kind, seen)| (Kind(kind), seen.into_iter().collect()));
+        Ok(Arc::new(Calibrations { kinds: Mutex::new(kinds.collect()), labels: Some(labels) }))
+    }
+
+    /// The threshold for a kind of request.
+    pub(crate) fn learned(&self, kind: &Kind, learning: &Learning) -> Learned {
+        match self.lock().get(kind) {
+            Some(calibration) => calibration.learn(learning),
+            None => Calibration::default().learn(learning),
+        }
+    }
+
+    /// Notes what came of a comparison. It is not waited for; what cannot be written is forgotten with the process.
+    pub(crate) fn note(&self, kind: &Kind, labelled: Labelled) {
+        let mut kinds = self.lock();
+        if !kinds.contains_key(kind) && kinds.len() >= MOST_KINDS {
+            return;
+        }
+        kinds.entry(kind.clone()).or_default().note(labelled);
+        // Under the lock, so that the file has them in the same order.
+        if let Some(labels) = &self.labels {
+            labels.write(&kind.0, labelled);
+        }
+    }
+
+    /// Waits until everything that was noted before is on the disk. False if it is not.
+    pub fn flush(&self) -> bool {
+        self.labels.as_ref().is_none_or(Labels::flush)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Kind, Calibration>> {
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use garrison_route::{Agreement, Because, MOST_LABELS, Threshold};
+
+    const LEARNING: Learning = Learning { max_error: 0.05, floor: 0.0, ceiling: None, compare: 0.1 };
+
+    fn kind(route: &str, task: Task, after: Option<u32>) -> Kind {
+        let cascade = Cascade { statistic: Statistic::Mean, threshold: Threshold::Learned(LEARNING), after };
+        Kind::new(route, "local/m", task, &cascade)
+    }
+
+    fn label(i: usize) -> Labelled {
+        let agreement = if i.is_multiple_of(50) { Agreement::Other } else { Agreement::Same };
+        Labelled { confidence: (i % 97) as f64 / 97.0, agreement }
+    }
+
+    #[test]
+    fn what_was_learned_outlives_the_process_kind_by_kind_and_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cascade.sqlite");
+        let (chat, code) = (kind("auto", Task::Chat, None), kind("auto", Task::Code, None));
+        let told = {
+            let calibrations = Calibrations::open(&path).unwrap();
+            assert_eq!(calibrations.learned(&chat, &LEARNING).because, Because::TooFewLabels);
+            (0..MOST_LABELS + 300).for_each(|i| calibrations.note(&chat, label(i)));
+            (0..30).for_each(|i| calibrations.note(&code, label(i)));
+            assert!(calibrations.flush());
+            let locked = Calibrations::open(&path).unwrap_err().to_string();
+            assert!(locked.contains("locked"), "{locked}");
+            (calibrations.learned(&chat, &LEARNING), calibrations.learned(&code, &LEARNING))
+        };
+        assert!(told.0.least < 1.0 && told.0.labels == LEARNING.window() && told.1.labels == 30);
+        let again = Calibrations::open(&path).unwrap();
+        assert_eq!((again.learned(&chat, &LEARNING), again.learned(&code, &LEARNING)), told);
+        for other in [kind("auto", Task::Chat, Some(8)), kind("other", Task::Chat, None)] {
+            assert_eq!(again.learned(&other, &LEARNING).labels, 0, "{other:?}");
+        }
+        drop(again);
+        let rows: usize = rusqlite::Connection::open(&path)
+            .unwrap()
+            .query_row("SELECT COUNT(*) FROM labels", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(rows, MOST_LABELS + 30, "older ones are deleted");
+    }
+
+    #[test]
+    fn a_file_that_is_something_else_is_refused_and_kinds_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.txt");
+        std::fs::write(
+            &path,
+            "no database at all, but long enough to be read as one, page by page".repeat(40),
+        )
+        .unwrap();
+        assert!(Calibrations::open(&path).is_err());
+        let calibrations = Calibrations::default();
+        for i in 0..MOST_KINDS + 5 {
+            calibrations.note(&kind(&format!("route {i}"), Task::Chat, None), label(1));
+        }
+        assert_eq!(calibrations.lock().len(), MOST_KINDS);
+        assert!(calibrations.flush());
+    }
+}

@@ -1,0 +1,154 @@
+//! A completion that asks for a route. Providers answer turns, not texts, so all tiers of such a route have to be models here;
+//! of these the first that can answers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use garrison_gateway::{
+    Ask, CacheUse, Delivery as Use, Destination, Journey, Micros, Need, Needs, Place, Route, Taint, Target,
+    Task, Words, digest,
+};
+use serde_json::Value;
+
+use super::{CompletionFormat, CompletionRequest, Whose, start};
+use crate::answer::{blocking, produce};
+use crate::app::App;
+use crate::chat::routed::sticky;
+use crate::error::ApiError;
+use crate::fields::Fields;
+use crate::generation::Generation;
+use crate::params::Delivery;
+use crate::record::Record;
+use crate::screen::{self, Stamp};
+use crate::sse::Production;
+
+/// A completion on its way along a route.
+pub(crate) struct RoutedCompletion {
+    route: Arc<Route>,
+    ask: Ask,
+    /// To be read again for whichever model answers: as it came, and as JSON.
+    asked: Arc<(Bytes, Value)>,
+}
+
+impl RoutedCompletion {
+    /// Reads it against the route's last model here, whose refusals are the route's.
+    pub(super) fn read(
+        app: &App,
+        record: &Arc<Record>,
+        body: Bytes,
+        value: Value,
+        route: &Arc<Route>,
+    ) -> Result<RoutedCompletion, ApiError> {
+        app.check_allowed(record, &route.name)?;
+        check_route(route)?;
+        record.set_model(&route.name);
+        let fields = Fields::root(&value)?;
+        let model = &app.model(route.local_model())?.entry.model;
+        let request = CompletionRequest::read(&fields, model, app.config.limits.sequences)?;
+        let key = record.key().to_owned();
+        app.config.quotas.saw(&key, || digest(fields.map()));
+        let structured = request.params.structure.is_some();
+        let ask = Ask {
+            id: record.id.clone(),
+            taint: Taint::Clean,
+            output_tokens: request.params.max_tokens().map(u64::from),
+            choices: request.params.n as usize * request.prompts.tokens.len(),
+            task: if structured { Task::Extract } else { Task::Chat },
+            needs: if structured { Needs::NONE.and(Need::Schema) } else { Needs::NONE },
+            sticky: sticky(fields.string("user")?.unwrap_or(&key)),
+            delivery: match request.params.delivery {
+                Delivery::Whole => Use::Whole,
+                Delivery::Stream(_) => Use::Stream,
+            },
+            words: Words::Chat,
+            chat: fields.map().clone(),
+            key,
+            tally: Arc::clone(&record.tally),
+        };
+        Ok(RoutedCompletion { route: Arc::clone(route), ask, asked: Arc::new((body, value)) })
+    }
+
+    /// Goes along the route until a model answers.
+    pub(crate) async fn run(self, app: &Arc<App>, record: &Arc<Record>) -> Result<Production, ApiError> {
+        let RoutedCompletion { route, ask, asked } = self;
+        let delivery = ask.delivery;
+        let mut journey = app.config.routes.begin(&route, ask);
+        let mut refused = None;
+        loop {
+            let (model, tier) = match journey.next().await {
+                Ok(Destination::Local { model, tier, .. }) => (model, tier),
+                Ok(Destination::Remote(_) | Destination::InHand) => {
+                    return Err(ApiError::internal("a completion was led elsewhere than to a model here"));
+                }
+                Err(exhausted) => {
+                    return Err(refused.unwrap_or_else(|| ApiError::exhausted(&exhausted)));
+                }
+            };
+            match answer(app, record, &route.name, &asked, &model, &journey, delivery).await {
+                Ok((generation, format, delivery)) => {
+                    journey.answered_here();
+                    let stamp = stamp(tier, &generation, journey.cost());
+                    return Ok(Production { stamp, ..produce(generation, format, delivery) });
+                }
+                Err(error) if error.may_pass_elsewhere() => {
+                    journey.failed_here(&tier, error.why().to_owned());
+                    refused = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Refuses routes that cannot complete a text, and says why.
+fn check_route(route: &Route) -> Result<(), ApiError> {
+    let elsewhere = route.targets.iter().position(|target| matches!(target, Target::Remote { .. }));
+    let tier = elsewhere.and_then(|at| route.policy.tiers.get(at));
+    let why = match tier {
+        Some(tier) => {
+            format!("its tier {} is a provider's, which answers turns and continues no text", tier.name)
+        }
+        None if route.policy.cascade.is_some() => "its cascade weighs the answers to chats".to_owned(),
+        None => return Ok(()),
+    };
+    let message = format!(
+        "this model is a route that completes no texts: {why}. Use /v1/chat/completions, or a model here by its name"
+    );
+    Err(ApiError::unsupported("model", message))
+}
+
+/// What a model here answers. Until something can be shown, the next may do what this one could not.
+async fn answer(
+    app: &Arc<App>,
+    record: &Arc<Record>,
+    route: &str,
+    asked: &Arc<(Bytes, Value)>,
+    model: &str,
+    journey: &Journey,
+    delivery: Use,
+) -> Result<(Generation, CompletionFormat, Delivery), ApiError> {
+    let (record, asked, route) = (Arc::clone(record), Arc::clone(asked), route.to_owned());
+    let (model, until) = (model.to_owned(), journey.deadline());
+    let started = blocking(app, move |app| {
+        let chosen = app.model(Some(&model))?;
+        let (body, value) = &*asked;
+        start(app, &record, &chosen, body, value, Whose::Route { name: &route, until })
+    });
+    let (mut generation, format, how) = started.await?;
+    match delivery {
+        _ if !journey.has_next() => {}
+        Use::Stream => drop(generation.hold(Some(1)).await?),
+        Use::Whole => drop(generation.hold(None).await?),
+    }
+    Ok((generation, format, how))
+}
+
+fn stamp(tier: String, generation: &Generation, cost: Micros) -> Stamp {
+    let receipt = match generation.stamp() {
+        Stamp::Judged(receipt) => receipt,
+        Stamp::Unjudged | Stamp::Routed(_) => None,
+    };
+    let provider = "local".to_owned();
+    let (place, cache) = (Place::Local, CacheUse::Off);
+    Stamp::Routed(Box::new(screen::Routed { tier, provider, place, receipt, cost: Some(cost), cache }))
+}
