@@ -34,6 +34,7 @@ mod canonical;
 mod journey;
 mod language;
 mod limits;
+mod peer;
 mod post;
 mod providers;
 mod redis;
