@@ -35,6 +35,7 @@ mod journey;
 mod language;
 mod learning;
 mod limits;
+mod peer;
 mod post;
 mod providers;
 mod redis;

@@ -1,5 +1,5 @@
 //! What every request passes on its way in, and every response on its way out: a request id,
-//! origins, keys, draining, and one log line when the answer has ended.
+//! origins, keys, draining, and one log line behind the answer's end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use garrison_gateway::{Parent, Routes, Telemetry};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::runtime::Handle;
 
 use crate::app::{App, OPEN_ROUTES, dialect_of, route_of};
 use crate::auth::Caller;
@@ -72,7 +73,7 @@ pub(crate) async fn pass(State(app): State<Arc<App>>, mut request: Request, next
         .telemetry
         .as_ref()
         .map(|telemetry| (Arc::clone(telemetry), Arc::clone(&app.config.routes)));
-    let ending = Ending { record, route, status, complete: false, telemetry, _in_flight: in_flight };
+    let ending = Ending { record, route, status, complete: false, telemetry, in_flight };
     response.map(|body| Body::new(Tracked::new(body, ending)))
 }
 
@@ -124,7 +125,7 @@ struct Ending {
     complete: bool,
     /// Who else is told, and what is known of routes.
     telemetry: Option<(Arc<Telemetry>, Arc<Routes>)>,
-    _in_flight: Option<InFlight>,
+    in_flight: Option<InFlight>,
 }
 
 impl Drop for Ending {
@@ -138,7 +139,12 @@ impl Drop for Ending {
             telemetry::tell(telemetry, routes, &self.record, self.route, self.status, sent);
         }
         let ending = if self.complete { "complete" } else { "cut off" };
-        self.record.log(self.route, self.status, ending);
+        let last = (self.record.line(self.route, self.status, ending), self.in_flight.take());
+        // The last bytes of an answer are sent when its body is gone, and wait for nobody who reads the log. What is
+        // not done when the runtime ends is done then, since it is dropped.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { drop(last) });
+        }
     }
 }
 

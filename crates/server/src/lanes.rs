@@ -1,7 +1,7 @@
 //! Lanes: the threads that serve connections.
 //!
 //! Each lane is a runtime of one thread, and a connection stays on its lane with everything that its requests wait for: the
-//! connections to providers ([a client a thread](garrison_gateway::Provider)), timers, bodies. So a request wakes no thread but
+//! connections to providers (each thread keeps [its own](garrison_gateway::Provider)), timers, bodies. So a request wakes no thread but
 //! its own. One runtime over all threads wakes another one whenever a task makes a second one ready, which happens for every piece
 //! of every body; on two processors that took longer than all that a routed request computes. What may block is left to
 //! threads of its own, as ever; what does not is short, so nobody waits long for those who share a lane.

@@ -129,19 +129,49 @@ impl Record {
         (self.prompt_tokens.load(Relaxed).into(), self.completion_tokens.load(Relaxed))
     }
 
-    /// Writes the request's one line. `ending` says how the answer ended.
-    pub(crate) fn log(&self, route: &str, status: u16, ending: &str) {
+    /// The request's one line as things stand. `ending` says how the answer ended.
+    pub(crate) fn line(&self, route: &'static str, status: u16, ending: &'static str) -> Line {
+        Line {
+            id: self.id.clone(),
+            route,
+            model: self.model.get().cloned(),
+            status,
+            ending,
+            prompt_tokens: self.prompt_tokens.load(Relaxed),
+            completion_tokens: self.completion_tokens.load(Relaxed),
+            ttft: self.ttft(),
+            total: self.elapsed(),
+        }
+    }
+}
+
+/// A request's line in the log, which is written when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Line {
+    id: String,
+    route: &'static str,
+    model: Option<String>,
+    status: u16,
+    ending: &'static str,
+    prompt_tokens: u32,
+    completion_tokens: u64,
+    ttft: Option<Duration>,
+    total: Duration,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
         tracing::info!(
             target: "garrison::request",
             id = %self.id,
-            route,
-            model = self.model.get().map(String::as_str),
-            status,
-            ending,
-            prompt_tokens = self.prompt_tokens.load(Relaxed),
-            completion_tokens = self.completion_tokens.load(Relaxed),
-            ttft_ms = self.ttft.get().map(|ttft| ttft.as_secs_f64() * 1e3),
-            total_ms = self.elapsed().as_secs_f64() * 1e3,
+            route = self.route,
+            model = self.model.as_deref(),
+            status = self.status,
+            ending = self.ending,
+            prompt_tokens = self.prompt_tokens,
+            completion_tokens = self.completion_tokens,
+            ttft_ms = self.ttft.map(|ttft| ttft.as_secs_f64() * 1e3),
+            total_ms = self.total.as_secs_f64() * 1e3,
             "request"
         );
     }

@@ -95,14 +95,6 @@ enum Outcome {
     Broke,
 }
 
-/// A frame's share of the window.
-fn size(frame: &Frame) -> usize {
-    match frame {
-        Frame::Data(json) | Frame::Named(_, json) | Frame::FailedAs(_, json) => json.len(),
-        Frame::Done | Frame::Failed(_) => 64,
-    }
-}
-
 impl Replays {
     pub(crate) fn new(limits: &Limits, times: &Times) -> Arc<Replays> {
         Arc::new(Replays {
@@ -277,12 +269,12 @@ impl Recording {
 
     fn push(&self, frame: Frame) {
         self.state.send_modify(|state| {
-            state.bytes += size(&frame);
-            state.ahead += size(&frame);
+            state.bytes += frame.size();
+            state.ahead += frame.size();
             state.frames.push_back(frame);
             while state.bytes > self.window && state.frames.len() > 1 {
                 if let Some(oldest) = state.frames.pop_front() {
-                    state.bytes -= size(&oldest);
+                    state.bytes -= oldest.size();
                     state.dropped += 1;
                 }
             }
@@ -378,7 +370,7 @@ impl Reader {
             if foremost {
                 state.delivered = wanted;
                 let next = (wanted.saturating_sub(state.dropped)) as usize;
-                state.ahead = state.frames.iter().skip(next).map(size).sum();
+                state.ahead = state.frames.iter().skip(next).map(Frame::size).sum();
             }
             foremost
         });

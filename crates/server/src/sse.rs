@@ -39,6 +39,14 @@ impl Frame {
         Frame::Data(json.into())
     }
 
+    /// About how many bytes it has.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Frame::Data(json) | Frame::Named(_, json) | Frame::FailedAs(_, json) => json.len(),
+            Frame::Done | Frame::Failed(_) => 64,
+        }
+    }
+
     /// Whether nothing follows.
     pub(crate) fn is_last(&self) -> bool {
         matches!(self, Frame::Done) || self.is_failure()
@@ -123,12 +131,20 @@ fn events(dialect: Dialect, frames: NumberedFrames, heartbeat: Duration) -> Resp
     response
 }
 
+/// Bytes of an event beside its text, usually.
+const ROOM: usize = 80;
+
 /// An event's bytes. There are none for the end of a dialect whose last event says that it is the last.
 fn encode(dialect: Dialect, id: u64, frame: &Frame) -> Option<Bytes> {
-    let mut event = format!("id: {id}\n").into_bytes();
+    let mut event = Vec::with_capacity(ROOM + frame.size());
+    event.extend_from_slice(b"id: ");
+    event.extend_from_slice(id.to_string().as_bytes());
+    event.push(b'\n');
     let mut write = |name: Option<&str>, data: &[u8]| {
         if let Some(name) = name {
-            event.extend_from_slice(format!("event: {name}\n").as_bytes());
+            event.extend_from_slice(b"event: ");
+            event.extend_from_slice(name.as_bytes());
+            event.push(b'\n');
         }
         event.extend_from_slice(b"data: ");
         event.extend_from_slice(data);

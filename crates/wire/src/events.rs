@@ -2,6 +2,8 @@
 //!
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>
 
+use memchr::memchr2;
+
 use crate::error::StreamError;
 
 /// Bytes of one event at most. The Responses' last event repeats the whole answer.
@@ -53,8 +55,8 @@ impl EventReader {
         {
             rest = later;
         }
-        while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
-            self.extend_line(&rest[..end])?;
+        while let Some(end) = memchr2(b'\n', b'\r', rest) {
+            let line = &rest[..end];
             let skip = match &rest[end..] {
                 [b'\r', b'\n', ..] => 2,
                 [b'\r'] => {
@@ -64,26 +66,40 @@ impl EventReader {
                 _ => 1,
             };
             rest = &rest[end + skip..];
-            self.end_line(&mut each)?;
+            self.check_room(line.len())?;
+            if self.line.is_empty() {
+                self.end_line(line, &mut each)?;
+            } else {
+                let mut whole = std::mem::take(&mut self.line);
+                whole.extend_from_slice(line);
+                let ended = self.end_line(&whole, &mut each);
+                whole.clear();
+                self.line = whole;
+                ended?;
+            }
         }
-        Ok(self.extend_line(rest)?)
-    }
-
-    fn extend_line(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
-        if self.line.len() + self.data.len() + bytes.len() > self.most {
-            return Err(StreamError::TooLarge(self.most));
-        }
-        self.line.extend_from_slice(bytes);
+        self.check_room(rest.len())?;
+        self.line.extend_from_slice(rest);
         Ok(())
     }
 
-    fn end_line<E>(&mut self, each: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        let mut line = self.line.as_slice();
+    /// Fails if the event would have too many bytes with so many more.
+    fn check_room(&self, more: usize) -> Result<(), StreamError> {
+        if self.line.len() + self.data.len() + more > self.most {
+            return Err(StreamError::TooLarge(self.most));
+        }
+        Ok(())
+    }
+
+    fn end_line<E>(
+        &mut self,
+        mut line: &[u8],
+        each: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         if !std::mem::replace(&mut self.begun, true) {
             line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
         }
         if line.is_empty() {
-            self.line.clear();
             let said = std::mem::take(&mut self.has_data);
             let result = if said { each(&self.data) } else { Ok(()) };
             self.data.clear();
@@ -99,7 +115,6 @@ impl EventReader {
             }
             self.data.extend_from_slice(value);
         }
-        self.line.clear();
         Ok(())
     }
 }

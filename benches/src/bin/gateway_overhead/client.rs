@@ -85,6 +85,24 @@ impl Connection {
         Ok(begun.elapsed())
     }
 
+    /// A whole answer to a request of this id: how long it took.
+    pub(crate) fn named(&mut self, id: &str, tokens: usize) -> Outcome<Duration> {
+        let begun = Instant::now();
+        let text = self.kilobyte();
+        self.ask_as(&format!("x-request-id: {id}\r\n"), &text, tokens, Duration::ZERO, Form::Whole)?;
+        self.read_words()?;
+        Ok(begun.elapsed())
+    }
+
+    /// What is at a path.
+    pub(crate) fn get(&mut self, path: &str) -> Outcome<String> {
+        let Target { port, key, .. } = &self.target;
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n\r\n");
+        self.stream.get_mut().write_all(head.as_bytes())?;
+        self.read_body(|_| ())
+    }
+
     /// The shortest answer to a short question; whether the provider gave it.
     pub(crate) fn short(&mut self, text: &str) -> Outcome<bool> {
         self.ask(text, 1, Duration::ZERO, Form::Whole)?;
@@ -126,6 +144,11 @@ impl Connection {
     }
 
     fn ask(&mut self, text: &str, tokens: usize, gap: Duration, form: Form) -> Outcome<()> {
+        self.ask_as("", text, tokens, gap, form)
+    }
+
+    /// The same with a header line more, or none.
+    fn ask_as(&mut self, header: &str, text: &str, tokens: usize, gap: Duration, form: Form) -> Outcome<()> {
         // How the provider is to answer is in the one number that every gateway passes on.
         let most = tokens * 1000 + usize::try_from(gap.as_micros())? / 100;
         let mut body = json!({"model": self.target.model, "messages": [{"role": "user", "content": text}], "max_tokens": most});
@@ -138,7 +161,7 @@ impl Connection {
         let Target { port, key, .. } = &self.target;
         let head = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+             Content-Type: application/json\r\n{header}Content-Length: {}\r\n\r\n",
             body.len()
         );
         self.stream.get_mut().write_all((head + &body).as_bytes())?;

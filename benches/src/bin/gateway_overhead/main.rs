@@ -10,12 +10,14 @@
 //! reads the same clock.
 //!
 //! `--cached NAME=URL,KEY,MODEL` names a gateway that keeps answers: how long they take by what `x-garrison-cache` says.
+//! With `--stages` the stages of each gateway's answers are printed instead, of usual ones beside the slowest; keys have to be owners'.
 //! With `--soak N --pid PID` the first gateway is sent N short requests instead, and the memory of that process is watched.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a command's output
 
 mod cached;
 mod client;
 mod soak;
+mod stages;
 mod upstream;
 
 use std::time::{Duration, Instant};
@@ -34,6 +36,7 @@ struct Args {
     port: u16,
     hold: bool,
     cached: Option<Target>,
+    stages: bool,
     soak: Option<u64>,
     pid: Option<u32>,
     growth_mib: f64,
@@ -48,6 +51,7 @@ fn args() -> Outcome<Args> {
         port: 0,
         hold: false,
         cached: None,
+        stages: false,
         soak: None,
         pid: None,
         growth_mib: 16.0,
@@ -63,6 +67,7 @@ fn args() -> Outcome<Args> {
             "--upstream" => args.port = value()?.parse()?,
             "--hold" => args.hold = true,
             "--cached" => args.cached = Some(Target::parse(&value()?)?),
+            "--stages" => args.stages = true,
             "--soak" => args.soak = Some(value()?.parse()?),
             "--pid" => args.pid = Some(value()?.parse()?),
             "--growth-mib" => args.growth_mib = value()?.parse()?,
@@ -86,6 +91,9 @@ fn main() -> Outcome<()> {
         let pid = args.pid.ok_or("--soak needs --pid, the process whose memory is watched")?;
         let soak = Soak { requests, clients: args.clients, pid, growth_mib: args.growth_mib };
         return soak::run(target, &soak);
+    }
+    if args.stages {
+        return args.via.iter().try_for_each(|target| stages::run(target, args.requests));
     }
     let direct = Target { name: "direct".into(), port, key: "none".into(), model: "m".into() };
     let targets: Vec<Target> = std::iter::once(direct).chain(args.via).collect();

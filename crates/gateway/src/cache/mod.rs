@@ -326,7 +326,7 @@ impl Kept {
         let left = until.checked_sub(since_1970()).filter(|left| !left.is_zero())?;
         let mut kept = Kept::default();
         for line in lines {
-            kept.push(&Heard::Chunk(Chunk::read(line.to_owned()).ok()?));
+            kept.push(&Heard::Chunk(Chunk::read(line).ok()?));
         }
         Some((kept, left))
     }
@@ -335,7 +335,7 @@ impl Kept {
     pub(crate) fn again(&self, id: &str) -> Vec<Heard> {
         let said = self.said.iter().filter_map(|saved| match saved {
             // It was written from one.
-            Saved::Chunk(text) => Chunk::read(text.to_string()).ok().map(Heard::Chunk),
+            Saved::Chunk(text) => Chunk::read(text).ok().map(Heard::Chunk),
             Saved::Delta(delta) => Some(Heard::Delta((**delta).clone())),
         });
         said.map(|heard| anew(heard, id)).collect()

@@ -78,7 +78,7 @@ impl AlertSink {
     /// If its URL is none, or there is no thread to send from.
     pub fn webhook(url: &str) -> Result<AlertSink, PostError> {
         let (webhook, alerts) = sync_channel(MOST_WAITING);
-        WEBHOOK.on_a_thread(url, "alerts", move |poster| deliver(&poster, &alerts))?;
+        WEBHOOK.on_a_thread(url, "alerts", move |mut poster| deliver(&mut poster, &alerts))?;
         Ok(AlertSink { webhook: Some(webhook) })
     }
 
@@ -99,7 +99,7 @@ impl AlertSink {
     }
 }
 
-fn deliver(webhook: &Poster, alerts: &Receiver<Alert>) {
+fn deliver(webhook: &mut Poster, alerts: &Receiver<Alert>) {
     while let Ok(alert) = alerts.recv() {
         let mut pauses = PAUSES.into_iter();
         while !webhook.post("", &alert.to_json()) {

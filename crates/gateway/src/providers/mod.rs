@@ -24,12 +24,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use garrison_guard::{Cleared, Outgoing};
 use garrison_wire::Format;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Client, ClientBuilder, Method, StatusCode, Url, redirect};
-use thread_local::ThreadLocal;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::time::{Instant, timeout_at};
 
 use crate::journey::Ask;
+use crate::peer::{Address, Answer, NoAnswer, Peer, trusting};
 use continuing::Unfinished;
 pub use failure::Failure;
 pub(crate) use reply::Said;
@@ -37,10 +39,8 @@ pub(crate) use reply::Said;
 pub(crate) use reply::chunk;
 pub use reply::{Heard, Reply};
 
-/// Idle connections that a thread keeps to one provider at most.
-const MOST_IDLE: usize = 64;
-/// How long an idle connection is kept.
-const IDLE: Duration = Duration::from_secs(60);
+/// What servers elsewhere are told of who asks.
+pub(crate) const SOFTWARE: &str = concat!("garrison/", env!("CARGO_PKG_VERSION"));
 
 /// Which API a provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,45 +129,8 @@ impl Outgoing for RemoteRequest {
 pub struct Provider {
     name: String,
     kind: ProviderKind,
-    url: Url,
-    clients: Clients,
+    peer: Peer,
     headers: HeaderMap,
-}
-
-/// What speaks HTTP, with connections that are kept: one for each thread that asks, so that whoever asks is woken by its own
-/// thread when an answer comes.
-struct Clients {
-    made: ThreadLocal<Client>,
-    connect_timeout: Duration,
-    /// Trusted besides the public ones.
-    authorities: Vec<Certificate>,
-}
-
-impl Clients {
-    fn new(connect_timeout: Duration, authorities: Vec<Certificate>) -> Result<Clients, ProviderError> {
-        let clients = Clients { made: ThreadLocal::new(), connect_timeout, authorities };
-        // Whether one can be made is known from the beginning.
-        clients.make().map_err(|error| ProviderError::Client(error.to_string()))?;
-        Ok(clients)
-    }
-
-    /// This thread's.
-    fn here(&self) -> reqwest::Result<&Client> {
-        self.made.get_or_try(|| self.make())
-    }
-
-    fn make(&self) -> reqwest::Result<Client> {
-        let client = Client::builder()
-            .user_agent(concat!("garrison/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(self.connect_timeout)
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(MOST_IDLE)
-            .tcp_nodelay(true);
-        let trusting = |client: ClientBuilder, one: &Certificate| client.add_root_certificate(one.clone());
-        self.authorities.iter().fold(client, trusting).build()
-    }
 }
 
 impl fmt::Debug for Provider {
@@ -182,13 +145,11 @@ impl Provider {
     /// # Errors
     /// If what it is told makes no sense.
     pub fn new(config: ProviderConfig) -> Result<Provider, ProviderError> {
-        let url = Url::parse(&config.base_url).map_err(|_| ProviderError::Url)?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(ProviderError::Url);
-        }
         let base = config.base_url.trim_end_matches('/');
         let base = base.strip_suffix("/v1").unwrap_or(base);
+        let address = Address::parse(&format!("{base}{}", config.kind.path())).ok_or(ProviderError::Url)?;
         let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, HeaderValue::from_static(SOFTWARE));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         if config.kind == ProviderKind::Anthropic {
@@ -206,14 +167,13 @@ impl Provider {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
-        let authorities = config.ca_pem.as_deref().map_or(Ok(Vec::new()), Certificate::from_pem_bundle);
-        let authorities = authorities.map_err(|_| ProviderError::Certificate)?;
-        if config.ca_pem.is_some() && authorities.is_empty() {
-            return Err(ProviderError::Certificate);
-        }
-        let clients = Clients::new(config.connect_timeout, authorities)?;
-        let url = format!("{base}{}", config.kind.path()).parse().map_err(|_| ProviderError::Url)?;
-        Ok(Provider { name: config.name, kind: config.kind, url, clients, headers })
+        let authorities = config.ca_pem.as_deref().map_or(Ok(Vec::new()), certificates)?;
+        let trust = trusting(authorities).map_err(|error| match error {
+            rustls::Error::InvalidCertificate(_) => ProviderError::Certificate,
+            other => ProviderError::Client(other.to_string()),
+        })?;
+        let peer = Peer::new(address, trust, config.connect_timeout).ok_or(ProviderError::Url)?;
+        Ok(Provider { name: config.name, kind: config.kind, peer, headers })
     }
 
     /// As routes name it.
@@ -259,26 +219,27 @@ impl Provider {
         }
         let body = Bytes::copy_from_slice(bytes);
         let begun = Instant::now();
-        let client = self.clients.here().map_err(|_| Failure::Connect)?;
-        let mut asking = reqwest::Request::new(Method::POST, self.url.clone());
-        asking.headers_mut().clone_from(&self.headers);
-        *asking.body_mut() = Some(body.into());
-        let sending = client.execute(asking);
-        let response = match timeout_at(until, sending).await {
+        let answer = match timeout_at(until, self.peer.post(&self.headers, body)).await {
             Err(_) => return Err(Failure::FirstToken(until - begun)),
-            Ok(Err(error)) if error.is_connect() => return Err(Failure::Connect),
-            Ok(Err(_)) => return Err(Failure::Broke),
-            Ok(Ok(response)) => response,
+            Ok(Err(NoAnswer::Connect)) => return Err(Failure::Connect),
+            Ok(Err(NoAnswer::Broke)) => return Err(Failure::Broke),
+            Ok(Ok(answer)) => answer,
         };
-        check_head(&response)?;
-        Ok(Reply::new(self.kind, response))
+        check_head(&answer)?;
+        Ok(Reply::new(self.kind, answer))
     }
 }
 
-fn check_head(response: &reqwest::Response) -> Result<(), Failure> {
-    let status = response.status();
+/// The certificates of a bundle, of which there is one at least.
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ProviderError> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    read.ok().filter(|read| !read.is_empty()).ok_or(ProviderError::Certificate)
+}
+
+fn check_head(answer: &Answer) -> Result<(), Failure> {
+    let status = answer.status();
     if status == StatusCode::TOO_MANY_REQUESTS {
-        return Err(Failure::RateLimited(retry_after(response.headers())));
+        return Err(Failure::RateLimited(retry_after(answer.headers())));
     }
     match status.as_u16() {
         200 => {}
@@ -286,7 +247,7 @@ fn check_head(response: &reqwest::Response) -> Result<(), Failure> {
         code @ (401 | 403 | 404 | 300..=399 | 500..) => return Err(Failure::Status(code)),
         code => return Err(Failure::Rejected(code)),
     }
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream") {
         Ok(())
     } else {

@@ -6,6 +6,7 @@ use garrison_wire::{Chunk, Delta, EventReader, Format, StreamError, StreamParser
 
 use super::ProviderKind;
 use super::failure::{Failure, MOST_ANSWER};
+use crate::peer::{Answer, BrokeOff};
 
 /// Bytes of one event at most; a provider that sends more is broken.
 const MAX_EVENT: usize = 4 << 20;
@@ -22,7 +23,7 @@ pub enum Heard {
 /// A chunk that says this.
 #[cfg(test)]
 pub(crate) fn chunk(value: &serde_json::Value) -> Chunk {
-    Chunk::read(value.to_string()).unwrap()
+    Chunk::read(&value.to_string()).unwrap()
 }
 
 /// What a provider says.
@@ -36,22 +37,16 @@ pub(crate) enum Said {
     End,
 }
 
+/// Why bytes are no events.
+struct NoEvent(&'static str);
+
 /// An event that is larger than [`MAX_EVENT`], or no UTF-8.
-struct NoEvent;
+const NO_TEXT: NoEvent = NoEvent("an event is too large or no text");
 
 impl From<StreamError> for NoEvent {
     fn from(_: StreamError) -> NoEvent {
-        NoEvent
+        NO_TEXT
     }
-}
-
-/// What has come and was not looked at yet.
-#[derive(Debug, PartialEq)]
-enum Raw {
-    /// An event's data.
-    Data(String),
-    /// A delta.
-    Delta(Delta),
 }
 
 /// What reads bytes.
@@ -74,19 +69,25 @@ impl Reader {
     }
 
     /// Adds what bytes say to `ready`, also before an error.
-    fn push(&mut self, bytes: &[u8], ready: &mut VecDeque<Raw>) -> Result<(), Failure> {
+    fn push(&mut self, bytes: &[u8], ready: &mut VecDeque<Said>) -> Result<(), Failure> {
         match self {
             Reader::Chunks(reader) => {
                 let fed = reader.feed(bytes, |data| {
-                    ready.push_back(Raw::Data(str::from_utf8(data).map_err(|_| NoEvent)?.to_owned()));
+                    let text = str::from_utf8(data).map_err(|_| NO_TEXT)?;
+                    ready.push_back(if text.trim() == "[DONE]" {
+                        Said::Done
+                    } else {
+                        let chunk = Chunk::read(text).map_err(|_| NoEvent("an event is no chunk"))?;
+                        Said::More(Heard::Chunk(chunk))
+                    });
                     Ok(())
                 });
-                fed.map_err(|NoEvent| Failure::Garbage("an event is too large or no text"))
+                fed.map_err(|NoEvent(why)| Failure::Garbage(why))
             }
             Reader::Deltas(parser) => {
                 let mut deltas = Vec::new();
                 let fed = parser.feed(bytes, &mut deltas);
-                ready.extend(deltas.into_iter().map(Raw::Delta));
+                ready.extend(deltas.into_iter().map(|delta| Said::More(Heard::Delta(delta))));
                 fed.map_err(|error| match error {
                     StreamError::Cut => Failure::Cut,
                     StreamError::TooLarge(_) => Failure::TooLarge,
@@ -99,18 +100,18 @@ impl Reader {
 
 /// An answer as it comes.
 pub struct Reply {
-    response: reqwest::Response,
+    answer: Answer,
     reader: Reader,
-    ready: VecDeque<Raw>,
+    ready: VecDeque<Said>,
     /// What is wrong with what came after `ready`.
     broken: Option<Failure>,
     bytes: usize,
 }
 
 impl Reply {
-    /// The answer that a response of such a provider brings.
-    pub(super) fn new(kind: ProviderKind, response: reqwest::Response) -> Reply {
-        Reply { response, reader: Reader::of(kind), ready: VecDeque::new(), broken: None, bytes: 0 }
+    /// What such a provider's answer says.
+    pub(super) fn new(kind: ProviderKind, answer: Answer) -> Reply {
+        Reply { answer, reader: Reader::of(kind), ready: VecDeque::new(), broken: None, bytes: 0 }
     }
 
     /// Whether it says chunks of Chat Completions.
@@ -121,20 +122,14 @@ impl Reply {
     /// What it says next. It can be dropped while it waits, and asked again.
     pub(crate) async fn next(&mut self) -> Result<Said, Failure> {
         loop {
-            match self.ready.pop_front() {
-                Some(Raw::Data(data)) if data.trim() == "[DONE]" => return Ok(Said::Done),
-                Some(Raw::Data(data)) => {
-                    let chunk = Chunk::read(data).map_err(|_| Failure::Garbage("an event is no chunk"))?;
-                    return Ok(Said::More(Heard::Chunk(chunk)));
-                }
-                Some(Raw::Delta(delta)) => return Ok(Said::More(Heard::Delta(delta))),
-                None => {}
+            if let Some(said) = self.ready.pop_front() {
+                return Ok(said);
             }
             if let Some(failure) = self.broken.take() {
                 return Err(failure);
             }
-            match self.response.chunk().await {
-                Err(_) => return Err(Failure::Cut),
+            match self.answer.chunk().await {
+                Err(BrokeOff) => return Err(Failure::Cut),
                 Ok(None) => return Ok(Said::End),
                 Ok(Some(bytes)) => {
                     self.bytes += bytes.len();
@@ -155,11 +150,12 @@ mod tests {
     fn pushed(pieces: &[&[u8]]) -> Result<Vec<String>, Failure> {
         let (mut reader, mut ready) = (Reader::Chunks(EventReader::new(MAX_EVENT)), VecDeque::new());
         pieces.iter().try_for_each(|piece| reader.push(piece, &mut ready))?;
-        let data = |raw| match raw {
-            Raw::Data(data) => data,
-            Raw::Delta(delta) => panic!("{delta:?}"),
+        let text = |said| match said {
+            Said::More(Heard::Chunk(chunk)) => chunk.to_json(),
+            Said::Done => "done".to_owned(),
+            other => panic!("{other:?}"),
         };
-        Ok(ready.into_iter().map(data).collect())
+        Ok(ready.into_iter().map(text).collect())
     }
 
     #[test]
@@ -169,13 +165,13 @@ mod tests {
         let bytes = format!("event: message_start\ndata: {start}\n\ndata: <html>\n\n");
         let none = Err(Failure::Garbage("an event is none of its API's"));
         assert_eq!(reader.push(bytes.as_bytes(), &mut ready), none);
-        assert!(matches!(ready.pop_front(), Some(Raw::Delta(Delta::Begin { .. }))));
+        assert!(matches!(ready.pop_front(), Some(Said::More(Heard::Delta(Delta::Begin { .. })))));
     }
 
     #[test]
     fn events_are_the_same_however_they_are_cut() {
-        let text = ": hello\r\ndata: {\"a\":1}\r\n\r\nevent: x\ndata:two\ndata: lines\n\nretry: 3\n\rdata: [DONE]\r\r";
-        let wanted = vec!["{\"a\":1}".to_owned(), "two\nlines".into(), "[DONE]".into()];
+        let text = ": hello\r\ndata: {\"a\":1}\r\n\r\nevent: x\ndata:{\"two\":\ndata: 2}\n\nretry: 3\n\rdata: [DONE]\r\r";
+        let wanted = vec!["{\"a\":1}".to_owned(), "{\"two\":2}".into(), "done".into()];
         for cut in 0..=text.len() {
             let (first, rest) = text.as_bytes().split_at(cut);
             assert_eq!(pushed(&[first, rest]), Ok(wanted.clone()), "cut at {cut}");
@@ -187,6 +183,7 @@ mod tests {
         let none = Err(Failure::Garbage("an event is too large or no text"));
         assert_eq!(pushed(&[&vec![b'x'; MAX_EVENT + 1]]), none);
         assert_eq!(pushed(&[b"data: \xFF\n\n"]), none);
+        assert_eq!(pushed(&[b"data: two\n\n"]), Err(Failure::Garbage("an event is no chunk")));
     }
 
     proptest::proptest! {

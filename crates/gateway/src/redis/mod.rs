@@ -113,7 +113,7 @@ impl Redis {
 
 impl Address {
     fn parse(url: &str) -> Option<Address> {
-        let url = reqwest::Url::parse(url).ok().filter(|url| url.scheme() == "redis")?;
+        let url = url::Url::parse(url).ok().filter(|url| url.scheme() == "redis")?;
         let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
         let mut hello = Vec::new();
         match (url.username(), url.password()) {

@@ -1,7 +1,7 @@
 //! A chunk that is passed on, read no further than whoever passes it on has to look.
 //!
-//! The fields of the chunk, of its choices and of their deltas are told apart, and each one's value stays the text that it
-//! came as until somebody asks for it. A stream is a few hundred of these, and to make values of everything in them and
+//! The fields of the chunk, of its choices and of their deltas are told apart in one pass, and each one's value stays the
+//! text that it came as until somebody asks for it. A stream is a few hundred of these, and to make values of everything in them and
 //! texts of these again takes longer than all that is done with them.
 
 use std::borrow::Cow;
@@ -9,10 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
-
+use super::scan::{NotJson, Scan};
 use crate::error::WireError;
 
 /// Fields of one object at most. No API has as many, and they are looked through one by one.
@@ -168,12 +166,32 @@ impl Object {
         self.0.iter().map(|(name, value)| (name, value))
     }
 
-    /// Reads one that is a part of `text`.
-    fn read(text: &Arc<str>, part: &str) -> Result<Object, WireError> {
-        let mut reader = serde_json::Deserializer::from_str(part);
-        let object = ObjectOf(text).deserialize(&mut reader).map_err(malformed)?;
-        reader.end().map_err(malformed)?;
-        Ok(object)
+    /// Reads one here in `text`. `each` gets the name of each field and may read its value, or leave it.
+    fn read(
+        text: &Arc<str>,
+        scan: &mut Scan<'_>,
+        mut each: impl FnMut(&mut Scan<'_>, &str) -> Result<(), NotJson>,
+    ) -> Result<Object, NotJson> {
+        let mut fields: Vec<(Name, Json)> = Vec::with_capacity(8);
+        scan.object(|scan, name| {
+            let Some(name) = read_name(&text[name]) else { return scan.wrong() };
+            let start = scan.begins();
+            each(scan, &name)?;
+            if scan.ended() == start {
+                scan.value()?;
+            }
+            let value = Json { text: Arc::clone(text), start, end: scan.ended() };
+            // Of a name that comes twice the last counts, as everywhere.
+            if let Some((_, there)) = fields.iter_mut().find(|(known, _)| *known == name) {
+                *there = value;
+            } else if fields.len() < MOST_FIELDS {
+                fields.push((name, value));
+            } else {
+                return scan.wrong();
+            }
+            Ok(())
+        })?;
+        Ok(Object(fields))
     }
 }
 
@@ -191,10 +209,17 @@ impl Choice {
         }
     }
 
-    fn read(text: &Arc<str>, part: &str) -> Result<Choice, WireError> {
-        let fields = Object::read(text, part)?;
-        let delta =
-            fields.some("delta").map_or(Ok(Object::default()), |delta| Object::read(text, delta.as_str()))?;
+    fn read(text: &Arc<str>, scan: &mut Scan<'_>) -> Result<Choice, NotJson> {
+        let mut delta = Object::default();
+        let fields = Object::read(text, scan, |scan, name| {
+            if name == "delta" {
+                delta = Object::default();
+                if scan.peek() != Some(b'n') {
+                    delta = Object::read(text, scan, |_, _| Ok(()))?;
+                }
+            }
+            Ok(())
+        })?;
         Ok(Choice { fields, delta })
     }
 }
@@ -204,33 +229,34 @@ impl Chunk {
     ///
     /// # Errors
     /// If it is no JSON object, or its choices or their deltas are none, or one has more than [`MOST_FIELDS`].
-    pub fn read(text: String) -> Result<Chunk, WireError> {
+    pub fn read(text: &str) -> Result<Chunk, WireError> {
         let text: Arc<str> = if text.contains(['\n', '\r']) {
-            let value: Value = serde_json::from_str(&text).map_err(malformed)?;
+            let value: Value = serde_json::from_str(text).map_err(malformed)?;
             value.to_string().into()
         } else {
             text.into()
         };
-        let fields = Object::read(&text, &text)?;
-        let choices = match fields.some("choices") {
-            None => None,
-            Some(choices) => {
-                let parts: Vec<&RawValue> = serde_json::from_str(choices.as_str()).map_err(malformed)?;
-                Some(
-                    parts
-                        .into_iter()
-                        .map(|part| Choice::read(&text, part.get()))
-                        .collect::<Result<_, _>>()?,
-                )
+        let mut scan = Scan::new(&text);
+        let mut choices = None;
+        let fields = Object::read(&text, &mut scan, |scan, name| {
+            if name == "choices" {
+                choices = None;
+                if scan.peek() != Some(b'n') {
+                    let mut list = Vec::with_capacity(1);
+                    scan.list(|scan| Choice::read(&text, scan).map(|choice| list.push(choice)))?;
+                    choices = Some(list);
+                }
             }
-        };
+            Ok(())
+        });
+        let fields = fields.and_then(|fields| scan.end().map(|()| fields)).map_err(not_json)?;
         Ok(Chunk { fields, choices })
     }
 }
 
-/// As JSON text without line breaks.
-impl fmt::Display for Chunk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Chunk {
+    /// As JSON text without line breaks.
+    pub fn to_json(&self) -> String {
         let mut out = String::with_capacity(256);
         write_object(&self.fields, &mut out, |name, out| {
             let Some(choices) = self.choices.as_ref().filter(|_| name == "choices") else {
@@ -239,7 +265,14 @@ impl fmt::Display for Chunk {
             write_list(choices, out);
             Written::Here
         });
-        f.write_str(&out)
+        out
+    }
+}
+
+/// As JSON text without line breaks.
+impl fmt::Display for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_json())
     }
 }
 
@@ -298,65 +331,17 @@ fn malformed(error: serde_json::Error) -> WireError {
     WireError::body(format!("a chunk is none: {error}"))
 }
 
-/// An object that is a part of a text.
-struct ObjectOf<'t>(&'t Arc<str>);
-
-impl<'de> DeserializeSeed<'de> for ObjectOf<'_> {
-    type Value = Object;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object, D::Error> {
-        deserializer.deserialize_map(self)
-    }
+fn not_json(NotJson { at }: NotJson) -> WireError {
+    WireError::body(format!("a chunk is none: byte {at} is not as it has to be"))
 }
 
-impl<'de> Visitor<'de> for ObjectOf<'_> {
-    type Value = Object;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-        let mut fields: Vec<(Name, Json)> = Vec::with_capacity(8);
-        while let Some(name) = map.next_key_seed(NameOf)? {
-            let raw: &RawValue = map.next_value()?;
-            let raw = raw.get();
-            let start = (raw.as_ptr() as usize).wrapping_sub(self.0.as_ptr() as usize);
-            let value = Json { text: Arc::clone(self.0), start, end: start.wrapping_add(raw.len()) };
-            // Of a name that comes twice the last counts, as everywhere.
-            if let Some((_, there)) = fields.iter_mut().find(|(known, _)| *known == name) {
-                *there = value;
-            } else if fields.len() < MOST_FIELDS {
-                fields.push((name, value));
-            } else {
-                return Err(A::Error::custom("an object has too many fields"));
-            }
-        }
-        Ok(Object(fields))
-    }
-}
-
-struct NameOf;
-
-impl<'de> DeserializeSeed<'de> for NameOf {
-    type Value = Name;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Name, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for NameOf {
-    type Value = Name;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Name, E> {
-        let usual = USUAL.iter().find(|usual| **usual == name);
-        Ok(usual.map_or_else(|| Cow::Owned(name.to_owned()), |usual| Cow::Borrowed(*usual)))
-    }
+/// A field's name, of its JSON text. None if that has half a character.
+fn read_name(json: &str) -> Option<Name> {
+    let inner = json.get(1..json.len() - 1)?;
+    let name: Cow<'_, str> =
+        if inner.contains('\\') { serde_json::from_str::<String>(json).ok()?.into() } else { inner.into() };
+    let usual = USUAL.iter().find(|usual| **usual == name);
+    Some(usual.map_or_else(|| Cow::Owned(name.into_owned()), |usual| Cow::Borrowed(*usual)))
 }
 
 #[cfg(test)]
@@ -365,7 +350,7 @@ mod tests {
     use serde_json::json;
 
     fn read(value: &Value) -> Chunk {
-        Chunk::read(value.to_string()).unwrap()
+        Chunk::read(&value.to_string()).unwrap()
     }
 
     #[test]
@@ -390,16 +375,13 @@ mod tests {
     #[test]
     fn values_are_what_they_say_and_line_breaks_go() {
         let text = "{ \"a\" : \"x\\u00e9\\n\",\r\n \"b\": 12 ,\"c\": [ 1,\n2 ], \"a\": \"last\", \"d\": \"\\ud800\" }";
-        assert!(
-            Chunk::read(text.to_owned()).is_err(),
-            "half a character, in a text that has to be written anew"
-        );
-        let chunk = Chunk::read(text.replace("\\ud800", "d")).unwrap();
+        assert!(Chunk::read(text).is_err(), "half a character, in a text that has to be written anew");
+        let chunk = Chunk::read(&text.replace("\\ud800", "d")).unwrap();
         let get = |name| chunk.fields.get(name).unwrap();
         assert_eq!((get("a").text().as_deref(), get("b").number()), (Some("last"), Some(12)));
         assert_eq!((get("c").as_str(), get("c").value().unwrap()), ("[1,2]", json!([1, 2])));
         assert!(get("c").is_nested() && chunk.choices.is_none() && !chunk.to_string().contains('\n'));
-        let half = Chunk::read("{\"d\": \"\\ud800\"}".to_owned()).unwrap();
+        let half = Chunk::read("{\"d\": \"\\ud800\"}").unwrap();
         assert!(half.fields.get("d").unwrap().text().is_none());
     }
 
@@ -431,14 +413,14 @@ mod tests {
             "{\"choices\": [{\"delta\": \"x\"}]}",
             &many,
         ] {
-            assert!(Chunk::read(text.to_owned()).is_err(), "{text}");
+            assert!(Chunk::read(text).is_err(), "{text}");
         }
     }
 
     proptest::proptest! {
         #[test]
         fn anything_is_a_chunk_as_a_value_would_be_or_none(text in "[{}\\[\\]\",:a-c0-9 \\\\n]{0,40}") {
-            if let Ok(chunk) = Chunk::read(text.clone()) {
+            if let Ok(chunk) = Chunk::read(&text) {
                 let value: Value = serde_json::from_str(&text).unwrap();
                 proptest::prop_assert!(value.is_object());
                 let again: Value = serde_json::from_str(&chunk.to_string()).unwrap();

@@ -12,6 +12,7 @@
 mod answer;
 mod chunk;
 mod read;
+mod scan;
 mod stream;
 mod write;
 

@@ -43,7 +43,7 @@ impl Chunks {
             chunk.fields.retain(|name| name != "usage");
         }
         if self.editor.edit(&mut chunk)? == Shows::Something {
-            ready.push_back(Frame::data(chunk.to_string()));
+            ready.push_back(Frame::data(chunk.to_json()));
         }
         Ok(())
     }
@@ -55,7 +55,7 @@ impl Chunks {
             && let Some(mut usage) = self.last_usage.take()
         {
             self.editor.edit(&mut usage)?;
-            ready.push_back(Frame::data(usage.to_string()));
+            ready.push_back(Frame::data(usage.to_json()));
         }
         ready.push_back(Frame::Done);
         Ok(())

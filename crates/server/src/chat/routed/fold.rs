@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn chunks_become_one_answer() {
         let mut folded = Folded::default();
-        let mut absorb = |value: Value| folded.absorb(&Chunk::read(value.to_string()).unwrap()).unwrap();
+        let mut absorb = |value: Value| folded.absorb(&Chunk::read(&value.to_string()).unwrap()).unwrap();
         let call = |index: u32, part: &str| json!({"index": index, "function": {"arguments": part}});
         for (index, delta, reason) in [
             (1, json!({"role": "assistant", "content": ""}), Value::Null),
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_is_no_text_or_too_much_breaks_off() {
-        let absorb = |folded: &mut Folded, text: String| folded.absorb(&Chunk::read(text).unwrap());
+        let absorb = |folded: &mut Folded, text: String| folded.absorb(&Chunk::read(&text).unwrap());
         let half = r#"{"choices": [{"index": 0, "delta": {"content": "\ud800"}}]}"#;
         assert!(absorb(&mut Folded::default(), half.into()).is_err());
         let mut folded = Folded::default();

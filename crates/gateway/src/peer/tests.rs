@@ -1,0 +1,203 @@
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn peer_at(url: &str) -> Peer {
+    Peer::new(Address::parse(url).unwrap(), trusting(Vec::new()).unwrap(), SECOND).unwrap()
+}
+
+async fn listen() -> (TcpListener, Peer) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = peer_at(&format!("http://{}/v1?x=1", listener.local_addr().unwrap()));
+    (listener, peer)
+}
+
+async fn post(peer: &Peer) -> Result<Answer, NoAnswer> {
+    peer.post(&HeaderMap::new(), Bytes::from_static(b"hello")).await
+}
+
+/// The text of a request, which ends with its body. None if the other side has closed.
+async fn asked(socket: &mut TcpStream) -> Option<String> {
+    let mut text = Vec::new();
+    while !text.ends_with(b"hello") {
+        if socket.read_buf(&mut text).await.ok()? == 0 {
+            return None;
+        }
+    }
+    Some(String::from_utf8(text).unwrap())
+}
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+async fn whole(answer: &mut Answer) -> Result<String, BrokeOff> {
+    let mut text = Vec::new();
+    while let Some(piece) = answer.chunk().await? {
+        text.extend_from_slice(&piece);
+    }
+    Ok(String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn an_address_is_an_http_url() {
+    let parsed = |url| Address::parse(url).map(|address| address.whole().to_string());
+    assert_eq!(parsed("http://h/v1"), Some("http://h/v1".into()));
+    assert_eq!(parsed("https://h:8/a b?c=d"), Some("https://h:8/a%20b?c=d".into()));
+    assert_eq!(parsed("https://anna:secret@h:443"), Some("https://h/".into()));
+    assert_eq!(parsed("http://[::1]:80/x"), Some("http://[::1]/x".into()));
+    assert_eq!((parsed("ftp://h/"), parsed("h/v1"), parsed("http://")), (None, None, None));
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_until_the_other_side_closes_it() {
+    let (listener, peer) = listen().await;
+    let server = tokio::spawn(async move {
+        let mut asked_on = Vec::new();
+        for requests in [3, 1] {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            for _ in 0..requests {
+                let request = asked(&mut socket).await.unwrap();
+                asked_on.push(request.split("\r\n").next().unwrap().to_owned());
+                // What comes with the last piece is read even if nobody asks for it.
+                let body = format!("{HEAD}1\r\na\r\n1\r\nb\r\n0\r\n\r\n");
+                socket.write_all(body.as_bytes()).await.unwrap();
+            }
+        }
+        asked_on
+    });
+    for unread in [false, true, false] {
+        let mut answer = post(&peer).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        if unread {
+            assert_eq!(answer.chunk().await.unwrap().unwrap(), "a");
+            assert_eq!(answer.chunk().await.unwrap().unwrap(), "b");
+        } else {
+            assert_eq!(whole(&mut answer).await.unwrap(), "ab");
+        }
+    }
+    // The server has closed the first one by now, or does while this asks: that is seen before anything is said over it.
+    tokio::time::sleep(SECOND / 20).await;
+    assert_eq!(whole(&mut post(&peer).await.unwrap()).await.unwrap(), "ab");
+    assert_eq!(server.await.unwrap(), vec!["POST /v1?x=1 HTTP/1.1"; 4]);
+}
+
+#[tokio::test]
+async fn pieces_come_as_they_are_sent_and_an_end_that_is_none_is_told() {
+    let (listener, peer) = listen().await;
+    let (go, mut gone) = tokio::sync::mpsc::channel::<&str>(1);
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        asked(&mut socket).await.unwrap();
+        while let Some(bytes) = gone.recv().await {
+            socket.write_all(bytes.as_bytes()).await.unwrap();
+        }
+    });
+    go.send(HEAD).await.unwrap();
+    let mut answer = post(&peer).await.unwrap();
+    for (sent, seen) in [("1\r\na\r\n2\r\nbc\r\n", vec!["a", "bc"]), ("1\r\nd\r\n", vec!["d"])] {
+        let early = tokio::time::timeout(SECOND / 50, answer.chunk()).await;
+        assert!(early.is_err(), "{early:?}");
+        go.send(sent).await.unwrap();
+        for piece in seen {
+            assert_eq!(answer.chunk().await.unwrap().unwrap(), piece);
+        }
+    }
+    go.send("5\r\nxy").await.unwrap();
+    drop(go);
+    assert_eq!(whole(&mut answer).await, Err(BrokeOff));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_read_to_its_end_closes_its_connection() {
+    let (listener, peer) = listen().await;
+    let server = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        asked(&mut socket).await.unwrap();
+        socket.write_all(format!("{HEAD}1\r\na\r\n").as_bytes()).await.unwrap();
+        asked(&mut socket).await
+    });
+    let mut answer = post(&peer).await.unwrap();
+    assert_eq!(answer.chunk().await.unwrap().unwrap(), "a");
+    let kept = Arc::clone(&answer.kept);
+    drop(answer);
+    assert_eq!((server.await.unwrap(), kept.waiting()), (None, 0));
+    // So does a request that nobody waits for any more.
+    let (listener, peer) = listen().await;
+    let early = tokio::time::timeout(SECOND / 20, post(&peer)).await;
+    assert!(early.is_err());
+    let (mut socket, _) = listener.accept().await.unwrap();
+    assert!(asked(&mut socket).await.is_some() && asked(&mut socket).await.is_none());
+}
+
+#[tokio::test]
+async fn what_may_have_been_said_is_not_said_again() {
+    let (listener, peer) = listen().await;
+    let server = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        for answer in [format!("{HEAD}0\r\n\r\n"), "HTTP/1.1 2".to_owned()] {
+            asked(&mut socket).await.unwrap();
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        }
+        drop(socket);
+        tokio::time::timeout(SECOND / 10, listener.accept()).await.is_err()
+    });
+    assert_eq!(whole(&mut post(&peer).await.unwrap()).await.unwrap(), "");
+    assert_eq!(post(&peer).await.err(), Some(NoAnswer::Broke));
+    assert!(server.await.unwrap(), "it was asked twice");
+    let nobody = peer_at("http://127.0.0.1:9");
+    assert_eq!(post(&nobody).await.err(), Some(NoAnswer::Connect));
+}
+
+/// A server that speaks HTTP/2 over TLS and counts its connections.
+async fn secured(connections: Arc<AtomicUsize>) -> SocketAddr {
+    let certificate =
+        CertificateDer::from_pem_slice(include_bytes!("../../../server/tests/tls/valid.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../../server/tests/tls/key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            connections.fetch_add(1, Relaxed);
+            let stream = acceptor.accept(socket).await.unwrap();
+            let answer = service_fn(|request: Request<Incoming>| async move {
+                let said = format!("{:?} {}", request.version(), request.uri().path());
+                Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(said))))
+            });
+            let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), answer);
+            tokio::spawn(serving);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn many_share_a_connection_where_the_server_speaks_http2() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let address = secured(Arc::clone(&connections)).await;
+    let authority =
+        CertificateDer::from_pem_slice(include_bytes!("../../../server/tests/tls/ca.pem")).unwrap();
+    let address = Address::parse(&format!("https://{address}/v1")).unwrap();
+    let peer = Peer::new(address, trusting(vec![authority]).unwrap(), 5 * SECOND).unwrap();
+    let ask = || async { whole(&mut post(&peer).await.unwrap()).await.unwrap() };
+    assert_eq!(ask().await, "HTTP/2.0 /v1");
+    assert_eq!(tokio::join!(ask(), ask()), ("HTTP/2.0 /v1".into(), "HTTP/2.0 /v1".into()));
+    assert_eq!(connections.load(Relaxed), 1);
+}
