@@ -166,7 +166,13 @@ struct Job<'a> {
 fn run_jobs<'a>(pool: &Pool, isa: Isa, jobs: impl Iterator<Item = &'a Job<'a>> + Clone + Sync, rows: usize) {
     let bytes: usize = jobs.clone().map(|job| job.w.bytes()).sum();
     let products: usize = jobs.clone().map(|job| job.w.n() * job.w.k() * rows).sum();
-    let task_bytes = (bytes / task_count(bytes, products, pool.threads())).max(1);
+    let tasks = task_count(bytes, products, pool.threads());
+    if tasks == 1 {
+        // Each job is a task at least, and would be handed out.
+        jobs.for_each(|job| job.run(isa, rows, 0..job.w.n_panels()));
+        return;
+    }
+    let task_bytes = (bytes / tasks).max(1);
     // Even, since some vector kernels take two panels at a time.
     let per_task = |w: &Weight| (task_bytes / w.panel_bytes().max(1)).next_multiple_of(2).max(2);
     // Each node takes the part of each weight that it packed.

@@ -22,6 +22,9 @@ use rng::Purpose;
 #[derive(Debug, Default)]
 pub struct Sampler {
     selection: select::Selection,
+    logprobs: logprobs::Scratch,
+    /// `[vocab]` the logits as they came, where log-probabilities are wanted.
+    raw: Vec<f32>,
 }
 
 impl Sampler {
@@ -30,15 +33,18 @@ impl Sampler {
         numeric::sanitize(logits);
         match row.want {
             Want::Score(token) => {
-                Sampled { token, logprobs: row.logprobs.map(|top| logprobs::of(logits, token, top)) }
+                let logprobs = row.logprobs.map(|top| self.logprobs.of(logits, token, top));
+                Sampled { token, logprobs }
             }
             Want::Sample if row.logprobs.is_none() => {
                 Sampled { token: self.choose(logits, row), logprobs: None }
             }
             Want::Sample => {
-                let raw = logits.to_vec();
+                self.raw.clear();
+                self.raw.extend_from_slice(logits);
                 let token = self.choose(logits, row);
-                Sampled { token, logprobs: row.logprobs.map(|top| logprobs::of(&raw, token, top)) }
+                let logprobs = row.logprobs.map(|top| self.logprobs.of(&self.raw, token, top));
+                Sampled { token, logprobs }
             }
         }
     }

@@ -6,9 +6,9 @@
 //! depend only on the row's own position: not on the rows computed beside it, and not on whether
 //! the spans of a long context went to one thread or to several.
 //!
-//! A row is a query head of a token. Rows that see the same part of a tile are computed up to six
-//! at a time, so that each key and value loaded serves several: the heads that share the KV head,
-//! and in a prefill several tokens.
+//! A row is a query head of a token. Rows that see some of a tile are computed up to six at a time, so that each key and
+//! value loaded serves several: the heads that share the KV head, and several tokens of a prompt or of guesses. Few
+//! rows wait for their own sums: two take as long as four.
 
 use std::ops::Range;
 
@@ -61,6 +61,12 @@ impl<E> Queries<'_, E> {
         let all = self.positions.iter().map(|&p| visible(p, self.window));
         all.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0)
     }
+
+    /// What a token sees of a tile, counted from where that begins.
+    #[inline(always)]
+    fn seen_of_tile(&self, token: usize, tile: usize) -> Range<usize> {
+        within_tile(&visible(self.positions[token], self.window), tile)
+    }
 }
 
 /// The softmax so far, of some rows: `largest` score, `sum` of `exp(score - largest)`, and the
@@ -97,24 +103,48 @@ impl<'a> Partial<'a> {
     }
 }
 
-/// What some rows see of a tile, positions counted from where the tile begins.
-struct Seen<'a, E> {
-    range: Range<usize>,
-    /// Per block; empty where nothing is seen.
+/// The blocks of a tile; empty where nobody sees anything.
+struct Blocks<'a, E> {
     keys: [Tile<'a, E>; BLOCKS],
     values: [Tile<'a, E>; BLOCKS],
 }
 
-impl<E> Seen<'_, E> {
-    /// Blocks with anything to see, and which of their positions.
+/// What `R` rows see of a tile, positions counted from where the tile begins. Tokens that follow each other do not see
+/// quite the same, and go together all the same: what only some of them see is computed for all and counts for those.
+struct Seen<'a, E, const R: usize> {
+    blocks: &'a Blocks<'a, E>,
+    /// Each row's own; none is empty.
+    own: [Range<usize>; R],
+    /// What any of them sees.
+    any: Range<usize>,
+    /// What all of them see; may be empty.
+    all: Range<usize>,
+}
+
+impl<'a, E, const R: usize> Seen<'a, E, R> {
     #[inline(always)]
-    fn blocks(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
-        let Range { start, end } = self.range;
-        (start / BLOCK_SIZE..end.div_ceil(BLOCK_SIZE)).map(move |b| {
-            let first = b * BLOCK_SIZE;
-            (b, start.saturating_sub(first)..BLOCK_SIZE.min(end - first))
-        })
+    fn new(blocks: &'a Blocks<'a, E>, own: [Range<usize>; R]) -> Self {
+        let (mut any, mut all) = (own[0].clone(), own[0].clone());
+        for range in &own[1..] {
+            any = any.start.min(range.start)..any.end.max(range.end);
+            all = all.start.max(range.start)..all.end.min(range.end);
+        }
+        Seen { blocks, own, any, all }
     }
+}
+
+/// Blocks that have some of `range`, and which of their positions.
+#[inline(always)]
+fn blocks_of(range: &Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
+    let range = range.clone();
+    (range.start / BLOCK_SIZE..range.end.div_ceil(BLOCK_SIZE)).map(move |b| (b, part_of(&range, b)))
+}
+
+/// The positions of block `b` that are in `range`.
+#[inline(always)]
+fn part_of(range: &Range<usize>, b: usize) -> Range<usize> {
+    let within = |position: usize| position.saturating_sub(b * BLOCK_SIZE).min(BLOCK_SIZE);
+    within(range.start)..within(range.end)
 }
 
 variants!(pub(super) fn attend<E: Cell>(queries: &Queries<'_, E>, span: usize, partial: &mut Partial<'_>)
@@ -132,44 +162,48 @@ pub(super) fn attend_span<S: Simd, E: Cell>(
 ) {
     let seen_of_span = overlap(&queries.visible(), &(span * SPAN..(span + 1) * SPAN));
     for tile in seen_of_span.start / TILE..seen_of_span.end.div_ceil(TILE) {
-        let positions = tile * TILE..(tile + 1) * TILE;
-        let of_token = |i: usize| overlap(&visible(queries.positions[i], queries.window), &positions);
+        let blocks = look_up(queries, tile);
         let mut token = 0;
         while token < queries.positions.len() {
-            let range = of_token(token);
-            let alike =
-                (token + 1..queries.positions.len()).take_while(|&i| of_token(i) == range).count() + 1;
-            if !range.is_empty() {
-                let range = range.start - positions.start..range.end - positions.start;
-                let seen = look_up(queries, tile, range);
-                let rows = token * queries.group..(token + alike) * queries.group;
-                attend_alike(s, queries, rows, &seen, partial);
+            let seeing = (token..queries.positions.len())
+                .take_while(|&i| !queries.seen_of_tile(i, tile).is_empty())
+                .count();
+            if seeing > 0 {
+                let rows = token * queries.group..(token + seeing) * queries.group;
+                attend_tile(s, queries, rows, (tile, &blocks), partial);
             }
-            token += alike;
+            token += seeing + 1;
         }
     }
 }
 
-/// Finds the blocks of the part of a tile that is seen.
+/// Finds the blocks of the part of a tile that any of the tokens sees.
 #[inline(always)]
-fn look_up<'a, E: Cell>(queries: &Queries<'a, E>, tile: usize, range: Range<usize>) -> Seen<'a, E> {
+fn look_up<'a, E: Cell>(queries: &Queries<'a, E>, tile: usize) -> Blocks<'a, E> {
     let nothing = Tile { scales: &[], cells: &[] };
-    let mut seen = Seen { range, keys: [nothing; BLOCKS], values: [nothing; BLOCKS] };
-    for b in seen.range.start / BLOCK_SIZE..seen.range.end.div_ceil(BLOCK_SIZE) {
+    let mut found = Blocks { keys: [nothing; BLOCKS], values: [nothing; BLOCKS] };
+    for (b, _) in blocks_of(&within_tile(&queries.visible(), tile)) {
         let block = queries.table[tile * BLOCKS + b];
-        seen.keys[b] = queries.cells.key_tile(block, queries.kv_head);
-        seen.values[b] = queries.cells.value_tile(block, queries.kv_head);
+        found.keys[b] = queries.cells.key_tile(block, queries.kv_head);
+        found.values[b] = queries.cells.value_tile(block, queries.kv_head);
     }
-    seen
+    found
 }
 
-/// Splits rows that see the same into calls of about equal size.
+/// The part of `positions` that lies in a tile, counted from where that begins.
 #[inline(always)]
-fn attend_alike<S: Simd, E: Cell>(
+fn within_tile(positions: &Range<usize>, tile: usize) -> Range<usize> {
+    let both = overlap(positions, &(tile * TILE..(tile + 1) * TILE));
+    if both.is_empty() { both } else { both.start - tile * TILE..both.end - tile * TILE }
+}
+
+/// Splits rows that see some of a tile into calls of about equal size.
+#[inline(always)]
+fn attend_tile<S: Simd, E: Cell>(
     s: S,
     queries: &Queries<'_, E>,
     rows: Range<usize>,
-    seen: &Seen<'_, E>,
+    tile: (usize, &Blocks<'_, E>),
     partial: &mut Partial<'_>,
 ) {
     let mut row = rows.start;
@@ -177,12 +211,12 @@ fn attend_alike<S: Simd, E: Cell>(
         let left = rows.end - row;
         let n = left.div_ceil(left.div_ceil(MAX_ROWS));
         match n {
-            1 => attend_rows::<S, E, 1>(s, queries, row, seen, partial),
-            2 => attend_rows::<S, E, 2>(s, queries, row, seen, partial),
-            3 => attend_rows::<S, E, 3>(s, queries, row, seen, partial),
-            4 => attend_rows::<S, E, 4>(s, queries, row, seen, partial),
-            5 => attend_rows::<S, E, 5>(s, queries, row, seen, partial),
-            _ => attend_rows::<S, E, MAX_ROWS>(s, queries, row, seen, partial),
+            1 => attend_rows::<S, E, 1>(s, queries, row, tile, partial),
+            2 => attend_rows::<S, E, 2>(s, queries, row, tile, partial),
+            3 => attend_rows::<S, E, 3>(s, queries, row, tile, partial),
+            4 => attend_rows::<S, E, 4>(s, queries, row, tile, partial),
+            5 => attend_rows::<S, E, 5>(s, queries, row, tile, partial),
+            _ => attend_rows::<S, E, MAX_ROWS>(s, queries, row, tile, partial),
         }
         row += n;
     }
@@ -191,17 +225,19 @@ fn attend_alike<S: Simd, E: Cell>(
 /// `[R, TILE]` scores, then weights.
 type Scores<const R: usize> = [[[f32; LANES]; BLOCKS]; R];
 
-/// Adds what is seen to the `R` rows from `row` on.
+/// Adds what is seen of a tile to the `R` rows from `row` on.
 #[inline(always)]
 fn attend_rows<S: Simd, E: Cell, const R: usize>(
     s: S,
     queries: &Queries<'_, E>,
     row: usize,
-    seen: &Seen<'_, E>,
+    (tile, blocks): (usize, &Blocks<'_, E>),
     partial: &mut Partial<'_>,
 ) {
     let dim = queries.cells.layout.head_dim;
     let q: [&[f32]; R] = std::array::from_fn(|r| &queries.q[(row + r) * dim..][..dim]);
+    let seen =
+        &Seen::new(blocks, std::array::from_fn(|r| queries.seen_of_tile((row + r) / queries.group, tile)));
     let mut scores: Scores<R> = [[[0.0; LANES]; BLOCKS]; R];
     score(s, &q, seen, &mut scores);
     let shrink =
@@ -215,11 +251,11 @@ fn attend_rows<S: Simd, E: Cell, const R: usize>(
 fn score<S: Simd, E: Cell, const R: usize>(
     s: S,
     q: &[&[f32]; R],
-    seen: &Seen<'_, E>,
+    seen: &Seen<'_, E, R>,
     scores: &mut Scores<R>,
 ) {
-    for (b, range) in seen.blocks() {
-        let Tile { scales, cells } = seen.keys[b];
+    for (b, _) in blocks_of(&seen.any) {
+        let Tile { scales, cells } = seen.blocks.keys[b];
         let sums = if E::SCALED {
             let mut sums = [s.splat(0.0); R];
             for (g, (keys, scale)) in cells.chunks(GROUP).zip(scales).enumerate() {
@@ -231,10 +267,13 @@ fn score<S: Simd, E: Cell, const R: usize>(
         } else {
             dot(s, q, cells)
         };
-        for (scores, sum) in scores.iter_mut().zip(sums) {
-            s.store(sum, &mut scores[b]);
-            scores[b][..range.start].fill(f32::NEG_INFINITY);
-            scores[b][range.end..].fill(f32::NEG_INFINITY);
+        for (r, sum) in sums.into_iter().enumerate() {
+            let (scores, own) = (&mut scores[r][b], part_of(&seen.own[r], b));
+            s.store(sum, scores);
+            if own.len() < BLOCK_SIZE {
+                scores[..own.start].fill(f32::NEG_INFINITY);
+                scores[own.end..].fill(f32::NEG_INFINITY);
+            }
         }
     }
 }
@@ -259,7 +298,7 @@ fn dot<S: Simd, E: Cell, const R: usize>(s: S, q: &[&[f32]; R], keys: &[[E; LANE
 fn soften<S: Simd, E, const R: usize>(
     s: S,
     scores: &mut Scores<R>,
-    seen: &Seen<'_, E>,
+    seen: &Seen<'_, E, R>,
     largest: &mut [f32],
     sum: &mut [f32],
 ) -> [f32; R] {
@@ -267,7 +306,7 @@ fn soften<S: Simd, E, const R: usize>(
     let mut base = [0.0; R];
     for r in 0..R {
         let mut tile_largest = s.splat(f32::NEG_INFINITY);
-        for (b, _) in seen.blocks() {
+        for (b, _) in blocks_of(&seen.own[r]) {
             tile_largest = s.max(tile_largest, s.load(&scores[r][b]));
         }
         let before = largest[r];
@@ -278,7 +317,7 @@ fn soften<S: Simd, E, const R: usize>(
     s.store(s.exp(s.load(&shrink)), &mut shrink);
     for r in 0..R {
         let mut tile_sum = s.splat(0.0);
-        for (b, _) in seen.blocks() {
+        for (b, _) in blocks_of(&seen.own[r]) {
             let weight = s.exp(s.sub(s.load(&scores[r][b]), s.splat(base[r])));
             tile_sum = s.add(tile_sum, weight);
             s.store(weight, &mut scores[r][b]);
@@ -294,7 +333,7 @@ fn soften<S: Simd, E, const R: usize>(
 fn weigh<S: Simd, E: Cell, const R: usize>(
     s: S,
     weights: &Scores<R>,
-    seen: &Seen<'_, E>,
+    seen: &Seen<'_, E, R>,
     shrink: &[f32; R],
     out: &mut [f32],
 ) {
@@ -305,8 +344,8 @@ fn weigh<S: Simd, E: Cell, const R: usize>(
     }
     let mut scaled = [[[0.0; LANES]; BLOCKS]; R];
     for first in (0..vectors).step_by(GROUP / LANES) {
-        for (b, _) in seen.blocks() {
-            let scale = s.load_f16(&seen.values[b].scales[first * LANES / GROUP]);
+        for (b, _) in blocks_of(&seen.any) {
+            let scale = s.load_f16(&seen.blocks.values[b].scales[first * LANES / GROUP]);
             for (scaled, weights) in scaled.iter_mut().zip(weights) {
                 s.store(s.mul(s.load(&weights[b]), scale), &mut scaled[b]);
             }
@@ -320,7 +359,7 @@ fn weigh<S: Simd, E: Cell, const R: usize>(
 fn weigh_columns<S: Simd, E: Cell, const R: usize>(
     s: S,
     weights: &Scores<R>,
-    seen: &Seen<'_, E>,
+    seen: &Seen<'_, E, R>,
     shrink: &[f32; R],
     columns: Range<usize>,
     out: &mut [[f32; LANES]],
@@ -329,19 +368,28 @@ fn weigh_columns<S: Simd, E: Cell, const R: usize>(
     for c in columns {
         let mut sums: [S::V; R] =
             std::array::from_fn(|r| s.mul(s.load(&out[r * vectors + c]), s.splat(shrink[r])));
-        for (b, range) in seen.blocks() {
-            let values = &seen.values[b].cells[..BLOCK_SIZE * vectors];
-            if range.len() == BLOCK_SIZE {
+        for (b, any) in blocks_of(&seen.any) {
+            let values = &seen.blocks.values[b].cells[..BLOCK_SIZE * vectors];
+            let all = part_of(&seen.all, b);
+            if all.len() == BLOCK_SIZE {
                 for p in 0..BLOCK_SIZE {
                     let v = E::load(s, &values[p * vectors + c]);
                     for r in 0..R {
                         sums[r] = s.fma(s.splat(weights[r][b][p]), v, sums[r]);
                     }
                 }
-            } else {
-                for p in range {
-                    let v = E::load(s, &values[p * vectors + c]);
+                continue;
+            }
+            for p in any {
+                let v = E::load(s, &values[p * vectors + c]);
+                if all.contains(&p) {
                     for r in 0..R {
+                        sums[r] = s.fma(s.splat(weights[r][b][p]), v, sums[r]);
+                    }
+                    continue;
+                }
+                for r in 0..R {
+                    if seen.own[r].contains(&(b * BLOCK_SIZE + p)) {
                         sums[r] = s.fma(s.splat(weights[r][b][p]), v, sums[r]);
                     }
                 }

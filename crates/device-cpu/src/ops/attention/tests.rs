@@ -296,6 +296,26 @@ fn extreme_queries_only_spoil_their_own_rows() {
     });
 }
 
+/// Tokens that follow each other are computed together; what the later ones brought is not for the earlier.
+#[test]
+fn what_later_tokens_brought_does_not_reach_earlier_ones() {
+    for dtype in KvDtype::ALL {
+        let [clean, mut spoiled] = [(); 2].map(|()| Scene::new(shape(4, 2, 32, u32::MAX), dtype, &[75]));
+        let slots = (72..75).map(|p| spoiled.tables[0][p / BLOCK_SIZE] * BLOCK_SIZE as u32 + p as u32 % 16);
+        let slots: Vec<u32> = slots.collect();
+        let nan = vec![f32::NAN; slots.len() * 2 * 32];
+        let pool = Pool::new(NonZeroUsize::MIN);
+        store_kv(Run { pool: &pool, level: Level::Scalar }, &mut spoiled.layer, &nan, &nan, &slots);
+        for_every_run(|run, isa| {
+            let [expected, got] = [&clean, &spoiled]
+                .map(|scene| scene.step(run, &Scratch::new(run.pool.threads()), &[(0, 66..75)]));
+            let earlier = 6 * clean.row();
+            assert_same_bits(&got[..earlier], &expected[..earlier], &format!("{isa:?} {dtype:?}"));
+            assert!(got[earlier..].iter().all(|x| x.is_nan()), "{isa:?} {dtype:?}");
+        });
+    }
+}
+
 /// Prints what a prefill and a decode step cost one thread, in its own processor time, so that
 /// other work on the machine hardly shows; `cargo test -- --ignored --nocapture`.
 #[test]
