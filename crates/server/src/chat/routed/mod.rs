@@ -229,7 +229,7 @@ fn deltas_tell(ask: &Ask) -> bool {
     let wants = |name: &&str| ask.chat.get(*name).is_some_and(|value| !value.is_null() && *value != false);
     ask.choices == 1
         && ![Need::Schema, Need::LocalJudgement].into_iter().any(|need| ask.needs.has(need))
-        && !BESIDE_TEXT.iter().any(|name| wants(name))
+        && !BESIDE_TEXT.iter().any(wants)
 }
 
 /// The answer of a model here; `keeping` is there if it is kept.
