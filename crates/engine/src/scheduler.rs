@@ -188,10 +188,10 @@ impl Scheduler {
         take: impl FnOnce(&mut Sequence) -> Progress,
     ) -> Progress {
         let sequence = &mut self.running[chunk.seq];
-        let (source, told) = (sequence.draft().source, sequence.take_told());
+        let source = sequence.draft().source;
         let progress = take(sequence);
         if let Some(planner) = &mut self.planner {
-            planner.checked(source, &told, chunk.piece.guesses(), progress.accepted);
+            planner.checked(source, chunk.piece.guesses(), progress.accepted);
             if progress.ended.is_some() {
                 planner.ended(sequence.generated());
             }
@@ -298,14 +298,14 @@ impl Scheduler {
         if wanted.is_empty() {
             return true;
         }
-        let others = |c: &Chunk| {
-            let guesses = if self.running[c.seq].draft().wanted > 0 { c.piece.guesses() } else { 0 };
-            c.piece.tokens - guesses
-        };
-        let rows = chunks.iter().map(others).sum();
-        let outcome = drafter.guess(&mut self.running, wanted, (&*planner, rows), &mut self.pool, masks);
+        let outcome = drafter.guess(&mut self.running, wanted, &mut self.pool, masks);
         match &outcome {
-            Ok(steps) => planner.drafted(steps, chunks.iter().map(|c| self.running[c.seq].draft())),
+            Ok(steps) => {
+                for step in steps {
+                    planner.observe_draft(step.tokens, step.seqs, step.seconds);
+                    planner.observe_wait(step.waited);
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "the draft model failed; going on without it");
                 planner.lose_model();

@@ -387,10 +387,6 @@ impl<B: Capture> Execute for LocalExecutor<B> {
         output
     }
 
-    fn draws_on_host(&self) -> bool {
-        matches!(self.on_device, DeviceDraws::OnHost)
-    }
-
     fn lookahead(&self) -> usize {
         usize::from(self.ahead.is_some())
     }

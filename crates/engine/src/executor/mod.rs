@@ -40,11 +40,6 @@ pub trait Execute: Send {
     /// Empties a slot. A batch that names an empty slot is a bug and asserts.
     fn clear_adapter(&mut self, slot: u32);
 
-    /// Whether rows are drawn where their logits are at hand, so that log-probabilities come with a token for next to nothing.
-    fn draws_on_host(&self) -> bool {
-        true
-    }
-
     /// Tokens of each sequence beyond those of a step for which its block table should have room: an executor may begin
     /// with the next step before it is asked.
     fn lookahead(&self) -> usize {

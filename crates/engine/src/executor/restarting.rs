@@ -20,7 +20,6 @@ pub struct Restarting {
     restarts: u32,
     host_slots: usize,
     lookahead: usize,
-    draws_on_host: bool,
 }
 
 enum Current {
@@ -32,8 +31,7 @@ impl Restarting {
     /// Begins with `first`. What is made in its place must have as many host slots, blocks and adapter slots, or more.
     pub fn new(first: Box<dyn Execute>, make: MakeExecutor) -> Restarting {
         let (host_slots, lookahead) = (first.host_slots(), first.lookahead());
-        let draws_on_host = first.draws_on_host();
-        Restarting { current: Current::Works(first), make, restarts: 0, host_slots, lookahead, draws_on_host }
+        Restarting { current: Current::Works(first), make, restarts: 0, host_slots, lookahead }
     }
 
     fn executor(&mut self) -> Result<&mut dyn Execute, DeviceError> {
@@ -68,10 +66,6 @@ impl Execute for Restarting {
         if let Current::Works(executor) = &mut self.current {
             executor.clear_adapter(slot);
         }
-    }
-
-    fn draws_on_host(&self) -> bool {
-        self.draws_on_host
     }
 
     fn lookahead(&self) -> usize {

@@ -16,13 +16,10 @@ pub(super) fn share<W: Send, T: Copy + Send, R: Send>(
     work: impl Fn(&mut W, T) -> R + Sync,
 ) -> Vec<R> {
     let work = &work;
-    let mut items = items.fuse().peekable();
+    let mut items = items.fuse();
     let (Some((own, others)), Some(first)) = (workers.split_first_mut(), items.next()) else {
         return Vec::new();
     };
-    if items.peek().is_none() {
-        return vec![work(own, first)];
-    }
     scope(|scope| {
         let spawn = |(item, worker)| (thread().spawn_scoped(scope, move || work(worker, item)), item);
         let spawned: Vec<_> = items.zip(others).map(spawn).collect();

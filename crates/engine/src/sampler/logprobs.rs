@@ -7,54 +7,41 @@ use super::{numeric, select};
 /// What stands for "impossible", so that every reported number is finite; OpenAI's choice too.
 const IMPOSSIBLE: f32 = -9999.0;
 
-/// Memory that rows share.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    /// `[vocab]` relative to the most probable token.
-    weights: Vec<f32>,
-    sums: Vec<f64>,
-}
-
-impl Scratch {
-    /// Log-softmax of `[vocab]` comparable logits at `token`, and the `top` best.
-    pub(super) fn of(&mut self, logits: &[f32], token: u32, top: u32) -> TokenLogprobs {
-        let norm = self.log_sum_exp(logits);
-        let logprob = |x: f32| ((f64::from(x) - norm) as f32).max(IMPOSSIBLE);
-        let own = logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
-        let best = select::best(logits, top as usize);
-        TokenLogprobs {
-            logprob: logprob(own),
-            rank: rank(logits, token, own),
-            top: best.into_iter().map(|(id, x)| (id, logprob(x))).collect(),
-        }
-    }
-
-    /// `ln(sum(exp(x)))`, in `f64`, in a fixed order.
-    fn log_sum_exp(&mut self, logits: &[f32]) -> f64 {
-        let max = numeric::max(logits);
-        if max == f32::NEG_INFINITY {
-            return 0.0;
-        }
-        numeric::exp_scaled(&mut self.weights, logits, max, 1.0);
-        numeric::block_sums(&mut self.sums, &self.weights);
-        f64::from(max) + self.sums.iter().sum::<f64>().ln()
+/// Log-softmax of `[vocab]` comparable logits at `token`, and the `top` best.
+pub(super) fn of(logits: &[f32], token: u32, top: u32) -> TokenLogprobs {
+    let norm = log_sum_exp(logits);
+    let logprob = |x: f32| ((f64::from(x) - norm) as f32).max(IMPOSSIBLE);
+    let own = logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
+    let best = select::best(logits, top as usize);
+    TokenLogprobs {
+        logprob: logprob(own),
+        rank: rank(logits, token, own),
+        top: best.into_iter().map(|(id, x)| (id, logprob(x))).collect(),
     }
 }
 
 /// One more than the tokens that come before `token`, whose logit is `own`, in the order of [`select::best`].
 fn rank(logits: &[f32], token: u32, own: f32) -> u32 {
     let (before, after) = logits.split_at(logits.len().min(token as usize));
-    let ahead = numeric::count(before, |x| x >= own) + numeric::count(after, |x| x > own);
+    let ahead = before.iter().filter(|&&x| x >= own).count() + after.iter().filter(|&&x| x > own).count();
     ahead as u32 + 1
+}
+
+/// `ln(sum(exp(x)))`, in `f64`, in a fixed order.
+fn log_sum_exp(logits: &[f32]) -> f64 {
+    let max = numeric::max(logits);
+    if max == f32::NEG_INFINITY {
+        return 0.0;
+    }
+    let (mut weights, mut sums) = (Vec::new(), Vec::new());
+    numeric::exp_scaled(&mut weights, logits, max, 1.0);
+    numeric::block_sums(&mut sums, &weights);
+    f64::from(max) + sums.iter().sum::<f64>().ln()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn of(logits: &[f32], token: u32, top: u32) -> TokenLogprobs {
-        Scratch::default().of(logits, token, top)
-    }
 
     #[test]
     fn logprobs_are_the_log_softmax() {

@@ -22,9 +22,6 @@ use rng::Purpose;
 #[derive(Debug, Default)]
 pub struct Sampler {
     selection: select::Selection,
-    logprobs: logprobs::Scratch,
-    /// `[vocab]` the logits as they came, where log-probabilities are wanted.
-    raw: Vec<f32>,
 }
 
 impl Sampler {
@@ -33,18 +30,15 @@ impl Sampler {
         numeric::sanitize(logits);
         match row.want {
             Want::Score(token) => {
-                let logprobs = row.logprobs.map(|top| self.logprobs.of(logits, token, top));
-                Sampled { token, logprobs }
+                Sampled { token, logprobs: row.logprobs.map(|top| logprobs::of(logits, token, top)) }
             }
             Want::Sample if row.logprobs.is_none() => {
                 Sampled { token: self.choose(logits, row), logprobs: None }
             }
             Want::Sample => {
-                self.raw.clear();
-                self.raw.extend_from_slice(logits);
+                let raw = logits.to_vec();
                 let token = self.choose(logits, row);
-                let logprobs = row.logprobs.map(|top| self.logprobs.of(&self.raw, token, top));
-                Sampled { token, logprobs }
+                Sampled { token, logprobs: row.logprobs.map(|top| logprobs::of(&raw, token, top)) }
             }
         }
     }

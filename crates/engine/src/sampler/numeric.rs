@@ -75,23 +75,6 @@ fn max_of(xs: &[f32]) -> f32 {
     lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m })
 }
 
-/// How many of the values are `wanted`, which has to be inlined.
-pub(super) fn count(xs: &[f32], wanted: impl Fn(f32) -> bool) -> usize {
-    wide(
-        #[inline(always)]
-        || {
-            let (chunks, rest) = xs.as_chunks::<LANES>();
-            let mut lanes = [0u32; LANES];
-            for chunk in chunks {
-                for (lane, &x) in lanes.iter_mut().zip(chunk) {
-                    *lane += u32::from(wanted(x));
-                }
-            }
-            lanes.iter().map(|&n| n as usize).sum::<usize>() + rest.iter().filter(|&&x| wanted(x)).count()
-        },
-    )
-}
-
 /// The lowest index of the largest value, `None` if all are minus infinity.
 pub(super) fn argmax(xs: &[f32]) -> Option<u32> {
     let best = max(xs);

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use garrison_device::{BLOCK_SIZE, Batch, SampleRow, Sampled};
+use garrison_device::{BLOCK_SIZE, Batch, SampleRow};
 use garrison_tokenizer::Tokenizer;
 
 use super::{Piece, Sequence};
@@ -135,9 +135,8 @@ impl Sequence {
         self.drafted.tokens == self.tokens.len()
     }
 
-    /// Takes a guess of the draft model, which may say how probable it is.
-    pub(crate) fn take_guess(&mut self, guess: &Sampled, tokenizer: &Tokenizer, threads: &mut MaskThreads) {
-        let token = guess.token;
+    /// Takes a guess of the draft model.
+    pub(crate) fn take_guess(&mut self, token: u32, tokenizer: &Tokenizer, threads: &mut MaskThreads) {
         self.draft.wanted -= 1;
         // Its embedding may have more rows than the target's, and nothing else is there.
         if token as usize >= tokenizer.vocab_size() {
@@ -145,7 +144,6 @@ impl Sequence {
             return;
         }
         self.draft.tokens.push(token);
-        self.draft.told.extend(guess.logprobs.as_ref().map(|l| l.logprob.exp()));
         let ends = tokenizer.eos().contains(&token) && !self.stop.ignore_eos;
         if ends || self.stop.token_ids.contains(&token) {
             self.draft.wanted = 0;
@@ -161,22 +159,11 @@ impl Sequence {
         self.draft.wanted = 0;
     }
 
-    /// Of the draft model's guesses the first `count` are checked. It has read all but the last that it made.
-    pub(crate) fn keep_guesses(&mut self, count: usize) {
-        self.draft.read = self.draft.tokens.len().saturating_sub(1);
-        self.draft.tokens.truncate(count);
-    }
-
-    /// What the draft model said of its guesses.
-    pub(crate) fn take_told(&mut self) -> Vec<f32> {
-        std::mem::take(&mut self.draft.told)
-    }
-
     /// Notes that `proposed` guesses after `known` tokens were checked, of which the first `accepted`
-    /// were right.
+    /// were right. If they are the draft model's, it has read all but the last one.
     pub(super) fn guesses_checked(&mut self, proposed: usize, accepted: usize, known: usize) {
         if proposed > 0 && self.draft.source == Source::Model && self.drafted.tokens == known {
-            self.drafted.tokens += accepted.min(self.draft.read);
+            self.drafted.tokens += accepted.min(proposed - 1);
         }
         self.draft.checked(proposed, accepted);
     }

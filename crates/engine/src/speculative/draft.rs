@@ -21,14 +21,8 @@ pub(crate) enum Source {
 pub(crate) struct Draft {
     /// The guesses, next token first.
     pub(crate) tokens: Vec<u32>,
-    /// How probable the draft model said each of its guesses is; none if it does not say.
-    pub(crate) told: Vec<f32>,
     /// Guesses that the draft model is still to make.
     pub(crate) wanted: usize,
-    /// Guesses that the draft model has read.
-    pub(crate) read: usize,
-    /// Seconds that a step waits for the mask after each of them.
-    pub(crate) mask: f64,
     /// Where the guesses come from.
     pub(crate) source: Source,
     lookup: Record,
@@ -55,8 +49,7 @@ impl Draft {
     /// Makes no guesses after all.
     pub(crate) fn clear(&mut self) {
         self.tokens.clear();
-        self.told.clear();
-        (self.wanted, self.read, self.mask) = (0, 0, 0.0);
+        self.wanted = 0;
     }
 
     /// How probable it is that a guess is right if those before it were; `prior` before anything is known.

@@ -21,7 +21,6 @@ use crate::executor::{DraftModel, Execute, StepOutput};
 use crate::kv::BlockPool;
 use crate::pace::Pace;
 use crate::sequence::Sequence;
-use crate::speculative::Planner;
 
 /// Makes guesses.
 pub(crate) struct Drafter {
@@ -34,8 +33,6 @@ pub(crate) struct Drafter {
     batch: Batch,
     /// For how long its model ran, see [`Drafter::take_ran`].
     ran: Duration,
-    /// Whether it says how probable its guesses are.
-    tells: bool,
 }
 
 /// How long one of its steps took.
@@ -56,7 +53,6 @@ impl Drafter {
         max_stall: Option<Duration>,
     ) -> Drafter {
         let DraftModel { executor, vocab, .. } = model;
-        let tells = executor.draws_on_host();
         Drafter {
             executor,
             tokenizer,
@@ -65,7 +61,6 @@ impl Drafter {
             pace: Pace::new(max_stall),
             batch: Batch::default(),
             ran: Duration::ZERO,
-            tells,
         }
     }
 
@@ -74,8 +69,7 @@ impl Drafter {
         std::mem::take(&mut self.ran)
     }
 
-    /// Makes the guesses that are wanted of the running sequences `seqs`, as far as it gets and as `planner` finds them
-    /// worth making, in a step that checks `rows` other tokens.
+    /// Makes the guesses that are wanted of the running sequences `seqs`, as far as it gets.
     ///
     /// # Errors
     /// If the device fails. What was read until then is lost.
@@ -83,7 +77,6 @@ impl Drafter {
         &mut self,
         running: &mut [Sequence],
         mut seqs: Vec<usize>,
-        (planner, rows): (&Planner, usize),
         pool: &mut BlockPool,
         masks: &mut MaskThreads,
     ) -> Result<Vec<DraftStep>, DeviceError> {
@@ -94,12 +87,7 @@ impl Drafter {
             running[seq].share_drafted(pool);
         }
         loop {
-            let rows = rows + made(running, &all);
-            let side_by_side = seqs.len();
-            seqs.retain(|&seq| {
-                let draft = running[seq].draft();
-                draft.wanted > 0 && planner.goes_on(draft, rows, side_by_side)
-            });
+            seqs.retain(|&seq| running[seq].draft().wanted > 0);
             if seqs.is_empty() {
                 break;
             }
@@ -107,12 +95,8 @@ impl Drafter {
             seqs.iter().for_each(|&seq| running[seq].push_guess(&mut self.batch));
             steps.push(self.step(running, &seqs, masks)?);
         }
-        for &seq in &all {
+        for seq in all {
             running[seq].end_guessing();
-            let draft = running[seq].draft();
-            let others = rows + made(running, &all) - draft.tokens.len();
-            let count = planner.worth_checking(draft, others);
-            running[seq].keep_guesses(count);
         }
         Ok(steps)
     }
@@ -160,9 +144,6 @@ impl Drafter {
         seqs: &[usize],
         masks: &mut MaskThreads,
     ) -> Result<DraftStep, DeviceError> {
-        if self.tells {
-            self.batch.samples.iter_mut().for_each(|row| row.logprobs = Some(0));
-        }
         let begun = Instant::now();
         let output = self.executor.step(&self.batch);
         self.ran += begun.elapsed();
@@ -173,13 +154,8 @@ impl Drafter {
         // The rows hold on to the sequences' token counts.
         self.batch.samples.clear();
         for (&seq, sampled) in seqs.iter().zip(samples) {
-            running[seq].take_guess(&sampled, &self.tokenizer, masks);
+            running[seq].take_guess(sampled.token, &self.tokenizer, masks);
         }
         Ok(step)
     }
-}
-
-/// Guesses made so far.
-fn made(running: &[Sequence], seqs: &[usize]) -> usize {
-    seqs.iter().map(|&seq| running[seq].draft().tokens.len()).sum()
 }

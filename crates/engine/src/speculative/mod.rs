@@ -8,7 +8,6 @@
 //! guesses only where the measured cost of a larger step, and of the draft model, is less than what
 //! the guesses are expected to save.
 
-mod confidence;
 mod cost;
 mod draft;
 mod drafter;

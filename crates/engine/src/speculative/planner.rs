@@ -7,11 +7,9 @@
 //! what it brings, or guesses go wrong, it stops by itself. What a step with guesses brought is held
 //! against what was expected of it, and the next expectations are trusted as far as that was right, compared with
 //! those of steps without: whatever else runs on the machine makes both late.
-//! A draft model that says how sure it is stops by itself, where the next guess is not worth its time ([`stopping`]).
 //! Now and then it checks a guess although it does not pay, or none or more of them than seem best, to learn
 //! whether that has changed; that may cost a hundredth of the time.
 
-use super::confidence::Confidence;
 use super::cost::StepCost;
 use super::draft::Source;
 use super::masks::MaskCost;
@@ -60,11 +58,6 @@ pub(crate) struct Planner {
     /// Seconds that the draft model takes to read a token of what it has missed.
     read_cost: Option<f64>,
     mask_cost: MaskCost,
-    /// What the draft model's own opinion of its guesses means.
-    confidence: Confidence,
-    /// Tokens per second that the step being planned is taken to bring, where the draft model is to stop by itself: what a
-    /// further guess has to bring.
-    stops_by: Option<f64>,
     /// What is expected of a sequence that nothing is known of, by source.
     lookup_acceptance: f64,
     model_acceptance: f64,
@@ -94,8 +87,6 @@ struct Expected {
     tokens_per_second: Option<f64>,
     /// How much it counts.
     weight: f64,
-    /// Seconds that it is taken to wait for masks.
-    masks: f64,
     /// What it took so far.
     seconds: f64,
 }
@@ -160,8 +151,6 @@ impl Planner {
             draft_cost: StepCost::new(tokens),
             read_cost: None,
             mask_cost: MaskCost::default(),
-            confidence: Confidence::default(),
-            stops_by: None,
             lookup_acceptance: 0.5,
             model_acceptance: 0.7,
             answer: ANSWER,
@@ -212,33 +201,23 @@ impl Planner {
         // Stable, so a sequence's guesses stay in order.
         guesses.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         guesses.truncate(spare);
-        let (rate, best) = self.worth(plain, &guesses);
-        let pays = best > 0;
-        let worth =
-            if pays { self.otherwise(best).min(guesses.len()) } else { self.probe(plain, &mut guesses) };
+        let mut worth = self.worth(plain, &guesses);
+        let pays = worth > 0;
+        worth = if pays { self.otherwise(worth).min(guesses.len()) } else { self.probe(plain, &mut guesses) };
         if worth > 0 {
             (self.since, self.seconds) = (0, 0.0);
         }
-        // What is done to learn is done as it is planned.
-        self.stops_by = (pays && worth == best && self.confidence.is_known()).then_some(rate);
         let tokens_per_second = self.expected(plain, &guesses[..worth]);
         let weight = if pays { JUDGED } else { TRIED };
-        let masks = masks + guesses[..worth].iter().map(|g| g.mask).sum::<f64>();
-        self.step = (worth > 0).then_some(Expected { tokens_per_second, weight, masks, seconds: 0.0 });
+        self.step = (worth > 0).then_some(Expected { tokens_per_second, weight, seconds: 0.0 });
         let mut keep = vec![0; candidates.len()];
         for guess in &guesses[..worth] {
             keep[guess.candidate] += 1;
         }
-        let mut spare = spare - worth;
         for (candidate, keep) in candidates.iter_mut().zip(keep) {
             match candidate.draft.source {
                 Source::Lookup => candidate.draft.tokens.truncate(keep),
-                Source::Model if keep > 0 => {
-                    candidate.draft.wanted = self.reach(keep, candidate.room, spare);
-                    spare -= candidate.draft.wanted - keep;
-                    candidate.draft.mask = candidate.mask * waits;
-                }
-                Source::Model => {}
+                Source::Model => candidate.draft.wanted = keep,
             }
         }
     }
@@ -273,9 +252,9 @@ impl Planner {
         (tokens / USUAL_GAIN).max(1.0)
     }
 
-    /// How many of the `guesses` make a step bring most tokens per second, and how many that is.
-    fn worth(&self, Plain { decodes: n, mut masks }: Plain, guesses: &[Guess]) -> (f64, usize) {
-        let Some(plain) = self.cost.of(n) else { return (0.0, 0) };
+    /// How many of the `guesses` make a step bring most tokens per second.
+    fn worth(&self, Plain { decodes: n, mut masks }: Plain, guesses: &[Guess]) -> usize {
+        let Some(plain) = self.cost.of(n) else { return 0 };
         let mut best = (n as f64 / (plain + masks) * MARGIN, 0);
         let trust = (self.trust / self.calm).min(1.0);
         let mut expected = n as f64;
@@ -293,7 +272,7 @@ impl Planner {
                 best = (rate, i + 1);
             }
         }
-        best
+        best.1
     }
 
     /// Tokens per second that a step with these guesses is taken to bring, if steps of its size were measured; all that
@@ -332,7 +311,7 @@ impl Planner {
         if let Some(step) = &mut self.step {
             step.seconds += own;
         }
-        if let Some(Expected { tokens_per_second: Some(expected), weight, seconds, .. }) = self.step.take()
+        if let Some(Expected { tokens_per_second: Some(expected), weight, seconds }) = self.step.take()
             && seconds > 0.0
         {
             let right = tokens as f64 / seconds / expected;
@@ -422,14 +401,10 @@ impl Planner {
         *known += (more - *known) * NEW;
     }
 
-    /// Notes what became of a sequence's guesses; `told` is the draft model's opinion of them, if it has one.
-    pub(crate) fn checked(&mut self, source: Source, told: &[f32], proposed: usize, accepted: usize) {
+    /// Notes what became of a sequence's guesses.
+    pub(crate) fn checked(&mut self, source: Source, proposed: usize, accepted: usize) {
         if proposed == 0 {
             return;
-        }
-        // What comes after the first wrong guess says nothing.
-        for (i, &told) in told.iter().take(proposed.min(accepted + 1)).enumerate() {
-            self.confidence.learn(told, i < accepted);
         }
         self.proposed += proposed as u64;
         self.accepted += accepted as u64;
@@ -478,6 +453,5 @@ impl Drafting {
     }
 }
 
-mod stopping;
 #[cfg(test)]
 mod tests;

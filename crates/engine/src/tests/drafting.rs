@@ -168,39 +168,6 @@ fn a_small_draft_model_knows_its_limits() {
     assert_eq!(rig.engine.stats().spec_draft_tokens, 0, "it does not know token 200");
 }
 
-/// It is wrong where it is not sure, and says so: there it stops, and what it is sure of is not limited by that.
-#[test]
-fn a_draft_model_stops_where_it_is_not_sure() {
-    let script = |unsure: f32| {
-        move |past: &[u32], logits: &mut [f32]| {
-            let (last, off) = (past.last().copied().unwrap_or(0), past.len().is_multiple_of(5));
-            logits.fill(0.0);
-            let favoured = last * 3 + 1 + if off && unsure > 0.0 { 1 } else { 0 };
-            logits[(favoured % 11 + 60) as usize] = if off && unsure > 0.0 { unsure } else { 20.0 };
-        }
-    };
-    // Of what it guessed in the second half, how much was right, and the target's steps.
-    let guessed = |unsure: f32| {
-        let target = crate::ScriptedExecutor::new(&config(), script(0.0));
-        let mut rig = Rig::drafted_over(config(), target, (VOCAB, 512), script(unsure));
-        rig.control.set_cost(1.0, 0.1);
-        let greedy = || Request { sampling: Sampling::greedy(), ..request(prompt(12, 1), 400) };
-        rig.answer(greedy());
-        let before = rig.engine.stats();
-        rig.answer(greedy());
-        let after = rig.engine.stats();
-        let right = after.spec_accepted_tokens - before.spec_accepted_tokens;
-        (
-            right as f64 / (after.spec_draft_tokens - before.spec_draft_tokens) as f64,
-            after.steps - before.steps,
-        )
-    };
-    let (unsure, steps) = guessed(1.0);
-    let (sure, steps_of_sure) = guessed(20.0);
-    assert!(unsure > 0.9 && sure < 0.85, "{unsure} and {sure} were right");
-    assert!(steps <= steps_of_sure, "{steps} and {steps_of_sure} steps");
-}
-
 /// vLLM #49548, #50851: speculation that is slower than none.
 #[test]
 fn a_draft_model_that_does_not_pay_is_hardly_asked() {

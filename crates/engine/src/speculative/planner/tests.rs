@@ -1,5 +1,4 @@
 use super::*;
-use crate::speculative::drafter::DraftStep;
 
 const LOOKUP: Sources = Sources { lookup: true, model: None };
 const MODEL: Sources = Sources { lookup: false, model: Some(1000) };
@@ -250,83 +249,4 @@ fn what_does_not_pay_is_tried_again_now_and_then() {
 #[test]
 fn nothing_is_guessed_before_anything_was_measured() {
     assert_eq!(planned(&mut Planner::new(64, LOOKUP), 4, 1, 0), 0);
-}
-
-/// A planner that knows what the draft model's opinions mean: sure guesses are right, others hardly ever.
-fn confident() -> Planner {
-    let mut planner = planner(1.0, 0.15, MODEL);
-    planner.observe_draft(1, 1, 0.05);
-    for _ in 0..200 {
-        planner.checked(Source::Model, &[0.999], 1, 1);
-        planner.checked(Source::Model, &[0.2], 1, 0);
-    }
-    planner
-}
-
-/// The draft model made `made` guesses and is to make `wanted` more.
-fn guessing(made: usize, wanted: usize) -> Draft {
-    let mut draft = Draft::default();
-    (draft.source, draft.tokens, draft.wanted) = (Source::Model, vec![1; made], wanted);
-    draft
-}
-
-#[test]
-fn the_draft_model_goes_on_for_as_long_as_it_is_sure() {
-    let mut planner = confident();
-    let mut draft = guessing(0, 0);
-    (0..40).for_each(|i| draft.checked(1, usize::from(i % 10 > 0)));
-    let candidate =
-        Candidate { tokens: &[1; 8], draft: &mut draft, room: 100, generated: 0, unread: 1, mask: 0.0 };
-    planner.plan(&mut [candidate], 1, 63);
-    assert_eq!(draft.wanted, MOST_GUESSES, "more than on average are worth it, should it be sure");
-    for told in [0.999; 7] {
-        assert!(planner.goes_on(&draft, 1 + draft.tokens.len(), 1), "{} guesses", draft.tokens.len());
-        draft.tokens.push(1);
-        draft.told.push(told);
-        draft.wanted -= 1;
-    }
-    assert_eq!(planner.worth_checking(&draft, 1), 7);
-    draft.tokens.push(1);
-    draft.told.push(0.2);
-    assert!(!planner.goes_on(&draft, 9, 1), "what follows a wrong guess is wrong");
-    assert_eq!(planner.worth_checking(&draft, 1), 7, "the unsure one is not checked either");
-}
-
-#[test]
-fn a_grammars_masks_stop_the_draft_model_too() {
-    let planner = Planner { stops_by: Some(1.0), ..confident() };
-    let draft = |mask| {
-        let mut draft = guessing(1, 5);
-        (draft.told, draft.mask) = (vec![0.999], mask);
-        draft
-    };
-    assert!(planner.goes_on(&draft(0.0), 2, 1) && !planner.goes_on(&draft(1.0), 2, 1));
-}
-
-#[test]
-fn what_the_draft_model_left_out_is_not_expected() {
-    let mut planner = confident();
-    let mut draft = Draft::default();
-    let candidate =
-        Candidate { tokens: &[1; 8], draft: &mut draft, room: 100, generated: 0, unread: 1, mask: 0.0 };
-    planner.plan(&mut [candidate], 1, 63);
-    draft.wanted = 0;
-    draft.tokens = vec![1; 2];
-    draft.told = vec![0.999; 2];
-    let step = |tokens| DraftStep { tokens, seqs: 1, seconds: 0.05, waited: 0.0 };
-    planner.drafted(&[step(1), step(1)], [&draft].into_iter());
-    let expected = planner.step.unwrap().tokens_per_second.unwrap();
-    // Three tokens in a step of three and two of the draft model.
-    assert!((expected - 3.0 / 1.55).abs() < 0.05, "{expected}");
-}
-
-#[test]
-fn a_draft_model_that_tells_nothing_makes_what_is_planned() {
-    let mut planner = planner(1.0, 0.15, MODEL);
-    planner.observe_draft(1, 1, 0.05);
-    let wanted = wanted_alone(&mut planner, &[1; 8], 100, 1);
-    assert!(wanted > 0 && wanted < MOST_GUESSES);
-    let draft = guessing(1, 1);
-    assert!(planner.goes_on(&draft, 2, 1));
-    assert_eq!(planner.worth_checking(&draft, 1), 1);
 }
