@@ -1,7 +1,7 @@
 //! A small sentence encoder that was taught to tell attacks (Devlin et al. 2019, "BERT"; Wang et al. 2020, "MiniLM"): it reads a
 //! few sentences as a whole, where the [networks](super::net) know words and their neighbours.
 //!
-//! The lower layers of all-MiniLM-L6-v2 (Apache-2.0) learned the guard's training texts further; see
+//! All-MiniLM-L6-v2 (Apache-2.0) learned the guard's training texts further; see
 //! `corpus/second_look/learn.py`, which makes the weights, eight bits each.
 
 use std::sync::LazyLock;
@@ -13,7 +13,7 @@ use super::dense::{Dense, MOST_INPUTS, Rounded};
 use super::pieces::{LONGEST, PIECES};
 
 /// Layers.
-pub const LAYERS: usize = 3;
+pub const LAYERS: usize = 6;
 /// Numbers of a piece's vector.
 pub const HIDDEN: usize = 384;
 const HEADS: usize = 12;
