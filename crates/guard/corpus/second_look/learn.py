@@ -11,7 +11,7 @@ further, with a layer above them that makes the classes of src/injection/classif
 first piece, the mean of all and the most of each number. Texts are those that src/injection/second.rs would show it. Of
 each line one text an epoch counts, drawn anew: as it is, between others, or without signs and capitals.
 
-It takes TIME. The checkpoint is written every 200 steps and can be learned on
+It takes two seconds of one core a step, 37 minutes an epoch of 60,000 lines. The checkpoint is written every 200 steps and can be learned on
 from, with further lines. `--left-out` names folders, by their place in the call that made the texts (0 and 1 are the
 corpus's own), that are not learned from: what they say is printed, with the networks alone, alone, and together.
 
