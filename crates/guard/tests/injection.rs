@@ -7,7 +7,7 @@
 //! the network was made, in whole situations rather than from a grammar; no threshold or weight was chosen by
 //! them, and a test holds that they are no copies. Those in `corpus/later` were written when the network was finished,
 //! by whom half of the training texts are from, each a sentence of its own. By those in `corpus/threshold`, written by
-//! somebody of whom nothing is learned, the threshold was chosen. `corpus/dev` judged an earlier version.
+//! two of whom nothing is learned, the threshold was chosen. `corpus/dev` judged an earlier version.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may
 
 mod corpus;
@@ -87,7 +87,7 @@ fn share(lines: &[Line], encode: fn(&str) -> String) -> f64 {
 /// What holds today, so that nothing makes it worse unseen. The bars are at most 0.5% of look-alikes and at
 /// least 95% of attacks, plain and in each encoding; the classifier meets the first only.
 const MOST_INNOCENT: f64 = 0.5;
-const FEWEST_PLAIN: f64 = 83.0;
+const FEWEST_PLAIN: f64 = 90.0;
 /// Of the attacks, those that are encoded in 47 ways: all for the table, a quarter where that takes minutes.
 const ENCODED: usize = if cfg!(debug_assertions) { 4 } else { 1 };
 /// In percent of the plain attacks that are caught; of a quarter of them one is more than a percent.
@@ -103,7 +103,7 @@ fn by_kind(attacks: &[Line]) {
 
 /// As above, for the later texts, of which one look-alike would be 0.86%.
 const MOST_INNOCENT_LATER: f64 = 0.5;
-const FEWEST_LATER: f64 = 58.0;
+const FEWEST_LATER: f64 = 64.0;
 
 #[test]
 fn later_attacks_are_told_from_later_look_alikes() {

@@ -44,8 +44,12 @@ impl Rounded {
             self.units.push(largest / LARGEST);
             // Adding this rounds to the nearest whole number, which then stands in the lowest bits.
             let whole = |x: f32| (x * scale + 12_582_912.0).to_bits() as i32 - 0x4b40_0000;
-            let pair = |two: &[f32]| whole(two[0]) & 0xffff | whole(two[1]) << 16;
-            self.pairs.extend(row.chunks_exact(2).map(pair));
+            let (twos, _) = row.as_chunks::<2>();
+            let start = self.pairs.len();
+            self.pairs.resize(start + twos.len(), 0);
+            for (pair, two) in self.pairs[start..].iter_mut().zip(twos) {
+                *pair = whole(two[0]) & 0xffff | whole(two[1]) << 16;
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A small sentence encoder that was taught to tell attacks (Devlin et al. 2019, "BERT"; Wang et al. 2020, "MiniLM"): it reads a
 //! few sentences as a whole, where the [networks](super::net) know words and their neighbours.
 //!
-//! The lower layers of all-MiniLM-L6-v2 (Apache-2.0) learned the guard's training texts further; see
+//! All-MiniLM-L6-v2 (Apache-2.0) learned the guard's training texts further; see
 //! `corpus/second_look/learn.py`, which makes the weights, eight bits each.
 
 use std::sync::LazyLock;
@@ -13,7 +13,7 @@ use super::dense::{Dense, MOST_INPUTS, Rounded};
 use super::pieces::{LONGEST, PIECES};
 
 /// Layers.
-pub const LAYERS: usize = 3;
+pub const LAYERS: usize = 6;
 /// Numbers of a piece's vector.
 pub const HIDDEN: usize = 384;
 const HEADS: usize = 12;
@@ -23,7 +23,7 @@ const BETWEEN: usize = 1536;
 /// What is seen of a text in the end: the vectors of its first piece, the mean of all, and the most of each number.
 const SEEN: usize = 3 * HIDDEN;
 
-const _: () = assert!(BETWEEN <= MOST_INPUTS && SEEN <= MOST_INPUTS);
+const _: () = assert!(BETWEEN <= MOST_INPUTS && SEEN <= MOST_INPUTS && LONGEST.is_multiple_of(LANES));
 
 /// Bytes of a table in the file: eight bits a number, four bytes a row for what 1 is.
 const fn table(rows: usize, columns: usize) -> usize {
@@ -154,10 +154,7 @@ impl Encoder {
             };
             round(&rows, HIDDEN, &mut rounded);
             layer.attention.apply(&rounded, &mut made);
-            arch.dispatch(
-                #[inline(always)]
-                || attend(&made, &mut mixed),
-            );
+            arch.dispatch(Attend { made: &made, mixed: &mut mixed });
             round(&mixed, HIDDEN, &mut rounded);
             layer.attended.apply(&rounded, &mut made);
             arch.dispatch(
@@ -260,31 +257,56 @@ fn attend(made: &[f32], mixed: &mut Vec<f32>) {
     let pieces = made.len() / (3 * HIDDEN);
     mixed.clear();
     mixed.resize(pieces * HIDDEN, 0.0);
-    // A row for each number of a key, so that all keys are computed side by side; what is behind the last is never likely.
-    let mut keys = [[0f32; LONGEST]; HEAD];
+    // A row for each number of a key, so that many keys are computed side by side; what is behind the last is never likely.
+    let mut keys = [[[0f32; LANES]; LONGEST / LANES]; HEAD];
     let own = pieces.min(LONGEST);
     for head in 0..HEADS {
-        let part =
-            |piece: usize, which: usize| &made[piece * 3 * HIDDEN + which * HIDDEN + head * HEAD..][..HEAD];
+        let part = |piece: usize, which: usize| {
+            let at = piece * 3 * HIDDEN + which * HIDDEN + head * HEAD;
+            made[at..].first_chunk::<HEAD>().copied().unwrap_or([0.0; HEAD])
+        };
         for piece in 0..own {
-            keys.iter_mut().zip(part(piece, 1)).for_each(|(row, x)| row[piece] = *x);
+            for (row, x) in keys.iter_mut().zip(part(piece, 1)) {
+                row[piece / LANES][piece % LANES] = x;
+            }
         }
         for piece in 0..own {
-            let mut scores = [0f32; LONGEST];
-            for (x, row) in part(piece, 0).iter().zip(&keys) {
-                scores.iter_mut().zip(row).for_each(|(s, k)| *s += x * k);
+            let query = part(piece, 0);
+            let mut scores = [[0f32; LANES]; LONGEST / LANES];
+            for (n, scores) in scores.iter_mut().enumerate().take(own.div_ceil(LANES)) {
+                let mut sums = [0f32; LANES];
+                for (x, row) in query.iter().zip(&keys) {
+                    sums.iter_mut().zip(&row[n]).for_each(|(s, k)| *s += x * k);
+                }
+                *scores = sums;
             }
-            let scores = &mut scores[..own];
+            let scores = &mut scores.as_flattened_mut()[..own];
             let top = scores.iter().fold(f32::NEG_INFINITY, |most, s| if *s > most { *s } else { most });
             let scale = 1.0 / (HEAD as f32).sqrt();
             scores.iter_mut().for_each(|s| *s = exp((*s - top) * scale));
             let all: f32 = scores.iter().sum();
-            let out = &mut mixed[piece * HIDDEN + head * HEAD..][..HEAD];
+            let mut sums = [0f32; HEAD];
             for (other, score) in scores.iter().enumerate() {
                 let share = score / all;
-                out.iter_mut().zip(part(other, 2)).for_each(|(o, v)| *o += share * v);
+                sums.iter_mut().zip(part(other, 2)).for_each(|(o, v)| *o += share * v);
             }
+            mixed[piece * HIDDEN + head * HEAD..][..HEAD].copy_from_slice(&sums);
         }
+    }
+}
+
+/// As a value, since a closure of its size is compiled apart, without the registers that it is for.
+struct Attend<'a> {
+    made: &'a [f32],
+    mixed: &'a mut Vec<f32>,
+}
+
+impl pulp::NullaryFnOnce for Attend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        attend(self.made, self.mixed);
     }
 }
 
