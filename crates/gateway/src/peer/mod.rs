@@ -41,6 +41,10 @@ use kept::{Held, Kept};
 const ALIVE_AFTER: Duration = Duration::from_secs(15);
 const ALIVE_EACH: Duration = Duration::from_secs(15);
 const ALIVE_TIMES: u32 = 3;
+/// How long something that was sent may go unacknowledged: for as long the system does not look whether the connection is
+/// there, and by itself it would send again for a quarter of an hour. Linux only.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,15 +123,8 @@ pub(crate) struct Peer {
 impl Peer {
     /// Nothing is sent yet. `connect_timeout` is for a connection, TLS included. None if the host's name is none.
     pub(crate) fn new(address: Address, trust: ClientConfig, connect_timeout: Duration) -> Option<Peer> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(connect_timeout));
-        tcp.set_keepalive(Some(ALIVE_AFTER));
-        tcp.set_keepalive_interval(Some(ALIVE_EACH));
-        tcp.set_keepalive_retries(Some(ALIVE_TIMES));
         let secured = HttpsConnectorBuilder::new().with_tls_config(trust).https_or_http();
-        let connector = secured.enable_all_versions().wrap_connector(tcp);
+        let connector = secured.enable_all_versions().wrap_connector(tcp(connect_timeout));
         let host = HeaderValue::from_str(address.authority.as_str()).ok()?;
         Some(Peer { address, host, connector, connect_timeout, kept: ThreadLocal::new() })
     }
@@ -166,8 +163,10 @@ impl Peer {
         if !stream.connected().is_negotiated_h2() {
             return Driven::over(stream).await.ok().map(|driven| Held::Driven(Box::new(driven)));
         }
-        let shaking = http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(stream);
-        let (shared, connection) = shaking.await.ok()?;
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        // A server whose system still acknowledges may be gone too, and many wait for it.
+        http2.timer(TokioTimer::new()).keep_alive_interval(ALIVE_AFTER).keep_alive_timeout(ALIVE_EACH);
+        let (shared, connection) = http2.handshake(stream).await.ok()?;
         // Whoever asks is told how that ends.
         tokio::spawn(connection);
         Some(Held::Shared(shared))
@@ -198,6 +197,20 @@ impl Peer {
         };
         Ok(Answer::new(response, driven, Arc::clone(kept)))
     }
+}
+
+/// What connects, and has the system see which connections are dead.
+fn tcp(connect_timeout: Duration) -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(connect_timeout));
+    tcp.set_keepalive(Some(ALIVE_AFTER));
+    tcp.set_keepalive_interval(Some(ALIVE_EACH));
+    tcp.set_keepalive_retries(Some(ALIVE_TIMES));
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    tcp
 }
 
 /// Nobody answered over a connection.

@@ -159,8 +159,19 @@ async fn what_may_have_been_said_is_not_said_again() {
     assert_eq!(post(&nobody).await.err(), Some(NoAnswer::Connect));
 }
 
-/// A server that speaks HTTP/2 over TLS and counts its connections.
-async fn secured(connections: Arc<AtomicUsize>) -> SocketAddr {
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_system_gives_up_what_is_not_acknowledged() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let stream = tcp(SECOND).call(address).await.unwrap().into_inner();
+    let socket = socket2::SockRef::from(&stream);
+    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED));
+    assert!(socket.keepalive().unwrap());
+}
+
+/// What makes HTTP/2 over TLS of the connections to a server.
+fn http2_acceptor() -> TlsAcceptor {
     let certificate =
         CertificateDer::from_pem_slice(include_bytes!("../../../server/tests/tls/valid.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../../server/tests/tls/key.pem")).unwrap();
@@ -168,7 +179,20 @@ async fn secured(connections: Arc<AtomicUsize>) -> SocketAddr {
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// That server, as its clients see it.
+fn http2_peer(address: SocketAddr) -> Peer {
+    let authority =
+        CertificateDer::from_pem_slice(include_bytes!("../../../server/tests/tls/ca.pem")).unwrap();
+    let address = Address::parse(&format!("https://{address}/v1")).unwrap();
+    Peer::new(address, trusting(vec![authority]).unwrap(), 5 * SECOND).unwrap()
+}
+
+/// A server that speaks HTTP/2 over TLS and counts its connections.
+async fn secured(connections: Arc<AtomicUsize>) -> SocketAddr {
+    let acceptor = http2_acceptor();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -191,13 +215,31 @@ async fn secured(connections: Arc<AtomicUsize>) -> SocketAddr {
 #[tokio::test]
 async fn many_share_a_connection_where_the_server_speaks_http2() {
     let connections = Arc::new(AtomicUsize::new(0));
-    let address = secured(Arc::clone(&connections)).await;
-    let authority =
-        CertificateDer::from_pem_slice(include_bytes!("../../../server/tests/tls/ca.pem")).unwrap();
-    let address = Address::parse(&format!("https://{address}/v1")).unwrap();
-    let peer = Peer::new(address, trusting(vec![authority]).unwrap(), 5 * SECOND).unwrap();
+    let peer = http2_peer(secured(Arc::clone(&connections)).await);
     let ask = || async { whole(&mut post(&peer).await.unwrap()).await.unwrap() };
     assert_eq!(ask().await, "HTTP/2.0 /v1");
     assert_eq!(tokio::join!(ask(), ask()), ("HTTP/2.0 /v1".into(), "HTTP/2.0 /v1".into()));
     assert_eq!(connections.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_shared_connection_whose_server_says_nothing_more_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = http2_peer(listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        let stream = http2_acceptor().accept(socket).await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let (_, mut first) = connection.accept().await.unwrap().unwrap();
+        first.send_response(Response::new(()), true).unwrap();
+        let _second = connection.accept().await.unwrap().unwrap();
+        // It is open, and nobody looks at it.
+        std::future::pending::<()>().await;
+    });
+    assert_eq!(whole(&mut post(&peer).await.unwrap()).await.unwrap(), "");
+    // Now the clock goes on whenever all wait for it.
+    tokio::time::pause();
+    let given_up = timeout(2 * (ALIVE_AFTER + ALIVE_EACH), post(&peer)).await;
+    assert_eq!(given_up.map(Result::err), Ok(Some(NoAnswer::Broke)));
+    server.abort();
 }
