@@ -47,7 +47,8 @@ impl Kept {
     pub(super) fn take(&self) -> Option<Held> {
         let mut state = self.lock();
         if let Some((asked, shared)) = &mut state.shared {
-            if !shared.is_closed() {
+            // Nobody looks at it while its runtime rests, and then its age says more.
+            if asked.elapsed() < IDLE && !shared.is_closed() {
                 *asked = Instant::now();
                 return Some(Held::Shared(shared.clone()));
             }
