@@ -16,6 +16,13 @@ use crate::error::WireError;
 /// Fields of one object at most. No API has as many, and they are looked through one by one.
 pub const MOST_FIELDS: usize = 64;
 
+/// Choices of one chunk at most. APIs make 128 at most of one prompt, and each takes some 600 bytes here, however little of
+/// the text it is.
+pub const MOST_CHOICES: usize = 128;
+
+/// Fields that room is made for at once.
+const FIRST_FIELDS: usize = 8;
+
 /// Names that chunks usually have, so that they need no room of their own.
 const USUAL: [&str; 14] = [
     "id",
@@ -172,7 +179,7 @@ impl Object {
         scan: &mut Scan<'_>,
         mut each: impl FnMut(&mut Scan<'_>, &str) -> Result<(), NotJson>,
     ) -> Result<Object, NotJson> {
-        let mut fields: Vec<(Name, Json)> = Vec::with_capacity(8);
+        let mut fields: Vec<(Name, Json)> = Vec::new();
         scan.object(|scan, name| {
             let Some(name) = read_name(&text[name]) else { return scan.wrong() };
             let start = scan.begins();
@@ -185,6 +192,9 @@ impl Object {
             if let Some((_, there)) = fields.iter_mut().find(|(known, _)| *known == name) {
                 *there = value;
             } else if fields.len() < MOST_FIELDS {
+                if fields.is_empty() {
+                    fields.reserve(FIRST_FIELDS);
+                }
                 fields.push((name, value));
             } else {
                 return scan.wrong();
@@ -228,7 +238,8 @@ impl Chunk {
     /// Reads one.
     ///
     /// # Errors
-    /// If it is no JSON object, or its choices or their deltas are none, or one has more than [`MOST_FIELDS`].
+    /// If it is no JSON object, or its choices or their deltas are none, or one has more than [`MOST_FIELDS`], or it has more
+    /// choices than [`MOST_CHOICES`].
     pub fn read(text: &str) -> Result<Chunk, WireError> {
         let text: Arc<str> = if text.contains(['\n', '\r']) {
             let value: Value = serde_json::from_str(text).map_err(malformed)?;
@@ -243,7 +254,12 @@ impl Chunk {
                 choices = None;
                 if scan.peek() != Some(b'n') {
                     let mut list = Vec::with_capacity(1);
-                    scan.list(|scan| Choice::read(&text, scan).map(|choice| list.push(choice)))?;
+                    scan.list(|scan| {
+                        if list.len() == MOST_CHOICES {
+                            return scan.wrong();
+                        }
+                        Choice::read(&text, scan).map(|choice| list.push(choice))
+                    })?;
                     choices = Some(list);
                 }
             }
@@ -415,6 +431,18 @@ mod tests {
         ] {
             assert!(Chunk::read(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_chunk_has_so_many_choices_and_one_that_says_nothing_takes_no_room() {
+        let with = |choices: usize| format!("{{\"choices\":[{}]}}", vec!["{}"; choices].join(","));
+        let most = Chunk::read(&with(MOST_CHOICES)).unwrap().choices.unwrap();
+        assert_eq!(most.len(), MOST_CHOICES);
+        assert!(most.iter().all(|choice| choice.fields.0.capacity() == 0 && choice.delta.0.capacity() == 0));
+        assert!(Chunk::read(&with(MOST_CHOICES + 1)).is_err());
+        // It ends where there is one too many, not at the end of the text.
+        let error = Chunk::read(&with(1 << 20)).unwrap_err().to_string();
+        assert!(error.contains(&format!("byte {}", "{\"choices\":[".len() + 3 * MOST_CHOICES)), "{error}");
     }
 
     proptest::proptest! {
