@@ -198,11 +198,12 @@ async fn secured(connections: Arc<AtomicUsize>) -> SocketAddr {
     tokio::spawn(async move {
         loop {
             let (socket, _) = listener.accept().await.unwrap();
-            connections.fetch_add(1, Relaxed);
+            let which = connections.fetch_add(1, Relaxed);
             let stream = acceptor.accept(socket).await.unwrap();
-            let answer = service_fn(|request: Request<Incoming>| async move {
+            let answer = service_fn(move |request: Request<Incoming>| async move {
                 let said = format!("{:?} {}", request.version(), request.uri().path());
-                Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(said))))
+                let answer = Response::builder().header("connection-number", which);
+                answer.body(Full::new(Bytes::from(said)))
             });
             let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                 .serve_connection(TokioIo::new(stream), answer);
@@ -242,4 +243,66 @@ async fn a_shared_connection_whose_server_says_nothing_more_is_given_up() {
     let given_up = timeout(2 * (ALIVE_AFTER + ALIVE_EACH), post(&peer)).await;
     assert_eq!(given_up.map(Result::err), Ok(Some(NoAnswer::Broke)));
     server.abort();
+}
+
+#[tokio::test]
+async fn of_connections_that_are_made_at_once_one_is_shared() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let peer = http2_peer(secured(Arc::clone(&connections)).await);
+    let ask = || async { post(&peer).await.unwrap().headers()["connection-number"].clone() };
+    let (first, second) = tokio::join!(ask(), ask());
+    assert_eq!((&first, connections.load(Relaxed)), (&second, 2));
+    assert_eq!(ask().await, first);
+}
+
+/// A frame of HTTP/2 (RFC 9113, 4.1).
+fn frame(kind: u8, stream: u32, numbers: &[u32]) -> Vec<u8> {
+    let payload: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, 0][..], &stream.to_be_bytes(), &payload].concat()
+}
+
+/// What a post gets from a server that answers its first request with a frame and its end, and the next as it should, and how many it got.
+async fn refused_with(refusal: Vec<u8>) -> (Result<StatusCode, NoAnswer>, usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = http2_peer(listener.local_addr().unwrap());
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&requests);
+    let server = tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut first = http2_acceptor().accept(socket).await.unwrap();
+        let mut text = Vec::new();
+        while !text.windows(5).any(|piece| piece == b"hello") {
+            assert_ne!(first.read_buf(&mut text).await.unwrap(), 0);
+        }
+        counted.fetch_add(1, Relaxed);
+        first.write_all(&[frame(SETTINGS, 0, &[]), refusal].concat()).await.unwrap();
+        first.shutdown().await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let stream = http2_acceptor().accept(socket).await.unwrap();
+        let mut second = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((_, mut answer))) = second.accept().await {
+            counted.fetch_add(1, Relaxed);
+            answer.send_response(Response::new(()), true).unwrap();
+        }
+    });
+    let answer = post(&peer).await.map(|answer| answer.status());
+    server.abort();
+    (answer, requests.load(Relaxed))
+}
+
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+
+#[tokio::test]
+async fn what_a_server_says_it_has_not_looked_at_is_said_once_more() {
+    let (none, internal, refused) = (0, 2, 7);
+    // The last stream that it takes is none.
+    for untouched in [frame(GOAWAY, 0, &[0, none]), frame(RST_STREAM, 1, &[refused])] {
+        assert_eq!(refused_with(untouched).await, (Ok(StatusCode::OK), 2));
+    }
+    for touched in [frame(GOAWAY, 0, &[1, none]), frame(RST_STREAM, 1, &[internal])] {
+        assert_eq!(refused_with(touched).await, (Err(NoAnswer::Broke), 1));
+    }
 }
