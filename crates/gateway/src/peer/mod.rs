@@ -296,7 +296,7 @@ impl Answer {
         loop {
             let mut next = |cx: &mut Context<'_>| Pin::new(&mut *body).poll_frame(cx);
             let frame = match &mut self.driven {
-                Some(driven) => ready!(driven.poll(cx, next)).map_err(|driven::Ended| BrokeOff)?,
+                Some(driven) => ready!(driven.poll(cx, next)),
                 None => ready!(next(cx)),
             };
             match frame {

@@ -159,6 +159,21 @@ async fn what_may_have_been_said_is_not_said_again() {
     assert_eq!(post(&nobody).await.err(), Some(NoAnswer::Connect));
 }
 
+#[tokio::test]
+async fn a_connection_that_is_found_closed_gives_back_what_it_has_not_begun_to_send() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let stream = tcp(SECOND).call(address).await.unwrap();
+    let mut driven = Driven::over(stream.into()).await.unwrap();
+    assert!(driven.is_idle());
+    drop(listener.accept().await.unwrap());
+    // Until the runtime knows that it was closed; the connection is not looked at.
+    tokio::time::sleep(SECOND / 20).await;
+    let answer = driven.ask(Request::new(Full::new(Bytes::from_static(b"hello")))).await;
+    assert_eq!(answer.err(), Some(NotAsked::Surely));
+    assert!(!driven.is_idle());
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn the_system_gives_up_what_is_not_acknowledged() {
