@@ -5,7 +5,6 @@
 //! texts of these again takes longer than all that is done with them.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -268,9 +267,7 @@ impl Chunk {
         let fields = fields.and_then(|fields| scan.end().map(|()| fields)).map_err(not_json)?;
         Ok(Chunk { fields, choices })
     }
-}
 
-impl Chunk {
     /// As JSON text without line breaks.
     pub fn to_json(&self) -> String {
         let mut out = String::with_capacity(256);
@@ -282,13 +279,6 @@ impl Chunk {
             Written::Here
         });
         out
-    }
-}
-
-/// As JSON text without line breaks.
-impl fmt::Display for Chunk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_json())
     }
 }
 
@@ -384,7 +374,7 @@ mod tests {
             if let Some(delta) = wanted.pointer_mut("/choices/0/delta").filter(|delta| delta.is_null()) {
                 *delta = json!({});
             }
-            assert_eq!(serde_json::from_str::<Value>(&chunk.to_string()).unwrap(), wanted);
+            assert_eq!(serde_json::from_str::<Value>(&chunk.to_json()).unwrap(), wanted);
         }
     }
 
@@ -396,7 +386,7 @@ mod tests {
         let get = |name| chunk.fields.get(name).unwrap();
         assert_eq!((get("a").text().as_deref(), get("b").number()), (Some("last"), Some(12)));
         assert_eq!((get("c").as_str(), get("c").value().unwrap()), ("[1,2]", json!([1, 2])));
-        assert!(get("c").is_nested() && chunk.choices.is_none() && !chunk.to_string().contains('\n'));
+        assert!(get("c").is_nested() && chunk.choices.is_none() && !chunk.to_json().contains('\n'));
         let half = Chunk::read("{\"d\": \"\\ud800\"}").unwrap();
         assert!(half.fields.get("d").unwrap().text().is_none());
     }
@@ -411,7 +401,7 @@ mod tests {
         choice.delta.retain(|name| name != "b");
         choice.delta.set("content", Json::string("c"));
         let wanted = json!({"model": "route \"x\"", "choices": [{"index": 0, "delta": {"content": "c"}}], "created": 5});
-        assert_eq!(serde_json::from_str::<Value>(&chunk.to_string()).unwrap(), wanted);
+        assert_eq!(serde_json::from_str::<Value>(&chunk.to_json()).unwrap(), wanted);
     }
 
     #[test]
@@ -451,7 +441,7 @@ mod tests {
             if let Ok(chunk) = Chunk::read(&text) {
                 let value: Value = serde_json::from_str(&text).unwrap();
                 proptest::prop_assert!(value.is_object());
-                let again: Value = serde_json::from_str(&chunk.to_string()).unwrap();
+                let again: Value = serde_json::from_str(&chunk.to_json()).unwrap();
                 proptest::prop_assert_eq!(again, value);
             }
         }
