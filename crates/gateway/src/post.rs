@@ -1,6 +1,5 @@
 //! What a thread of its own posts as JSON: alerts to a webhook, traces and metrics to a collector.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,6 +9,8 @@ use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 use rustls::ClientConfig;
 use serde_json::Value;
+use tokio::runtime::Builder;
+use tokio::time::timeout;
 use url::Url;
 
 use crate::peer::{Address, Peer, trusting};
@@ -50,7 +51,7 @@ impl Whom {
     /// Has a thread work with what posts to a URL.
     ///
     /// # Errors
-    /// If the URL is none, or there is no thread to send from.
+    /// If the URL is none, nothing vouches for servers, or there is no thread to send from.
     pub(crate) fn on_a_thread(
         self,
         url: &str,
@@ -61,16 +62,13 @@ impl Whom {
             return Err(PostError::Url(self.setting));
         }
         let trust = trusting(Vec::new()).map_err(|e| self.broken(&e))?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|e| self.broken(&e))?;
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static(SOFTWARE));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(login) = login(url) {
             headers.insert(AUTHORIZATION, login);
         }
-        let poster =
-            Poster { base: url.to_owned(), peers: BTreeMap::new(), trust, headers, time: self.time, runtime };
+        let poster = Poster { base: url.to_owned(), trust, headers, time: self.time };
         let thread = std::thread::Builder::new().name(thread.into()).spawn(move || work(poster));
         thread.map(drop).map_err(|e| self.broken(&e))
     }
@@ -90,37 +88,42 @@ fn login(url: &str) -> Option<HeaderValue> {
     Some(login)
 }
 
-/// Posts, one after the other.
+/// Posts, one after the other, each over a connection of its own: between two posts nobody looks at a connection, so it
+/// would go unseen that the other side has closed it. It is a few posts a second at most.
 pub(crate) struct Poster {
     base: String,
-    /// By the path below the URL.
-    peers: BTreeMap<String, Peer>,
     trust: ClientConfig,
     headers: HeaderMap,
     /// For one request.
     time: Duration,
-    runtime: tokio::runtime::Runtime,
 }
 
 impl Poster {
     /// Whether it was taken, at a path below the URL.
     pub(crate) fn post(&mut self, path: &str, body: &Value) -> bool {
-        if !self.peers.contains_key(path) {
-            let address = Address::parse(&format!("{}{path}", self.base));
-            let peer = address.and_then(|address| Peer::new(address, self.trust.clone(), self.time));
-            let Some(peer) = peer else { return false };
-            self.peers.insert(path.to_owned(), peer);
-        }
-        let Some(peer) = self.peers.get(path) else { return false };
+        let address = Address::parse(&format!("{}{path}", self.base));
+        let Some(peer) = address.and_then(|address| Peer::new(address, self.trust.clone(), self.time)) else {
+            return false;
+        };
+        let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return false };
         let posting = peer.post(&self.headers, body.to_string().into());
         // In a task, since waiting asks for the runtime's clock when it begins.
-        let posted = self.runtime.block_on(async { tokio::time::timeout(self.time, posting).await });
-        posted.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status().is_success()))
+        let posted = runtime.block_on(async { timeout(self.time, posting).await });
+        let taken = posted.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status().is_success()));
+        // Closes the connection, and waits for nobody: a look for the host's name may take longer than this may.
+        runtime.shutdown_background();
+        taken
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::mpsc::channel;
+
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -129,5 +132,39 @@ mod tests {
         assert_eq!(said("https://collector.example/v1"), None);
         assert_eq!(said("https://anna:p%40ss@collector.example"), Some("Basic YW5uYTpwQHNz".into()));
         assert_eq!(said("https://anna@collector.example"), Some("Basic YW5uYTo=".into()));
+    }
+
+    #[test]
+    fn a_collector_that_closes_after_each_answer_gets_every_post() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let whom = Whom { setting: "otlp", name: "a collector", time: Duration::from_secs(5) };
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (closed, next) = channel();
+        let (told, taken) = channel();
+        let work = move |mut poster: Poster| {
+            for turn in 0..3 {
+                told.send(poster.post("/v1/traces", &json!({ "turn": turn }))).unwrap();
+                // It says that it keeps the connection, and closes it when nobody looks.
+                next.recv().unwrap();
+            }
+        };
+        whom.on_a_thread(&url, "posts", work).unwrap();
+        for turn in 0..3 {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut text = Vec::new();
+            while !text.ends_with(b"}") {
+                let mut piece = [0; 512];
+                let read = socket.read(&mut piece).unwrap();
+                assert!(read > 0);
+                text.extend_from_slice(&piece[..read]);
+            }
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{text}");
+            assert!(text.ends_with(&json!({ "turn": turn }).to_string()), "{text}");
+            socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+            assert!(taken.recv().unwrap(), "{turn}");
+            drop(socket);
+            closed.send(()).unwrap();
+        }
     }
 }

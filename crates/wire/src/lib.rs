@@ -31,7 +31,7 @@ mod fields;
 use serde_json::Value;
 
 pub use answer::{Answer, Delta, Fold, Stop, Unfinished, Usage};
-pub use chat::{Choice, Chunk, Json, MOST_FIELDS, Name, Object};
+pub use chat::{Choice, Chunk, Json, MOST_CHOICES, MOST_FIELDS, Name, Object};
 pub use error::{Failure, FailureKind, Fault, StreamError, WireError};
 pub use events::{EventReader, MAX_EVENT_BYTES};
 pub use request::{

@@ -91,7 +91,7 @@ impl ChunkReader {
     /// # Errors
     /// If it is none, or of a choice beside the first.
     pub fn chunk(&mut self, chunk: &Chunk, deltas: &mut Vec<Delta>) -> Result<(), WireError> {
-        self.0.chunk(fields::parse(chunk.to_string().as_bytes())?, deltas)
+        self.0.chunk(fields::parse(chunk.to_json().as_bytes())?, deltas)
     }
 
     /// The stream has ended: its last delta. None if that was before its choice had a reason to end, so that it was

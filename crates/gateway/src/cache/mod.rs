@@ -289,7 +289,7 @@ impl Kept {
     pub(crate) fn push(&mut self, heard: &Heard) {
         let (saved, bytes) = match heard {
             Heard::Chunk(chunk) => {
-                let text = chunk.to_string().into_boxed_str();
+                let text = chunk.to_json().into_boxed_str();
                 let bytes = text.len();
                 (Saved::Chunk(text), bytes)
             }

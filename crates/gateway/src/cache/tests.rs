@@ -34,7 +34,7 @@ fn an_answer_is_given_again_as_it_was_with_a_usage_that_tells() {
     let Found::Answer(kept) = cache.find([1; 32], Waited::Not) else { panic!() };
     let again = kept.again("mine");
     let value = |heard: &Heard| match heard {
-        Heard::Chunk(chunk) => serde_json::from_str::<Value>(&chunk.to_string()).unwrap(),
+        Heard::Chunk(chunk) => serde_json::from_str::<Value>(&chunk.to_json()).unwrap(),
         Heard::Delta(delta) => panic!("{delta:?}"),
     };
     let (first, last) = (value(&again[0]), value(&again[1]));

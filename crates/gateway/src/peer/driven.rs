@@ -25,20 +25,18 @@ use super::NotAsked;
 /// What a connection is made over.
 pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
+type Connection = http1::Connection<Stream, Full<Bytes>>;
+
 /// Turns of looking at a connection and at what is waited for, at most, before others of the thread have theirs: a task that
 /// has read much is told by its runtime to wait, which it is woken for at once.
 const MOST_TURNS: usize = 4;
 
-/// The connection has ended, and with it what was waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ended;
-
 /// A connection, one request at a time.
 pub(super) struct Driven {
     sender: http1::SendRequest<Full<Bytes>>,
-    connection: http1::Connection<Stream, Full<Bytes>>,
-    /// Whether it must not be looked at any more.
-    ended: bool,
+    /// There until it has ended. Dropped, it gives back a request that it has not begun to send, and ends everything else that is
+    /// waited for.
+    connection: Option<Connection>,
     waking: Arc<Waking>,
     /// Wakes by that.
     waker: Waker,
@@ -50,16 +48,13 @@ impl Driven {
         let waking =
             Arc::new(Waking { state: AtomicU8::new(RESTS), task: Mutex::new(Waker::noop().clone()) });
         let waker = Waker::from(Arc::clone(&waking));
-        Ok(Driven { sender, connection, ended: false, waking, waker })
+        Ok(Driven { sender, connection: Some(connection), waking, waker })
     }
 
     /// Whether it waits for a request: the last answer has come to its end, and the other side has not closed it.
     pub(super) fn is_idle(&mut self) -> bool {
-        if !self.ended {
-            let looked = Pin::new(&mut self.connection).poll(&mut Context::from_waker(Waker::noop()));
-            self.ended = looked.is_ready();
-        }
-        !self.ended && self.sender.is_ready()
+        look_at(&mut self.connection, &mut Context::from_waker(Waker::noop()));
+        self.connection.is_some() && self.sender.is_ready()
     }
 
     /// Sends a request and waits for the answer's head. Dropped before, it leaves the connection of no use.
@@ -68,10 +63,7 @@ impl Driven {
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, NotAsked> {
         let mut answered = pin!(self.sender.try_send_request(request));
-        match poll_fn(|cx| self.poll(cx, |cx| answered.as_mut().poll(cx))).await {
-            Ok(answered) => answered.map_err(NotAsked::from),
-            Err(Ended) => Err(NotAsked::MayBe),
-        }
+        poll_fn(|cx| self.poll(cx, |cx| answered.as_mut().poll(cx))).await.map_err(NotAsked::from)
     }
 
     /// Looks at the connection and then at what is waited for.
@@ -79,26 +71,28 @@ impl Driven {
         &mut self,
         cx: &mut Context<'_>,
         mut look: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<Result<T, Ended>> {
+    ) -> Poll<T> {
         self.waking.follow(cx.waker());
         let mut own = Context::from_waker(&self.waker);
         for _ in 0..MOST_TURNS {
             self.waking.begin();
-            if !self.ended {
-                self.ended = Pin::new(&mut self.connection).poll(&mut own).is_ready();
-            }
+            look_at(&mut self.connection, &mut own);
             let seen = look(&mut own);
             let turn = self.waking.end();
             match (seen, turn) {
-                (Poll::Ready(seen), _) => return Poll::Ready(Ok(seen)),
+                (Poll::Ready(seen), _) => return Poll::Ready(seen),
                 (Poll::Pending, Turn::Again) => {}
-                (Poll::Pending, Turn::Enough) if self.ended => return Poll::Ready(Err(Ended)),
                 (Poll::Pending, Turn::Enough) => return Poll::Pending,
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
+}
+
+/// Looks at a connection, and drops it if it has ended.
+fn look_at(connection: &mut Option<Connection>, cx: &mut Context<'_>) {
+    connection.take_if(|connection| Pin::new(connection).poll(cx).is_ready());
 }
 
 /// Nobody looks: who is woken is the task.

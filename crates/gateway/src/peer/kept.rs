@@ -42,16 +42,28 @@ struct State {
     swept: bool,
 }
 
+impl State {
+    /// The one that many share, if it can be asked.
+    fn open(&mut self) -> Option<Shared> {
+        self.close_shared();
+        let (asked, shared) = self.shared.as_mut()?;
+        *asked = Instant::now();
+        Some(shared.clone())
+    }
+
+    /// Closes it if it has waited too long, or the other side has closed it. While its runtime rests nobody looks at it, and then
+    /// its age says more.
+    fn close_shared(&mut self) {
+        self.shared.take_if(|(asked, shared)| asked.elapsed() >= IDLE || shared.is_closed());
+    }
+}
+
 impl Kept {
     /// One that can be asked, if there is any: the one that many share, or else the one that came back last.
     pub(super) fn take(&self) -> Option<Held> {
         let mut state = self.lock();
-        if let Some((asked, shared)) = &mut state.shared {
-            if !shared.is_closed() {
-                *asked = Instant::now();
-                return Some(Held::Shared(shared.clone()));
-            }
-            state.shared = None;
+        if let Some(shared) = state.open() {
+            return Some(Held::Shared(shared));
         }
         while let Some((since, mut driven)) = state.waiting.pop() {
             if since.elapsed() < IDLE && driven.is_idle() {
@@ -73,11 +85,20 @@ impl Kept {
         }
     }
 
-    /// Keeps one for everybody.
-    pub(super) fn share(self: &Arc<Self>, shared: Shared) {
+    /// Keeps one for everybody, and gives the one to ask over: if there is one that is open, that one, and this one is closed.
+    pub(super) fn share(self: &Arc<Self>, shared: Shared) -> Shared {
         let mut state = self.lock();
-        state.shared = Some((Instant::now(), shared));
+        if let Some(open) = state.open() {
+            return open;
+        }
+        state.shared = Some((Instant::now(), shared.clone()));
         self.have_swept(&mut state);
+        shared
+    }
+
+    /// Gives the one that many share to nobody any more, since it takes no requests. What was asked over it goes on.
+    pub(super) fn forget_shared(&self) {
+        self.lock().shared = None;
     }
 
     fn have_swept(self: &Arc<Self>, state: &mut State) {
@@ -97,7 +118,7 @@ impl Kept {
             tokio::time::sleep(SWEEP).await;
             let mut state = self.lock();
             state.waiting.retain_mut(|(since, driven)| since.elapsed() < IDLE && driven.is_idle());
-            state.shared.take_if(|(asked, shared)| asked.elapsed() >= IDLE || shared.is_closed());
+            state.close_shared();
             if state.waiting.is_empty() && state.shared.is_none() {
                 state.swept = false;
                 return;

@@ -11,6 +11,7 @@ mod kept;
 #[cfg(test)]
 mod tests;
 
+use std::error::Error as _;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::Reason;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -41,13 +43,20 @@ use kept::{Held, Kept};
 const ALIVE_AFTER: Duration = Duration::from_secs(15);
 const ALIVE_EACH: Duration = Duration::from_secs(15);
 const ALIVE_TIMES: u32 = 3;
+/// How long something that was sent may go unacknowledged: for as long the system does not look whether the connection is
+/// there, and by itself it would send again for a quarter of an hour. Linux only.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+/// Over how many connections something is asked at most, besides those that waited for one request at a time.
+const MOST_ASKED: u32 = 2;
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoAnswer {
     /// No connection: refused, no such name, TLS, or too slow.
     Connect,
-    /// The connection broke before the answer began.
+    /// The connection broke before the answer began, or the server would not take the request.
     Broke,
 }
 
@@ -119,55 +128,61 @@ pub(crate) struct Peer {
 impl Peer {
     /// Nothing is sent yet. `connect_timeout` is for a connection, TLS included. None if the host's name is none.
     pub(crate) fn new(address: Address, trust: ClientConfig, connect_timeout: Duration) -> Option<Peer> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(connect_timeout));
-        tcp.set_keepalive(Some(ALIVE_AFTER));
-        tcp.set_keepalive_interval(Some(ALIVE_EACH));
-        tcp.set_keepalive_retries(Some(ALIVE_TIMES));
         let secured = HttpsConnectorBuilder::new().with_tls_config(trust).https_or_http();
-        let connector = secured.enable_all_versions().wrap_connector(tcp);
+        let connector = secured.enable_all_versions().wrap_connector(tcp(connect_timeout));
         let host = HeaderValue::from_str(address.authority.as_str()).ok()?;
         Some(Peer { address, host, connector, connect_timeout, kept: ThreadLocal::new() })
     }
 
-    /// Posts a body, and waits for the answer's head. What a kept connection has lost before it could begin to say it is said
-    /// over another; what may have been said is not said again.
+    /// Posts a body, and waits for the answer's head. What was surely not taken is said again over another connection; what may
+    /// have been is not.
     ///
     /// # Errors
     /// If there is no answer.
     pub(crate) async fn post(&self, headers: &HeaderMap, body: Bytes) -> Result<Answer, NoAnswer> {
         let kept = Arc::clone(self.kept.get_or_default());
-        while let Some(held) = kept.take() {
-            let many = matches!(held, Held::Driven(_));
+        let mut left = MOST_ASKED;
+        while left > 0 {
+            let waited = kept.take();
+            // Those for one request at a time may all have been closed while they waited, and are no more than are kept.
+            if !matches!(waited, Some(Held::Driven(_))) {
+                left -= 1;
+            }
+            let held = match waited {
+                Some(held) => held,
+                None => self.connect(&kept).await?,
+            };
+            let shared = matches!(held, Held::Shared(_));
             match self.ask(held, &kept, headers, body.clone()).await {
                 Ok(answer) => return Ok(answer),
                 Err(NotAsked::MayBe) => return Err(NoAnswer::Broke),
-                Err(NotAsked::Surely) if many => {}
-                // A new one is in its place then.
-                Err(NotAsked::Surely) => break,
+                Err(NotAsked::Surely) if shared => kept.forget_shared(),
+                Err(NotAsked::Surely) => {}
             }
         }
-        let held = match timeout(self.connect_timeout, self.connect()).await {
-            Ok(Some(held)) => held,
-            Ok(None) | Err(_) => return Err(NoAnswer::Connect),
-        };
-        if let Held::Shared(shared) = &held {
-            kept.share(shared.clone());
-        }
-        self.ask(held, &kept, headers, body).await.map_err(|_| NoAnswer::Broke)
+        Err(NoAnswer::Broke)
     }
 
-    async fn connect(&self) -> Option<Held> {
+    /// A new connection, or one that many share and somebody else has made meanwhile.
+    async fn connect(&self, kept: &Arc<Kept>) -> Result<Held, NoAnswer> {
+        match timeout(self.connect_timeout, self.connection()).await {
+            Ok(Some(Held::Shared(shared))) => Ok(Held::Shared(kept.share(shared))),
+            Ok(Some(held)) => Ok(held),
+            Ok(None) | Err(_) => Err(NoAnswer::Connect),
+        }
+    }
+
+    async fn connection(&self) -> Option<Held> {
         let mut connector = self.connector.clone();
         poll_fn(|cx| connector.poll_ready(cx)).await.ok()?;
         let stream = connector.call(self.address.whole()).await.ok()?;
         if !stream.connected().is_negotiated_h2() {
             return Driven::over(stream).await.ok().map(|driven| Held::Driven(Box::new(driven)));
         }
-        let shaking = http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(stream);
-        let (shared, connection) = shaking.await.ok()?;
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        // A server whose system still acknowledges may be gone too, and many wait for it.
+        http2.timer(TokioTimer::new()).keep_alive_interval(ALIVE_AFTER).keep_alive_timeout(ALIVE_EACH);
+        let (shared, connection) = http2.handshake(stream).await.ok()?;
         // Whoever asks is told how that ends.
         tokio::spawn(connection);
         Some(Held::Shared(shared))
@@ -193,17 +208,31 @@ impl Peer {
                 *request.uri_mut() = self.address.whole();
                 *request.version_mut() = Version::HTTP_2;
                 shared.ready().await.map_err(|_| NotAsked::Surely)?;
-                (shared.try_send_request(request).await.map_err(NotAsked::from)?, None)
+                (shared.try_send_request(request).await.map_err(NotAsked::over_http2)?, None)
             }
         };
         Ok(Answer::new(response, driven, Arc::clone(kept)))
     }
 }
 
+/// What connects, and has the system see which connections are dead.
+fn tcp(connect_timeout: Duration) -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(connect_timeout));
+    tcp.set_keepalive(Some(ALIVE_AFTER));
+    tcp.set_keepalive_interval(Some(ALIVE_EACH));
+    tcp.set_keepalive_retries(Some(ALIVE_TIMES));
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    tcp
+}
+
 /// Nobody answered over a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NotAsked {
-    /// Nothing was said over it.
+    /// Nothing was said over it, or nobody looked at it.
     Surely,
     /// Something may have been.
     MayBe,
@@ -214,6 +243,19 @@ type Unsent = hyper::client::conn::TrySendError<Request<Full<Bytes>>>;
 impl From<Unsent> for NotAsked {
     fn from(mut error: Unsent) -> NotAsked {
         if error.take_message().is_some() { NotAsked::Surely } else { NotAsked::MayBe }
+    }
+}
+
+impl NotAsked {
+    /// The same, where a server can say that it has not looked at a request (RFC 9113, 8.7).
+    fn over_http2(error: Unsent) -> NotAsked {
+        let said = error.error().source().and_then(|source| source.downcast_ref::<h2::Error>());
+        let untouched = said.filter(|said| said.is_remote()).is_some_and(|said| {
+            // That it goes away, it says of the requests behind the last that it takes.
+            let goes = said.is_go_away() && said.reason() == Some(Reason::NO_ERROR);
+            goes || said.is_reset() && said.reason() == Some(Reason::REFUSED_STREAM)
+        });
+        if untouched { NotAsked::Surely } else { error.into() }
     }
 }
 
@@ -254,7 +296,7 @@ impl Answer {
         loop {
             let mut next = |cx: &mut Context<'_>| Pin::new(&mut *body).poll_frame(cx);
             let frame = match &mut self.driven {
-                Some(driven) => ready!(driven.poll(cx, next)).map_err(|driven::Ended| BrokeOff)?,
+                Some(driven) => ready!(driven.poll(cx, next)),
                 None => ready!(next(cx)),
             };
             match frame {

@@ -159,8 +159,34 @@ async fn what_may_have_been_said_is_not_said_again() {
     assert_eq!(post(&nobody).await.err(), Some(NoAnswer::Connect));
 }
 
-/// A server that speaks HTTP/2 over TLS and counts its connections.
-async fn secured(connections: Arc<AtomicUsize>) -> SocketAddr {
+#[tokio::test]
+async fn a_connection_that_is_found_closed_gives_back_what_it_has_not_begun_to_send() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let stream = tcp(SECOND).call(address).await.unwrap();
+    let mut driven = Driven::over(stream.into()).await.unwrap();
+    assert!(driven.is_idle());
+    drop(listener.accept().await.unwrap());
+    // Until the runtime knows that it was closed; the connection is not looked at.
+    tokio::time::sleep(SECOND / 20).await;
+    let answer = driven.ask(Request::new(Full::new(Bytes::from_static(b"hello")))).await;
+    assert_eq!(answer.err(), Some(NotAsked::Surely));
+    assert!(!driven.is_idle());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_system_gives_up_what_is_not_acknowledged() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let stream = tcp(SECOND).call(address).await.unwrap().into_inner();
+    let socket = socket2::SockRef::from(&stream);
+    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED));
+    assert!(socket.keepalive().unwrap());
+}
+
+/// What makes HTTP/2 over TLS of the connections to a server.
+fn http2_acceptor() -> TlsAcceptor {
     let certificate =
         CertificateDer::from_pem_slice(include_bytes!("../../../server/tests/tls/valid.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../../server/tests/tls/key.pem")).unwrap();
@@ -168,17 +194,31 @@ async fn secured(connections: Arc<AtomicUsize>) -> SocketAddr {
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// That server, as its clients see it.
+fn http2_peer(address: SocketAddr) -> Peer {
+    let authority =
+        CertificateDer::from_pem_slice(include_bytes!("../../../server/tests/tls/ca.pem")).unwrap();
+    let address = Address::parse(&format!("https://{address}/v1")).unwrap();
+    Peer::new(address, trusting(vec![authority]).unwrap(), 5 * SECOND).unwrap()
+}
+
+/// A server that speaks HTTP/2 over TLS and counts its connections.
+async fn secured(connections: Arc<AtomicUsize>) -> SocketAddr {
+    let acceptor = http2_acceptor();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let (socket, _) = listener.accept().await.unwrap();
-            connections.fetch_add(1, Relaxed);
+            let which = connections.fetch_add(1, Relaxed);
             let stream = acceptor.accept(socket).await.unwrap();
-            let answer = service_fn(|request: Request<Incoming>| async move {
+            let answer = service_fn(move |request: Request<Incoming>| async move {
                 let said = format!("{:?} {}", request.version(), request.uri().path());
-                Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(said))))
+                let answer = Response::builder().header("connection-number", which);
+                answer.body(Full::new(Bytes::from(said)))
             });
             let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                 .serve_connection(TokioIo::new(stream), answer);
@@ -191,13 +231,93 @@ async fn secured(connections: Arc<AtomicUsize>) -> SocketAddr {
 #[tokio::test]
 async fn many_share_a_connection_where_the_server_speaks_http2() {
     let connections = Arc::new(AtomicUsize::new(0));
-    let address = secured(Arc::clone(&connections)).await;
-    let authority =
-        CertificateDer::from_pem_slice(include_bytes!("../../../server/tests/tls/ca.pem")).unwrap();
-    let address = Address::parse(&format!("https://{address}/v1")).unwrap();
-    let peer = Peer::new(address, trusting(vec![authority]).unwrap(), 5 * SECOND).unwrap();
+    let peer = http2_peer(secured(Arc::clone(&connections)).await);
     let ask = || async { whole(&mut post(&peer).await.unwrap()).await.unwrap() };
     assert_eq!(ask().await, "HTTP/2.0 /v1");
     assert_eq!(tokio::join!(ask(), ask()), ("HTTP/2.0 /v1".into(), "HTTP/2.0 /v1".into()));
     assert_eq!(connections.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_shared_connection_whose_server_says_nothing_more_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = http2_peer(listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        let stream = http2_acceptor().accept(socket).await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let (_, mut first) = connection.accept().await.unwrap().unwrap();
+        first.send_response(Response::new(()), true).unwrap();
+        let _second = connection.accept().await.unwrap().unwrap();
+        // It is open, and nobody looks at it.
+        std::future::pending::<()>().await;
+    });
+    assert_eq!(whole(&mut post(&peer).await.unwrap()).await.unwrap(), "");
+    // Now the clock goes on whenever all wait for it.
+    tokio::time::pause();
+    let given_up = timeout(2 * (ALIVE_AFTER + ALIVE_EACH), post(&peer)).await;
+    assert_eq!(given_up.map(Result::err), Ok(Some(NoAnswer::Broke)));
+    server.abort();
+}
+
+#[tokio::test]
+async fn of_connections_that_are_made_at_once_one_is_shared() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let peer = http2_peer(secured(Arc::clone(&connections)).await);
+    let ask = || async { post(&peer).await.unwrap().headers()["connection-number"].clone() };
+    let (first, second) = tokio::join!(ask(), ask());
+    assert_eq!((&first, connections.load(Relaxed)), (&second, 2));
+    assert_eq!(ask().await, first);
+}
+
+/// A frame of HTTP/2 (RFC 9113, 4.1).
+fn frame(kind: u8, stream: u32, numbers: &[u32]) -> Vec<u8> {
+    let payload: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, 0][..], &stream.to_be_bytes(), &payload].concat()
+}
+
+/// What a post gets from a server that answers its first request with a frame and its end, and the next as it should, and how many it got.
+async fn refused_with(refusal: Vec<u8>) -> (Result<StatusCode, NoAnswer>, usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = http2_peer(listener.local_addr().unwrap());
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&requests);
+    let server = tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut first = http2_acceptor().accept(socket).await.unwrap();
+        let mut text = Vec::new();
+        while !text.windows(5).any(|piece| piece == b"hello") {
+            assert_ne!(first.read_buf(&mut text).await.unwrap(), 0);
+        }
+        counted.fetch_add(1, Relaxed);
+        first.write_all(&[frame(SETTINGS, 0, &[]), refusal].concat()).await.unwrap();
+        first.shutdown().await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let stream = http2_acceptor().accept(socket).await.unwrap();
+        let mut second = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((_, mut answer))) = second.accept().await {
+            counted.fetch_add(1, Relaxed);
+            answer.send_response(Response::new(()), true).unwrap();
+        }
+    });
+    let answer = post(&peer).await.map(|answer| answer.status());
+    server.abort();
+    (answer, requests.load(Relaxed))
+}
+
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+
+#[tokio::test]
+async fn what_a_server_says_it_has_not_looked_at_is_said_once_more() {
+    let (none, internal, refused) = (0, 2, 7);
+    // The last stream that it takes is none.
+    for untouched in [frame(GOAWAY, 0, &[0, none]), frame(RST_STREAM, 1, &[refused])] {
+        assert_eq!(refused_with(untouched).await, (Ok(StatusCode::OK), 2));
+    }
+    for touched in [frame(GOAWAY, 0, &[1, none]), frame(RST_STREAM, 1, &[internal])] {
+        assert_eq!(refused_with(touched).await, (Err(NoAnswer::Broke), 1));
+    }
 }

@@ -5,7 +5,6 @@
 //! texts of these again takes longer than all that is done with them.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -15,6 +14,13 @@ use crate::error::WireError;
 
 /// Fields of one object at most. No API has as many, and they are looked through one by one.
 pub const MOST_FIELDS: usize = 64;
+
+/// Choices of one chunk at most. APIs make 128 at most of one prompt, and each takes some 600 bytes here, however little of
+/// the text it is.
+pub const MOST_CHOICES: usize = 128;
+
+/// Fields that room is made for at once.
+const FIRST_FIELDS: usize = 8;
 
 /// Names that chunks usually have, so that they need no room of their own.
 const USUAL: [&str; 14] = [
@@ -172,7 +178,7 @@ impl Object {
         scan: &mut Scan<'_>,
         mut each: impl FnMut(&mut Scan<'_>, &str) -> Result<(), NotJson>,
     ) -> Result<Object, NotJson> {
-        let mut fields: Vec<(Name, Json)> = Vec::with_capacity(8);
+        let mut fields: Vec<(Name, Json)> = Vec::new();
         scan.object(|scan, name| {
             let Some(name) = read_name(&text[name]) else { return scan.wrong() };
             let start = scan.begins();
@@ -185,6 +191,9 @@ impl Object {
             if let Some((_, there)) = fields.iter_mut().find(|(known, _)| *known == name) {
                 *there = value;
             } else if fields.len() < MOST_FIELDS {
+                if fields.is_empty() {
+                    fields.reserve(FIRST_FIELDS);
+                }
                 fields.push((name, value));
             } else {
                 return scan.wrong();
@@ -228,7 +237,8 @@ impl Chunk {
     /// Reads one.
     ///
     /// # Errors
-    /// If it is no JSON object, or its choices or their deltas are none, or one has more than [`MOST_FIELDS`].
+    /// If it is no JSON object, or its choices or their deltas are none, or one has more than [`MOST_FIELDS`], or it has more
+    /// choices than [`MOST_CHOICES`].
     pub fn read(text: &str) -> Result<Chunk, WireError> {
         let text: Arc<str> = if text.contains(['\n', '\r']) {
             let value: Value = serde_json::from_str(text).map_err(malformed)?;
@@ -243,7 +253,12 @@ impl Chunk {
                 choices = None;
                 if scan.peek() != Some(b'n') {
                     let mut list = Vec::with_capacity(1);
-                    scan.list(|scan| Choice::read(&text, scan).map(|choice| list.push(choice)))?;
+                    scan.list(|scan| {
+                        if list.len() == MOST_CHOICES {
+                            return scan.wrong();
+                        }
+                        Choice::read(&text, scan).map(|choice| list.push(choice))
+                    })?;
                     choices = Some(list);
                 }
             }
@@ -252,9 +267,7 @@ impl Chunk {
         let fields = fields.and_then(|fields| scan.end().map(|()| fields)).map_err(not_json)?;
         Ok(Chunk { fields, choices })
     }
-}
 
-impl Chunk {
     /// As JSON text without line breaks.
     pub fn to_json(&self) -> String {
         let mut out = String::with_capacity(256);
@@ -266,13 +279,6 @@ impl Chunk {
             Written::Here
         });
         out
-    }
-}
-
-/// As JSON text without line breaks.
-impl fmt::Display for Chunk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_json())
     }
 }
 
@@ -368,7 +374,7 @@ mod tests {
             if let Some(delta) = wanted.pointer_mut("/choices/0/delta").filter(|delta| delta.is_null()) {
                 *delta = json!({});
             }
-            assert_eq!(serde_json::from_str::<Value>(&chunk.to_string()).unwrap(), wanted);
+            assert_eq!(serde_json::from_str::<Value>(&chunk.to_json()).unwrap(), wanted);
         }
     }
 
@@ -380,7 +386,7 @@ mod tests {
         let get = |name| chunk.fields.get(name).unwrap();
         assert_eq!((get("a").text().as_deref(), get("b").number()), (Some("last"), Some(12)));
         assert_eq!((get("c").as_str(), get("c").value().unwrap()), ("[1,2]", json!([1, 2])));
-        assert!(get("c").is_nested() && chunk.choices.is_none() && !chunk.to_string().contains('\n'));
+        assert!(get("c").is_nested() && chunk.choices.is_none() && !chunk.to_json().contains('\n'));
         let half = Chunk::read("{\"d\": \"\\ud800\"}").unwrap();
         assert!(half.fields.get("d").unwrap().text().is_none());
     }
@@ -395,7 +401,7 @@ mod tests {
         choice.delta.retain(|name| name != "b");
         choice.delta.set("content", Json::string("c"));
         let wanted = json!({"model": "route \"x\"", "choices": [{"index": 0, "delta": {"content": "c"}}], "created": 5});
-        assert_eq!(serde_json::from_str::<Value>(&chunk.to_string()).unwrap(), wanted);
+        assert_eq!(serde_json::from_str::<Value>(&chunk.to_json()).unwrap(), wanted);
     }
 
     #[test]
@@ -417,13 +423,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_chunk_has_so_many_choices_and_one_that_says_nothing_takes_no_room() {
+        let with = |choices: usize| format!("{{\"choices\":[{}]}}", vec!["{}"; choices].join(","));
+        let most = Chunk::read(&with(MOST_CHOICES)).unwrap().choices.unwrap();
+        assert_eq!(most.len(), MOST_CHOICES);
+        assert!(most.iter().all(|choice| choice.fields.0.capacity() == 0 && choice.delta.0.capacity() == 0));
+        assert!(Chunk::read(&with(MOST_CHOICES + 1)).is_err());
+        // It ends where there is one too many, not at the end of the text.
+        let error = Chunk::read(&with(1 << 20)).unwrap_err().to_string();
+        assert!(error.contains(&format!("byte {}", "{\"choices\":[".len() + 3 * MOST_CHOICES)), "{error}");
+    }
+
     proptest::proptest! {
         #[test]
         fn anything_is_a_chunk_as_a_value_would_be_or_none(text in "[{}\\[\\]\",:a-c0-9 \\\\n]{0,40}") {
             if let Ok(chunk) = Chunk::read(&text) {
                 let value: Value = serde_json::from_str(&text).unwrap();
                 proptest::prop_assert!(value.is_object());
-                let again: Value = serde_json::from_str(&chunk.to_string()).unwrap();
+                let again: Value = serde_json::from_str(&chunk.to_json()).unwrap();
                 proptest::prop_assert_eq!(again, value);
             }
         }

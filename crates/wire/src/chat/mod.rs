@@ -17,7 +17,7 @@ mod stream;
 mod write;
 
 pub(crate) use answer::{read_answer, write_answer};
-pub use chunk::{Choice, Chunk, Json, MOST_FIELDS, Name, Object};
+pub use chunk::{Choice, Chunk, Json, MOST_CHOICES, MOST_FIELDS, Name, Object};
 pub(crate) use read::{image_source, read_request, stop_text};
 pub(crate) use stream::{StreamReader, StreamWriter};
 pub(crate) use write::{image_url, schema_name, write_messages, write_request};
