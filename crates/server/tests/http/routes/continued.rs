@@ -365,8 +365,8 @@ fn what_the_routes_own_judges_find_in_what_was_said_does_not_leave() {
     })];
     let cases = stays.iter().map(|case| (case, true)).chain(leaves.iter().map(|case| (case, false)));
     for ((name, judges), stays) in cases {
-        let mut settings = Settings::default();
-        settings.budget = Budget { start: Duration::from_secs(20), per_kilobyte: Duration::ZERO };
+        let budget = Budget { start: Duration::from_secs(20), per_kilobyte: Duration::ZERO };
+        let mut settings = Settings { budget, ..Settings::default() };
         judges(&mut settings);
         let mut setup = beginning_here(&[&next.url], OnCut::Continue);
         setup.config.gateway = Arc::new(Gateway::new(settings).unwrap());
