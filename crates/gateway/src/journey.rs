@@ -344,7 +344,7 @@ impl Journey {
         };
         let leader = match self.look_up(tier, step).await? {
             Looked::Answer(kept, how) => {
-                return Ok(self.answer_again(&kept, how, origin).compared_in(self.comparison()));
+                return Ok(self.answer_again(&kept, how, origin).compared_in(self.comparison(tier)));
             }
             Looked::Lead(leader) => Some(leader),
             Looked::Off => None,
@@ -363,7 +363,7 @@ impl Journey {
         };
         let source = Source::Live(Box::new(reply), leader);
         let remote = Remote::new(source, settling, origin, &self.route, self.deadline);
-        let mut remote = remote.compared_in(self.comparison());
+        let mut remote = remote.compared_in(self.comparison(tier));
         remote.until_shown(begun).await?;
         routes.note_speed(tier, begun.elapsed());
         self.trace.lock().note("first_token", Some(tier), None);

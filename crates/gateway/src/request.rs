@@ -180,6 +180,23 @@ impl Gateway {
         Ok(Some(Judged { texts: Tainted::new(outcome.texts, outcome.taint), report, receipt, answers }))
     }
 
+    /// Where what was said of an answer may go, if it is sent on as a part of a request for this model or route: what the
+    /// policies of requests or answers say anything of stays, and so does what could not be judged. It writes no receipt,
+    /// and may wait, so it is for a thread that may.
+    pub fn taint_of_answer(&self, model: &str, said: &str) -> Taint {
+        let Some(judge) = self.judge_of(model) else { return Taint::Clean };
+        let text = Text { origin: Origin::User, place: "answer".to_owned(), text: said.to_owned() };
+        match self.look_at(judge, vec![text]) {
+            Ok(outcome) if outcome.report.action == Action::Passed && outcome.taint == Taint::Clean => {}
+            Ok(_) | Err(_) => return Taint::Local,
+        }
+        // Judges of answers hold back what they cannot tell yet, so all of it is judged anew, to its end.
+        let plan = Plan::new(judge, String::new(), Form::Text);
+        let mut answers = Answers::new(plan, Pseudonyms::default(), None, 1);
+        let judged = answers.push(0, said).and_then(|_| answers.finish(0));
+        if judged.is_ok() && answers.report().action == Action::Passed { Taint::Clean } else { Taint::Local }
+    }
+
     /// Looks at all texts; where something looks that has no bound, on a thread that can be left behind.
     fn look_at(&self, judge: &Arc<Judge>, texts: Vec<Text>) -> Result<Outcome, Fault> {
         let bytes = texts.iter().map(|text| text.text.len()).sum();

@@ -118,7 +118,7 @@ impl Calibration {
         let others = last.filter(|label| label.agreement == Agreement::Other);
         let mut others: Vec<f64> = others.map(|label| label.confidence).collect();
         others.sort_unstable_by(|a, b| b.total_cmp(a));
-        // A millionth of a label, since 0.07 * 100 is less than 7 in binary fractions.
+        // A millionth of a label, since 0.29 * 100 is less than 29 in binary fractions.
         let room = (learning.max_error * (labels + 1) as f64 + 1e-6).floor() as usize;
         let (least, because) = match room.checked_sub(1) {
             None => (NOTHING, Because::TooFewLabels),

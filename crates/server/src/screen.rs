@@ -9,8 +9,8 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use garrison_engine::Finish;
 use garrison_gateway::{
-    Answers, CacheUse, Flow, Form, Gateway, Judged, Micros, NotJudged, Origin, Place, Refusal, Report,
-    Request, Taint, Text,
+    Action, Answers, CacheUse, Flow, Form, Gateway, Judged, Micros, NotJudged, Origin, Place, Refusal,
+    Report, Request, Taint, Text,
 };
 use garrison_tokenizer::ChatInput;
 use garrison_types::{FinishReason, Timings, Usage};
@@ -350,6 +350,14 @@ impl Screen {
     /// Where the request may go.
     pub(crate) fn taint(&self) -> Taint {
         self.taint
+    }
+
+    /// Where what was judged of the answers so far may go: what something was found in stays.
+    pub(crate) fn answer_taint(&self) -> Taint {
+        match self.answers.report().action {
+            Action::Passed => Taint::Clean,
+            Action::Flagged | Action::Redacted | Action::NotJudged | Action::Blocked => Taint::Local,
+        }
     }
 
     /// Whether answers have to pass here.

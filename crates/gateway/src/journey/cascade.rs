@@ -19,6 +19,8 @@ impl Journey {
     /// Weighs what a model here said, by its tokens' natural log-probabilities, `[answers][tokens]`. If it was not sure, or is to
     /// be compared, the answer has to be kept until [`Journey::next`] has found a better one, or says that it is needed.
     pub fn weigh(&mut self, tier: &str, logprobs: &[Vec<f32>]) -> Verdict {
+        // One of an answer before is no comparison with this one.
+        self.comparison = None;
         let Some(cascade) = self.route.policy.cascade else { return Verdict::Accepted };
         let weighed = match cascade.threshold {
             Threshold::Fixed(least) => cascade.weigh(logprobs, least),
@@ -44,7 +46,10 @@ impl Journey {
         logprobs: &[Vec<f32>],
     ) -> Weighed {
         let calibrations = &self.routes.calibrations;
-        let kind = Kind::new(&self.route.name, tier, self.ask.task, cascade);
+        let there =
+            self.plan.steps.get(self.position).map_or_else(String::new, |step| self.name(*step).to_owned());
+        let tiers = [tier, &*there];
+        let kind = Kind::new(&self.route.name, tiers, self.ask.task, cascade, self.route.answers);
         let learned = calibrations.learned(&kind, learning);
         let mut weighed = Weighed { learned: Some(learned), ..cascade.weigh(logprobs, learned.least) };
         let drawn = random() as f64 / u64::MAX as f64;
@@ -57,6 +62,7 @@ impl Journey {
             self.comparison = Some(Comparison::new(Terms {
                 calibrations: Arc::clone(calibrations),
                 kind,
+                there,
                 confidence: weighed.confidence,
                 compare: self.route.answers,
                 embedder: self.embedder(),
@@ -73,9 +79,10 @@ impl Journey {
         }
     }
 
-    /// The comparison that the answer in hand is wanted for, if it is; only with one from its beginning.
-    pub fn comparison(&self) -> Option<Comparison> {
-        self.comparison.clone().filter(|_| self.said.is_empty())
+    /// The comparison that the answer in hand is wanted for, if it is with this tier's; only with one from its beginning. What
+    /// another tier says in the place of the next teaches nothing of that.
+    pub fn comparison(&self, there: &str) -> Option<Comparison> {
+        self.comparison.clone().filter(|comparison| self.said.is_empty() && comparison.is_with(there))
     }
 
     /// The answer in hand, if the request may go to nobody else: what was not cleared stays with who has answered it.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use garrison_guard::Taint;
 use garrison_route::{Place, Privacy};
 
 use super::ask::{Size, UNSEEN};
@@ -40,7 +41,8 @@ impl Journey {
     }
 
     /// Looks for somebody who goes on with the answer of `tier` that broke off after `said`. That is a text like any
-    /// other: for a tier elsewhere it has to be cleared with the rest.
+    /// other: for a tier elsewhere it has to be cleared with the rest, and `taint` is where the policies of requests and
+    /// answers let it go ([`Gateway::taint_of_answer`](crate::Gateway::taint_of_answer)).
     ///
     /// # Errors
     /// If nobody can.
@@ -49,12 +51,26 @@ impl Journey {
         tier: &str,
         failure: &Failure,
         said: &str,
+        taint: Taint,
     ) -> Result<Destination, Exhausted> {
         self.said = Arc::from(said);
+        // What was in hand was replaced by the answer that broke off, and that is not compared.
+        (self.in_hand, self.comparison) = (None, None);
         self.broke_off.push(tier.to_owned());
         self.failures.push(failure.clone());
         self.trace.lock().note("continued", Some(tier), Some(failure.to_string()));
-        self.make_plan(self.privacy);
+        let mut privacy = self.privacy;
+        if taint != Taint::Clean {
+            let ask = Arc::make_mut(&mut self.ask);
+            ask.taint = ask.taint.with(taint);
+            privacy = Privacy::Held;
+            self.trace.lock().note(
+                "held",
+                Some(tier),
+                Some("what was said before the break stays here".into()),
+            );
+        }
+        self.make_plan(privacy);
         self.next().await
     }
 }

@@ -20,6 +20,8 @@ const MOST_COMPARED: usize = 1 << 20;
 pub(crate) struct Terms {
     pub(crate) calibrations: Arc<Calibrations>,
     pub(crate) kind: Kind,
+    /// The tier elsewhere whose answer is compared.
+    pub(crate) there: String,
     pub(crate) confidence: f64,
     pub(crate) compare: Compare,
     pub(crate) embedder: Arc<dyn Embedder>,
@@ -44,6 +46,11 @@ struct Both {
 impl Comparison {
     pub(crate) fn new(terms: Terms) -> Comparison {
         Comparison(Arc::new(Inner { terms, heard: Mutex::default() }))
+    }
+
+    /// Whether it is with this tier's answer.
+    pub(crate) fn is_with(&self, there: &str) -> bool {
+        self.0.terms.there == there
     }
 
     /// Whether nobody else is at work on it any more, so that nothing will come of it.
@@ -80,7 +87,7 @@ impl Comparison {
     }
 
     fn compare(&self, here: &Kept, there: &Kept) {
-        let Terms { calibrations, kind, confidence, compare, embedder, trace } = &self.0.terms;
+        let Terms { calibrations, kind, there: _, confidence, compare, embedder, trace } = &self.0.terms;
         let agreement =
             if agrees(here, there, *compare, &**embedder) { Agreement::Same } else { Agreement::Other };
         calibrations.note(kind, Labelled { confidence: *confidence, agreement });

@@ -1,7 +1,8 @@
 //! What cascades have learned: for each kind of request, to which of the last ones the model here and the next tier said the
 //! same.
 //!
-//! A kind is what may be compared: a route, its model here, the work that is asked for, and how sureness is measured. The
+//! A kind is what may be compared: a route, its model here and the tier after it, the work that is asked for, how sureness is
+//! measured, and when two answers are the same. A label of one kind says nothing of another. The
 //! rule is [`garrison_route::Calibration`]'s; here is what it goes by, kept over restarts in a file if the owner names one
 //! ([`labels`]), and how two answers are compared ([`comparison`]).
 
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::cache::Compare;
 use garrison_route::{Calibration, Cascade, Labelled, Learned, Learning, Statistic, Task};
 
 pub use comparison::Comparison;
@@ -22,15 +24,26 @@ pub use labels::LabelsError;
 /// Kinds of requests that are remembered at most.
 const MOST_KINDS: usize = 1024;
 
-/// What may be compared.
+/// What may be compared: `tiers` are the one here and the one whose answer its own is compared with.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Kind(String);
 
 impl Kind {
-    pub(crate) fn new(route: &str, tier: &str, task: Task, cascade: &Cascade) -> Kind {
+    pub(crate) fn new(
+        route: &str,
+        tiers: [&str; 2],
+        task: Task,
+        cascade: &Cascade,
+        compare: Compare,
+    ) -> Kind {
         let after = cascade.after.map_or_else(|| "the end".to_owned(), |after| after.to_string());
         let by: &Statistic = &cascade.statistic;
-        Kind(format!("{route}\n{tier}\n{}\n{by}\n{after}", task.name()))
+        let [here, there] = tiers;
+        let same = match compare {
+            Compare::Equal => "equal".to_owned(),
+            Compare::Alike(least) => format!("alike {least}"),
+        };
+        Kind(format!("{route}\n{here}\n{there}\n{}\n{by}\n{after}\n{same}", task.name()))
     }
 }
 
@@ -92,8 +105,12 @@ mod tests {
     const LEARNING: Learning = Learning { max_error: 0.05, floor: 0.0, ceiling: None, compare: 0.1 };
 
     fn kind(route: &str, task: Task, after: Option<u32>) -> Kind {
+        kind_with(route, "up/m", task, after, Compare::Equal)
+    }
+
+    fn kind_with(route: &str, there: &str, task: Task, after: Option<u32>, compare: Compare) -> Kind {
         let cascade = Cascade { statistic: Statistic::Mean, threshold: Threshold::Learned(LEARNING), after };
-        Kind::new(route, "local/m", task, &cascade)
+        Kind::new(route, ["local/m", there], task, &cascade, compare)
     }
 
     fn label(i: usize) -> Labelled {
@@ -119,7 +136,10 @@ mod tests {
         assert!(told.0.least < 1.0 && told.0.labels == LEARNING.window() && told.1.labels == 30);
         let again = Calibrations::open(&path).unwrap();
         assert_eq!((again.learned(&chat, &LEARNING), again.learned(&code, &LEARNING)), told);
-        for other in [kind("auto", Task::Chat, Some(8)), kind("other", Task::Chat, None)] {
+        let alike = |least| kind_with("auto", "up/m", Task::Chat, None, Compare::Alike(least));
+        let elsewhere = kind_with("auto", "up/large", Task::Chat, None, Compare::Equal);
+        let others = [kind("auto", Task::Chat, Some(8)), kind("other", Task::Chat, None)];
+        for other in others.into_iter().chain([alike(0.9), alike(0.95), elsewhere]) {
             assert_eq!(again.learned(&other, &LEARNING).labels, 0, "{other:?}");
         }
         drop(again);

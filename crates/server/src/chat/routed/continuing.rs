@@ -6,14 +6,16 @@
 
 use std::collections::VecDeque;
 
-use garrison_gateway::{Destination, Failure, Heard, Keeping, Remote, Tokens};
+use garrison_gateway::{Destination, Failure, Heard, Keeping, Remote, Taint, Tokens};
 use garrison_wire::{Delta, Usage};
+use tokio::time::timeout_at;
 
 use super::super::neutral::Spoken;
 use super::super::turn::Turn;
 use super::super::{Running, Start};
 use super::deltas::Deltas;
 use super::way::Way;
+use crate::answer::blocking;
 use crate::error::ApiError;
 use crate::generation::Generation;
 
@@ -271,7 +273,11 @@ impl Way {
     /// Somebody who goes on with what `tier` has said, if there is one.
     pub(super) async fn go_on(&mut self, tier: &str, failure: &Failure, deltas: &Deltas) -> Option<Answer> {
         let said = deltas.unfinished()?;
-        let mut next = self.journey.go_on(tier, failure, said).await;
+        let taint = match deltas.taint() {
+            Taint::Clean => self.taint_of(said).await,
+            Taint::Local => Taint::Local,
+        };
+        let mut next = self.journey.go_on(tier, failure, said, taint).await;
         loop {
             match next.ok()? {
                 Destination::Remote(remote) => return Some(Answer::There(remote)),
@@ -289,6 +295,19 @@ impl Way {
                 Destination::InHand => return None,
             }
             next = self.journey.next().await;
+        }
+    }
+
+    /// Where what was said may go, by the route's policies. It stays if that cannot be told before the deadline.
+    async fn taint_of(&self, said: &str) -> Taint {
+        if !self.app.config.gateway.judges(&self.route) {
+            return Taint::Clean;
+        }
+        let (route, said) = (self.route.clone(), said.to_owned());
+        let judging = blocking(&self.app, move |app| Ok(app.config.gateway.taint_of_answer(&route, &said)));
+        match timeout_at(self.journey.deadline().into(), judging).await {
+            Ok(Ok(taint)) => taint,
+            Ok(Err(_)) | Err(_) => Taint::Local,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a provider says, delta by delta to a client of any dialect: under the route's name, and judged where answers are.
 
-use garrison_gateway::{Failure, Flow, Heard, Tokens};
+use garrison_gateway::{Failure, Flow, Heard, Taint, Tokens};
 use garrison_wire::{ChunkReader, Delta, Fold, Request, Stop, Usage};
 use serde_json::Map;
 
@@ -82,6 +82,11 @@ impl Deltas {
     /// What was said so far, if it is something that somebody else can go on with: a text that broke off.
     pub(super) fn unfinished(&self) -> Option<&str> {
         self.said.unfinished()
+    }
+
+    /// Where what was said so far may go, as far as its judge has seen it.
+    pub(super) fn taint(&self) -> Taint {
+        self.screen.as_ref().map_or(Taint::Clean, Screen::answer_taint)
     }
 
     /// Somebody else goes on; who said it so far took so many tokens.

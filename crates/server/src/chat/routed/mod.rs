@@ -164,8 +164,8 @@ impl Routed {
             };
             match answers {
                 Destination::Remote(remote) => {
-                    if let (Some((running, _)), Some(comparison)) = (in_hand.take(), way.journey.comparison())
-                    {
+                    let comparison = way.journey.comparison(remote.tier());
+                    if let (Some((running, _)), Some(comparison)) = (in_hand.take(), comparison) {
                         // Nobody waits for the rest of it.
                         tokio::spawn(comparing::tell(running, comparison));
                     }

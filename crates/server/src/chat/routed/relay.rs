@@ -143,6 +143,13 @@ impl Relay {
 
     /// Lets somebody else go on, or tells that the answer broke off.
     async fn go_on(&mut self, broke: Broke) -> Result<(), ApiError> {
+        // Nobody is shown more of an answer that the judge has ended, so nobody is asked for it.
+        if let Teller::Deltas(deltas) = &mut self.teller
+            && deltas.has_ended()
+        {
+            deltas.stop(self.answer.took());
+            return self.end().await;
+        }
         if let (Some(way), Teller::Deltas(deltas), Some(failure)) =
             (&mut self.way, &mut self.teller, broke.failure())
         {

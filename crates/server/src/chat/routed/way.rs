@@ -51,7 +51,13 @@ impl Way {
             }
             Accepts::WhatIsSure => {
                 let logprobs = running.hold(self.journey.weighs_after()).await?;
-                self.journey.weigh(tier, &logprobs)
+                let verdict = self.journey.weigh(tier, &logprobs);
+                // It was weighed before its end, and of a whole answer nothing is shown before that either.
+                if verdict == Verdict::Accepted && self.delivery == Delivery::Whole && self.journey.has_next()
+                {
+                    running.hold(None).await?;
+                }
+                verdict
             }
         };
         Ok((running, verdict))

@@ -138,6 +138,21 @@ fn a_decision_after_a_few_tokens_lets_the_rest_pass_as_it_comes() {
 }
 
 #[test]
+fn a_whole_answer_that_breaks_after_it_was_weighed_leads_to_the_next_tier() {
+    let upstream = healthy("Hello from afar.");
+    let mut setup = cascading(&[&upstream.url]);
+    setup.route.policy.cascade.as_mut().unwrap().after = Some(1);
+    let (world, _folder) = setup.start();
+    world.control.fail_after(3);
+    let long = "say:A heron stands in the shallow water by the mill, and waits for what may come.";
+    let (text, answer) = ask(&world, long, false);
+    let trace = trace(&world);
+    assert_eq!((&*text, answer.header("x-garrison-tier")), ("Hello from afar.", Some("up0/m")), "{trace}");
+    assert_eq!(trace["cascade"]["verdict"], "accepted", "{trace}");
+    assert_eq!(stages(&trace)[2..4], ["weighed", "failed"], "{trace}");
+}
+
+#[test]
 fn every_client_and_several_choices_and_judged_answers_go_the_same_way() {
     let upstream = healthy("Write to zoe@buecher.example soon.");
     let mut settings = Settings::default();

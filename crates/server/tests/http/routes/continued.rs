@@ -1,6 +1,7 @@
 //! Answers that break off once something of them was shown, and go on in the same stream.
 
-use garrison_gateway::{Gateway, InAnswers, Settings};
+use garrison_gateway::{Gateway, InAnswers, InRequests, Operator, Operators, Policy, Rule, Settings};
+use garrison_guard::{Finder, Named};
 use garrison_wire::{Delivery, Delta, Format, Request, Stop, StreamWriter};
 
 use super::dialects::{KINDS, asks, begin, end, heard, path, speaking, usage};
@@ -251,7 +252,7 @@ struct Twice(&'static str);
 
 impl Detector for Twice {
     fn id(&self) -> &str {
-        "twice"
+        "patterns"
     }
 
     fn detect(&self, text: &str) -> Result<Vec<String>, DetectorError> {
@@ -288,6 +289,129 @@ fn what_a_model_here_said_leaves_only_if_it_is_cleared_with_the_rest() {
         // The model here has the next request, as before.
         assert_eq!(said(&post(&world, CHAT, &asked("say:Well."))).0, "Well.", "{name}");
     }
+}
+
+/// Finds the first letter of [`LONG`], as if it were a name that no rule knows, but not in what asks for it.
+struct Letter;
+
+impl Letter {
+    fn places(text: &str) -> Vec<Named> {
+        let asks = text.starts_with("say:");
+        let places = text.match_indices("A").filter(|_| !asks);
+        let named = |(at, name): (usize, &str)| Named {
+            entity: "PERSON".into(),
+            range: at..at + name.len(),
+            confidence: 80,
+        };
+        places.map(named).collect()
+    }
+}
+
+impl Finder for Letter {
+    fn id(&self) -> &str {
+        "letter"
+    }
+
+    fn find(&self, text: &str) -> Result<Vec<Named>, DetectorError> {
+        Ok(Letter::places(text))
+    }
+}
+
+impl Detector for Letter {
+    fn id(&self) -> &str {
+        "letter"
+    }
+
+    fn detect(&self, text: &str) -> Result<Vec<String>, DetectorError> {
+        Ok(Letter::places(text).into_iter().map(|named| named.entity).collect())
+    }
+}
+
+/// What judges the route's texts.
+type Judges = fn(&mut Settings);
+
+#[test]
+fn what_the_routes_own_judges_find_in_what_was_said_does_not_leave() {
+    let next = healthy("no");
+    let stays: [(&str, Judges); 6] = [
+        ("names in requests", |settings| {
+            settings.requests.private = InRequests::Flag;
+            settings.request_finders = vec![Arc::new(Letter)];
+        }),
+        ("attacks in requests", |settings| {
+            settings.requests.injection.user = Policy::Flag;
+            settings.request_detectors = vec![Arc::new(Letter)];
+        }),
+        ("names in answers, redacted", |settings| {
+            settings.answers.private = InAnswers::Redact(Operators::all(Operator::Replace));
+            settings.answer_finders = vec![Arc::new(Letter)];
+        }),
+        ("names in answers", |settings| {
+            settings.answers.private = InAnswers::Flag;
+            settings.answer_finders = vec![Arc::new(Letter)];
+        }),
+        ("rules of answers", |settings| {
+            settings.answers.rules = Policy::Flag;
+            settings.rules = vec![Rule { name: "letter".into(), pattern: "(?i)a".into() }];
+        }),
+        ("judges of answers", |settings| {
+            settings.answers.rules = Policy::Flag;
+            settings.answer_detectors = vec![Arc::new(Letter)];
+        }),
+    ];
+    let leaves: [(&str, Judges); 1] = [("nothing is found", |settings| {
+        settings.requests.private = InRequests::Flag;
+        settings.answers.private = InAnswers::Flag;
+    })];
+    let cases = stays.iter().map(|case| (case, true)).chain(leaves.iter().map(|case| (case, false)));
+    for ((name, judges), stays) in cases {
+        let budget = Budget { start: Duration::from_secs(20), per_kilobyte: Duration::ZERO };
+        let mut settings = Settings { budget, ..Settings::default() };
+        judges(&mut settings);
+        let mut setup = beginning_here(&[&next.url], OnCut::Continue);
+        setup.config.gateway = Arc::new(Gateway::new(settings).unwrap());
+        let (world, folder) = setup.start();
+        let answer = lost(&world, CHAT, &body(LONG, true));
+        let (_, last) = said(&answer);
+        let trace = get(&world, "/v1/garrison/requests/r-1").ok();
+        if stays {
+            assert!(next.asked().is_empty() && receipts(&folder).cleared == 0, "{name} has left: {trace}");
+            assert!(last.contains("device_failed"), "{name}: {last}");
+            assert!(trace["stages"].to_string().contains("stays here"), "{name}: {trace}");
+        } else {
+            assert_eq!((&*last, next.asked().len()), ("[DONE]", 1), "{name}: {trace}");
+        }
+    }
+}
+
+#[test]
+fn what_a_judge_has_ended_nobody_is_asked_to_go_on_with() {
+    let words =
+        "To 4111 1111 1111 1111. And more words than any judge holds back, so that it is decided by now.";
+    let next = healthy("no");
+    for (kind, spoken) in KINDS {
+        for client in Format::ALL {
+            let broken = cut(spoken, vec![begin(), Delta::Text(words.into())]);
+            let mut settings = Settings::default();
+            settings.answers.private = InAnswers::Block;
+            let mut setup = continuing(&[&broken.url, &next.url]);
+            setup.kind = kind;
+            // So that what was said could leave.
+            setup.detector = Arc::new(Twice("no such word"));
+            setup.config.gateway = Arc::new(Gateway::new(settings).unwrap());
+            let (world, _folder) = setup.start();
+            let asked = asks(client, "Whom?", true).to_string();
+            let answer = send(&world, "POST", path(client), &[("x-request-id", "r-1")], &asked);
+            let deltas = heard(client, &answer);
+            let trace = get(&world, "/v1/garrison/requests/r-1").ok();
+            let case = format!("{client:?} of {spoken:?}: {trace} {}", answer.text());
+            assert_eq!(self::words(&deltas), "To ", "{case}");
+            assert!(matches!(deltas.last(), Some(Delta::End { stop: Stop::Filtered, .. })), "{case}");
+            assert!(answer.text().contains("\"verdict\":\"block\""), "{case}");
+            assert!(!trace["stages"].to_string().contains("continued"), "{case}");
+        }
+    }
+    assert!(next.asked().is_empty());
 }
 
 #[test]
