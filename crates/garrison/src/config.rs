@@ -284,9 +284,10 @@ mod tests {
             ("[serve]\n", "serve"),
             ("[cascade]\nstore = \"x\"\n", "store"),
             (
-                "[[route]]\nname = \"a\"\ntiers = [\"local/garrison-tiny\", \"local/b\"]\n\
-                 cascade = { max_error = 0.05, answers = 0.9 }\n[[model]]\nsource = \"garrison-tiny\"\n\
-                 [[model]]\nname = \"b\"\nsource = \"garrison-tiny\"\n",
+                "[[route]]\nname = \"a\"\ntiers = [\"local/garrison-tiny\", \"up/m\"]\n\
+                 private = \"local/garrison-tiny\"\ncascade = { max_error = 0.05, answers = 0.9 }\n\
+                 [[provider]]\nname = \"up\"\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:1\"\n\
+                 price = { m = { input = 1.0, output = 1.0 } }\n[[model]]\nsource = \"garrison-tiny\"\n",
                 "takes an embedder",
             ),
             ("[server]\nport = \"x\"\n", "line 2"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use garrison_gateway::{
     Cascade, Compare, Continues, LastResort, Need, OnCut, Place, Prefer, Price, Quality, Route, Scope,
-    Target, Task, Tier, TierPolicy, language, languages,
+    Target, Task, Threshold, Tier, TierPolicy, language, languages,
 };
 use serde::Deserialize;
 
@@ -177,6 +177,14 @@ impl RouteSection {
             return Err(self.fault("cascade goes by the order of tiers, so prefer must be \"listed\""));
         }
         let (cascade, answers) = section.resolve().map_err(|what| self.fault(&format!("cascade.{what}")))?;
+        let here = tiers.iter().skip(1).find(|tier| tier.place == Place::Local);
+        if let (Threshold::Learned(_), Some(tier)) = (cascade.threshold, here) {
+            // Labels say whether the next tier would have answered otherwise, and that would be weighed itself.
+            return Err(self.fault(&format!(
+                "cascade.max_error learns from tiers elsewhere, so only the first of tiers may be here; {} is, too",
+                tier.name
+            )));
+        }
         Ok((Some(cascade), answers))
     }
 

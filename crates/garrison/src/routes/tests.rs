@@ -145,6 +145,7 @@ fn mistakes_name_the_section_and_the_key() {
         (cascade("max_error = 0.1, least_confidence = [0.9, 0.5]"), "must be the lowest and the highest"),
         (cascade("max_error = 0.1, least_confidence = [0.5, 2.0]"), "cascade.least_confidence is 2"),
         (cascade("max_error = 0.1, answers = \"same\""), "cascade.answers can be"),
+        (cascade("max_error = 0.1"), "only the first of tiers may be here; local/tone is, too"),
         (cascade("least_confidence = 0.5") + "prefer = \"cheapest\"\n", "prefer must be \"listed\""),
         (route("tiers = [\"local/tiny\"]\ncascade = { least_confidence = 0.5 }"), "another after it"),
         (
