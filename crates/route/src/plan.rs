@@ -196,9 +196,8 @@ pub fn plan(features: &Features, policy: &Policy, states: &[TierState]) -> Plan 
 
     let held = features.privacy == Privacy::Held;
     let broke_off = |i: usize| states.get(i).is_some_and(|state| state.broke_off);
-    let sees = |tier: &&Tier| tier.has.has(Need::Images) || !features.needs.has(Need::Images);
     if held
-        && let Some(private) = policy.private.as_ref().filter(sees)
+        && let Some(private) = policy.private.as_ref().filter(|tier| sees(tier, features))
         && !broke_off(listed)
     {
         order.retain(|i| policy.tiers[*i].name != private.name);
@@ -363,6 +362,11 @@ fn unit(hash: u64) -> f64 {
     ((hash >> 11) + 1) as f64 / (1u64 << 53) as f64
 }
 
+/// Whether a tier can see what the request shows.
+fn sees(tier: &Tier, features: &Features) -> bool {
+    !features.needs.has(Need::Images) || tier.has.has(Need::Images)
+}
+
 /// The local tier that is asked when nothing else has answered, if none is in the plan yet. One that cannot see what the
 /// request shows is of no use, nor is one whose answer it is that broke off.
 fn last_resort(
@@ -377,10 +381,9 @@ fn last_resort(
     if order.iter().any(is_local) || (policy.last_resort == LastResort::Refuse && !held) {
         return None;
     }
-    let sees = |tier: &Tier| !features.needs.has(Need::Images) || tier.has.has(Need::Images);
     let private = policy.private.as_ref().filter(|_| !broke_off(listed));
     match private {
-        Some(private) => sees(private).then_some(listed),
-        None => (0..listed).find(|i| is_local(i) && sees(&policy.tiers[*i]) && !broke_off(*i)),
+        Some(private) => sees(private, features).then_some(listed),
+        None => (0..listed).find(|i| is_local(i) && sees(&policy.tiers[*i], features) && !broke_off(*i)),
     }
 }

@@ -396,13 +396,9 @@ pub(crate) fn key(ask: &Ask, asked: &Asked<'_>) -> Option<Key> {
     key_in("cleared", "", ask, asked)
 }
 
-/// The same of an answer of a model here: `class` says whether the request may leave, and `identity` which model it is, down to
-/// the weights that it computes with.
-pub(crate) fn key_here(class: &str, identity: &str, ask: &Ask, asked: &Asked<'_>) -> Option<Key> {
-    key_in(class, identity, ask, asked)
-}
-
-fn key_in(class: &str, identity: &str, ask: &Ask, asked: &Asked<'_>) -> Option<Key> {
+/// The same of a class and an identity: `class` says whether the request may leave and who answers it, and `identity`, of a model
+/// here, which one it is, down to the weights that it computes with.
+pub(crate) fn key_in(class: &str, identity: &str, ask: &Ask, asked: &Asked<'_>) -> Option<Key> {
     if !repeats(&ask.chat) {
         return None;
     }

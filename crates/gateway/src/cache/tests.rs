@@ -77,19 +77,19 @@ fn what_is_kept_of_models_here_is_found_by_whose_it_is_which_model_and_whether_i
     let (anna, bert) = (ask("anna", chat(0.0)), ask("bert", chat(0.0)));
     let keys = [
         key(&anna, &to("local/m")),
-        key_here("clear here", "m#1", &anna, &to("local/m")),
-        key_here("held here", "m#1", &anna, &to("local/m")),
+        key_in("clear here", "m#1", &anna, &to("local/m")),
+        key_in("held here", "m#1", &anna, &to("local/m")),
         // An adapter that was loaded anew under its name.
-        key_here("clear here", "m#2", &anna, &to("local/m")),
-        key_here("clear here", "m#1", &bert, &to("local/m")),
-        key_here("clear here", "m#1", &anna, &to("local/n")),
-        key_here("clear here", "m#1", &ask("anna", json!({"messages": [], "seed": 1})), &to("local/m")),
+        key_in("clear here", "m#2", &anna, &to("local/m")),
+        key_in("clear here", "m#1", &bert, &to("local/m")),
+        key_in("clear here", "m#1", &anna, &to("local/n")),
+        key_in("clear here", "m#1", &ask("anna", json!({"messages": [], "seed": 1})), &to("local/m")),
     ];
     for (i, one) in keys.iter().enumerate() {
         assert!(one.is_some() && keys[..i].iter().all(|before| before != one), "{i}");
     }
-    assert_eq!(keys[1], key_here("clear here", "m#1", &ask("anna", chat(0.0)), &to("local/m")));
-    assert_eq!(key_here("clear here", "m#1", &ask("anna", chat(0.7)), &to("local/m")), None);
+    assert_eq!(keys[1], key_in("clear here", "m#1", &ask("anna", chat(0.0)), &to("local/m")));
+    assert_eq!(key_in("clear here", "m#1", &ask("anna", chat(0.7)), &to("local/m")), None);
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl Journey {
         let asked = Asked { route: &self.route.name, tier, output: self.ask.output_tokens };
         // What stays here is told apart from what may leave, though both do now.
         let class = if self.privacy == Privacy::Held { "held here" } else { "clear here" };
-        let Some(key) = cache::key_here(class, identity, &self.ask, &asked) else { return LookedHere::Off };
+        let Some(key) = cache::key_in(class, identity, &self.ask, &asked) else { return LookedHere::Off };
         let mut waited = Waited::Not;
         loop {
             match cache.find(key, waited) {
