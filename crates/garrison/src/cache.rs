@@ -39,9 +39,21 @@ struct SemanticSection {
 /// When two answers are the same: a word, or how alike they are at least.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-enum AnswersWord {
+pub(crate) enum AnswersWord {
     Word(String),
     Alike(f32),
+}
+
+impl AnswersWord {
+    /// # Errors
+    /// If it says neither: what it can be.
+    pub(crate) fn resolve(&self) -> Result<Compare, String> {
+        match self {
+            AnswersWord::Word(word) if word == "equal" => Ok(Compare::Equal),
+            AnswersWord::Alike(least) if (0.5..=1.0).contains(least) => Ok(Compare::Alike(*least)),
+            _ => Err("answers can be \"equal\", or a likeness from 0.5 to 1".into()),
+        }
+    }
 }
 
 /// The section, checked.
@@ -201,11 +213,9 @@ impl SemanticSection {
         if !(max_error > 0.0 && max_error <= 0.5) {
             return fault(format!("max_error is {max_error}; it can be above 0 and up to 0.5"));
         }
-        let answers = match &self.answers {
-            None => Compare::Equal,
-            Some(AnswersWord::Word(word)) if word == "equal" => Compare::Equal,
-            Some(AnswersWord::Alike(least)) if (0.5..=1.0).contains(least) => Compare::Alike(*least),
-            Some(_) => return fault("answers can be \"equal\", or a likeness from 0.5 to 1".into()),
+        let answers = match self.answers.as_ref().map_or(Ok(Compare::Equal), AnswersWord::resolve) {
+            Ok(answers) => answers,
+            Err(what) => return fault(what),
         };
         if let Some(path) = self.embedder.as_ref().filter(|path| !path.exists()) {
             return fault(format!(

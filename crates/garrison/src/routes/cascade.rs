@@ -3,6 +3,8 @@
 use garrison_gateway::{Cascade, Compare, Learning, Statistic, Threshold};
 use serde::Deserialize;
 
+use crate::cache::AnswersWord;
+
 /// A cascade, as it is written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,14 +37,6 @@ enum LeastWord {
 enum ByWord {
     Quantile,
     Mean,
-}
-
-/// A word, or how alike they are at least.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-enum AnswersWord {
-    Word(String),
-    Alike(f32),
 }
 
 /// Of all tokens this share is less sure than the one that counts, unless the owner says otherwise.
@@ -122,11 +116,6 @@ impl CascadeSection {
     }
 
     fn compare(&self) -> Result<Compare, String> {
-        match &self.answers {
-            None => Ok(Compare::Equal),
-            Some(AnswersWord::Word(word)) if word == "equal" => Ok(Compare::Equal),
-            Some(AnswersWord::Alike(least)) if (0.5..=1.0).contains(least) => Ok(Compare::Alike(*least)),
-            Some(_) => Err("answers can be \"equal\", or a likeness from 0.5 to 1".into()),
-        }
+        self.answers.as_ref().map_or(Ok(Compare::Equal), AnswersWord::resolve)
     }
 }
