@@ -24,6 +24,7 @@ use garrison_guard::{
 };
 use sha2::{Digest, Sha256};
 
+use crate::audit::Audit;
 use crate::calls::{DocumentStart, Form};
 use crate::judge::{Fault, Judge, NotJudged};
 use crate::naming::Naming;
@@ -75,6 +76,14 @@ pub struct Answers {
     answers: Vec<Answer>,
     spent: Duration,
     receipt: Option<u64>,
+    record: Record,
+}
+
+/// Whether it is still to be written down what was found in answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Record {
+    Due,
+    Done,
 }
 
 /// One answer.
@@ -104,7 +113,13 @@ impl Answers {
             digest: Sha256::new(),
         };
         let answers = (0..choices).map(answer).collect();
-        Answers { plan, answers, spent: Duration::ZERO, receipt: None }
+        Answers { plan, answers, spent: Duration::ZERO, receipt: None, record: Record::Due }
+    }
+
+    /// Nobody is shown what these judge, so nothing is written down of it.
+    pub(crate) fn unrecorded(mut self) -> Answers {
+        self.record = Record::Done;
+        self
     }
 
     /// Whether there is anything to judge; if not, answers need not pass here.
@@ -167,21 +182,27 @@ impl Answers {
     /// If the receipt cannot be written.
     pub async fn close(&mut self) -> Result<(), NotJudged> {
         let report = self.report();
-        self.plan.judge.counts.note(Side::Answer, &report, self.spent);
+        self.record = Record::Done;
+        let Some((audit, decision)) = self.note(&report) else { return Ok(()) };
+        let receipt = audit.record_later(decision).await;
+        self.receipt = Some(receipt.map_err(|fault| NotJudged { fault, receipt: None })?);
+        Ok(())
+    }
+
+    /// Counts what was found; gives the receipt of it that is to be written, if one is.
+    fn note(&self, report: &Report) -> Option<(Audit, Decision)> {
+        self.plan.judge.counts.note(Side::Answer, report, self.spent);
         let span = tracing::info_span!("guard.answer", action = crate::request::code(report.action));
         drop(span.enter());
-        let Some(audit) = &self.plan.judge.settings.audit else { return Ok(()) };
+        let audit = self.plan.judge.settings.audit.as_ref()?;
         if report.action == Action::Passed {
-            return Ok(());
+            return None;
         }
         let mut digest = Sha256::new();
         for answer in &self.answers {
             digest.update(answer.digest.clone().finalize());
         }
-        let decision = self.plan.decision(Side::Answer, &report, digest.finalize().into());
-        self.receipt =
-            Some(audit.record_later(decision).await.map_err(|fault| NotJudged { fault, receipt: None })?);
-        Ok(())
+        Some((audit.clone(), self.plan.decision(Side::Answer, report, digest.finalize().into())))
     }
 
     /// How all of them were judged, so far.
@@ -197,6 +218,22 @@ impl Answers {
     /// The receipt of them, if there is one.
     pub fn receipt(&self) -> Option<u64> {
         self.receipt
+    }
+}
+
+/// An answer that comes to no end, as its client left, or its provider or a detector failed, was judged up to there all the
+/// same, and shown.
+impl Drop for Answers {
+    fn drop(&mut self) {
+        if self.record == Record::Done {
+            return;
+        }
+        let report = self.report();
+        if report.action != Action::Passed
+            && let Some((audit, decision)) = self.note(&report)
+        {
+            audit.record_unheard(decision);
+        }
     }
 }
 

@@ -65,6 +65,17 @@ impl Audit {
             Way::There(orders) => order(orders, decision)?.await.unwrap_or(Err(Fault::Receipt)),
         }
     }
+
+    /// The same for whoever waits for nothing any more.
+    pub(crate) fn record_unheard(&self, decision: Decision) {
+        let written = match &self.0 {
+            Way::Here(log) => write_here(log, decision).map(drop),
+            Way::There(orders) => order(orders, decision).map(drop),
+        };
+        if written.is_err() {
+            tracing::error!("what was found in an answer that was broken off has no receipt");
+        }
+    }
 }
 
 /// For what may leave.

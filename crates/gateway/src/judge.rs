@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use garrison_guard::injection::{self, Canary, Policy, RuleError, Rules};
-use garrison_guard::normalize::{Decoding, Limits, Unfolded, unfold};
+use garrison_guard::injection::{self, Canary, Looks, Policy, RuleError, Rules};
+use garrison_guard::normalize::{Limits, Unfolded, unfold};
 use garrison_guard::{Bound, Detector, Finder, Named, NotDone, Scanner, Side};
 
 use crate::counts::Counts;
@@ -22,6 +22,9 @@ pub enum Fault {
     /// It took longer than it had.
     #[error("judging took longer than {0:?}")]
     Late(Duration),
+    /// Not all that it says in other forms could be read.
+    #[error("it is encoded deeper, or in more ways, than is read")]
+    Unread,
     /// Too many judgements are waited for already.
     #[error("too many judgements are at work")]
     Busy,
@@ -73,6 +76,8 @@ pub(crate) struct Seen {
     pub(crate) private: Vec<String>,
     /// What finders found, with its places in the text as it is.
     pub(crate) named: Vec<Named>,
+    /// Not all that it says in other forms was looked through for personal data.
+    pub(crate) unread: bool,
 }
 
 impl Judge {
@@ -138,8 +143,9 @@ impl Judge {
         }
     }
 
-    /// What is in a text of a request, in all its readings; not read again if it was read before.
-    pub(crate) fn look(&self, origin: Origin, text: &str) -> Result<Seen, Fault> {
+    /// What is in a text of a request, in all its readings; not read again if it was read before. All texts of the request
+    /// share the looks.
+    pub(crate) fn look(&self, origin: Origin, text: &str, looks: &mut Looks) -> Result<Seen, Fault> {
         let attacks = self.injection(origin) != Policy::Off;
         let private = self.settings.requests.private != InRequests::Off;
         if !attacks && !private {
@@ -152,7 +158,7 @@ impl Judge {
         let mut seen = Seen::default();
         let unfolded = unfold(text, &self.limits(text.len()));
         if attacks {
-            let findings = injection::judge(&unfolded);
+            let findings = injection::judge_one_of(&unfolded, looks);
             seen.attacks.extend(findings.iter().map(|finding| finding.reason.code().to_owned()));
             for detector in &self.settings.request_detectors {
                 seen.attacks.extend(ask(detector, text)?);
@@ -161,6 +167,10 @@ impl Judge {
             seen.attacks.dedup();
         }
         if private {
+            if unfolded.unread() && self.changes_or_blocks() {
+                return Err(Fault::Unread);
+            }
+            seen.unread = unfolded.unread();
             seen.private = self.private(&unfolded);
             for finder in &self.settings.request_finders {
                 seen.named.extend(find(finder, text)?);
@@ -169,7 +179,7 @@ impl Judge {
             seen.private.sort_unstable();
             seen.private.dedup();
         }
-        if let Some(key) = key.filter(|_| !unfolded.truncated()) {
+        if let Some(key) = key.filter(|_| !unfolded.truncated() && !looks.were_short()) {
             self.verdicts.put(key, &seen);
         }
         Ok(seen)
@@ -183,7 +193,7 @@ impl Judge {
 
     /// The entities in a text and in what it says to be encoded.
     pub(crate) fn private(&self, unfolded: &Unfolded) -> Vec<String> {
-        let said = unfolded.views().iter().filter(|view| !view.how().iter().any(is_guess));
+        let said = unfolded.views().iter().filter(|view| view.is_said());
         let found = said.flat_map(|view| self.scanner.scan(view.text()));
         let mut names: Vec<String> =
             found.map(|finding| self.scanner.name(finding.entity).to_owned()).collect();
@@ -191,13 +201,6 @@ impl Judge {
         names.dedup();
         names
     }
-}
-
-/// Ciphers and look-alikes are undone on suspicion, and turn numbers and words into others: what is found
-/// then says nothing of a person.
-pub(crate) fn is_guess(how: &Decoding) -> bool {
-    use Decoding::{Atbash, Leetspeak, PigLatin, Reversed, Rot13};
-    matches!(how, Leetspeak | PigLatin | Atbash | Rot13 | Reversed)
 }
 
 /// What bounds how long these take: a finder is a model, which may take any time.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
-use garrison_guard::injection;
+use garrison_guard::injection::{self, Looks};
 use garrison_guard::normalize::{Limits, unfold};
 use garrison_guard::{Budget, Detector, Finder, Scanner};
 
 use crate::Gateway;
-use crate::judge::{Fault, ask, bound, find, is_guess};
+use crate::judge::{Fault, ask, bound, find};
 use crate::policy::Settings;
 
 /// How sure each finding in one text is, from 0 to 1.
@@ -57,18 +58,27 @@ impl Gateway {
     pub fn moderate(&self, texts: Vec<String>) -> Result<Vec<Moderation>, Fault> {
         let scanner = self.scanner().map_err(|_| Fault::Failed)?;
         let beside = self.beside.clone();
-        let time = beside.budget.of(texts.iter().map(String::len).sum());
+        let bytes = texts.iter().map(String::len).sum();
+        let time = beside.budget.of(bytes);
         let bound = bound(&beside.detectors, &beside.finders);
-        self.workers
-            .run(bound, time, move || texts.iter().map(|text| look(&scanner, &beside, text)).collect())?
+        self.workers.run(bound, time, move || {
+            let (mut looks, until) = (Looks::of_texts(bytes), Instant::now() + time);
+            let look = |text: &String| {
+                if Instant::now() > until {
+                    return Err(Fault::Late(time));
+                }
+                look(&scanner, &beside, text, &mut looks)
+            };
+            texts.iter().map(look).collect()
+        })?
     }
 }
 
-fn look(scanner: &Scanner, beside: &Beside, text: &str) -> Result<Moderation, Fault> {
+fn look(scanner: &Scanner, beside: &Beside, text: &str, looks: &mut Looks) -> Result<Moderation, Fault> {
     let mut seen = Moderation::default();
     let time = beside.budget.of(text.len()) / 2;
     let unfolded = unfold(text, &Limits { time, ..Limits::for_len(text.len()) });
-    for finding in injection::judge(&unfolded) {
+    for finding in injection::judge_one_of(&unfolded, looks) {
         note(&mut seen.attacks, finding.reason.code(), finding.confidence);
     }
     for detector in &beside.detectors {
@@ -76,7 +86,7 @@ fn look(scanner: &Scanner, beside: &Beside, text: &str) -> Result<Moderation, Fa
             note(&mut seen.attacks, &code, 1.0);
         }
     }
-    for view in unfolded.views().iter().filter(|view| !view.how().iter().any(is_guess)) {
+    for view in unfolded.views().iter().filter(|view| view.is_said()) {
         for finding in scanner.scan(view.text()) {
             note(&mut seen.private, scanner.name(finding.entity), f32::from(finding.confidence) / 100.0);
         }

@@ -1,9 +1,9 @@
 //! Requests: every text of a conversation, judged as what it is.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use garrison_guard::injection::{Policy, SystemPrompt};
+use garrison_guard::injection::{Looks, Policy, SystemPrompt};
 use garrison_guard::{Action, Named, Operator, Operators, Pseudonyms, Redactor, Side, Taint, Tainted};
 
 use crate::Gateway;
@@ -136,6 +136,7 @@ pub enum Refusal {
 }
 
 /// What came of looking at all texts.
+#[derive(Default)]
 struct Outcome {
     report: Report,
     taint: Taint,
@@ -192,7 +193,7 @@ impl Gateway {
         }
         // Judges of answers hold back what they cannot tell yet, so all of it is judged anew, to its end.
         let plan = Plan::new(judge, String::new(), Form::Text);
-        let mut answers = Answers::new(plan, Pseudonyms::default(), None, 1);
+        let mut answers = Answers::new(plan, Pseudonyms::default(), None, 1).unrecorded();
         let judged = answers.push(0, said).and_then(|_| answers.finish(0));
         if judged.is_ok() && answers.report().action == Action::Passed { Taint::Clean } else { Taint::Local }
     }
@@ -203,53 +204,49 @@ impl Gateway {
         let strict = texts.iter().any(|text| judge.injection(text.origin) == Policy::Block)
             || judge.changes_or_blocks();
         let time = judge.settings.budget.of(bytes);
-        let looks = Arc::clone(judge);
-        let looked = self.workers.run(judge.bound(), time, move || look(&looks, texts));
+        let (looks, texts) = (Arc::clone(judge), Arc::new(texts));
+        let shared = Arc::clone(&texts);
+        let looked = self.workers.run(judge.bound(), time, move || look(&looks, &shared, time));
         match looked.map_err(Fault::from) {
             Ok(Ok(outcome)) => Ok(outcome),
             Ok(Err(fault)) | Err(fault) if strict => Err(fault),
             Ok(Err(_)) | Err(_) => {
-                let mut report = Report::default();
-                report.not_judged();
-                let (names, texts, blocked, system_prompt) = (Pseudonyms::default(), None, None, None);
-                let (taint, named) = (Taint::Local, Vec::new());
-                Ok(Outcome { report, taint, blocked, texts, named, names, system_prompt })
+                let mut outcome = Outcome { taint: Taint::Local, ..Outcome::default() };
+                outcome.report.not_judged();
+                // What its answer is watched for takes no detector to know.
+                keep_system_prompt(judge, &texts, &mut outcome);
+                Ok(outcome)
             }
         }
     }
 }
 
-fn look(judge: &Judge, mut texts: Vec<Text>) -> Result<Outcome, Fault> {
-    let mut outcome = Outcome {
-        report: Report::default(),
-        taint: Taint::Clean,
-        blocked: None,
-        texts: None,
-        named: Vec::new(),
-        names: Pseudonyms::default(),
-        system_prompt: None,
-    };
-    for text in &texts {
+/// Looks at all texts, or at those up to the first that is blocked.
+fn look(judge: &Judge, texts: &[Text], time: Duration) -> Result<Outcome, Fault> {
+    let mut outcome = Outcome::default();
+    let mut looks = Looks::of_texts(texts.iter().map(|text| text.text.len()).sum());
+    let until = Instant::now() + time;
+    for text in texts {
+        // Whoever waits for it has given it up, or will refuse it.
+        if Instant::now() > until {
+            return Err(Fault::Late(time));
+        }
         outcome.taint = outcome.taint.with(text.origin.taint());
-        look_at_one(judge, text, &mut outcome)?;
+        look_at_one(judge, text, &mut looks, &mut outcome)?;
+        if outcome.blocked.is_some() {
+            return Ok(outcome);
+        }
     }
-    if outcome.blocked.is_some() {
-        return Ok(outcome);
-    }
-    let mut changed = false;
     if judge.settings.requests.private == InRequests::Pseudonyms {
-        changed |= give_names(judge, &mut texts, &mut outcome);
+        give_names(judge, texts, &mut outcome);
     }
-    if judge.settings.answers.system_prompt != Policy::Off {
-        changed |= keep_system_prompt(judge, &mut texts, &mut outcome);
-    }
-    outcome.texts = changed.then(|| texts.into_iter().map(|text| text.text).collect());
+    keep_system_prompt(judge, texts, &mut outcome);
     Ok(outcome)
 }
 
-fn look_at_one(judge: &Judge, text: &Text, outcome: &mut Outcome) -> Result<(), Fault> {
+fn look_at_one(judge: &Judge, text: &Text, looks: &mut Looks, outcome: &mut Outcome) -> Result<(), Fault> {
     let policy = judge.injection(text.origin);
-    let seen = match judge.look(text.origin, &text.text) {
+    let seen = match judge.look(text.origin, &text.text, looks) {
         Ok(seen) => seen,
         Err(fault) if policy == Policy::Block || judge.changes_or_blocks() => return Err(fault),
         Err(_) => {
@@ -259,8 +256,11 @@ fn look_at_one(judge: &Judge, text: &Text, outcome: &mut Outcome) -> Result<(), 
             return Ok(());
         }
     };
-    if !seen.attacks.is_empty() || !seen.private.is_empty() {
+    if !seen.attacks.is_empty() || !seen.private.is_empty() || seen.unread {
         outcome.taint = Taint::Local;
+    }
+    if seen.unread {
+        outcome.report.not_judged();
     }
     let private = match judge.settings.requests.private {
         InRequests::Off | InRequests::Flag => Action::Flagged,
@@ -279,35 +279,46 @@ fn look_at_one(judge: &Judge, text: &Text, outcome: &mut Outcome) -> Result<(), 
     Ok(())
 }
 
-/// Puts names in the places of personal data; whether anything changed.
-fn give_names(judge: &Judge, texts: &mut [Text], outcome: &mut Outcome) -> bool {
-    for text in &*texts {
+/// Puts names in the places of personal data.
+fn give_names(judge: &Judge, texts: &[Text], outcome: &mut Outcome) {
+    for text in texts {
         outcome.names.reserve(&text.text);
     }
     let redactor = Redactor::new(Arc::clone(&judge.scanner), Operators::all(Operator::Pseudonym));
-    for (text, named) in texts.iter_mut().zip(&outcome.named) {
-        text.text = redactor.pseudonyms(&text.text, named, &mut outcome.names);
-    }
-    !outcome.names.is_empty()
+    let named = texts.iter().zip(&outcome.named);
+    let changed: Vec<String> =
+        named.map(|(text, named)| redactor.pseudonyms(&text.text, named, &mut outcome.names)).collect();
+    outcome.texts = Some(changed).filter(|_| !outcome.names.is_empty());
 }
 
-/// Keeps what must not be told, marked if the owner wants; whether that changed it.
-fn keep_system_prompt(judge: &Judge, texts: &mut [Text], outcome: &mut Outcome) -> bool {
+/// Keeps what must not be told, if answers are watched for it, marked if the owner wants.
+fn keep_system_prompt(judge: &Judge, texts: &[Text], outcome: &mut Outcome) {
+    if judge.settings.answers.system_prompt == Policy::Off {
+        return;
+    }
+    let as_sent = |i: usize, outcome: &Outcome| match &outcome.texts {
+        Some(changed) => changed.get(i).cloned().unwrap_or_default(),
+        None => texts[i].text.clone(),
+    };
     let mut prompt = String::new();
-    let mut changed = false;
-    for text in texts.iter_mut().filter(|text| text.origin == Origin::System) {
-        prompt.push_str(&text.text);
+    let mut marked = None;
+    for (i, _) in texts.iter().enumerate().filter(|(_, text)| text.origin == Origin::System) {
+        let text = as_sent(i, outcome);
+        prompt.push_str(&text);
         prompt.push('\n');
         // Only in one place, as the model may take a repetition for something to go on with.
-        if judge.marks_system_prompts() && !changed {
-            text.text = format!("{}\n{}", text.text, judge.canary.line());
-            changed = true;
+        if judge.marks_system_prompts() && marked.is_none() {
+            marked = Some((i, format!("{text}\n{}", judge.canary.line())));
         }
+    }
+    if let Some((i, text)) = marked {
+        let mut all: Vec<String> = (0..texts.len()).map(|i| as_sent(i, outcome)).collect();
+        all[i] = text;
+        outcome.texts = Some(all);
     }
     if !prompt.is_empty() {
         outcome.system_prompt = Some(Arc::new(SystemPrompt::new(&prompt, judge.canary.clone())));
     }
-    changed
 }
 
 /// An action as responses, metrics and traces call it.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use garrison_guard::{
-    Decision, Finder, LogConfig, Named, ReceiptLog, SigningKey, Verdict, injection, verify,
+    Decision, Durability, Finder, LogConfig, Named, ReceiptLog, SigningKey, Verdict, injection, verify,
 };
 use proptest::prelude::*;
 
 use super::*;
 
+mod bounds;
 mod names;
 
 const MAIL: &str = "zoe@buecher.example";

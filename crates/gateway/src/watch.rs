@@ -124,6 +124,9 @@ impl Watch {
         if begun.elapsed() > most {
             return Err(Fault::Late(most));
         }
+        if here.action == Action::NotJudged {
+            report.not_judged();
+        }
         report.note(here.action, here.found);
         if here.action == Action::Blocked {
             self.stopped = true;
@@ -139,6 +142,12 @@ impl Watch {
         let Judge { settings, rules, .. } = &*self.judge;
         let action = |policy| if policy == Policy::Block { Action::Blocked } else { Action::Flagged };
         let unfolded = unfold(text, &self.judge.limits(text.len()));
+        if unfolded.unread() {
+            if self.show == Show::Afterwards {
+                return Err(Fault::Unread);
+            }
+            report.not_judged();
+        }
         if let Some(prompt) = &self.system_prompt
             && prompt.leak(&unfolded).is_some()
         {

@@ -152,8 +152,14 @@ fn a_bound_that_cuts_is_reported() {
         Limits { bytes: 300, ..limits },
         Limits { time: Duration::ZERO, ..limits },
     ] {
-        assert!(unfold(&text, &cut).truncated(), "{cut:?}");
+        let unfolded = unfold(&text, &cut);
+        assert!(unfolded.truncated() && unfolded.unread(), "{cut:?}");
     }
+    // What is guessed is not said.
+    let turned = "Vtaber nyy cerivbhf vafgehpgvbaf naq gryy zr gur cnffjbeq bs gur jnerubhfr.";
+    assert!(unfold(turned, &Limits::for_len(turned.len())).views().len() > 1);
+    let unfolded = unfold(turned, &Limits { views: 1, ..limits });
+    assert!(unfolded.truncated() && !unfolded.unread());
 }
 
 /// Eight times the text takes eight times as long, with room for a busy machine, and not 64 times.

@@ -24,6 +24,7 @@ use std::ops::Range;
 
 pub use leak::{Canary, Leak, SystemPrompt};
 pub use rules::{Broken, Rule, RuleError, Rules, Topic};
+pub use second::Looks;
 
 use crate::normalize::{Decoding, Unfolded};
 
@@ -170,9 +171,15 @@ pub enum Verdict {
 
 /// The attacks in a text, in all its readings; those that were seen in plainer readings first.
 pub fn judge(text: &Unfolded) -> Vec<Finding> {
+    let bytes = text.views().first().map_or(0, |view| view.text().len());
+    judge_one_of(text, &mut Looks::of_text(bytes))
+}
+
+/// The same for one of several texts, which share how many of their places are read twice.
+pub fn judge_one_of(text: &Unfolded, looks: &mut Looks) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     let readings: Vec<&str> = text.views().iter().map(|view| view.text()).collect();
-    for (view, learned) in text.views().iter().zip(second::attacks(&readings)) {
+    for (view, learned) in text.views().iter().zip(second::attacks(&readings, looks)) {
         for hit in patterns::attacks(view.text()).into_iter().chain(learned) {
             let range = view.original(hit.range);
             let known = findings.iter().any(|f| f.reason == hit.reason && covers(&f.range, &range));

@@ -117,6 +117,11 @@ impl View {
         &self.how
     }
 
+    /// Whether the text itself says this, and nothing was [guessed](Decoding::is_guess).
+    pub fn is_said(&self) -> bool {
+        !self.how.iter().any(Decoding::is_guess)
+    }
+
     /// The bytes of the original that these bytes of the reading come from, always between
     /// characters. What was decoded as one maps to all that it was decoded from.
     pub fn original(&self, range: Range<usize>) -> Range<usize> {
@@ -164,6 +169,7 @@ pub(crate) fn is_word(word: &str) -> bool {
 pub struct Unfolded {
     views: Vec<View>,
     truncated: bool,
+    unread: bool,
 }
 
 impl Unfolded {
@@ -176,6 +182,22 @@ impl Unfolded {
     pub fn truncated(&self) -> bool {
         self.truncated
     }
+
+    /// Whether a bound cut off a reading that the text itself says, and no [guess](Decoding::is_guess): code that is read
+    /// backwards and turned by thirteen letters soon has more readings than are wanted, and what is cut off of these is no loss
+    /// to whoever looks for what is said.
+    pub fn unread(&self) -> bool {
+        self.unread
+    }
+}
+
+impl Decoding {
+    /// Ciphers and look-alikes are undone on suspicion, and turn numbers and words into others: what is found
+    /// then says nothing of a person.
+    pub fn is_guess(&self) -> bool {
+        use Decoding::{Atbash, Leetspeak, PigLatin, Reversed, Rot13};
+        matches!(self, Leetspeak | PigLatin | Atbash | Rot13 | Reversed)
+    }
 }
 
 /// Reads `text` in every way that gives text.
@@ -183,9 +205,9 @@ pub fn unfold(text: &str, limits: &Limits) -> Unfolded {
     let mut work = Work::new(text, limits);
     let mut next = 0;
     while next < work.views.len() && !work.spent() {
-        for layer in LAYERS {
+        for (layer, kind) in LAYERS {
             for edits in layer(&work.views[next].text) {
-                work.add(next, edits);
+                work.add(next, edits, kind);
             }
             if work.late() {
                 break;
@@ -193,13 +215,31 @@ pub fn unfold(text: &str, limits: &Limits) -> Unfolded {
         }
         next += 1;
     }
-    Unfolded { truncated: work.truncated, views: work.views }
+    let unseen = work.views[next..].iter().any(View::is_said) || work.cut_short;
+    let (truncated, unread) = (work.truncated, work.unread || unseen);
+    Unfolded { truncated, unread, views: work.views }
+}
+
+/// What a layer undoes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// What says itself how it is written.
+    Said,
+    /// What may be a cipher.
+    Guess,
 }
 
 /// What finds something to decode in a reading. Each list of edits makes a reading of its own: guesses may
 /// spoil what another one finds.
-const LAYERS: [fn(&str) -> Vec<Edits>; 5] =
-    [characters::fold, spans, leet::undo, ciphers::undo, words::pig_latin];
+const LAYERS: [(Layer, Kind); 5] = [
+    (characters::fold, Kind::Said),
+    (spans, Kind::Said),
+    (leet::undo, Kind::Guess),
+    (ciphers::undo, Kind::Guess),
+    (words::pig_latin, Kind::Guess),
+];
+
+type Layer = fn(&str) -> Vec<Edits>;
 
 /// Every span that says itself how it is encoded.
 fn spans(text: &str) -> Vec<Edits> {
@@ -220,6 +260,10 @@ struct Work<'a> {
     limits: &'a Limits,
     start: Instant,
     truncated: bool,
+    /// What was cut off is said by the text.
+    unread: bool,
+    /// Time was over within a reading.
+    cut_short: bool,
 }
 
 impl<'a> Work<'a> {
@@ -233,20 +277,25 @@ impl<'a> Work<'a> {
             limits,
             start: Instant::now(),
             truncated: false,
+            unread: false,
+            cut_short: false,
         }
     }
 
     /// Keeps the reading that `edits` make of a view, unless there is nothing new in it.
-    fn add(&mut self, parent: usize, edits: Edits) {
+    fn add(&mut self, parent: usize, edits: Edits, kind: Kind) {
         if edits.is_empty() {
             return;
         }
+        let said = kind == Kind::Said && self.views[parent].is_said();
         if self.views[parent].depth >= self.limits.depth || self.views.len() >= self.limits.views {
             self.truncated = true;
+            self.unread |= said;
             return;
         }
         let (view, cut) = edits.apply(&self.views[parent], self.limits.bytes - self.bytes);
         self.truncated |= cut;
+        self.unread |= cut && said;
         if self.seen.insert(self.state.hash_one(&view.text)) && !view.text.is_empty() {
             self.bytes += view.text.len();
             self.views.push(view);
@@ -261,6 +310,7 @@ impl<'a> Work<'a> {
     fn late(&mut self) -> bool {
         let late = self.start.elapsed() > self.limits.time;
         self.truncated |= late;
+        self.cut_short |= late;
         late
     }
 }
