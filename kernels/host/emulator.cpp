@@ -1,6 +1,6 @@
 // Runs a kernel's blocks one after the other, each of its threads on a fiber of its own.
 //
-// Fibers are switched by hand on x86-64 (a dozen instructions; swapcontext makes a system call each time),
+// Fibers are switched by hand on x86-64 (ten instructions; swapcontext makes a system call each time),
 // by ucontext elsewhere. The scheduler runs each lane of a warp until it waits, lets those meet that are
 // complete, and goes on to the next warp. It may do so from the front or from the back: where results
 // differ, a barrier is missing.
@@ -63,8 +63,8 @@ struct Fiber : Thread {
     bool ready, done;
     size_t shared_used;
     uint32_t shared_arrays;
-    Copy copies[MAX_COPIES];
     uint32_t n_copies, copy_group;
+    Copy *copies; // [MAX_COPIES], elsewhere, so that what is looked at in each switch lies close together
 };
 
 struct Machine : State {
@@ -87,6 +87,7 @@ struct Machine : State {
     size_t array_ends[64];      // where each array ends and its guard begins
     int array_lines[64];
     uint32_t arrays;
+    bool under_way[2 * SHARED_BYTES / COPY_BYTES]; // where a copy that was begun will arrive
     Order order;
     char error[512];
 };
@@ -108,18 +109,24 @@ void fail(const char *format, ...) {
 }
 
 #if defined(__x86_64__)
-extern "C" void emulator_switch(void **save, void *load);
-asm(".text\n"
-    ".hidden emulator_switch\n"
-    ".globl emulator_switch\n"
-    ".type emulator_switch, @function\n"
-    "emulator_switch:\n"
-    "  pushq %rbp\n  pushq %rbx\n  pushq %r12\n  pushq %r13\n  pushq %r14\n  pushq %r15\n"
-    "  movq %rsp, (%rdi)\n"
-    "  movq %rsi, %rsp\n"
-    "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n"
-    "  ret\n"
-    ".size emulator_switch, .-emulator_switch\n");
+// Leaves this stack, whose pointer goes to `save`, for another that was left so. It is no call, and jumps instead of
+// returning, because a processor foretells where returns go by the calls before them, and those were on another stack.
+__attribute__((always_inline)) inline void switch_stack(void **save, void *load) {
+    asm volatile("leaq -128(%%rsp), %%rsp\n" // what a function may use below its stack pointer
+                 "pushq %%rbp\n pushq %%rbx\n"
+                 "leaq 1f(%%rip), %%rax\n pushq %%rax\n"
+                 "movq %%rsp, (%0)\n"
+                 "movq %1, %%rsp\n"
+                 "popq %%rax\n jmp *%%rax\n"
+                 "1:\n"
+                 "popq %%rbx\n popq %%rbp\n"
+                 "leaq 128(%%rsp), %%rsp\n"
+                 : "+D"(save), "+S"(load)
+                 :
+                 : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "cc", "memory", "xmm0",
+                   "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
+                   "xmm13", "xmm14", "xmm15");
+}
 #endif
 
 // From the running fiber back to the scheduler.
@@ -129,7 +136,7 @@ void leave(Fiber &f) {
     __sanitizer_start_switch_fiber(f.done ? nullptr : &f.fake_stack, m.scheduler_stack, m.scheduler_stack_size);
 #endif
 #if defined(__x86_64__)
-    emulator_switch(&f.sp, m.scheduler_sp);
+    switch_stack(&f.sp, m.scheduler_sp);
 #else
     swapcontext(&f.context, &m.scheduler_context);
 #endif
@@ -160,7 +167,7 @@ void enter(Fiber &f) {
     __sanitizer_start_switch_fiber(&m.scheduler_fake, f.stack, STACK);
 #endif
 #if defined(__x86_64__)
-    emulator_switch(&m.scheduler_sp, f.sp);
+    switch_stack(&m.scheduler_sp, f.sp);
 #else
     swapcontext(&m.scheduler_context, &f.context);
 #endif
@@ -182,12 +189,12 @@ void prepare(Fiber &f, uint32_t index) {
     __asan_unpoison_memory_region(f.stack, STACK);
 #endif
 #if defined(__x86_64__)
-    // As emulator_switch leaves a stack: six registers, then where to go. A function is entered with the
-    // stack eight bytes off a multiple of sixteen.
-    void **top = reinterpret_cast<void **>(static_cast<char *>(f.stack) + STACK);
+    // As switch_stack leaves a stack: where to go on top. A function is entered with the stack eight bytes off a multiple
+    // of sixteen. Lanes begin at different distances from their pages' ends, or all would share a few lines of the nearest
+    // cache.
+    void **top = reinterpret_cast<void **>(static_cast<char *>(f.stack) + STACK - index % WARP * 128);
     *--top = nullptr;
     *--top = reinterpret_cast<void *>(&begin);
-    for (int i = 0; i < 6; i++) *--top = nullptr;
     f.sp = top;
 #else
     getcontext(&f.context);
@@ -198,31 +205,29 @@ void prepare(Fiber &f, uint32_t index) {
 #endif
 }
 
-int byte_of(uint32_t word, uint32_t i) { return (int8_t)(word >> (8 * i)); }
-
 // d = a b + c as mma.sync.aligned.m16n8k{16,32}.row.col.s32.s8.s8.s32 defines its fragments: of lane
-// 4 g + t, row g and columns 4 t to 4 t + 3 of the first factor, and so on.
-void multiply(Fiber *lanes, uint32_t k) {
-    int sums[16][8];
-    auto fragment = [&](uint32_t lane) -> const Request & { return *lanes[lane].waits; };
-    auto word = [](const void *words, uint32_t i) { return static_cast<const uint32_t *>(words)[i]; };
-    for (uint32_t row = 0; row < 16; row++) {
-        for (uint32_t col = 0; col < 8; col++) {
-            uint32_t sum = 0;
-            for (uint32_t i = 0; i < k; i++) {
-                // Registers hold four of k each; with k = 32 the second half's follow those of both rows.
-                uint32_t t = i % 16 / 4, half = i / 16;
-                const Request &of_a = fragment(row % 8 * 4 + t), &of_b = fragment(col * 4 + t);
-                sum += (uint32_t)(byte_of(word(of_a.a, row / 8 + 2 * half), i % 4) * byte_of(of_b.b[half], i % 4));
-            }
-            sums[row][col] = (int)sum;
+// 4 g + t, row g and columns 4 t to 4 t + 3 of the first factor, and so on. The factors are laid out as matrices first,
+// since looking for each byte in a lane's registers was most of what emulation took.
+template <uint32_t K> void multiply(Fiber *lanes) {
+    int8_t a[16][K], b[8][K];
+    for (uint32_t lane = 0; lane < WARP; lane++) {
+        uint32_t g = lane / 4, t = lane % 4;
+        const uint32_t *own_a = static_cast<const uint32_t *>(lanes[lane].waits->a), *own_b = lanes[lane].waits->b;
+        // Registers hold four of k each, the lowest byte first; with k = 32 the second half's follow those of both rows.
+        for (uint32_t half = 0; half < K / 16; half++) {
+            uint32_t at = 16 * half + 4 * t;
+            std::memcpy(&a[g][at], &own_a[2 * half], 4);
+            std::memcpy(&a[g + 8][at], &own_a[2 * half + 1], 4);
+            std::memcpy(&b[g][at], &own_b[half], 4);
         }
     }
     for (uint32_t lane = 0; lane < WARP; lane++) {
-        uint32_t g = lane / 4, t = lane % 4;
-        int *c = static_cast<int *>(fragment(lane).c);
+        int *c = static_cast<int *>(lanes[lane].waits->c);
         for (uint32_t i = 0; i < 4; i++) {
-            c[i] = (int)((uint32_t)c[i] + (uint32_t)sums[g + 8 * (i / 2)][2 * t + i % 2]);
+            const int8_t *of_a = a[lane / 4 + i / 2 * 8], *of_b = b[lane % 4 * 2 + i % 2];
+            int sum = 0;
+            for (uint32_t k = 0; k < K; k++) sum += of_a[k] * of_b[k];
+            c[i] = (int)((uint32_t)c[i] + (uint32_t)sum);
         }
     }
 }
@@ -232,9 +237,9 @@ float bf16_to_float(uint16_t x) { return from_bits((uint32_t)x << 16); }
 // d = a b + c as mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32, or with .bf16, defines its fragments: of lane
 // 4 g + t, row g and columns 2 t and 2 t + 1 of the first factor, and so on. All is added exactly, or nearly, and rounded
 // once. `widen` says what a half is.
-void multiply_halves(Fiber *lanes, float (*widen)(uint16_t)) {
-    auto half_of = [&](uint32_t word, uint32_t i) { return widen((uint16_t)(word >> (16 * i))); };
-    float a[16][16], b[8][16];
+template <float (*widen)(uint16_t)> void multiply_halves(Fiber *lanes) {
+    auto half_of = [&](uint32_t word, uint32_t i) { return (double)widen((uint16_t)(word >> (16 * i))); };
+    double a[16][16], b[8][16];
     for (uint32_t lane = 0; lane < WARP; lane++) {
         uint32_t g = lane / 4, t = lane % 4;
         const Request &own = *lanes[lane].waits;
@@ -246,9 +251,9 @@ void multiply_halves(Fiber *lanes, float (*widen)(uint16_t)) {
     for (uint32_t lane = 0; lane < WARP; lane++) {
         float *c = static_cast<float *>(lanes[lane].waits->c);
         for (uint32_t i = 0; i < 4; i++) {
-            const float *of_a = a[lane / 4 + i / 2 * 8], *of_b = b[lane % 4 * 2 + i % 2];
+            const double *of_a = a[lane / 4 + i / 2 * 8], *of_b = b[lane % 4 * 2 + i % 2];
             double sum = c[i];
-            for (uint32_t k = 0; k < 16; k++) sum += (double)of_a[k] * (double)of_b[k];
+            for (uint32_t k = 0; k < 16; k++) sum += of_a[k] * of_b[k];
             c[i] = (float)sum;
         }
     }
@@ -309,10 +314,10 @@ bool meet_in_warp(Fiber *lanes, uint32_t count) {
                 return false;
             }
         }
-        if (kind == Meet::mma_s8_k16) multiply(lanes, 16);
-        if (kind == Meet::mma_s8_k32) multiply(lanes, 32);
-        if (kind == Meet::mma_f16_k16) multiply_halves(lanes, half_to_float);
-        if (kind == Meet::mma_bf16_k16) multiply_halves(lanes, bf16_to_float);
+        if (kind == Meet::mma_s8_k16) multiply<16>(lanes);
+        if (kind == Meet::mma_s8_k32) multiply<32>(lanes);
+        if (kind == Meet::mma_f16_k16) multiply_halves<half_to_float>(lanes);
+        if (kind == Meet::mma_bf16_k16) multiply_halves<bf16_to_float>(lanes);
         if (kind == Meet::matrices || kind == Meet::matrices_turned) {
             load_all_matrices(lanes, kind == Meet::matrices_turned);
         }
@@ -402,6 +407,7 @@ void run_block() {
     Machine &m = machine();
     unpoison_shared();
     std::memset(m.shared, POISON, m.shared_end);
+    std::memset(m.under_way, 0, sizeof m.under_way);
     m.shared_end = 0;
     m.arrays = 0;
     for (uint32_t i = 0; i < m.threads; i++) prepare(m.fibers[i], i);
@@ -441,12 +447,14 @@ void *map(size_t bytes) {
 Machine *start_machine() {
     Machine *m = static_cast<Machine *>(calloc(1, sizeof(Machine)));
     m->fibers = static_cast<Fiber *>(calloc(MAX_THREADS, sizeof(Fiber)));
+    Copy *copies = static_cast<Copy *>(map(MAX_THREADS * MAX_COPIES * sizeof(Copy)));
     // Below each stack a page that nobody may touch: an overflow is a fault and not a riddle.
     char *stacks = static_cast<char *>(map(MAX_THREADS * (STACK + PAGE)));
     for (uint32_t i = 0; i < MAX_THREADS; i++) {
         char *at = stacks + i * (STACK + PAGE);
         mprotect(at, PAGE, PROT_NONE);
         m->fibers[i].stack = at + PAGE;
+        m->fibers[i].copies = copies + i * MAX_COPIES;
     }
     m->shared = static_cast<uint8_t *>(map(2 * SHARED_BYTES));
     m->shared_end = 2 * SHARED_BYTES;
@@ -460,6 +468,7 @@ struct Owner {
         Machine *m = static_cast<Machine *>(state);
         munmap(static_cast<char *>(m->fibers[0].stack) - PAGE, MAX_THREADS * (STACK + PAGE));
         munmap(m->shared, 2 * SHARED_BYTES);
+        munmap(m->fibers[0].copies, MAX_THREADS * MAX_COPIES * sizeof(Copy));
         free(m->fibers);
         free(m);
         state = nullptr;
@@ -486,12 +495,7 @@ void copy_async(int line, void *to, const void *from) {
     }
     if (copy.to < m.shared || copy.to + COPY_BYTES > m.shared + m.shared_end) why = "copies to what is not shared";
     if (f.n_copies == MAX_COPIES) why = "has too many copies under way";
-    for (uint32_t i = 0; i < m.threads && !why; i++) {
-        const Fiber &other = m.fibers[i];
-        for (uint32_t c = 0; c < other.n_copies; c++) {
-            if (other.copies[c].to == copy.to) why = "copies to where a copy is under way";
-        }
-    }
+    if (!why && m.under_way[(copy.to - m.shared) / COPY_BYTES]) why = "copies to where a copy is under way";
     if (why) {
         fail("thread %u %s, at line %d", f.index.x, why, line);
         f.done = true; // never to go on
@@ -501,6 +505,7 @@ void copy_async(int line, void *to, const void *from) {
 #if defined(__SANITIZE_ADDRESS__)
     __asan_poison_memory_region(copy.to, COPY_BYTES);
 #endif
+    m.under_way[(copy.to - m.shared) / COPY_BYTES] = true;
     f.copies[f.n_copies++] = copy;
 }
 
@@ -508,7 +513,8 @@ void copy_commit() { machine().current->copy_group++; }
 
 // What must have come has come now, and not before.
 void copy_wait(uint32_t left) {
-    Fiber &f = *machine().current;
+    Machine &m = machine();
+    Fiber &f = *m.current;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < f.n_copies; i++) {
         const Copy &copy = f.copies[i];
@@ -520,6 +526,7 @@ void copy_wait(uint32_t left) {
         __asan_unpoison_memory_region(copy.to, COPY_BYTES);
 #endif
         std::memcpy(copy.to, copy.from, COPY_BYTES);
+        m.under_way[(copy.to - m.shared) / COPY_BYTES] = false;
     }
     f.n_copies = kept;
 }

@@ -13,9 +13,7 @@ python_env() {
     if [ ! -e "$env/ready" ]; then
         rm -rf "$env"
         if ! python3 -m venv "$env" >&2; then
-            local root=""
-            if [ "$(id -u)" -ne 0 ]; then root=sudo; fi
-            ($root apt-get update && $root apt-get install -y python3-venv) >&2
+            debian python3-venv
             python3 -m venv "$env" >&2
         fi
         "$env/bin/pip" install --quiet --disable-pip-version-check -r "$requirements" >&2
@@ -24,10 +22,14 @@ python_env() {
     echo "$env"
 }
 
+# debian PACKAGE: installs a Debian package. SUDO is how to become root.
+debian() {
+    local root=""
+    if [ "$(id -u)" -ne 0 ]; then root=${SUDO:-sudo}; fi
+    ($root apt-get update && $root apt-get install -y --no-install-recommends "$1") >&2
+}
+
 # need PACKAGE: installs a Debian package whose program of the same name is not there.
 need() {
-    if command -v "$1" >/dev/null; then return; fi
-    local root=""
-    if [ "$(id -u)" -ne 0 ]; then root=sudo; fi
-    ($root apt-get update && $root apt-get install -y --no-install-recommends "$1") >&2
+    command -v "$1" >/dev/null || debian "$1"
 }

@@ -14,7 +14,7 @@ const COMMON: [&str; 8] =
     ["-std=c++17", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-x", "c++"];
 const BUILDS: [(&str, &[&str]); 2] = [
     ("emulator", &["-O2"]),
-    ("emulator-sanitized", &["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]),
+    ("emulator-sanitized", &["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]),
 ];
 
 /// Makes `emulator.so` and `emulator-sanitized.so` in `out`.

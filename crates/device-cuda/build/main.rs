@@ -9,6 +9,7 @@ mod fatbins;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::SystemTime;
 use std::{env, fs, thread};
 
@@ -37,16 +38,13 @@ fn sources(kernels: &Path) -> Vec<PathBuf> {
 /// Runs commands, as many at a time as cargo allows; what the first that failed said.
 fn run_all(commands: Vec<Command>) -> Result<(), String> {
     let jobs = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1usize).max(1);
-    let mut commands = commands.into_iter();
-    loop {
-        let batch: Vec<_> = commands.by_ref().take(jobs).map(|c| thread::spawn(move || run(c))).collect();
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let results: Vec<_> =
-            batch.into_iter().map(|job| job.join().expect("a job does not panic")).collect();
-        results.into_iter().collect::<Result<(), String>>()?;
-    }
+    let commands = Mutex::new(commands.into_iter());
+    let next = || commands.lock().expect("nobody panics while holding it").next();
+    thread::scope(|scope| {
+        let one_after_the_other = || std::iter::from_fn(next).try_for_each(run);
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(one_after_the_other)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("a job does not panic"))
+    })
 }
 
 fn run(mut command: Command) -> Result<(), String> {

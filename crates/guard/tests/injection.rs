@@ -79,9 +79,15 @@ fn what_is_judged_by_was_not_learned_from() {
     }
 }
 
-/// The percentage of texts that are blocked once encoded.
+/// The percentage of texts that are blocked once encoded. This is most of what the tests take, so two threads do it.
 fn share(lines: &[Line], encode: fn(&str) -> String) -> f64 {
-    100.0 * lines.iter().filter(|l| blocked(&encode(&l.text))).count() as f64 / lines.len() as f64
+    let count = |lines: &[Line]| lines.iter().filter(|l| blocked(&encode(&l.text))).count();
+    let (some, others) = lines.split_at(lines.len() / 2);
+    let blocked = std::thread::scope(|scope| {
+        let others = scope.spawn(|| count(others));
+        count(some) + others.join().unwrap()
+    });
+    100.0 * blocked as f64 / lines.len() as f64
 }
 
 /// What holds today, so that nothing makes it worse unseen. The bars are at most 0.5% of look-alikes and at

@@ -135,25 +135,25 @@ fn plain(panel: &[i16], rows: [&[i32]; GROUP]) -> [[i32; PANEL]; GROUP] {
     })
 }
 
-/// The same, with registers of 256 bits: two products and their sum are one instruction.
+/// The same, with registers of 256 bits: two products and their sum are one instruction. All of it is in the one type that
+/// those instructions have, since a register that is cast goes through memory where debug assertions look at it.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn wide(simd: pulp::x86::V3, panel: &[i16], rows: [&[i32]; GROUP]) -> [[i32; PANEL]; GROUP] {
-    use pulp::{Simd, cast, i16x16, u32x8};
+    use std::arch::x86_64::__m256i;
     let (panel, _) = panel.as_chunks::<{ 2 * PANEL }>();
     let rows = rows.map(|row| &row[..panel.len()]);
-    let mut sums = [[simd.splat_u32s(0); 2]; GROUP];
+    let mut sums = [[simd.avx._mm256_setzero_si256(); 2]; GROUP];
     for (i, weights) in panel.iter().enumerate() {
-        let weights: [i16x16; 2] = cast(*weights);
+        let weights: [__m256i; 2] = pulp::cast(*weights);
         for (sums, row) in sums.iter_mut().zip(&rows) {
-            let pair: i16x16 = cast(simd.splat_u32s(row[i] as u32));
+            let pair = simd.avx._mm256_set1_epi32(row[i]);
             for (sum, weights) in sums.iter_mut().zip(weights) {
-                let products: u32x8 = cast(simd.multiply_wrapping_add_adjacent_i16x16(pair, weights));
-                *sum = simd.add_u32s(*sum, products);
+                *sum = simd.avx2._mm256_add_epi32(*sum, simd.avx2._mm256_madd_epi16(pair, weights));
             }
         }
     }
-    sums.map(cast)
+    sums.map(pulp::cast)
 }
 
 #[cfg(test)]
