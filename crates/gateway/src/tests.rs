@@ -199,6 +199,26 @@ fn in_a_document_a_finding_is_the_end_and_names_become_part_of_it() {
     }
 }
 
+#[test]
+fn nothing_follows_the_end_of_an_answer_whatever_is_pushed() {
+    let private = || InAnswers::Redact(Operators::all(Operator::Replace));
+    let gateways = [
+        gateway(|settings| settings.answers.private = private()),
+        gateway(|settings| settings.answers.private = InAnswers::Block),
+        gateway(|settings| settings.answers.private = InAnswers::Flag),
+        gateway(|settings| settings.requests.private = InRequests::Pseudonyms),
+    ];
+    for gateway in gateways {
+        let mut judged = judged(&gateway, vec![text(Origin::User, &format!("Write to {MAIL}."))]);
+        let answers = &mut judged.answers;
+        assert_eq!(say(answers, &["The card is 4111 1111"]).0, "The card is 4111 1111");
+        for more in [" 1111 1111", "4111 1111 1111 1111", "<EMAIL_1>"] {
+            assert_eq!(answers.push(0, more).unwrap().0, "");
+            assert_eq!(answers.finish(0).unwrap().0, "");
+        }
+    }
+}
+
 fn rules() -> (Vec<Topic>, Vec<Rule>) {
     let topic = Topic {
         name: "weapons".into(),

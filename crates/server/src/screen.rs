@@ -377,7 +377,7 @@ impl Screen {
             return Ok((String::new(), Flow::Ends));
         }
         let (text, flow) = judge_text(&mut self.answers, index, text, ends)?;
-        choice.ended = flow == Flow::Ends;
+        choice.ended = flow == Flow::Ends || ends == Ends::Here;
         Ok((text, flow))
     }
 
@@ -389,7 +389,7 @@ impl Screen {
         }
     }
 
-    /// Whether a choice was ended here, so that nothing of it counts any more.
+    /// Whether a choice has ended, here or by its own word, so that nothing of it counts any more.
     pub(crate) fn has_ended(&self, choice: usize) -> bool {
         self.choices[choice].ended
     }

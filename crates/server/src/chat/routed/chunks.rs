@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use garrison_gateway::Flow;
 use garrison_wire::{Choice, Chunk, Json};
+use serde_json::Value;
 
 use super::fold::Folded;
 use crate::envelope::now;
@@ -44,6 +45,9 @@ impl Chunks {
         }
         if self.editor.edit(&mut chunk)? == Shows::Something {
             ready.push_back(Frame::data(chunk.to_json()));
+        } else if chunk.fields.some("usage").is_some() {
+            // Said beside a choice that has ended.
+            self.last_usage = Some(chunk);
         }
         Ok(())
     }
@@ -99,6 +103,12 @@ impl Editor {
         if chunk.fields.get("created").and_then(Json::number).unwrap_or(0) == 0 {
             chunk.fields.set("created", Json::of(&now().into()));
         }
+        for choice in chunk.choices.iter_mut().flatten() {
+            // What ends nothing is no reason, and a client takes any string for one.
+            if choice.fields.some("finish_reason").is_some() && choice.finish_reason().is_none() {
+                choice.fields.set("finish_reason", Json::of(&Value::Null));
+            }
+        }
         let Some(screen) = self.screen.as_mut().filter(|screen| screen.judges()) else {
             return Ok(Shows::Something);
         };
@@ -129,7 +139,7 @@ fn judge(screen: &mut Screen, choice: &mut Choice) -> Result<Shows, ApiError> {
     if screen.has_ended(index) {
         return Ok(Shows::Nothing);
     }
-    let ends = if choice.fields.some("finish_reason").is_none() { Ends::Later } else { Ends::Here };
+    let ends = if choice.finish_reason().is_some() { Ends::Here } else { Ends::Later };
     let content = choice.delta.get("content");
     let text = content.and_then(Json::text).unwrap_or_default();
     let (text, flow) = screen.take_text(index, &text, ends)?;
@@ -143,7 +153,7 @@ fn judge(screen: &mut Screen, choice: &mut Choice) -> Result<Shows, ApiError> {
     if flow == Flow::Ends {
         choice.fields.set("finish_reason", Json::string("content_filter"));
     }
-    let ended = choice.fields.some("finish_reason").is_some();
+    let ended = choice.finish_reason().is_some();
     Ok(if shown || starts || ended { Shows::Something } else { Shows::Nothing })
 }
 
