@@ -13,6 +13,7 @@ mod continuing;
 mod deltas;
 mod fold;
 mod images;
+mod judged;
 mod relay;
 mod way;
 
@@ -338,8 +339,9 @@ fn needs(chat: &Map<String, Value>, judged: bool) -> Needs {
         (Need::Schema, has("response_format") && chat["response_format"]["type"] != "text"),
         (Need::TopK, has("top_k")),
         (Need::LocalParameters, LOCAL_FIELDS.iter().any(|field| has(field))),
-        // The judge of answers knows calls by the syntax of templates here.
-        (Need::LocalJudgement, judged && tools),
+        // The judge of answers knows calls by the syntax of templates here, and what tokens a provider tells of are it cannot
+        // know.
+        (Need::LocalJudgement, judged && (tools || chat.get("logprobs").is_some_and(|asked| *asked == true))),
     ];
     wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(need, _)| need).collect()
 }

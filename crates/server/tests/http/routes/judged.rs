@@ -80,3 +80,86 @@ fn an_answer_that_goes_on_after_its_end_breaks_off_with_nothing_more_shown() {
         assert!(!whole.text().contains("4111"), "{}", whole.text());
     }
 }
+
+/// A word that nobody judges where it stands.
+const UNSEEN: &str = "swordfish";
+
+#[test]
+fn where_answers_are_judged_only_what_was_judged_is_shown() {
+    let part = |text: &str| json!({"type": "text", "text": text});
+    let thought = json!({"type": "thinking", "thinking": [part(UNSEEN)]});
+    let mut first = says(&json!("Write to "), &Value::Null);
+    first["id"] = json!(UNSEEN);
+    first["object"] = json!(UNSEEN);
+    first["created"] = json!(UNSEEN);
+    first["system_fingerprint"] = json!(UNSEEN);
+    first["citations"] = json!([UNSEEN]);
+    first["search_results"] = json!([{"snippet": UNSEEN}]);
+    first["choices"][0]["text"] = json!(UNSEEN);
+    first["choices"][0]["logprobs"] = json!({"content": [{"token": UNSEEN, "logprob": -1.0}]});
+    first["choices"][0]["delta"]["role"] = json!(UNSEEN);
+    first["choices"][0]["delta"]["refusal"] = json!(UNSEEN);
+    first["choices"][0]["delta"][UNSEEN] = json!(1);
+    let second = says(&json!([part("zoe@buecher"), thought]), &Value::Null);
+    let third = says(&json!([part(".example"), part(" now.")]), &Value::Null);
+    let mut last = says(&Value::Null, &json!("stop"));
+    last["choices"][0]["stop_reason"] = json!(UNSEEN);
+    let mut usage = usage_of(20);
+    usage["citations"] = json!([UNSEEN]);
+    usage["usage"]["note"] = json!(UNSEEN);
+    usage["usage"]["prompt_tokens_details"] = json!({"cached_tokens": 4, UNSEEN: 1, "audio_tokens": UNSEEN});
+    let (_upstream, world, _folder) = saying(&[first, second, third, last, usage], redacting());
+    let mut asked = body("Whom?", true);
+    asked["stream_options"] = json!({"include_usage": true});
+    let answer = post(&world, CHAT, &asked);
+    assert!(!answer.text().contains(UNSEEN), "{}", answer.text());
+    assert_eq!(said(&answer).0, "Write to <EMAIL> now.");
+    let events = answer.events();
+    let begin = events[0].json();
+    assert_eq!(begin["choices"][0]["delta"]["role"], "assistant");
+    assert!(begin["object"] == "chat.completion.chunk" && begin["created"].as_u64() > Some(1_000_000_000));
+    let counted =
+        json!({"prompt_tokens": 20, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}});
+    assert_eq!(events[events.len() - 2].json()["usage"], counted);
+    let whole = post(&world, CHAT, &body("Whom?", false)).ok();
+    assert!(!whole.to_string().contains(UNSEEN), "{whole}");
+    assert_eq!(
+        whole["choices"][0]["message"],
+        json!({"role": "assistant", "content": "Write to <EMAIL> now."})
+    );
+    assert_eq!((&whole["usage"], &whole["object"]), (&counted, &json!("chat.completion")));
+}
+
+#[test]
+fn what_nobody_can_judge_breaks_an_answer_off() {
+    let end = says(&json!(" now."), &json!("stop"));
+    for odd in [
+        says(&json!({"text": UNSEEN}), &Value::Null),
+        says(&json!([UNSEEN]), &Value::Null),
+        says(&json!([{"text": UNSEEN}]), &Value::Null),
+        says(&json!([{"type": "text", "text": [UNSEEN]}]), &Value::Null),
+        says(&json!("well"), &json!(UNSEEN)),
+    ] {
+        let events = [says(&json!("Write to zoe@buecher.example "), &Value::Null), odd.clone(), end.clone()];
+        let (_upstream, world, _folder) = saying(&events, redacting());
+        for stream in [true, false] {
+            let answer = post(&world, CHAT, &body("Whom?", stream));
+            let text = answer.text();
+            assert!(!text.contains(UNSEEN) && !text.contains("zoe@"), "{odd}: {text}");
+            assert!(text.contains("provider_broke_off"), "{odd}: {text}");
+        }
+    }
+}
+
+#[test]
+fn log_probabilities_of_judged_answers_come_from_models_here() {
+    let (upstream, world, _folder) = saying(&[says(&json!("No."), &json!("stop"))], {
+        let answers = AnswerPolicy { private: InAnswers::Flag, ..AnswerPolicy::default() };
+        Settings { answers, ..Settings::default() }
+    });
+    let mut asked = body("say:Yes", false);
+    asked["logprobs"] = json!(true);
+    let answer = post(&world, CHAT, &asked);
+    assert_eq!(answer.header("x-garrison-tier"), Some("local/tiny"));
+    assert!(answer.ok()["choices"][0]["logprobs"]["content"].is_array() && upstream.asked().is_empty());
+}
