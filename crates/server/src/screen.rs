@@ -123,17 +123,32 @@ pub(crate) struct Asked<'a> {
     pub(crate) choices: usize,
 }
 
-/// Judges a conversation, and changes it if that is the policy.
+/// Something of a request that somebody elsewhere would be sent and no model here reads.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Unread {
+    pub(crate) origin: Origin,
+    /// Where the client finds it.
+    pub(crate) place: String,
+    pub(crate) value: Value,
+}
+
+/// Judges a conversation with what else is sent, and changes it if that is the policy. What is sent elsewhere is what came:
+/// nothing leaves in which something was found.
 pub(crate) fn conversation(
     gateway: &Gateway,
     input: &mut ChatInput,
+    unread: impl FnOnce() -> Vec<Unread>,
     asked: &Asked<'_>,
 ) -> Result<Option<Screen>, ApiError> {
     if !gateway.judges(asked.model) {
         return Ok(None);
     }
     let mut texts = Vec::new();
-    each_text(input, &mut |origin, place, text| texts.push(Text { origin, place, text: text.clone() }))?;
+    let mut add = |origin, place, text: &mut String| texts.push(Text { origin, place, text: text.clone() });
+    each_text(input, &mut add)?;
+    for Unread { origin, place, mut value } in unread() {
+        each_document(&mut value, origin, place, &mut add)?;
+    }
     let Some((screen, changed)) = judge(gateway, texts, asked)? else { return Ok(None) };
     if let Some(texts) = changed {
         let mut texts = texts.into_iter();
@@ -280,9 +295,16 @@ fn each_document(
     Ok(())
 }
 
-/// Every key and text of a document that has more than one word.
+/// Bytes of a word at most; what is longer says more than one, without blanks.
+const MAX_WORD: usize = 24;
+
+/// Whether a text can say more than one word: some scripts set no blanks between them.
+fn is_sentence(text: &str) -> bool {
+    text.len() > MAX_WORD || text.contains(|c: char| c.is_whitespace() || !c.is_ascii() && c.is_alphabetic())
+}
+
+/// Every key and text of a document that can have more than one word.
 fn each_sentence(value: &Value, each: &mut dyn FnMut(&str)) {
-    let is_sentence = |text: &str| text.contains(char::is_whitespace);
     match value {
         Value::String(text) if is_sentence(text) => each(text),
         Value::Array(items) => items.iter().for_each(|item| each_sentence(item, each)),
