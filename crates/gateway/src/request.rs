@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use garrison_guard::injection::{Policy, SystemPrompt};
-use garrison_guard::{Action, Named, Operator, Operators, Pseudonyms, Redactor, Side, Taint, Tainted};
+use garrison_guard::{Action, Named, Pseudonyms, Side, Taint, Tainted};
 
 use crate::Gateway;
 use crate::answer::{Answers, Plan};
 use crate::calls::Form;
 use crate::judge::{Fault, Judge, NotJudged};
 use crate::policy::InRequests;
+use crate::pseudonyms::{self, Given};
 
 /// Where a text of a conversation comes from, which decides what it may say and to whom it may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +36,16 @@ impl Origin {
     }
 }
 
+/// How a text is written, which says where in it a name can stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Writing {
+    /// As people write: anywhere.
+    #[default]
+    Plain,
+    /// As a JSON text: in its strings, keys among them.
+    Json,
+}
+
 /// A text of a conversation.
 #[derive(Clone, Debug)]
 pub struct Text {
@@ -44,6 +55,8 @@ pub struct Text {
     pub place: String,
     /// What it says.
     pub text: String,
+    /// How it says it.
+    pub writing: Writing,
 }
 
 /// What is to be judged.
@@ -185,7 +198,8 @@ impl Gateway {
     /// and may wait, so it is for a thread that may.
     pub fn taint_of_answer(&self, model: &str, said: &str) -> Taint {
         let Some(judge) = self.judge_of(model) else { return Taint::Clean };
-        let text = Text { origin: Origin::User, place: "answer".to_owned(), text: said.to_owned() };
+        let (origin, writing) = (Origin::User, Writing::Plain);
+        let text = Text { origin, place: "answer".to_owned(), text: said.to_owned(), writing };
         match self.look_at(judge, vec![text]) {
             Ok(outcome) if outcome.report.action == Action::Passed && outcome.taint == Taint::Clean => {}
             Ok(_) | Err(_) => return Taint::Local,
@@ -238,7 +252,10 @@ fn look(judge: &Judge, mut texts: Vec<Text>) -> Result<Outcome, Fault> {
     }
     let mut changed = false;
     if judge.settings.requests.private == InRequests::Pseudonyms {
-        changed |= give_names(judge, &mut texts, &mut outcome);
+        changed |= give_names(judge, &mut texts, &mut outcome)?;
+        if outcome.blocked.is_some() {
+            return Ok(outcome);
+        }
     }
     if judge.settings.answers.system_prompt != Policy::Off {
         changed |= keep_system_prompt(judge, &mut texts, &mut outcome);
@@ -279,16 +296,22 @@ fn look_at_one(judge: &Judge, text: &Text, outcome: &mut Outcome) -> Result<(), 
     Ok(())
 }
 
-/// Puts names in the places of personal data; whether anything changed.
-fn give_names(judge: &Judge, texts: &mut [Text], outcome: &mut Outcome) -> bool {
-    for text in &*texts {
-        outcome.names.reserve(&text.text);
+/// Puts names in the places of personal data, if any was found; whether anything changed. A text where some is left goes no
+/// further.
+fn give_names(judge: &Judge, texts: &mut [Text], outcome: &mut Outcome) -> Result<bool, Fault> {
+    if outcome.report.action < Action::Redacted {
+        return Ok(false);
     }
-    let redactor = Redactor::new(Arc::clone(&judge.scanner), Operators::all(Operator::Pseudonym));
-    for (text, named) in texts.iter_mut().zip(&outcome.named) {
-        text.text = redactor.pseudonyms(&text.text, named, &mut outcome.names);
+    match pseudonyms::give(judge, texts, &outcome.named, &mut outcome.names)? {
+        Given::Unchanged => Ok(false),
+        Given::Changed => Ok(true),
+        Given::Left { text, found } => {
+            outcome.report.note(Action::Blocked, found.iter().cloned());
+            let place = texts.get(text).map(|text| text.place.clone()).unwrap_or_default();
+            outcome.blocked = Some((place, found));
+            Ok(false)
+        }
     }
-    !outcome.names.is_empty()
 }
 
 /// Keeps what must not be told, marked if the owner wants; whether that changed it.
