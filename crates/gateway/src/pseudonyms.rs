@@ -25,8 +25,8 @@ const MAX_NAME: usize = 48;
 pub(crate) enum Given {
     /// The texts are as they were.
     Unchanged,
-    /// Names stand in them, and nothing is left.
-    Changed,
+    /// The texts with names in them, in which nothing is left.
+    Changed(Vec<String>),
     /// Something is left where no name can stand.
     Left {
         /// In which text, the first of several.
@@ -42,11 +42,11 @@ pub(crate) enum Given {
 /// If what was named is too much to be looked for.
 pub(crate) fn give(
     judge: &Judge,
-    texts: &mut [Text],
+    texts: &[Text],
     named: &[Vec<Named>],
     names: &mut Pseudonyms,
 ) -> Result<Given, Fault> {
-    for text in &*texts {
+    for text in texts {
         names.reserve(&text.text);
     }
     let giving = Giving {
@@ -54,7 +54,8 @@ pub(crate) fn give(
         redactor: Redactor::new(Arc::clone(&judge.scanner), Operators::all(Operator::Pseudonym)),
         known: Known::of(texts, named).ok_or(Fault::Failed)?,
     };
-    for (at, (text, named)) in texts.iter_mut().zip(named).enumerate() {
+    let mut all = Vec::with_capacity(texts.len());
+    for (at, (text, named)) in texts.iter().zip(named).enumerate() {
         let value = match text.writing {
             Writing::Plain => None,
             Writing::Json => serde_json::from_str::<Value>(&text.text).ok(),
@@ -80,9 +81,9 @@ pub(crate) fn give(
             found.dedup();
             return Ok(Given::Left { text: at, found });
         }
-        text.text = hidden;
+        all.push(hidden);
     }
-    Ok(if names.is_empty() { Given::Unchanged } else { Given::Changed })
+    Ok(if names.is_empty() { Given::Unchanged } else { Given::Changed(all) })
 }
 
 /// What finders have named, wherever that was.
@@ -96,7 +97,9 @@ impl Known {
     /// None if these are too many to look for.
     fn of(texts: &[Text], named: &[Vec<Named>]) -> Option<Known> {
         let values = texts.iter().zip(named).flat_map(|(text, named)| {
-            named.iter().filter_map(move |named| Some((text.text.get(named.range.clone())?.trim(), &named.entity)))
+            named
+                .iter()
+                .filter_map(move |named| Some((text.text.get(named.range.clone())?.trim(), &named.entity)))
         });
         let mut values: Vec<_> = values.filter(|(value, _)| !value.is_empty()).collect();
         values.sort_unstable();

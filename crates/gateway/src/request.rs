@@ -304,7 +304,10 @@ fn give_names(judge: &Judge, texts: &mut [Text], outcome: &mut Outcome) -> Resul
     }
     match pseudonyms::give(judge, texts, &outcome.named, &mut outcome.names)? {
         Given::Unchanged => Ok(false),
-        Given::Changed => Ok(true),
+        Given::Changed(hidden) => {
+            texts.iter_mut().zip(hidden).for_each(|(text, hidden)| text.text = hidden);
+            Ok(true)
+        }
         Given::Left { text, found } => {
             outcome.report.note(Action::Blocked, found.iter().cloned());
             let place = texts.get(text).map(|text| text.place.clone()).unwrap_or_default();
