@@ -140,7 +140,10 @@ fn what_nobody_can_judge_breaks_an_answer_off() {
         says(&json!([{"type": "text", "text": [UNSEEN]}]), &Value::Null),
         says(&json!("well"), &json!(UNSEEN)),
     ] {
-        let events = [says(&json!("Write to zoe@buecher.example "), &Value::Null), odd.clone(), end.clone()];
+        let mut events = vec![says(&json!("Write to zoe@buecher.example "), &Value::Null), odd.clone()];
+        if odd["choices"][0]["finish_reason"].is_null() {
+            events.push(end.clone());
+        }
         let (_upstream, world, _folder) = saying(&events, redacting());
         for stream in [true, false] {
             let answer = post(&world, CHAT, &body("Whom?", stream));
