@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use garrison_gateway::{
     Form, Gateway, InAnswers, InRequests, Operator, Operators, Origin, Policy, Request, Rule, Settings, Text,
+    Writing,
 };
 use garrison_guard::injection::Policies;
 
@@ -72,9 +73,10 @@ fn request(bytes: usize, round: usize) -> Request {
         text.push_str(PROSE);
     }
     text.truncate(bytes);
+    let writing = Writing::Plain;
     let texts = vec![
-        Text { origin: Origin::System, place: "messages[0].content".into(), text: SYSTEM.into() },
-        Text { origin: Origin::User, place: "messages[1].content".into(), text },
+        Text { origin: Origin::System, place: "messages[0].content".into(), text: SYSTEM.into(), writing },
+        Text { origin: Origin::User, place: "messages[1].content".into(), text, writing },
     ];
     Request {
         texts,

@@ -247,6 +247,8 @@ struct Stages {
     names: Option<Restoring>,
     judge: Arc<Judge>,
     stopped: bool,
+    /// Whether its end was judged, so that nothing can follow.
+    finished: bool,
 }
 
 /// What is done with personal data.
@@ -297,6 +299,7 @@ impl Stages {
             }),
             judge: Arc::clone(judge),
             stopped: false,
+            finished: false,
         }
     }
 
@@ -306,7 +309,7 @@ impl Stages {
     }
 
     fn push(&mut self, text: &str, report: &mut Report) -> Result<String, Fault> {
-        if self.stopped {
+        if self.stopped || self.finished {
             return Ok(String::new());
         }
         let watched = self.watch(|watch| watch.push(text, &mut *report));
@@ -326,9 +329,10 @@ impl Stages {
     }
 
     fn finish(&mut self, report: &mut Report) -> Result<String, Fault> {
-        if self.stopped {
+        if self.stopped || self.finished {
             return Ok(String::new());
         }
+        self.finished = true;
         let last = self.watch(|watch| watch.finish(&mut *report));
         let last = self.or_unwatched(last, report)?;
         let stopped = self.watch.as_ref().is_some_and(Watch::stopped) || self.stopped;

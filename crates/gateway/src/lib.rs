@@ -38,6 +38,7 @@ mod limits;
 mod peer;
 mod post;
 mod providers;
+mod pseudonyms;
 mod redis;
 mod remote;
 mod routes;
@@ -89,7 +90,7 @@ pub use providers::{
 };
 pub use redis::{Redis, RedisError};
 pub use remote::Remote;
-pub use request::{Judged, Origin, Refusal, Report, Request, Text};
+pub use request::{Judged, Origin, Refusal, Report, Request, Text, Writing};
 pub use routes::{OnCut, Route, Routes, Target};
 pub use telemetry::{Ended, Parent, Telemetry};
 pub use tiers::{RouteCounts, Samples, TierHealth};

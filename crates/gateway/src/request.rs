@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use garrison_guard::injection::{Looks, Policy, SystemPrompt};
-use garrison_guard::{Action, Named, Operator, Operators, Pseudonyms, Redactor, Side, Taint, Tainted};
+use garrison_guard::{Action, Named, Pseudonyms, Side, Taint, Tainted};
 
 use crate::Gateway;
 use crate::answer::{Answers, Plan};
 use crate::calls::Form;
 use crate::judge::{Fault, Judge, NotJudged};
 use crate::policy::InRequests;
+use crate::pseudonyms::{self, Given};
 
 /// Where a text of a conversation comes from, which decides what it may say and to whom it may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +36,16 @@ impl Origin {
     }
 }
 
+/// How a text is written, which says where in it a name can stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Writing {
+    /// As people write: anywhere.
+    #[default]
+    Plain,
+    /// As a JSON text: in its strings, keys among them.
+    Json,
+}
+
 /// A text of a conversation.
 #[derive(Clone, Debug)]
 pub struct Text {
@@ -44,6 +55,8 @@ pub struct Text {
     pub place: String,
     /// What it says.
     pub text: String,
+    /// How it says it.
+    pub writing: Writing,
 }
 
 /// What is to be judged.
@@ -186,7 +199,8 @@ impl Gateway {
     /// and may wait, so it is for a thread that may.
     pub fn taint_of_answer(&self, model: &str, said: &str) -> Taint {
         let Some(judge) = self.judge_of(model) else { return Taint::Clean };
-        let text = Text { origin: Origin::User, place: "answer".to_owned(), text: said.to_owned() };
+        let (origin, writing) = (Origin::User, Writing::Plain);
+        let text = Text { origin, place: "answer".to_owned(), text: said.to_owned(), writing };
         match self.look_at(judge, vec![text]) {
             Ok(outcome) if outcome.report.action == Action::Passed && outcome.taint == Taint::Clean => {}
             Ok(_) | Err(_) => return Taint::Local,
@@ -238,7 +252,10 @@ fn look(judge: &Judge, texts: &[Text], time: Duration) -> Result<Outcome, Fault>
         }
     }
     if judge.settings.requests.private == InRequests::Pseudonyms {
-        give_names(judge, texts, &mut outcome);
+        give_names(judge, texts, &mut outcome)?;
+        if outcome.blocked.is_some() {
+            return Ok(outcome);
+        }
     }
     keep_system_prompt(judge, texts, &mut outcome);
     Ok(outcome)
@@ -279,16 +296,21 @@ fn look_at_one(judge: &Judge, text: &Text, looks: &mut Looks, outcome: &mut Outc
     Ok(())
 }
 
-/// Puts names in the places of personal data.
-fn give_names(judge: &Judge, texts: &[Text], outcome: &mut Outcome) {
-    for text in texts {
-        outcome.names.reserve(&text.text);
+/// Puts names in the places of personal data, if any was found. A text where some is left goes no further.
+fn give_names(judge: &Judge, texts: &[Text], outcome: &mut Outcome) -> Result<(), Fault> {
+    if outcome.report.action < Action::Redacted {
+        return Ok(());
     }
-    let redactor = Redactor::new(Arc::clone(&judge.scanner), Operators::all(Operator::Pseudonym));
-    let named = texts.iter().zip(&outcome.named);
-    let changed: Vec<String> =
-        named.map(|(text, named)| redactor.pseudonyms(&text.text, named, &mut outcome.names)).collect();
-    outcome.texts = Some(changed).filter(|_| !outcome.names.is_empty());
+    match pseudonyms::give(judge, texts, &outcome.named, &mut outcome.names)? {
+        Given::Unchanged => {}
+        Given::Changed(hidden) => outcome.texts = Some(hidden),
+        Given::Left { text, found } => {
+            outcome.report.note(Action::Blocked, found.iter().cloned());
+            let place = texts.get(text).map(|text| text.place.clone()).unwrap_or_default();
+            outcome.blocked = Some((place, found));
+        }
+    }
+    Ok(())
 }
 
 /// Keeps what must not be told, if answers are watched for it, marked if the owner wants.

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use garrison_engine::Finish;
 use garrison_gateway::{
     Action, Answers, CacheUse, Flow, Form, Gateway, Judged, Micros, NotJudged, Origin, Place, Refusal,
-    Report, Request, Taint, Text,
+    Report, Request, Taint, Text, Writing,
 };
 use garrison_tokenizer::ChatInput;
 use garrison_types::{FinishReason, Timings, Usage};
@@ -123,21 +123,39 @@ pub(crate) struct Asked<'a> {
     pub(crate) choices: usize,
 }
 
-/// Judges a conversation, and changes it if that is the policy.
+/// Something of a request that somebody elsewhere would be sent and no model here reads.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Unread {
+    pub(crate) origin: Origin,
+    /// Where the client finds it.
+    pub(crate) place: String,
+    pub(crate) value: Value,
+}
+
+/// Judges a conversation with what else is sent, and changes it if that is the policy. What is sent elsewhere is what came:
+/// nothing leaves in which something was found.
 pub(crate) fn conversation(
     gateway: &Gateway,
     input: &mut ChatInput,
+    unread: impl FnOnce() -> Vec<Unread>,
     asked: &Asked<'_>,
 ) -> Result<Option<Screen>, ApiError> {
     if !gateway.judges(asked.model) {
         return Ok(None);
     }
     let mut texts = Vec::new();
-    each_text(input, &mut |origin, place, text| texts.push(Text { origin, place, text: text.clone() }))?;
+    let mut add = |shown: Shown, text: &mut String| {
+        let Shown { origin, place, writing } = shown;
+        texts.push(Text { origin, place, text: text.clone(), writing });
+    };
+    each_text(input, &mut add)?;
+    for Unread { origin, place, mut value } in unread() {
+        each_document(&mut value, origin, &place, &mut add)?;
+    }
     let Some((screen, changed)) = judge(gateway, texts, asked)? else { return Ok(None) };
     if let Some(texts) = changed {
         let mut texts = texts.into_iter();
-        each_text(input, &mut |_, _, text| *text = texts.next().unwrap_or_default())?;
+        each_text(input, &mut |_, text| *text = texts.next().unwrap_or_default())?;
     }
     Ok(Some(screen))
 }
@@ -158,7 +176,8 @@ pub(crate) fn prompts(
     let place = |i| if prompts.len() == 1 { "prompt".to_owned() } else { format!("prompt[{i}]") };
     let places: Vec<String> = (0..prompts.len()).map(place).collect();
     let texts = prompts.into_iter().zip(places);
-    let texts = texts.map(|(text, place)| Text { origin: Origin::User, place, text }).collect();
+    let writing = Writing::Plain;
+    let texts = texts.map(|(text, place)| Text { origin: Origin::User, place, text, writing }).collect();
     judge(gateway, texts, asked)
 }
 
@@ -212,12 +231,22 @@ pub(crate) fn check_tokens(
     }
 }
 
+/// What is told of a text that is shown.
+struct Shown {
+    origin: Origin,
+    place: String,
+    writing: Writing,
+}
+
+impl Shown {
+    fn plain(origin: Origin, place: String) -> Shown {
+        Shown { origin, place, writing: Writing::Plain }
+    }
+}
+
 /// Shows every text of a conversation that a client can write, and takes back what becomes of it. Documents are
 /// shown as their JSON text, after the sentences in them.
-fn each_text(
-    input: &mut ChatInput,
-    each: &mut dyn FnMut(Origin, String, &mut String),
-) -> Result<(), ApiError> {
+fn each_text(input: &mut ChatInput, each: &mut dyn FnMut(Shown, &mut String)) -> Result<(), ApiError> {
     for (i, message) in input.messages.iter_mut().enumerate() {
         let origin = match message.role.as_str() {
             "system" => Origin::System,
@@ -226,7 +255,7 @@ fn each_text(
         };
         let place = |field: &str| format!("messages[{i}].{field}");
         if let Some(text) = &mut message.content {
-            each(origin, place("content"), text);
+            each(Shown::plain(origin, place("content")), text);
         }
         let further = [
             ("reasoning_content", &mut message.reasoning),
@@ -235,19 +264,19 @@ fn each_text(
         ];
         for (field, text) in further {
             if let Some(text) = text {
-                each(Origin::User, place(field), text);
+                each(Shown::plain(Origin::User, place(field)), text);
             }
         }
         if let Some(calls) = &mut message.tool_calls {
-            each_document(calls, Origin::User, place("tool_calls"), each)?;
+            each_document(calls, Origin::User, &place("tool_calls"), each)?;
         }
     }
     if let Some(tools) = &mut input.tools {
-        each_document(tools, Origin::Tool, "tools".into(), each)?;
+        each_document(tools, Origin::Tool, "tools", each)?;
     }
     if !input.kwargs.is_empty() {
         let mut kwargs = Value::Object(std::mem::take(&mut input.kwargs));
-        each_document(&mut kwargs, Origin::User, "chat_template_kwargs".into(), each)?;
+        each_document(&mut kwargs, Origin::User, "chat_template_kwargs", each)?;
         if let Value::Object(map) = kwargs {
             input.kwargs = map;
         }
@@ -258,31 +287,35 @@ fn each_text(
 fn each_document(
     value: &mut Value,
     origin: Origin,
-    place: String,
-    each: &mut dyn FnMut(Origin, String, &mut String),
+    place: &str,
+    each: &mut dyn FnMut(Shown, &mut String),
 ) -> Result<(), ApiError> {
     // Sentences are judged as such; what is around them would hide them. They are changed with the whole.
     let mut sentences = Vec::new();
     each_sentence(value, &mut |text| sentences.push(text.to_owned()));
     for mut sentence in sentences {
-        each(origin, place.clone(), &mut sentence);
+        each(Shown::plain(origin, place.to_owned()), &mut sentence);
     }
     let before = value.to_string();
     let mut text = before.clone();
-    each(origin, place.clone(), &mut text);
+    each(Shown { origin, place: place.to_owned(), writing: Writing::Json }, &mut text);
     if text != before {
-        // A number has no room for a name.
-        *value = serde_json::from_str(&text).map_err(|_| {
-            let message = format!("{place} holds personal data where no name can stand for it");
-            ApiError::bad_field(place, message).code("content_filter")
-        })?;
+        *value =
+            serde_json::from_str(&text).map_err(|_| ApiError::internal("a document with names is none"))?;
     }
     Ok(())
 }
 
-/// Every key and text of a document that has more than one word.
+/// Bytes of a word at most; what is longer says more than one, without blanks.
+const MAX_WORD: usize = 24;
+
+/// Whether a text can say more than one word: some scripts set no blanks between them.
+fn is_sentence(text: &str) -> bool {
+    text.len() > MAX_WORD || text.contains(|c: char| c.is_whitespace() || !c.is_ascii() && c.is_alphabetic())
+}
+
+/// Every key and text of a document that can have more than one word.
 fn each_sentence(value: &Value, each: &mut dyn FnMut(&str)) {
-    let is_sentence = |text: &str| text.contains(char::is_whitespace);
     match value {
         Value::String(text) if is_sentence(text) => each(text),
         Value::Array(items) => items.iter().for_each(|item| each_sentence(item, each)),
@@ -377,7 +410,7 @@ impl Screen {
             return Ok((String::new(), Flow::Ends));
         }
         let (text, flow) = judge_text(&mut self.answers, index, text, ends)?;
-        choice.ended = flow == Flow::Ends;
+        choice.ended = flow == Flow::Ends || ends == Ends::Here;
         Ok((text, flow))
     }
 
@@ -389,7 +422,7 @@ impl Screen {
         }
     }
 
-    /// Whether a choice was ended here, so that nothing of it counts any more.
+    /// Whether a choice has ended, here or by its own word, so that nothing of it counts any more.
     pub(crate) fn has_ended(&self, choice: usize) -> bool {
         self.choices[choice].ended
     }

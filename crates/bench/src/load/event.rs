@@ -147,7 +147,8 @@ impl<'a> Chunk<'a> {
 
     /// Whether a choice ended with it.
     pub(crate) fn finishes(&self) -> bool {
-        self.choices.iter().any(|c| c.finish_reason.is_some())
+        // Some servers write an empty one into every chunk.
+        self.choices.iter().any(|c| c.finish_reason.as_ref().is_some_and(|reason| !reason.is_empty()))
     }
 
     /// Gives every text in it to `see`: what was said, thought, or called.

@@ -44,9 +44,9 @@ impl Progress {
             Delta::Begin { .. } | Delta::PartEnd => {}
             Delta::Seal(seal) => self.text_bytes += sealed_bytes(Some(seal)),
             Delta::Text(text) | Delta::Refusal(text) | Delta::Reasoning(text) | Delta::Arguments(text) => {
-                self.said(text.len() as u64);
+                self.more(text.len() as u64)?;
             }
-            Delta::Call { id, name } => self.said((id.len() + name.len()) as u64),
+            Delta::Call { id, name } => self.more((id.len() + name.len()) as u64)?,
             Delta::End { usage, .. } => {
                 self.shows = true;
                 self.ended.fill(true);
@@ -62,6 +62,15 @@ impl Progress {
         Ok(())
     }
 
+    /// More of the only choice.
+    fn more(&mut self, bytes: u64) -> Result<(), Failure> {
+        if self.complete() && bytes > 0 {
+            return Err(AFTER_END);
+        }
+        self.said(bytes);
+        Ok(())
+    }
+
     fn said(&mut self, bytes: u64) {
         self.text_bytes += bytes;
         self.shows |= bytes > 0;
@@ -73,11 +82,16 @@ impl Progress {
         }
         let Some(choices) = &chunk.choices else { return Err(Failure::Garbage("an event has no choices")) };
         for choice in choices {
-            let finished = choice.fields.some("finish_reason").is_some();
+            let finished = choice.finish_reason().is_some();
             let ended = usize::try_from(choice.index()).ok().and_then(|index| self.ended.get_mut(index));
             let Some(ended) = ended else { return Err(Failure::Garbage("a choice that nobody asked for")) };
+            let bytes = said(&choice.delta)?;
+            // Who judges an answer has judged its end by then.
+            if *ended && bytes > 0 {
+                return Err(AFTER_END);
+            }
             *ended |= finished;
-            self.said(said(&choice.delta)?);
+            self.said(bytes);
             self.shows |= finished;
         }
         if let Some(usage) = chunk.fields.some("usage").filter(|usage| usage.is_nested()) {
@@ -87,6 +101,7 @@ impl Progress {
     }
 }
 
+const AFTER_END: Failure = Failure::Garbage("a choice goes on after its end");
 const NO_VALUE: Failure = Failure::Garbage("an event has something that is no value");
 
 /// Bytes of everything in a delta that is not its role.
@@ -161,6 +176,29 @@ mod tests {
         ] {
             assert_eq!(Progress::new(2).chunk(&chunk(&wrong)), Err(failure));
         }
+    }
+
+    #[test]
+    fn a_choice_ends_once_and_with_a_reason() {
+        let mut progress = Progress::new(2);
+        let mut hear = |index: u64, text: &str, reason: Value| {
+            let choice = json!({"index": index, "delta": {"content": text}, "finish_reason": reason});
+            progress.chunk(&chunk(&json!({"choices": [choice]}))).map(|()| progress.complete())
+        };
+        for (index, text, reason) in [(0, "Hel", json!("")), (1, "Hi", json!("stop")), (0, "lo", json!(0))] {
+            assert_eq!(hear(index, text, reason), Ok(false));
+        }
+        let after = Err(Failure::Garbage("a choice goes on after its end"));
+        assert_eq!(hear(1, " there", Value::Null), after);
+        assert_eq!(hear(1, " there", json!("stop")), after);
+        assert_eq!(hear(1, "", json!("stop")), Ok(false), "it may be said again that it has ended");
+        assert_eq!(hear(0, ".", json!("length")), Ok(true));
+        let mut progress = Progress::new(1);
+        let end = Delta::End { stop: Stop::EndTurn, usage: None, beside: Map::new() };
+        progress.hear(&Heard::Delta(end)).unwrap();
+        let text = |text: &str| Heard::Delta(Delta::Text(text.into()));
+        assert_eq!(progress.hear(&text("")), Ok(()));
+        assert_eq!(progress.hear(&text("more")), Err(AFTER_END));
     }
 
     #[test]

@@ -235,7 +235,8 @@ fn run(app: &App, record: &Arc<Record>, body: &[u8], chat: &Value) -> Result<Run
 /// Whose policies count for a conversation.
 enum Whose<'a> {
     Model(&'a Chosen<'a>),
-    Route(&'a str),
+    /// Those of a route of this name, along which the chat is sent as it came.
+    Route(&'a str, &'a Value),
 }
 
 /// Has a conversation judged, and goes on with what becomes of it.
@@ -250,11 +251,15 @@ fn judge(
     let (model, tier) = match whose {
         // An adapter has the policies of its model.
         Whose::Model(chosen) => (&*chosen.entry.model.name, format!("local/{}", chosen.name())),
-        Whose::Route(name) => (name, format!("route/{name}")),
+        Whose::Route(name, _) => (name, format!("route/{name}")),
     };
     screen::check_tokens(gateway, model, &request.params, request.logprobs)?;
     let asked = Asked { body, model, tier, form: request.form(), choices: request.params.n as usize };
-    screen::conversation(gateway, input, &asked)
+    let unread = || match whose {
+        Whose::Model(_) => Vec::new(),
+        Whose::Route(_, chat) => routed::unread(chat, &request.tools),
+    };
+    screen::conversation(gateway, input, unread, &asked)
 }
 
 /// How an answer begins.

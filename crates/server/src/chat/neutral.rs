@@ -42,6 +42,11 @@ impl Voice {
         Spoken::new(turn, self.dialect, &self.request)
     }
 
+    /// Whether the client has asked that an answer stops at this.
+    pub(super) fn stops_at(&self, text: &str) -> bool {
+        self.request.stop.iter().any(|stop| stop == text)
+    }
+
     /// A name for an answer.
     pub(super) fn answer_id(&self) -> String {
         let prefix = match self.dialect {

@@ -23,6 +23,7 @@ mod cascade;
 mod continued;
 mod dialects;
 mod faults;
+mod judged;
 mod leaks;
 mod money;
 mod semantic;

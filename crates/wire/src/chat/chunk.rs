@@ -210,6 +210,12 @@ impl Choice {
         self.fields.get("index").and_then(Json::number).unwrap_or(0)
     }
 
+    /// Why it has ended, if it has. A reason is a string that says something: some servers write an empty one into every
+    /// chunk, and whatever else stands there ends nothing.
+    pub fn finish_reason(&self) -> Option<Cow<'_, str>> {
+        self.fields.get("finish_reason").and_then(Json::text).filter(|reason| !reason.is_empty())
+    }
+
     /// Says something else than its delta does.
     pub fn say(&mut self, content: &str) {
         self.delta.set("content", Json::string(content));
@@ -402,6 +408,23 @@ mod tests {
         choice.delta.set("content", Json::string("c"));
         let wanted = json!({"model": "route \"x\"", "choices": [{"index": 0, "delta": {"content": "c"}}], "created": 5});
         assert_eq!(serde_json::from_str::<Value>(&chunk.to_json()).unwrap(), wanted);
+    }
+
+    #[test]
+    fn a_choice_ends_with_a_reason_that_says_something() {
+        for (reason, wanted) in [
+            (json!("stop"), Some("stop")),
+            (json!("st\"op"), Some("st\"op")),
+            (json!(""), None),
+            (Value::Null, None),
+            (json!(0), None),
+            (json!(["stop"]), None),
+        ] {
+            let chunk = read(&json!({"choices": [{"delta": {}, "finish_reason": reason}]}));
+            assert_eq!(chunk.choices.unwrap()[0].finish_reason().as_deref(), wanted, "{reason}");
+        }
+        let none = read(&json!({"choices": [{"delta": {}}]}));
+        assert_eq!(none.choices.unwrap()[0].finish_reason(), None);
     }
 
     #[test]

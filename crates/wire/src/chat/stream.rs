@@ -86,7 +86,8 @@ impl StreamReader {
                 self.call(Fields::at(&at, call)?, deltas)?;
             }
         }
-        if let Some(reason) = choice.string("finish_reason")? {
+        // Some servers write an empty one into every chunk, as [`super::Choice::finish_reason`] knows, too.
+        if let Some(reason) = choice.string("finish_reason")?.filter(|reason| !reason.is_empty()) {
             let matched = choice.take("stop_reason");
             self.stop = Some(read_stop(&choice.param("finish_reason"), &reason, matched)?);
         }

@@ -291,8 +291,12 @@ fn odd_servers_are_understood() {
         json!({"choices": [{"index": 0, "delta": {"tool_calls": [
             {"index": 0, "id": id, "function": {"name": "f", "arguments": "{}"}}]}}]})
     };
+    // An empty reason in each chunk ends nothing.
+    let none = json!({"choices": [{"delta": {}, "finish_reason": ""}]});
     let end = json!({"choices": [{"delta": {}, "finish_reason": "stop", "stop_reason": "X"}], "usage": {"prompt_tokens": 3, "completion_tokens": 4}});
-    let text = format!("data: {}\n\ndata: {}\n\ndata: {end}\n\ndata: [DONE]\n\n", call("a"), call("b"));
+    let chunks = [call("a"), none.clone(), call("b"), end, none];
+    let text: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+    let text = text + "data: [DONE]\n\n";
     let answer = fold(read(Format::Chat, &[text.as_bytes()]).0).unwrap();
     assert_eq!(answer.parts.len(), 2);
     assert_eq!(answer.stop, Stop::Sequence("X".into()));

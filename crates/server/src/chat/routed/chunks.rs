@@ -3,20 +3,16 @@
 
 use std::collections::VecDeque;
 
-use garrison_gateway::Flow;
-use garrison_wire::{Choice, Chunk, Json};
+use garrison_wire::{Chunk, Json};
+use serde_json::Value;
 
 use super::fold::Folded;
+use super::judged::{JudgedChunks, Shows};
 use crate::envelope::now;
 use crate::error::ApiError;
 use crate::params::StreamUsage;
-use crate::screen::{Ends, Screen};
+use crate::screen::Screen;
 use crate::sse::Frame;
-
-/// What of a choice and of its delta is shown where answers are judged: what was judged, and what is no text. A provider
-/// may put text into any other field.
-const SHOWN: [&str; 4] = ["index", "delta", "finish_reason", "logprobs"];
-const SHOWN_OF_DELTA: [&str; 2] = ["role", "content"];
 
 /// Passes chunks on.
 pub(super) struct Chunks {
@@ -44,6 +40,9 @@ impl Chunks {
         }
         if self.editor.edit(&mut chunk)? == Shows::Something {
             ready.push_back(Frame::data(chunk.to_json()));
+        } else if chunk.fields.some("usage").is_some() {
+            // Said beside a choice that has ended.
+            self.last_usage = Some(chunk);
         }
         Ok(())
     }
@@ -74,23 +73,16 @@ impl Chunks {
     }
 }
 
-/// Whether anything of an event is left to show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shows {
-    Something,
-    Nothing,
-}
-
 /// Makes of a provider's events what a client gets.
 struct Editor {
     route: Json,
-    /// There if answers are judged.
-    screen: Option<Screen>,
+    /// There if answers may be judged.
+    judged: Option<JudgedChunks>,
 }
 
 impl Editor {
     fn new(route: &str, screen: Option<Screen>) -> Editor {
-        Editor { route: Json::string(route), screen }
+        Editor { route: Json::string(route), judged: screen.map(JudgedChunks::new) }
     }
 
     /// Edits a chunk in its place.
@@ -99,54 +91,23 @@ impl Editor {
         if chunk.fields.get("created").and_then(Json::number).unwrap_or(0) == 0 {
             chunk.fields.set("created", Json::of(&now().into()));
         }
-        let Some(screen) = self.screen.as_mut().filter(|screen| screen.judges()) else {
-            return Ok(Shows::Something);
-        };
-        let Some(choices) = &mut chunk.choices else { return Ok(Shows::Nothing) };
-        let mut kept = Vec::new();
-        for mut choice in std::mem::take(choices) {
-            if judge(screen, &mut choice)? == Shows::Something {
-                kept.push(choice);
+        for choice in chunk.choices.iter_mut().flatten() {
+            // What ends nothing is no reason, and a client takes any string for one.
+            if choice.fields.some("finish_reason").is_some() && choice.finish_reason().is_none() {
+                choice.fields.set("finish_reason", Json::of(&Value::Null));
             }
         }
-        let shows = if kept.is_empty() { Shows::Nothing } else { Shows::Something };
-        *choices = kept;
-        Ok(shows)
+        match &mut self.judged {
+            Some(judged) => judged.sift(chunk),
+            None => Ok(Shows::Something),
+        }
     }
 
     /// All answers have ended.
     async fn close(&mut self) -> Result<(), ApiError> {
-        match &mut self.screen {
+        match &mut self.judged {
             None => Ok(()),
-            Some(screen) => screen.close().await.map(drop),
+            Some(judged) => judged.close().await,
         }
     }
-}
-
-/// Judges a choice of a chunk.
-fn judge(screen: &mut Screen, choice: &mut Choice) -> Result<Shows, ApiError> {
-    let index = usize::try_from(choice.index()).unwrap_or(0);
-    if screen.has_ended(index) {
-        return Ok(Shows::Nothing);
-    }
-    let ends = if choice.fields.some("finish_reason").is_none() { Ends::Later } else { Ends::Here };
-    let content = choice.delta.get("content");
-    let text = content.and_then(Json::text).unwrap_or_default();
-    let (text, flow) = screen.take_text(index, &text, ends)?;
-    let shown = !text.is_empty();
-    let (says, starts) = (shown || is_string(content), is_string(choice.delta.get("role")));
-    choice.delta.retain(|name| SHOWN_OF_DELTA.contains(&name));
-    choice.fields.retain(|name| SHOWN.contains(&name));
-    if says {
-        choice.say(&text);
-    }
-    if flow == Flow::Ends {
-        choice.fields.set("finish_reason", Json::string("content_filter"));
-    }
-    let ended = choice.fields.some("finish_reason").is_some();
-    Ok(if shown || starts || ended { Shows::Something } else { Shows::Nothing })
-}
-
-fn is_string(json: Option<&Json>) -> bool {
-    json.is_some_and(Json::is_string)
 }

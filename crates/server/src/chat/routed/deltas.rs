@@ -129,6 +129,10 @@ impl Deltas {
                 if flow == Flow::Ends {
                     stop = Stop::Filtered;
                 }
+                // A provider can call any text a stop string, and only the client's own ones are known.
+                if matches!(&stop, Stop::Sequence(text) if !self.voice.stops_at(text)) {
+                    stop = Stop::EndTurn;
+                }
             }
             let verdicts = screen.close().await?;
             beside.insert("guard".into(), guard(&verdicts));

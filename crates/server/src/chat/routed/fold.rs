@@ -144,7 +144,8 @@ impl Part {
     }
 }
 
-fn garbage() -> ApiError {
+/// What breaks off an answer that cannot be understood.
+pub(super) fn garbage() -> ApiError {
     ApiError::broke_off(&Failure::Garbage("an event is none of its API's"))
 }
 

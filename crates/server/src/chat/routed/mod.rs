@@ -13,7 +13,9 @@ mod continuing;
 mod deltas;
 mod fold;
 mod images;
+mod judged;
 mod relay;
+mod sent;
 mod way;
 
 use std::sync::Arc;
@@ -39,6 +41,7 @@ use crate::sse::{Frame, Production, Shape};
 use continuing::{Again, Answer, Here};
 use deltas::Deltas;
 use relay::{Teller, relay, whole};
+pub(super) use sent::unread;
 use way::Way;
 
 /// Fields that only Garrison's own models understand. Those that change no answer (`priority`, `cache_salt`) are not
@@ -102,7 +105,7 @@ impl Routed {
         let fields = Fields::root(texts.as_ref().unwrap_or(chat))?;
         let chosen = app.model(route.local_model())?;
         let (request, mut input) = read(&fields, &chosen.entry.model)?;
-        let screen = judge(app, &request, &mut input, body, Whose::Route(&route.name))?;
+        let screen = judge(app, &request, &mut input, body, Whose::Route(&route.name, chat))?;
         let judged = screen.as_ref().is_some_and(Screen::judges);
         let needs = needs(fields.map(), judged);
         let needs = if texts.is_some() { needs.and(Need::Images) } else { needs };
@@ -338,8 +341,9 @@ fn needs(chat: &Map<String, Value>, judged: bool) -> Needs {
         (Need::Schema, has("response_format") && chat["response_format"]["type"] != "text"),
         (Need::TopK, has("top_k")),
         (Need::LocalParameters, LOCAL_FIELDS.iter().any(|field| has(field))),
-        // The judge of answers knows calls by the syntax of templates here.
-        (Need::LocalJudgement, judged && tools),
+        // The judge of answers knows calls by the syntax of templates here, and what tokens a provider tells of are it cannot
+        // know.
+        (Need::LocalJudgement, judged && (tools || chat.get("logprobs").is_some_and(|asked| *asked == true))),
     ];
     wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(need, _)| need).collect()
 }
