@@ -23,8 +23,8 @@ mod taint;
 mod workers;
 
 pub use clearance::{
-    Budget, Clearance, Cleared, Detector, DetectorError, Finder, Ledger, Named, Outgoing, Refused,
-    ScanDetector, Unrecorded,
+    Budget, Clearance, Cleared, Detector, DetectorError, Finder, FinderDetector, Ledger, Named, Outgoing,
+    Refused, ScanDetector, Unrecorded,
 };
 pub use entity::Entity;
 pub use pii::{Custom, CustomError, DEFAULT_THRESHOLD, Pattern};

@@ -93,6 +93,15 @@ pub enum Decoding {
     SpacedLetters,
 }
 
+impl Decoding {
+    /// Whether it is undone on suspicion: ciphers and look-alikes do not say that they are any, and undoing them turns
+    /// numbers and words into others, so that what is found then says nothing of a person.
+    pub fn is_guess(self) -> bool {
+        use Decoding::{Atbash, Leetspeak, PigLatin, Reversed, Rot13};
+        matches!(self, Leetspeak | PigLatin | Atbash | Rot13 | Reversed)
+    }
+}
+
 /// One reading of a text: the original, or what it decodes to.
 #[derive(Clone, Debug)]
 pub struct View {
