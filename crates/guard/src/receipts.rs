@@ -11,6 +11,7 @@
 //! A log that has grown to its bound is closed and goes on in a new file, whose first line names the
 //! digest of the last line of the one before.
 
+mod disk;
 mod follow;
 mod log;
 mod verify;
