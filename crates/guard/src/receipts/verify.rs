@@ -14,6 +14,8 @@ pub struct Report {
     pub receipts: u64,
     /// Of them, those that let something leave.
     pub cleared: u64,
+    /// The number of the first one.
+    pub first_id: u64,
     /// The number that the next one gets.
     pub next_id: u64,
     /// What the first line names as the one before it: zeros, or the last of an earlier file.
@@ -48,6 +50,29 @@ pub enum VerifyError {
         /// In the file.
         found: u64,
     },
+    /// A file that was closed before does not hold.
+    #[error("{file}: {error}")]
+    Closed {
+        /// Which.
+        file: String,
+        /// Why.
+        error: Box<VerifyError>,
+    },
+    /// A file does not begin at the number that comes next.
+    #[error(
+        "{file} begins with receipt number {begins}, and {wanted} comes next: a closed file is missing, or one is twice"
+    )]
+    Gap {
+        /// Which.
+        file: String,
+        /// Its first number.
+        begins: u64,
+        /// The one after the last of the file before it; 0 for a first file.
+        wanted: u64,
+    },
+    /// A file does not name the last line of the one before.
+    #[error("{0} does not follow the file before it: one of them is another log's")]
+    Apart(String),
 }
 
 /// Checks a log file and its head. Without a key only the chain is checked, which shows accidents but
@@ -79,7 +104,13 @@ pub(super) fn verify_with_head(
         _ => return Err(VerifyError::Cut { told: head.lines, found: report.receipts }),
     }
     Ok(match report.receipts {
-        0 => Report { last: head.last, next_id: head.next, ..report },
+        0 => Report {
+            first_id: head.next,
+            next_id: head.next,
+            first_previous: head.last.clone(),
+            last: head.last,
+            ..report
+        },
         _ => report,
     })
 }
@@ -110,8 +141,14 @@ fn follow(
     marked: u64,
 ) -> Result<(Report, String), VerifyError> {
     let mut digest = beginning();
-    let mut report =
-        Report { receipts: 0, cleared: 0, next_id: 0, first_previous: beginning(), last: beginning() };
+    let mut report = Report {
+        receipts: 0,
+        cleared: 0,
+        first_id: 0,
+        next_id: 0,
+        first_previous: beginning(),
+        last: beginning(),
+    };
     loop {
         let number = report.receipts + 1;
         let mut line = Vec::new();
@@ -137,6 +174,7 @@ fn follow(
             if (receipt.id == 0) != (receipt.previous == beginning()) {
                 return Err(VerifyError::Chain(number));
             }
+            report.first_id = receipt.id;
             report.first_previous.clone_from(&receipt.previous);
             digest.clone_from(&receipt.previous);
         } else if receipt.previous != report.last || receipt.id != report.next_id {
