@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use garrison_guard::injection::{self, Canary, Policy, RuleError, Rules};
-use garrison_guard::normalize::{Decoding, Limits, Unfolded, unfold};
+use garrison_guard::normalize::{Limits, Unfolded, unfold};
 use garrison_guard::{Bound, Detector, Finder, Named, NotDone, Scanner, Side};
 
 use crate::counts::Counts;
@@ -183,7 +183,7 @@ impl Judge {
 
     /// The entities in a text and in what it says to be encoded.
     pub(crate) fn private(&self, unfolded: &Unfolded) -> Vec<String> {
-        let said = unfolded.views().iter().filter(|view| !view.how().iter().any(is_guess));
+        let said = unfolded.views().iter().filter(|view| !view.how().iter().any(|how| how.is_guess()));
         let found = said.flat_map(|view| self.scanner.scan(view.text()));
         let mut names: Vec<String> =
             found.map(|finding| self.scanner.name(finding.entity).to_owned()).collect();
@@ -191,13 +191,6 @@ impl Judge {
         names.dedup();
         names
     }
-}
-
-/// Ciphers and look-alikes are undone on suspicion, and turn numbers and words into others: what is found
-/// then says nothing of a person.
-pub(crate) fn is_guess(how: &Decoding) -> bool {
-    use Decoding::{Atbash, Leetspeak, PigLatin, Reversed, Rot13};
-    matches!(how, Leetspeak | PigLatin | Atbash | Rot13 | Reversed)
 }
 
 /// What bounds how long these take: a finder is a model, which may take any time.

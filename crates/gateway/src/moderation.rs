@@ -8,7 +8,7 @@ use garrison_guard::normalize::{Limits, unfold};
 use garrison_guard::{Budget, Detector, Finder, Scanner};
 
 use crate::Gateway;
-use crate::judge::{Fault, ask, bound, find, is_guess};
+use crate::judge::{Fault, ask, bound, find};
 use crate::policy::Settings;
 
 /// How sure each finding in one text is, from 0 to 1.
@@ -76,7 +76,7 @@ fn look(scanner: &Scanner, beside: &Beside, text: &str) -> Result<Moderation, Fa
             note(&mut seen.attacks, &code, 1.0);
         }
     }
-    for view in unfolded.views().iter().filter(|view| !view.how().iter().any(is_guess)) {
+    for view in unfolded.views().iter().filter(|view| !view.how().iter().any(|how| how.is_guess())) {
         for finding in scanner.scan(view.text()) {
             note(&mut seen.private, scanner.name(finding.entity), f32::from(finding.confidence) / 100.0);
         }
