@@ -35,6 +35,9 @@ const USUAL: [(&str, &str); 9] = [
 ];
 
 impl NameDetector {
+    /// Its id up to the `/`: the name that a clearance demands it by.
+    pub const NAME: &str = "names-model";
+
     /// Loads the model of a manifest, or of a folder; `budget` is the time that a text has.
     ///
     /// # Errors

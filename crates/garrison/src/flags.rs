@@ -156,12 +156,15 @@ pub(crate) enum AuditCommand {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
-    /// Check a file of receipts, offline: exits 0 if it holds, 1 if anything was altered, dropped, moved
-    /// or cut off.
+    /// Check receipts, offline, with all files that were closed before, back to receipt number 0: exits 0 if they hold, 1 if
+    /// anything was altered, dropped, moved or cut off, or a file is missing.
     Verify {
-        /// The receipts; their head is expected beside them.
+        /// The receipts; their head and the files that were closed before are expected beside them.
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// Check this file alone, and tell where it begins.
+        #[arg(long = "file")]
+        alone: bool,
         /// The public key that they must be signed with: 64 hexadecimal digits.
         #[arg(long, value_name = "KEY")]
         key: Option<String>,

@@ -14,7 +14,7 @@ use garrison_server::{ApiKeys, Limits, Reloader, ServerConfig, Times};
 use crate::config::{Config, ServerSettings};
 use crate::error::Fault;
 use crate::flags::ServeFlags;
-use crate::guard::policy::{self, Leaves, Receipts};
+use crate::guard::policy::{self, Judges, Leaves, Receipts};
 
 /// What is made of a configuration and goes on under the next.
 struct Kept {
@@ -105,11 +105,14 @@ fn assemble(config: &Config, before: Option<&Serving>) -> Result<(ServerConfig, 
     let leaves = if config.routes.leave() { Leaves::Something } else { Leaves::Nothing };
     let open = before.and_then(|before| before.kept.audit.as_ref());
     let receipts = open.map_or(Receipts::Open, Receipts::Continue);
-    let (gateway, audit) =
-        policy::gateway(&config.privacy, &config.guard, &config.exceptions, leaves, receipts)?;
+    let Judges { gateway, audit, names } =
+        policy::judges(&config.privacy, &config.guard, &config.exceptions, leaves, receipts)?;
     let clearance = match audit.clone().filter(|_| config.routes.leave()) {
         None => None,
-        Some(audit) => Some(policy::clearance(&config.privacy, &config.guard, audit)?),
+        Some(audit) => {
+            let models = config.routes.models_elsewhere();
+            Some(policy::clearance(&config.privacy, &config.guard, audit, names, models)?)
+        }
     };
     let meters = match before {
         None => config.limits.meters()?,

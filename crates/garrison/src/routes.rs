@@ -58,6 +58,15 @@ impl RouteSettings {
         targets.into_iter().any(|target| matches!(target, Target::Remote { .. }))
     }
 
+    /// What providers call the models of all tiers elsewhere.
+    pub(crate) fn models_elsewhere(&self) -> impl Iterator<Item = &str> {
+        let targets = self.routes.iter().flat_map(|route| &route.targets);
+        targets.filter_map(|target| match target {
+            Target::Remote { model, .. } => Some(model.as_str()),
+            Target::Local(_) => None,
+        })
+    }
+
     /// A route whose cascade compares answers by how alike they are, if there is one: that takes an embedder.
     pub(crate) fn embeds(&self) -> Option<&str> {
         let embeds = |route: &&Route| matches!(route.answers, Compare::Alike(_));

@@ -85,6 +85,7 @@ pub use moderation::Moderation;
 pub use policy::{AnswerPolicy, Exception, InAnswers, InRequests, LooksFor, RequestPolicy, Settings};
 pub use post::PostError;
 pub use providers::continuing::Continues;
+pub use providers::vocabulary::vocabulary;
 pub use providers::{
     Failure, Heard, Provider, ProviderConfig, ProviderError, ProviderKind, RemoteRequest, Reply,
 };

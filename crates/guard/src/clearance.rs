@@ -5,6 +5,8 @@
 //! missing, fails, panics or is late means that they stay. Each decision leaves a receipt first, and
 //! where that cannot be written nothing leaves either.
 
+mod finder;
+
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use crate::receipts::{Decision, Verdict};
 use crate::scan::Scanner;
 use crate::taint::{Taint, Tainted};
 use crate::workers::{Bound, NotDone, Workers};
+
+pub use finder::FinderDetector;
 
 /// Looks for something that must not leave.
 pub trait Detector: Send + Sync {

@@ -23,14 +23,14 @@ mod taint;
 mod workers;
 
 pub use clearance::{
-    Budget, Clearance, Cleared, Detector, DetectorError, Finder, Ledger, Named, Outgoing, Refused,
-    ScanDetector, Unrecorded,
+    Budget, Clearance, Cleared, Detector, DetectorError, Finder, FinderDetector, Ledger, Named, Outgoing,
+    Refused, ScanDetector, Unrecorded,
 };
 pub use entity::Entity;
 pub use pii::{Custom, CustomError, DEFAULT_THRESHOLD, Pattern};
 pub use receipts::{
-    Action, Decision, Durability, LogConfig, MAX_BATCH, PublicKey, ReceiptError, ReceiptLog, Report, SOON,
-    Side, SigningKey, Verdict, VerifyError, secret_from_hex, verify, verify_lines,
+    Action, Chain, Decision, Durability, LogConfig, MAX_BATCH, PublicKey, ReceiptError, ReceiptLog, Report,
+    SOON, Side, SigningKey, Verdict, VerifyError, secret_from_hex, verify, verify_chain, verify_lines,
 };
 pub use redact::{
     Ending, Operator, Operators, OutputGuard, Pseudonyms, Redacted, RedactedNames, Redactor, Restorer,

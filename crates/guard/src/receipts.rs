@@ -11,6 +11,8 @@
 //! A log that has grown to its bound is closed and goes on in a new file, whose first line names the
 //! digest of the last line of the one before.
 
+mod chain;
+mod disk;
 mod follow;
 mod log;
 mod verify;
@@ -19,6 +21,7 @@ use ed25519_dalek::{Signer, Verifier};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use chain::{Chain, verify_chain};
 pub use log::{Durability, LogConfig, MAX_BATCH, ReceiptError, ReceiptLog, SOON};
 pub use verify::{Report, VerifyError, verify, verify_lines};
 

@@ -26,7 +26,7 @@ pub(crate) struct PrivacySection {
     /// Entities of the owner's own.
     #[serde(default)]
     custom: Vec<CustomSection>,
-    /// A model that finds names and places in requests beside the rules: a folder, a manifest, or `hf:OWNER/REPO`.
+    /// A model that finds names and places in requests and in what leaves, beside the rules: a folder, a manifest, or `hf:OWNER/REPO`.
     pub(super) model: Option<String>,
     /// The same for answers.
     pub(super) answer_model: Option<String>,

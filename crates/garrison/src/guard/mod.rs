@@ -13,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
-use garrison_guard::{PublicKey, Scanner, SigningKey, VerifyError, verify};
+use garrison_guard::{Chain, PublicKey, Scanner, SigningKey, VerifyError, verify, verify_chain};
 
 use crate::error::Fault;
 use crate::flags::{AuditCommand, GuardCommand};
@@ -62,7 +62,10 @@ pub(crate) fn run(command: &GuardCommand) -> Result<ExitCode, Fault> {
 pub(crate) fn audit(command: &AuditCommand) -> Result<(), Fault> {
     match command {
         AuditCommand::Key { file } => make_key(file),
-        AuditCommand::Verify { file, key } => verify_receipts(file, key.as_deref()),
+        AuditCommand::Verify { file, alone, key } => {
+            let files = if *alone { Files::One } else { Files::All };
+            verify_receipts(file, files, key.as_deref())
+        }
     }
 }
 
@@ -77,22 +80,46 @@ fn make_key(file: &Path) -> Result<(), Fault> {
     show(&format!("{}\n", key.public().to_hex()))
 }
 
-fn verify_receipts(file: &Path, key: Option<&str>) -> Result<(), Fault> {
+/// What is checked beside the file that is named.
+#[derive(Clone, Copy)]
+enum Files {
+    /// All that were closed before it.
+    All,
+    /// None.
+    One,
+}
+
+fn verify_receipts(file: &Path, files: Files, key: Option<&str>) -> Result<(), Fault> {
     let parsed = key.map(|key| {
         PublicKey::parse(key)
             .ok_or_else(|| Fault::usage("--key must be a public key of 64 hexadecimal digits"))
     });
     let parsed = parsed.transpose()?;
-    let report = verify(file, parsed).map_err(|error| {
-        let sentence = format!("{}: {error}", file.display());
-        if matches!(error, VerifyError::Read(_)) { Fault::usage(sentence) } else { Fault::failed(sentence) }
-    })?;
     let by = match parsed {
         Some(_) => "signed with the key",
         None => "chained; without --key their signatures were not checked",
     };
-    show(&format!(
-        "{} receipts hold, {} of them cleared, {by}\nlast {}\n",
-        report.receipts, report.cleared, report.last
-    ))
+    let hold = |receipts, cleared, last, place: String| {
+        format!("{receipts} receipts hold, {cleared} of them cleared, {by}\nlast {last}\n{place}\n")
+    };
+    let said = match files {
+        Files::All => verify_chain(file, parsed).map(|chain| {
+            let Chain { files, receipts, cleared, last, .. } = chain;
+            hold(receipts, cleared, last, format!("in {files} files, from number 0 on"))
+        }),
+        Files::One => verify(file, parsed).map(|report| {
+            let begins = format!("begins at {} after {}", report.first_id, report.first_previous);
+            hold(report.receipts, report.cleared, report.last, begins)
+        }),
+    };
+    show(&said.map_err(|error| does_not_hold(file, &error))?)
+}
+
+fn does_not_hold(file: &Path, error: &VerifyError) -> Fault {
+    let sentence = match error {
+        VerifyError::Gap { .. } => format!("{error}; put it back, or check one file alone with --file"),
+        VerifyError::Closed { .. } | VerifyError::Apart(_) => error.to_string(),
+        _ => format!("{}: {error}", file.display()),
+    };
+    if matches!(error, VerifyError::Read(_)) { Fault::usage(sentence) } else { Fault::failed(sentence) }
 }

@@ -1,5 +1,8 @@
 //! The `[guard]` section of garrison.toml, and with `[privacy]` the gateway that `serve` judges with.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use garrison_encoder::USUAL_BUDGET;
+use garrison_encoder::{NameDetector, USUAL_BUDGET};
 use garrison_gateway::{
     AnswerPolicy, Audit, Budget, Clearance, Detector, Gateway, InAnswers, InRequests, Operator, Operators,
-    Policy, RequestPolicy, Rule, ScanDetector, Settings, Topic,
+    Policy, RequestPolicy, Rule, ScanDetector, Settings, Topic, vocabulary,
 };
 use garrison_guard::injection::Policies;
-use garrison_guard::{Durability, LogConfig, ReceiptLog, Scanner, SigningKey};
+use garrison_guard::{Durability, Finder, FinderDetector, LogConfig, ReceiptLog, Scanner, SigningKey};
 use serde::Deserialize;
 
 use super::config::{PrivacySection, SurviveWord};
@@ -155,22 +158,31 @@ pub(crate) enum Receipts<'a> {
     Continue(&'a Audit),
 }
 
-/// What `serve` judges with, and where receipts go, if they are written.
+/// What `serve` judges with.
+pub(crate) struct Judges {
+    pub(crate) gateway: Gateway,
+    /// Where receipts go, if they are written.
+    pub(crate) audit: Option<Audit>,
+    /// The model of `[privacy] model`, loaded: it judges requests, and what leaves.
+    pub(crate) names: Option<Arc<dyn Finder>>,
+}
+
+/// What `serve` judges with.
 ///
 /// # Errors
 /// If the sections contradict themselves, or a file cannot be used.
-pub(crate) fn gateway(
+pub(crate) fn judges(
     privacy: &PrivacySection,
     guard: &GuardSection,
     exceptions: &GuardExceptions,
     leaves: Leaves,
     receipts: Receipts<'_>,
-) -> Result<(Gateway, Option<Audit>), Fault> {
+) -> Result<Judges, Fault> {
     let mut settings = guard.settings(privacy)?;
     for (name, exception) in exceptions {
         settings.exceptions.insert(name.clone(), exception.resolve(name, guard, privacy)?);
     }
-    load_models(&mut settings, privacy, guard)?;
+    let names = load_models(&mut settings, privacy, guard, leaves)?;
     if let Some(path) = &privacy.receipts {
         if !settings.judge_any() && leaves == Leaves::Nothing {
             return Err(Fault::usage(
@@ -196,38 +208,60 @@ pub(crate) fn gateway(
         ));
     }
     let audit = settings.audit.clone();
-    Ok((Gateway::new(settings).map_err(|e| Fault::usage(e.to_string()))?, audit))
+    let gateway = Gateway::new(settings).map_err(|e| Fault::usage(e.to_string()))?;
+    Ok(Judges { gateway, audit, names })
 }
 
-/// What judges whatever would leave: exact bytes, by all recognizers of `[privacy]`.
+/// What judges whatever would leave, exact bytes: all recognizers of `[privacy]`, and its model if it names one, which
+/// `names` is then. `models` are what providers call the models that the owner's routes name.
 ///
 /// # Errors
 /// If an entity of the owner's cannot be looked for.
-pub(crate) fn clearance(
+pub(crate) fn clearance<'a>(
     privacy: &PrivacySection,
     guard: &GuardSection,
     audit: Audit,
+    names: Option<Arc<dyn Finder>>,
+    models: impl Iterator<Item = &'a str>,
 ) -> Result<Clearance, Fault> {
     let budget = guard.settings(privacy)?.budget;
     let scanner = Scanner::new(&privacy.resolve()?).map_err(|e| Fault::usage(e.to_string()))?;
-    let detectors: Vec<Arc<dyn Detector>> = vec![Arc::new(ScanDetector(Arc::new(scanner)))];
-    Ok(Clearance::new(detectors, vec!["patterns".into()], budget, Arc::new(audit)))
+    let mut detectors: Vec<Arc<dyn Detector>> = vec![Arc::new(ScanDetector(Arc::new(scanner)))];
+    let mut demanded = vec!["patterns".to_owned()];
+    // By what the owner wrote and not by what there is: a model that got lost on the way here is missed.
+    if privacy.model.is_some() {
+        demanded.push(NameDetector::NAME.to_owned());
+    }
+    if let Some(names) = names {
+        let known = vocabulary().map(str::to_owned).chain(models.map(str::to_owned));
+        detectors.push(Arc::new(FinderDetector::new(names, budget, known)));
+    }
+    Ok(Clearance::new(detectors, demanded, budget, Arc::new(audit)))
 }
 
 /// Loads the models that judge beside the rules and the built-in classifier. What they are for must be judged: a model
-/// that nobody asks would only seem to look.
-fn load_models(settings: &mut Settings, privacy: &PrivacySection, guard: &GuardSection) -> Result<(), Fault> {
+/// that nobody asks would only seem to look. Gives the model of names, which also judges what leaves.
+fn load_models(
+    settings: &mut Settings,
+    privacy: &PrivacySection,
+    guard: &GuardSection,
+    leaves: Leaves,
+) -> Result<Option<Arc<dyn Finder>>, Fault> {
     let budget = settings.budget;
     let looks = settings.looks_for();
+    let mut of_requests: Option<Arc<dyn Finder>> = None;
     if let Some(name) = &privacy.model {
         let key = "[privacy] model";
-        if !looks.private {
+        if !looks.private && leaves == Leaves::Nothing {
             let message = format!(
-                "{key} needs [guard] input = \"flag\", \"pseudonyms\" or \"block\": it judges requests"
+                "{key} needs [guard] input = \"flag\", \"pseudonyms\" or \"block\", or a [[route]] with tiers \
+                 elsewhere: it judges requests, and what leaves"
             );
             return Err(Fault::usage(message));
         }
-        settings.request_finders.push(models::names(key, name, budget)?);
+        let names: Arc<dyn Finder> = models::names(key, name, budget)?;
+        settings.request_finders.push(Arc::clone(&names));
+        of_requests = Some(names);
     }
     if let Some(name) = &privacy.answer_model {
         let key = "[privacy] answer_model";
@@ -258,7 +292,7 @@ fn load_models(settings: &mut Settings, privacy: &PrivacySection, guard: &GuardS
         let model = models::classifier(key, name, budget)?.saying(UNSAFE_ANSWER);
         settings.answer_detectors.push(Arc::new(model));
     }
-    Ok(())
+    Ok(of_requests)
 }
 
 fn audit(path: &Path, privacy: &PrivacySection) -> Result<Audit, Fault> {
@@ -394,97 +428,5 @@ impl GuardSection {
             }
         }
         Ok(operators)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Deserialize)]
-    struct File {
-        #[serde(default)]
-        privacy: PrivacySection,
-        #[serde(default)]
-        guard: GuardSection,
-        #[serde(default)]
-        exceptions: GuardExceptions,
-    }
-
-    fn resolve(text: &str) -> Result<Gateway, String> {
-        let file: File = toml::from_str(text).map_err(|e| e.message().to_owned())?;
-        gateway(&file.privacy, &file.guard, &file.exceptions, Leaves::Nothing, Receipts::Open)
-            .map(|(gateway, _)| gateway)
-            .map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn nothing_is_judged_unless_it_says_so() {
-        assert!(!resolve("").unwrap().judges("m"));
-        assert!(
-            !resolve("[privacy]\nentities = [\"EMAIL\"]\n[guard]\ninjection = \"off\"\n")
-                .unwrap()
-                .judges("m")
-        );
-        let flagged = resolve("[guard]\ninjection = \"flag\"\n").unwrap();
-        assert!(flagged.judges("m") && !flagged.hides("m"));
-        let redacted = "[guard]\noutput = \"redact\"\noperators = { default = \"mask\", EMAIL = \"drop\", X = \"block\" }\n\
-                        [[privacy.custom]]\nname = \"X\"\nwords = [\"heron\"]\n";
-        assert!(resolve(redacted).unwrap().hides("m"));
-        let ruled = "[[guard.rule]]\nname = \"a\"\nregex = \"b\"\n[[guard.topic]]\nname = \"t\"\nwords = [\"c\", \"d\"]\n";
-        assert!(resolve(ruled).unwrap().hides("m"));
-    }
-
-    #[test]
-    fn a_model_or_route_can_be_judged_otherwise() {
-        let text = "[guard]\ninjection = \"block\"\noutput = \"redact\"\noperators = { default = \"mask\" }\n\
-                    [exceptions.free]\ninjection = \"off\"\noutput = \"off\"\n\
-                    [exceptions.strict]\nsystem_prompt = \"block\"\n";
-        let gateway = resolve(text).unwrap();
-        for (model, judges) in [("any", true), ("strict", true), ("free", false)] {
-            assert_eq!((gateway.judges(model), gateway.hides(model)), (judges, judges), "{model}");
-        }
-        let only = resolve("[exceptions.strict]\ninjection = \"flag\"\n").unwrap();
-        assert!(only.judges("strict") && !only.judges("any"));
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        for (text, wanted) in [
-            ("[guard]\ninjections = \"flag\"\n", "injections"),
-            ("[guard]\ninjection = \"warn\"\n", "warn"),
-            ("[guard]\noutput = \"pseudonyms\"\n", "pseudonyms"),
-            ("[guard]\noutput = \"redact\"\noperators = { E-MAIL = \"mask\" }\n", "E-MAIL"),
-            ("[guard]\noutput = \"redact\"\noperators = { EMAIL = \"hash\" }\n", "hash_key"),
-            ("[guard]\noutput = \"redact\"\nhash_key = \"/no/key\"\n", "/no/key"),
-            ("[guard]\noperators = { EMAIL = \"mask\" }\n", "output = \"redact\""),
-            (
-                "[guard]\ninput = \"pseudonyms\"\noutput = \"redact\"\noperators = { default = \"pseudonym\" }\n",
-                "lead back",
-            ),
-            ("[guard]\ncanary = true\n", "system_prompt"),
-            ("[exceptions.a]\ninjection = \"warn\"\n", "warn"),
-            ("[exceptions.a]\ncanary = true\n", "canary"),
-            (
-                "[guard]\noutput = \"redact\"\noperators = { default = \"pseudonym\" }\n\
-                 [exceptions.a]\ninput = \"pseudonyms\"\n",
-                "guard of \"a\": [guard]: the operator",
-            ),
-            ("[[guard.rule]]\nname = \"a\"\nregex = \"(\"\n", "rule \"a\""),
-            ("[[guard.topic]]\nname = \"a\"\nwords = [\"b\"]\n", "topic \"a\""),
-            ("[privacy]\nreceipts = \"r\"\n", "nothing judged"),
-            ("[privacy]\nreceipts = \"r\"\n[guard]\ninjection = \"flag\"\n", "receipts_key"),
-            ("[privacy]\nreceipts_key = \"k\"\n", "need receipts"),
-            ("[privacy]\nmodel = \"m\"\n[guard]\ninjection = \"flag\"\n", "[privacy] model needs"),
-            ("[privacy]\nmodel = \"/no/model\"\n[guard]\ninput = \"flag\"\n", "/no/model"),
-            ("[privacy]\nmodel = \"hf:a\"\n[guard]\ninput = \"flag\"\n", "hf:OWNER/REPO"),
-            ("[guard]\nclassifier = \"m\"\ninput = \"flag\"\n", "[guard] classifier needs"),
-            ("[guard]\nanswer_classifier = \"m\"\nrules = \"off\"\n", "[guard] answer_classifier needs"),
-            ("[guard]\nanswer_classifier = \"/no/model\"\n", "/no/model"),
-            ("[guard]\nclassifier = \"/no/model\"\ninjection = \"block\"\n", "/no/model"),
-        ] {
-            let said = resolve(text).unwrap_err();
-            assert!(said.contains(wanted), "{text:?}: {said}");
-        }
     }
 }

@@ -224,3 +224,41 @@ fn an_audit_finds_what_was_changed() {
     assert_refused(&run(&["audit", "verify", file, "--key", "12"]), "64 hexadecimal");
     assert_refused(&run(&["audit", "verify", "/no/such/log"]), "/no/such/log");
 }
+
+#[test]
+fn an_audit_goes_back_to_the_first_receipt_and_misses_a_file_that_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("receipts.jsonl");
+    let key = SigningKey::from_seed([9; 32]);
+    let public = key.public().to_hex();
+    let config = LogConfig { max_lines: 2, ..LogConfig::new(path.clone()) };
+    let mut log = ReceiptLog::open(config, key).unwrap();
+    for i in 0..5 {
+        let (detectors, tier) = (vec!["patterns/1".into()], "t".into());
+        log.record(Decision { verdict: Verdict::Cleared, detectors, tier, digest: [i; 32] }).unwrap();
+    }
+    let file = path.to_str().unwrap();
+    let said = |args: &[&str]| {
+        let asked = ["audit", "verify", file, "--key", &public];
+        let output = run(&[&asked[..], args].concat());
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (status, all) = said(&[]);
+    assert_eq!(status, Some(0), "{all}");
+    assert!(all.starts_with("5 receipts hold, 5 of them cleared, signed with the key\nlast "), "{all}");
+    assert!(all.ends_with("in 3 files, from number 0 on\n"), "{all}");
+    for gone in [1, 3] {
+        let gone = folder.path().join(format!("receipts.jsonl.{gone}"));
+        let kept = std::fs::read(&gone).unwrap();
+        std::fs::remove_file(&gone).unwrap();
+        let (status, gap) = said(&[]);
+        assert_eq!(status, Some(1), "{gap}");
+        assert!(gap.contains("a closed file is missing") && gap.contains("--file"), "{gap}");
+        let (status, one) = said(&["--file"]);
+        assert_eq!(status, Some(0), "{one}");
+        assert!(one.starts_with("1 receipts hold") && one.contains("begins at 4 after "), "{one}");
+        std::fs::write(&gone, kept).unwrap();
+    }
+    assert_eq!(said(&[]).0, Some(0));
+}

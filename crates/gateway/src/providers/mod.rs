@@ -16,6 +16,7 @@ mod neutral;
 pub(crate) mod openai;
 pub(crate) mod pictures;
 pub(crate) mod progress;
+pub(crate) mod vocabulary;
 
 use std::fmt;
 use std::ops::Range;

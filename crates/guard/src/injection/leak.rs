@@ -41,17 +41,25 @@ pub struct Leak {
     pub share: f32,
 }
 
+/// A word, in the measure of which lengths are told here. Scripts without blanks are measured by their characters, each of
+/// which is a part of one.
+const WORD: usize = 4;
 /// How many words in a row make a piece that is compared.
-const PIECE: usize = 5;
+const PIECE: usize = 5 * WORD;
 /// So many words of a prompt in a row are a quotation.
-const QUOTED: usize = 12;
+const QUOTED: usize = 12 * WORD;
 /// Or this much of it, in whatever pieces.
 const MOST: f32 = 0.3;
+/// A prompt of less is a word or two that any answer may have ("Be brief."), unless a [secret](is_secret) is among them.
+const LEAST: usize = 3 * WORD;
 
 /// A system prompt that is not to be told.
 pub struct SystemPrompt {
     pieces: HashSet<u64>,
-    words: usize,
+    /// How long a piece is: [`PIECE`], or all of a shorter prompt.
+    piece: usize,
+    /// How much of it in a row is a quotation.
+    quoted: usize,
     canary: Canary,
     state: RandomState,
 }
@@ -61,8 +69,11 @@ impl SystemPrompt {
     pub fn new(text: &str, canary: Canary) -> Self {
         let state = RandomState::new();
         let words = words(text);
-        let pieces = words.windows(PIECE).map(|w| piece(&state, w)).collect();
-        Self { pieces, words: words.len(), canary, state }
+        let length = length(&words);
+        let piece = PIECE.min(length);
+        let is_told = length >= LEAST || words.iter().any(is_secret);
+        let pieces = pieces(&words, piece).filter(|_| is_told).map(|(_, piece)| digest(&state, piece));
+        Self { pieces: pieces.collect(), piece, quoted: QUOTED.min(length), canary, state }
     }
 
     /// What an answer gives away of it, in any of its readings.
@@ -76,49 +87,114 @@ impl SystemPrompt {
     }
 
     fn quoted_in(&self, view: &View) -> Option<Leak> {
-        let said = words(view.text());
-        let known: Vec<bool> =
-            said.windows(PIECE).map(|w| self.pieces.contains(&piece(&self.state, w))).collect();
-        let mut seen = HashSet::new();
-        seen.extend(said.windows(PIECE).zip(&known).filter(|(_, k)| **k).map(|(w, _)| piece(&self.state, w)));
-        let share = seen.len() as f32 / self.pieces.len().max(1) as f32;
-        let (start, len) = longest(&known);
-        let quoted = len > 0 && len + PIECE > QUOTED.min(self.words);
-        if !quoted && share < MOST {
+        if self.pieces.is_empty() {
             return None;
         }
-        let last = said.get(start + len + PIECE - 2)?;
-        let range = said.get(start)?.1.start..last.1.end;
-        Some(Leak { range: view.original(range), share })
+        let said = words(view.text());
+        let (mut seen, mut best, mut run) = (HashSet::new(), Run::default(), Run::default());
+        for (start, piece) in pieces(&said, self.piece) {
+            let digest = digest(&self.state, piece);
+            if !self.pieces.contains(&digest) {
+                run = Run::default();
+                continue;
+            }
+            seen.insert(digest);
+            let end = start + piece.len();
+            // What of this piece the one before it has not.
+            let new = start.max(run.words.end)..end;
+            run.length += length(said.get(new)?);
+            run.words = if run.words.is_empty() { start..end } else { run.words.start..end };
+            if run.length > best.length {
+                best = run.clone();
+            }
+        }
+        let share = seen.len() as f32 / self.pieces.len() as f32;
+        if best.length < self.quoted && share < MOST {
+            return None;
+        }
+        let told = said.get(best.words)?;
+        Some(Leak { range: view.original(told.first()?.range.start..told.last()?.range.end), share })
     }
 }
 
-/// The longest run of `true`: where it starts and how long it is.
-fn longest(known: &[bool]) -> (usize, usize) {
-    let (mut best, mut len) = ((0, 0), 0);
-    for (i, k) in known.iter().enumerate() {
-        len = if *k { len + 1 } else { 0 };
-        if len > best.1 {
-            best = (i + 1 - len, len);
+/// Words of an answer that stand in the prompt as well, in the same order.
+#[derive(Clone, Default)]
+struct Run {
+    words: Range<usize>,
+    /// In parts of a [`WORD`].
+    length: usize,
+}
+
+/// A word in small letters, or a character of a script without blanks.
+struct Word {
+    text: String,
+    /// Where it stands.
+    range: Range<usize>,
+    /// Its share of a [`WORD`].
+    length: usize,
+}
+
+fn words(text: &str) -> Vec<Word> {
+    let mut words: Vec<(Range<usize>, usize)> = Vec::new();
+    let mut goes_on = false;
+    for (at, c) in text.char_indices() {
+        let range = at..at + c.len_utf8();
+        let alone = length_alone(c);
+        match words.last_mut() {
+            _ if !c.is_alphanumeric() => goes_on = false,
+            Some((word, _)) if goes_on && alone.is_none() => word.end = range.end,
+            _ => {
+                words.push((range, alone.unwrap_or(WORD)));
+                goes_on = alone.is_none();
+            }
         }
     }
-    best
+    let word = |(range, length): (Range<usize>, usize)| Word {
+        text: text[range.clone()].to_lowercase(),
+        range,
+        length,
+    };
+    words.into_iter().map(word).collect()
 }
 
-/// Words in small letters, and where they stand.
-fn words(text: &str) -> Vec<(String, Range<usize>)> {
-    let mut words = Vec::new();
-    let mut at = 0;
-    for piece in text.split(|c: char| !c.is_alphanumeric()) {
-        if !piece.is_empty() {
-            words.push((piece.to_lowercase(), at..at + piece.len()));
+/// What a character is of a word, if it belongs to a script that writes words without blanks: a half in Chinese and Japanese,
+/// a quarter in Thai, Lao, Burmese and Khmer, as long as their words are on average. Korean has blanks, and so have the
+/// other scripts without cases.
+fn length_alone(c: char) -> Option<usize> {
+    match u32::from(c) {
+        0x0E00..=0x0EFF | 0x1000..=0x109F | 0x1780..=0x17FF | 0xA9E0..=0xA9FF | 0xAA60..=0xAA7F => {
+            Some(WORD / 4)
         }
-        at += piece.len();
-        at += text[at..].chars().next().map_or(0, char::len_utf8);
+        0x3005..=0x3007 | 0x3040..=0x312F | 0x31A0..=0x31BF | 0x31F0..=0x31FF | 0x3400..=0x4DBF => {
+            Some(WORD / 2)
+        }
+        0x4E00..=0x9FFF | 0xF900..=0xFAFF | 0xFF66..=0xFF9F | 0x2_0000..=0x3_FFFF => Some(WORD / 2),
+        _ => None,
     }
-    words
 }
 
-fn piece(state: &RandomState, words: &[(String, Range<usize>)]) -> u64 {
-    state.hash_one(words.iter().map(|(w, _)| w).collect::<Vec<_>>())
+/// Whether a word looks like something that is kept secret and not like one of a language: with a digit in it.
+fn is_secret(word: &Word) -> bool {
+    word.text.len() >= 4 && word.text.contains(|c: char| c.is_ascii_digit())
+}
+
+fn length(words: &[Word]) -> usize {
+    words.iter().map(|word| word.length).sum()
+}
+
+/// From each word on the fewest that are as long as a piece, and which of all words the first is.
+fn pieces(words: &[Word], piece: usize) -> impl Iterator<Item = (usize, &[Word])> {
+    let (mut end, mut long) = (0, 0);
+    words.iter().enumerate().map_while(move |(start, first)| {
+        while long < piece {
+            long += words.get(end)?.length;
+            end += 1;
+        }
+        long -= first.length;
+        Some((start, words.get(start..end)?))
+    })
+}
+
+fn digest(state: &RandomState, words: &[Word]) -> u64 {
+    state.hash_one(words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>())
 }

@@ -61,6 +61,87 @@ fn a_quoted_prompt_is_a_leak_and_its_topic_is_not() {
     }
 }
 
+/// What an answer gives away of a prompt.
+fn told<'a>(prompt: &str, answer: &'a str) -> Option<&'a str> {
+    let leak = SystemPrompt::new(prompt, Canary::new([7; 16])).leak(&unfolded(answer))?;
+    Some(&answer[leak.range])
+}
+
+#[test]
+fn a_prompt_in_a_script_without_blanks_is_known_in_part_and_its_topic_is_not() {
+    let chinese = "你是海港银行的客服助手。不要谈论其他银行的利率，也不要提供超过百分之二的利率。";
+    let japanese = "あなたは港銀行の相談係です。他の銀行の金利については話さず、二パーセントを超える金利を提案しないでください。";
+    let thai = "คุณเป็นผู้ช่วยของธนาคารท่าเรือ ห้ามพูดถึงอัตราดอกเบี้ยของธนาคารอื่น และห้ามเสนอดอกเบี้ยเกินสองเปอร์เซ็นต์";
+    for (prompt, answer, quoted) in [
+        // From the middle of a clause to the middle of another, and with other punctuation.
+        (
+            chinese,
+            "我的指令是：要谈论其他银行的利率也不要提供超过百分之二。",
+            "要谈论其他银行的利率也不要提供超过百分之二",
+        ),
+        (
+            japanese,
+            "指示はこうです：銀行の金利については話さず、二パーセントを超える金利を提案しない。",
+            "銀行の金利については話さず、二パーセントを超える金利を提案しない",
+        ),
+        (
+            thai,
+            "คำสั่ง: ห้ามพูดถึงอัตราดอกเบี้ยของธนาคารอื่น และห้ามเสนอดอกเบี้ย",
+            "ห้ามพูดถึงอัตราดอกเบี้ยของธนาคารอื่น และห้ามเสนอดอกเบี้ย",
+        ),
+        ("密码是芝麻开门", "好的，密码是芝麻开门。", "密码是芝麻开门"),
+        (
+            "Reply in 中文 only, 永远不要提到价格和折扣",
+            "I reply in 中文 only, 永远不要提到价格和折扣",
+            "reply in 中文 only, 永远不要提到价格和折扣",
+        ),
+    ] {
+        assert_eq!(told(prompt, answer), Some(quoted), "{answer}");
+    }
+    for (prompt, fine) in [
+        (chinese, "我是海港银行的客服助手，请问有什么可以帮您？"),
+        (chinese, "关于其他银行的利率，请直接咨询那些银行。我们的利率是百分之一点八。"),
+        (japanese, "港銀行の相談係です。金利は一・八パーセントです。他の銀行のことはお答えできません。"),
+        (thai, "ธนาคารท่าเรือเสนออัตราดอกเบี้ยหนึ่งจุดแปดเปอร์เซ็นต์ สำหรับธนาคารอื่นโปรดติดต่อโดยตรง"),
+        ("简短回答", "好的，我会简短回答您的问题。"),
+        // Words with blanks stay words, in scripts without cases as well.
+        (
+            "당신은 항구 은행의 상담원입니다. 다른 은행의 금리에 대해 말하지 마세요.",
+            "저는 항구 은행의 상담원입니다. 무엇을 도와 드릴까요?",
+        ),
+        (
+            "أنت مساعد بنك الميناء. لا تتحدث عن أسعار الفائدة في البنوك الأخرى.",
+            "أسعار الفائدة في بنك الميناء هي اثنان بالمئة.",
+        ),
+    ] {
+        assert_eq!(told(prompt, fine), None, "{fine}");
+    }
+}
+
+#[test]
+fn a_prompt_of_a_few_words_is_known_as_a_whole() {
+    for (prompt, answer, quoted) in [
+        ("Password: hunter2 always", "It says: password hunter2, always.", "password hunter2, always"),
+        ("Say only moo.", "I was told to say only moo.", "say only moo"),
+        ("The code is 4711.", "Well, THE CODE IS 4711!", "THE CODE IS 4711"),
+        ("hunter2", "The word is Hunter2.", "Hunter2"),
+    ] {
+        assert_eq!(told(prompt, answer), Some(quoted), "{answer}");
+    }
+    for (prompt, fine) in [
+        ("Password: hunter2 always", "I always ask for a password."),
+        ("Password: hunter2 always", "hunter2 is a well known password."),
+        ("The code is 4711.", "The code is the one that you got by mail."),
+        ("Be brief.", "I will be brief."),
+        ("Help", "How can I help?"),
+        ("", "Anything at all."),
+        ("...", "And so on..."),
+        ("Say only moo.", ""),
+    ] {
+        assert_eq!(told(prompt, fine), None, "{fine}");
+    }
+}
+
 #[test]
 fn the_canary_is_seen_in_any_encoding() {
     let line = Canary::new([7; 16]).line();

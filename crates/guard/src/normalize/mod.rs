@@ -93,6 +93,15 @@ pub enum Decoding {
     SpacedLetters,
 }
 
+impl Decoding {
+    /// Whether it is undone on suspicion: ciphers and look-alikes do not say that they are any, and undoing them turns
+    /// numbers and words into others, so that what is found then says nothing of a person.
+    pub fn is_guess(self) -> bool {
+        use Decoding::{Atbash, Leetspeak, PigLatin, Reversed, Rot13};
+        matches!(self, Leetspeak | PigLatin | Atbash | Rot13 | Reversed)
+    }
+}
+
 /// One reading of a text: the original, or what it decodes to.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -119,7 +128,7 @@ impl View {
 
     /// Whether the text itself says this, and nothing was [guessed](Decoding::is_guess).
     pub fn is_said(&self) -> bool {
-        !self.how.iter().any(Decoding::is_guess)
+        !self.how.iter().any(|how| how.is_guess())
     }
 
     /// The bytes of the original that these bytes of the reading come from, always between
@@ -188,15 +197,6 @@ impl Unfolded {
     /// to whoever looks for what is said.
     pub fn unread(&self) -> bool {
         self.unread
-    }
-}
-
-impl Decoding {
-    /// Ciphers and look-alikes are undone on suspicion, and turn numbers and words into others: what is found
-    /// then says nothing of a person.
-    pub fn is_guess(&self) -> bool {
-        use Decoding::{Atbash, Leetspeak, PigLatin, Reversed, Rot13};
-        matches!(self, Leetspeak | PigLatin | Atbash | Rot13 | Reversed)
     }
 }
 

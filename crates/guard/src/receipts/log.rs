@@ -1,5 +1,8 @@
 //! Writing receipts.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -7,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::disk::{self, Lock};
 use super::follow::Follower;
 use super::verify::{VerifyError, read_head, verify, verify_with_head};
 use super::{Decision, Domain, Head, MAX_LINE, PublicKey, Receipt, SigningKey, beginning, hex, line_digest};
@@ -77,6 +81,18 @@ pub enum ReceiptError {
         /// What there is.
         beside: PathBuf,
     },
+    /// Somebody writes it already.
+    #[error(
+        "{path} is being written by {holder}, which holds {lock}: stop that one first, or give each a file of its own"
+    )]
+    InUse {
+        /// The log.
+        path: PathBuf,
+        /// Who has it, as far as that is known.
+        holder: String,
+        /// The file that is locked.
+        lock: PathBuf,
+    },
     /// A line would be too long.
     #[error("a receipt has more than {MAX_LINE} bytes")]
     Long,
@@ -103,6 +119,8 @@ pub struct ReceiptLog {
     lines: u64,
     last: String,
     state: State,
+    /// The last field, so that it is given back when the follower has caught up.
+    _lock: Lock,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -117,11 +135,15 @@ impl ReceiptLog {
     /// the file is gone and its head or a closed file is there, a log is continued only if a kill between closing
     /// the one file and beginning the next left them so.
     ///
+    /// As long as the log lives nobody else can open it, in this process or another.
+    ///
     /// # Errors
-    /// If the file cannot be used or was tampered with.
+    /// If the file cannot be used, is being written by somebody else, or was tampered with.
     pub fn open(config: LogConfig, key: SigningKey) -> Result<ReceiptLog, ReceiptError> {
         let path = config.path.clone();
         let fault = |error| ReceiptError::File { path: path.clone(), error };
+        // Before anything is read: another who writes would make all of it wrong.
+        let lock = Lock::take(&path)?;
         let head = if path.try_exists().map_err(fault)? {
             drop_unfinished(&path, key.public()).map_err(fault)?;
             let report = verify(&path, Some(key.public()))
@@ -132,13 +154,15 @@ impl ReceiptLog {
         };
         // First the head: there is no file without one, whenever the process is killed.
         write_head(&path, &key, &head)?;
+        disk::sync_names(&path).map_err(fault)?;
         let Head { lines, next, last } = head;
         let file = append(&path)?;
         let follower = match config.durability {
             Durability::Power => None,
             Durability::Kill => Some(Follower::start(path.clone(), key.clone(), next).map_err(fault)?),
         };
-        Ok(ReceiptLog { config, key, file, follower, next, lines, last, state: State::Sound })
+        let state = State::Sound;
+        Ok(ReceiptLog { config, key, file, follower, next, lines, last, state, _lock: lock })
     }
 
     /// Whether writing a receipt waits for a disk.
@@ -249,10 +273,14 @@ impl ReceiptLog {
             return Err(fault(io::ErrorKind::AlreadyExists.into()));
         }
         self.file.sync_data().map_err(fault)?;
+        // Each step is on the disk before the next, so that a loss of power leaves no more than a kill does.
         write_head(&closed, &self.key, &self.head())?;
-        fs::rename(path, &closed).map_err(fault)?;
+        disk::sync_names(path).map_err(fault)?;
+        disk::rename(path, &closed).map_err(fault)?;
+        disk::sync_names(path).map_err(fault)?;
         self.lines = 0;
         self.write_head()?;
+        disk::sync_names(path).map_err(fault)?;
         self.file = append(path)?;
         Ok(())
     }
@@ -278,14 +306,11 @@ fn line(key: &SigningKey, domain: Domain, value: &impl serde::Serialize) -> Resu
     if line.len() > MAX_LINE { Err(ReceiptError::Long) } else { Ok(line) }
 }
 
-/// Replaces the head of the log at `path` as a whole, so that it is the old one or the new one.
+/// Replaces the head of the log at `path`.
 pub(super) fn write_head(path: &Path, key: &SigningKey, head: &Head) -> Result<(), ReceiptError> {
     let text = line(key, Domain::Head, head)?;
     let path = head_path(path);
-    let new = path.with_extension("new");
-    fs::write(&new, text)
-        .and_then(|()| fs::rename(&new, &path))
-        .map_err(|error| ReceiptError::File { path, error })
+    disk::replace(&path, &text).map_err(|error| ReceiptError::File { path, error })
 }
 
 /// Where a log begins whose file is not there: at the beginning if nothing tells of it, or where the file
@@ -293,7 +318,7 @@ pub(super) fn write_head(path: &Path, key: &SigningKey, head: &Head) -> Result<(
 fn begin(path: &Path, key: PublicKey) -> Result<Head, ReceiptError> {
     let beside = head_path(path);
     let fault = |error| ReceiptError::File { path: path.to_owned(), error };
-    let closed = last_closed(path).map_err(fault)?;
+    let closed = closed(path).map_err(fault)?.last().copied();
     let gone = |beside| ReceiptError::Gone { path: path.to_owned(), beside };
     if !beside.try_exists().map_err(fault)? {
         return match closed {
@@ -310,19 +335,21 @@ fn begin(path: &Path, key: PublicKey) -> Result<Head, ReceiptError> {
     if continues { Ok(Head { lines: 0, ..head }) } else { Err(gone(beside)) }
 }
 
-/// The highest number of a closed file of the log at `path`.
-fn last_closed(path: &Path) -> io::Result<Option<u64>> {
-    let Some(name) = path.file_name() else { return Ok(None) };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut last = None;
-    for entry in fs::read_dir(folder.unwrap_or(Path::new(".")))? {
+/// The numbers of the closed files of the log at `path`, each of its last receipt, in order.
+pub(super) fn closed(path: &Path) -> io::Result<Vec<u64>> {
+    let Some(name) = path.file_name() else { return Ok(Vec::new()) };
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(disk::folder(path))? {
         let other = entry?.file_name();
         let number = other.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
         let number =
             number.and_then(|rest| rest.strip_prefix(b".")).and_then(|n| std::str::from_utf8(n).ok());
-        last = last.max(number.and_then(|number| number.parse().ok()));
+        // "+7" and "07" are numbers as well, but no file is closed under these names.
+        let of_name = |text: &str| text.parse::<u64>().ok().filter(|number| number.to_string() == text);
+        numbers.extend(number.and_then(of_name));
     }
-    Ok(last)
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// Cuts off a last line that has no end, if what is before it is what the head tells of.
@@ -342,13 +369,10 @@ fn drop_unfinished(path: &Path, key: PublicKey) -> io::Result<()> {
     if verify_with_head(lines, path, Some(key)).is_ok() { file.set_len(whole) } else { Ok(()) }
 }
 
+/// Opens a log's file to be written at its end, with its name on the disk.
 fn append(path: &Path) -> Result<Arc<File>, ReceiptError> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
-        .map(Arc::new)
-        .map_err(|error| ReceiptError::File { path: path.to_owned(), error })
+    let file = disk::append(path).and_then(|file| disk::sync_names(path).map(|()| file));
+    file.map(Arc::new).map_err(|error| ReceiptError::File { path: path.to_owned(), error })
 }
 
 /// Where a log's head is.
@@ -358,194 +382,9 @@ pub(super) fn head_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn numbered(path: &Path, last: u64) -> PathBuf {
+/// Where the file is that was closed after receipt number `last`.
+pub(super) fn numbered(path: &Path, last: u64) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{last}"));
     name.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::{Verdict, verify};
-    use super::*;
-
-    fn key() -> SigningKey {
-        SigningKey::from_seed([3; 32])
-    }
-
-    fn decision() -> Decision {
-        Decision {
-            verdict: Verdict::Cleared,
-            detectors: vec!["patterns/1".into()],
-            tier: "remote/m".into(),
-            digest: [1; 32],
-        }
-    }
-
-    fn open(path: &Path, max_lines: u64) -> Result<ReceiptLog, ReceiptError> {
-        ReceiptLog::open(LogConfig { max_lines, ..LogConfig::new(path.to_owned()) }, key())
-    }
-
-    /// A log of so many receipts.
-    fn written(path: &Path, receipts: u64) -> ReceiptLog {
-        let mut log = open(path, 100).unwrap();
-        for id in 0..receipts {
-            assert_eq!(log.record(decision()).unwrap(), id);
-        }
-        log
-    }
-
-    #[test]
-    fn a_log_that_waits_for_no_disk_is_as_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("receipts.jsonl");
-        let config = LogConfig { durability: Durability::Kill, max_lines: 9, ..LogConfig::new(path.clone()) };
-        let mut log = ReceiptLog::open(config.clone(), key()).unwrap();
-        for id in 0..14 {
-            assert_eq!(log.record(decision()).unwrap(), id);
-        }
-        // What is killed now leaves a head that is behind, and what is checked meanwhile has one as well.
-        let copy = tempfile::tempdir().unwrap();
-        let copied = copy.path().join("receipts.jsonl");
-        fs::copy(&path, &copied).unwrap();
-        fs::copy(head_path(&path), head_path(&copied)).unwrap();
-        let report = verify(&copied, Some(key().public())).unwrap();
-        assert_eq!((report.receipts, report.next_id), (5, 14));
-        drop(log);
-        let head = read_head(&head_path(&path), Some(key().public())).unwrap();
-        assert_eq!((head.lines, head.next), (5, 14), "it catches up when it is closed");
-        let mut log = ReceiptLog::open(config, key()).unwrap();
-        assert_eq!(log.record(decision()).unwrap(), 14);
-        log.follower.as_ref().unwrap().fail_for_test();
-        assert!(matches!(log.record(decision()), Err(ReceiptError::Stuck)), "a sync has failed");
-    }
-
-    #[test]
-    fn the_head_is_never_further_behind_than_may_be() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("receipts.jsonl");
-        let config = LogConfig { durability: Durability::Kill, ..LogConfig::new(path.clone()) };
-        let mut log = ReceiptLog::open(config, key()).unwrap();
-        for _ in 0..3 * MAX_AHEAD / MAX_BATCH {
-            let batch = (0..MAX_BATCH).map(|_| decision()).collect();
-            let first = log.record_all(batch).unwrap();
-            let head = read_head(&head_path(&path), Some(key().public())).unwrap();
-            assert!(first + MAX_BATCH - head.next < MAX_AHEAD, "{first} and {head:?}");
-        }
-        // And soon it is not behind at all.
-        let tells = || read_head(&head_path(&path), Some(key().public())).unwrap().next == 3 * MAX_AHEAD;
-        let until = std::time::Instant::now() + Duration::from_secs(30);
-        while !tells() {
-            assert!(std::time::Instant::now() < until);
-            std::thread::sleep(SOON / 10);
-        }
-    }
-
-    #[test]
-    fn a_log_goes_on_wherever_it_was_killed_between_two_files() {
-        for step in 0..4 {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("receipts.jsonl");
-            let mut log = written(&path, 3);
-            let old_head = fs::read(head_path(&path)).unwrap();
-            log.rotate().unwrap();
-            let closed = numbered(&path, 2);
-            match step {
-                0 => fs::rename(&closed, &path).unwrap(),
-                1 | 2 => fs::remove_file(&path).unwrap(),
-                _ => {}
-            }
-            if step < 2 {
-                fs::write(head_path(&path), &old_head).unwrap();
-            }
-            let mut log = open(&path, 3).unwrap();
-            assert_eq!(log.record(decision()).unwrap(), 3, "killed after step {step}");
-            let first = verify(&closed, Some(key().public())).unwrap();
-            let second = verify(&path, Some(key().public())).unwrap();
-            assert_eq!((first.receipts, second.receipts), (3, 1));
-            assert_eq!(second.first_previous, first.last);
-        }
-    }
-
-    #[test]
-    fn a_log_that_is_gone_is_not_begun_anew() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("receipts.jsonl");
-        let gone = || matches!(open(&path, 3), Err(ReceiptError::Gone { .. }));
-        drop(written(&path, 2));
-        let kept = fs::read(&path).unwrap();
-        fs::remove_file(&path).unwrap();
-        assert!(gone(), "its head is there");
-        fs::write(&path, kept).unwrap();
-        let mut log = open(&path, 2).unwrap();
-        log.record(decision()).unwrap();
-        drop(log);
-        fs::remove_file(&path).unwrap();
-        assert!(gone(), "a receipt that the head tells of is gone");
-        fs::remove_file(head_path(&path)).unwrap();
-        assert!(gone(), "a closed file is there");
-        fs::remove_file(numbered(&path, 1)).unwrap();
-        assert!(open(&path, 3).is_ok());
-        // A head of another key.
-        fs::remove_file(&path).unwrap();
-        write_head(&path, &SigningKey::from_seed([4; 32]), &Head { lines: 0, next: 0, last: beginning() })
-            .unwrap();
-        assert!(gone());
-    }
-
-    #[test]
-    fn a_file_that_is_in_the_way_is_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("receipts.jsonl");
-        let mut log = open(&path, 2).unwrap();
-        log.record(decision()).unwrap();
-        log.record(decision()).unwrap();
-        fs::write(numbered(&path, 1), "older").unwrap();
-        assert!(matches!(log.record(decision()), Err(ReceiptError::File { .. })));
-        assert!(matches!(log.record(decision()), Err(ReceiptError::Stuck)));
-        assert_eq!(fs::read_to_string(numbered(&path, 1)).unwrap(), "older");
-        assert_eq!(verify(&path, Some(key().public())).unwrap().receipts, 2);
-    }
-
-    #[test]
-    fn a_line_that_was_torn_is_dropped_and_only_where_the_head_knows_the_rest() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("receipts.jsonl");
-        drop(written(&path, 3));
-        let (good, head) = (fs::read_to_string(&path).unwrap(), fs::read(head_path(&path)).unwrap());
-        let first = good.find('\n').unwrap();
-        // The very first line, before any head told of it.
-        let start = tempfile::tempdir().unwrap();
-        let begun = start.path().join("receipts.jsonl");
-        drop(open(&begun, 100).unwrap());
-        fs::write(&begun, &good[..first / 2]).unwrap();
-        assert_eq!(open(&begun, 100).unwrap().record(decision()).unwrap(), 0);
-        // A later one.
-        fs::write(&path, format!("{good}{}", &good[..first / 2])).unwrap();
-        assert_eq!(open(&path, 100).unwrap().record(decision()).unwrap(), 3);
-        // One that the head knows was whole.
-        fs::write(&path, &good[..good.len() - 2]).unwrap();
-        fs::write(head_path(&path), &head).unwrap();
-        assert!(matches!(open(&path, 100), Err(ReceiptError::Broken { .. })));
-        assert_eq!(fs::read_to_string(&path).unwrap(), good[..good.len() - 2]);
-    }
-
-    #[test]
-    fn the_head_of_another_log_hides_no_cut() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, other) = (folder.path().join("a"), folder.path().join("b"));
-        drop(written(&path, 5));
-        let lines = fs::read_to_string(&path).unwrap();
-        let cut: String = lines.split_inclusive('\n').take(3).collect();
-        fs::write(&path, cut).unwrap();
-        for receipts in 0..4 {
-            drop(written(&other, receipts));
-            fs::copy(head_path(&other), head_path(&path)).unwrap();
-            fs::remove_file(&other).unwrap();
-            fs::remove_file(head_path(&other)).unwrap();
-            // The beginning of every log is the same.
-            let held = verify(&path, Some(key().public()));
-            assert_eq!(held.is_ok(), receipts == 0, "{held:?}");
-        }
-    }
 }

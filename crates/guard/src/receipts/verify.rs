@@ -14,6 +14,8 @@ pub struct Report {
     pub receipts: u64,
     /// Of them, those that let something leave.
     pub cleared: u64,
+    /// The number of the first one.
+    pub first_id: u64,
     /// The number that the next one gets.
     pub next_id: u64,
     /// What the first line names as the one before it: zeros, or the last of an earlier file.
@@ -48,6 +50,29 @@ pub enum VerifyError {
         /// In the file.
         found: u64,
     },
+    /// A file that was closed before does not hold.
+    #[error("{file}: {error}")]
+    Closed {
+        /// Which.
+        file: String,
+        /// Why.
+        error: Box<VerifyError>,
+    },
+    /// A file does not begin at the number that comes next.
+    #[error(
+        "{file} begins with receipt number {begins}, and {wanted} comes next: a closed file is missing, or one is twice"
+    )]
+    Gap {
+        /// Which.
+        file: String,
+        /// Its first number.
+        begins: u64,
+        /// The one after the last of the file before it; 0 for a first file.
+        wanted: u64,
+    },
+    /// A file does not name the last line of the one before.
+    #[error("{0} does not follow the file before it: one of them is another log's")]
+    Apart(String),
 }
 
 /// Checks a log file and its head. Without a key only the chain is checked, which shows accidents but
@@ -79,7 +104,13 @@ pub(super) fn verify_with_head(
         _ => return Err(VerifyError::Cut { told: head.lines, found: report.receipts }),
     }
     Ok(match report.receipts {
-        0 => Report { last: head.last, next_id: head.next, ..report },
+        0 => Report {
+            first_id: head.next,
+            next_id: head.next,
+            first_previous: head.last.clone(),
+            last: head.last,
+            ..report
+        },
         _ => report,
     })
 }
@@ -110,8 +141,14 @@ fn follow(
     marked: u64,
 ) -> Result<(Report, String), VerifyError> {
     let mut digest = beginning();
-    let mut report =
-        Report { receipts: 0, cleared: 0, next_id: 0, first_previous: beginning(), last: beginning() };
+    let mut report = Report {
+        receipts: 0,
+        cleared: 0,
+        first_id: 0,
+        next_id: 0,
+        first_previous: beginning(),
+        last: beginning(),
+    };
     loop {
         let number = report.receipts + 1;
         let mut line = Vec::new();
@@ -137,6 +174,7 @@ fn follow(
             if (receipt.id == 0) != (receipt.previous == beginning()) {
                 return Err(VerifyError::Chain(number));
             }
+            report.first_id = receipt.id;
             report.first_previous.clone_from(&receipt.previous);
             digest.clone_from(&receipt.previous);
         } else if receipt.previous != report.last || receipt.id != report.next_id {
@@ -156,7 +194,7 @@ fn follow(
 mod tests {
     use std::fs;
 
-    use super::super::{Decision, LogConfig, ReceiptLog, SigningKey};
+    use super::super::{Decision, LogConfig, ReceiptError, ReceiptLog, SigningKey};
     use super::*;
     use crate::MAX_BATCH;
 
@@ -192,6 +230,7 @@ mod tests {
         let mut log = ReceiptLog::open(LogConfig::new(path.clone()), key()).unwrap();
         assert_eq!(log.record(decision(5)).unwrap(), 5);
         assert_eq!(verify(&path, Some(key().public())).unwrap().receipts, 6);
+        drop(log);
         assert!(matches!(
             verify(&path, Some(SigningKey::from_seed([4; 32]).public())),
             Err(VerifyError::Signature(1))
@@ -261,7 +300,11 @@ mod tests {
         assert_eq!(log.record_all((3..9).map(decision).collect()).unwrap(), 3);
         assert_eq!(verify(&path, Some(key().public())).unwrap().receipts, 9);
         let all = fs::read_to_string(&path).unwrap();
-        for cut in before.len()..=all.len() {
+        drop(log);
+        // Each one waits for the disk several times, so not every byte of a line's middle.
+        let by_an_end = |cut: &usize| all[..*cut].ends_with('\n') || all[*cut..].starts_with('\n');
+        let cuts = (before.len()..=all.len()).filter(|cut| cut % 29 == 0 || by_an_end(cut));
+        for cut in cuts {
             // Killed before the head was written, with so much of the batch in the file.
             fs::write(&path, &all[..cut]).unwrap();
             fs::write(head_path(&path), &head).unwrap();
@@ -271,7 +314,8 @@ mod tests {
             assert_eq!(verify(&path, Some(key().public())).unwrap().receipts, lines + 1);
         }
         let too_many = (0..=MAX_BATCH).map(|_| decision(1)).collect();
-        assert!(log.record_all(too_many).is_err());
+        let mut log = ReceiptLog::open(LogConfig::new(path), key()).unwrap();
+        assert!(matches!(log.record_all(too_many), Err(ReceiptError::Batch)));
     }
 
     #[test]
@@ -297,6 +341,7 @@ mod tests {
         // And one that was begun and not written to yet.
         let mut log = ReceiptLog::open(LogConfig::new(path.clone()), key()).unwrap();
         log.rotate().unwrap();
+        drop(log);
         let mut log = ReceiptLog::open(LogConfig::new(path.clone()), key()).unwrap();
         assert_eq!(log.record(decision(5)).unwrap(), 5);
         assert_eq!(verify(&path, Some(key().public())).unwrap().first_previous, third.last);

@@ -8,9 +8,11 @@ use garrison_gateway::{
     AnswerCache, Audit, Books, Budget, CacheSettings, Calibrations, Clearance, Compare, Continues, Detector,
     DetectorError, Keeps, KeyLimits, LastResort, Meters, Micros, MoneyLimit, Need, Needs, OnCut, PerKey,
     Place, Prefer, Price, Provider, ProviderConfig, ProviderKind, Quality, Quotas, Route, Routes,
-    ScanDetector, Scope, Spend, Target, Tier, TierPolicy,
+    ScanDetector, Scope, Spend, Target, Tier, TierPolicy, vocabulary,
 };
-use garrison_guard::{LogConfig, ReceiptLog, ScanConfig, Scanner, SigningKey, verify};
+use garrison_guard::{
+    Finder, FinderDetector, LogConfig, ReceiptLog, ScanConfig, Scanner, SigningKey, verify,
+};
 use garrison_server::{ApiKeys, ServerConfig};
 use garrison_testkit::fake_server::{Ending, FakeServer, Script, done, event, finish, token, usage};
 use serde_json::{Value, json};
@@ -38,6 +40,8 @@ struct Setup {
     route: Route,
     upstreams: Vec<String>,
     detector: Arc<dyn Detector>,
+    /// Judges what leaves beside the detector, and is demanded, if it is there.
+    finder: Option<Arc<dyn Finder>>,
     spend: Option<Spend>,
     cache: Option<Arc<AnswerCache>>,
     keeps: Keeps,
@@ -99,6 +103,7 @@ impl Setup {
             route,
             upstreams: upstreams.iter().map(|url| (*url).to_owned()).collect(),
             detector: Arc::new(ScanDetector(Arc::new(scanner))),
+            finder: None,
             spend: None,
             cache: None,
             keeps: Keeps::Elsewhere,
@@ -121,12 +126,18 @@ impl Setup {
 
     /// The server, and the folder with its receipts.
     fn start(self) -> (World, tempfile::TempDir) {
-        let Setup { folder, route, upstreams, detector, spend, cache, keeps, calibrations, kind, .. } = self;
-        let (ca_pem, config) = (self.ca_pem, self.config);
+        let Setup { folder, route, upstreams, detector, finder, spend, cache, keeps, .. } = self;
+        let (calibrations, kind, ca_pem, config) = (self.calibrations, self.kind, self.ca_pem, self.config);
         let log = LogConfig::new(folder.path().join("receipts.jsonl"));
         let audit = Audit::new(ReceiptLog::open(log, SigningKey::from_seed([3; 32])).unwrap()).unwrap();
         let budget = Budget { start: Duration::from_secs(10), per_kilobyte: Duration::from_millis(10) };
-        let clearance = Clearance::new(vec![detector], vec!["patterns".into()], budget, Arc::new(audit));
+        let (mut detectors, mut demanded) = (vec![detector], vec!["patterns".to_owned()]);
+        if let Some(finder) = finder {
+            let known = vocabulary().map(str::to_owned);
+            detectors.push(Arc::new(FinderDetector::new(finder, budget, known)));
+            demanded.push("names-model".into());
+        }
+        let clearance = Clearance::new(detectors, demanded, budget, Arc::new(audit));
         let provider = |(i, url): (usize, String)| {
             let config = ProviderConfig {
                 name: format!("up{i}"),

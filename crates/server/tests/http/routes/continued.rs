@@ -1,7 +1,7 @@
 //! Answers that break off once something of them was shown, and go on in the same stream.
 
 use garrison_gateway::{Gateway, InAnswers, InRequests, Operator, Operators, Policy, Rule, Settings};
-use garrison_guard::{Finder, Named};
+use garrison_guard::Named;
 use garrison_wire::{Delivery, Delta, Format, Request, Stop, StreamWriter};
 
 use super::dialects::{KINDS, asks, begin, end, heard, path, speaking, usage};

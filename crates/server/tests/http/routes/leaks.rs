@@ -1,6 +1,8 @@
 //! Nothing that is planted in a request reaches a provider, wherever it is planted; and where the guard is told to clear
 //! everything, it does, so that these tests can fail.
 
+use garrison_guard::Named;
+
 use super::*;
 
 /// What must not leave, and a part of each that no encoding of a request would change.
@@ -164,13 +166,13 @@ fn base64(text: &str) -> String {
     out
 }
 
-/// What of the canaries an upstream has seen, by surface, when each was planted on each.
-fn leaks(detector: Option<Arc<dyn Detector>>) -> Vec<(&'static str, &'static str)> {
+/// What of the canaries an upstream has seen, by surface, when each was planted on each and `judges` had said who judges.
+fn leaks(judges: impl FnOnce(&mut Setup)) -> Vec<(&'static str, &'static str)> {
     let mut seen = Vec::new();
     let upstream = healthy("Fine.");
     let broken = FakeServer::recording("127.0.0.1:0", |_, _| Script::refusal(500, "oh")).unwrap();
     let mut setup = Setup::new(&[&broken.url, &upstream.url]);
-    setup.detector = detector.unwrap_or(setup.detector);
+    judges(&mut setup);
     // Both are asked of whatever may leave.
     setup.route.hedge = Some(Duration::from_millis(1));
     for tier in &mut setup.route.policy.tiers {
@@ -213,7 +215,7 @@ fn leaks(detector: Option<Arc<dyn Detector>>) -> Vec<(&'static str, &'static str
 
 #[test]
 fn no_canary_leaves_from_any_surface() {
-    assert_eq!(leaks(None), []);
+    assert_eq!(leaks(|_| ()), []);
 }
 
 /// A guard that lets everything pass, under the name of the one that is demanded.
@@ -232,11 +234,35 @@ impl Detector for Blind {
 #[test]
 fn a_guard_that_clears_everything_is_noticed() {
     let mut surfaces_seen: Vec<&str> =
-        leaks(Some(Arc::new(Blind))).into_iter().map(|(surface, _)| surface).collect();
+        leaks(|setup| setup.detector = Arc::new(Blind)).into_iter().map(|(surface, _)| surface).collect();
     surfaces_seen.sort_unstable();
     surfaces_seen.dedup();
     let all = surfaces("x").len() + other_surfaces("x").len();
     assert_eq!(surfaces_seen.len(), all - NEVER_SENT, "{surfaces_seen:?}");
+}
+
+/// Finds the canaries as a model finds names.
+struct Model;
+
+impl Finder for Model {
+    fn id(&self) -> &str {
+        "names-model/fake"
+    }
+
+    fn find(&self, text: &str) -> Result<Vec<Named>, DetectorError> {
+        let places =
+            CANARIES.iter().filter_map(|(_, part)| Some(text.find(part)?..text.find(part)? + part.len()));
+        Ok(places.map(|range| Named { entity: "PERSON".into(), range, confidence: 90 }).collect())
+    }
+}
+
+#[test]
+fn what_only_a_model_of_names_finds_leaves_from_no_surface() {
+    let seen = leaks(|setup| {
+        setup.detector = Arc::new(Blind);
+        setup.finder = Some(Arc::new(Model));
+    });
+    assert_eq!(seen, []);
 }
 
 /// A detector that fails, is late, or panics.
