@@ -56,6 +56,7 @@ pub(crate) struct ServerSettings {
     pub(crate) api_keys_file: Option<PathBuf>,
     pub(crate) max_body_bytes: usize,
     pub(crate) request_timeout: Option<Duration>,
+    pub(crate) busy_poll: Duration,
     pub(crate) cors_origins: Vec<String>,
     pub(crate) host_names: Vec<String>,
     pub(crate) share_prefixes: SharePrefixes,
@@ -110,6 +111,7 @@ struct ServerSection {
     api_keys_file: Option<PathBuf>,
     max_body_mib: Option<u32>,
     request_timeout_s: Option<NonZeroU32>,
+    busy_poll_us: Option<u32>,
     cors_origins: Option<Vec<String>>,
     host_names: Option<Vec<String>>,
     share_prefixes: Option<String>,
@@ -128,6 +130,7 @@ impl Config {
             api_keys_file: flags.api_keys_file.clone().or(file.server.api_keys_file),
             max_body_bytes: file.server.max_body_mib.unwrap_or(16).max(1) as usize * 1024 * 1024,
             request_timeout: file.server.request_timeout_s.map(|s| Duration::from_secs(s.get().into())),
+            busy_poll: busy_poll(file.server.busy_poll_us.unwrap_or(0))?,
             cors_origins: file.server.cors_origins.unwrap_or_default(),
             host_names: file.server.host_names.unwrap_or_default(),
             share_prefixes: share_prefixes(file.server.share_prefixes.as_deref())?,
@@ -192,6 +195,16 @@ fn share_prefixes(text: Option<&str>) -> Result<SharePrefixes, Fault> {
     }
 }
 
+/// Microseconds that a serving thread may look for more before it sleeps, at most: longer than any two tokens are apart.
+const MOST_BUSY_US: u32 = 1_000_000;
+
+fn busy_poll(us: u32) -> Result<Duration, Fault> {
+    if us > MOST_BUSY_US {
+        return Err(Fault::usage(format!("busy_poll_us is {us}; it must be at most {MOST_BUSY_US}")));
+    }
+    Ok(Duration::from_micros(us.into()))
+}
+
 fn read(path: &Path) -> Result<File, Fault> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Fault::usage(format!("config file {} cannot be read: {e}", path.display())))?;
@@ -247,7 +260,9 @@ mod tests {
         assert_eq!((c.server.port, c.engine.max_seqs, c.engine.max_batch_tokens), (1, 4, 512));
         assert_eq!(c.engine.kv_dtype, KvDtype::BF16);
         assert_eq!((c.engine.host_cache_bytes, c.engine.host_cache_dir), (0, None));
-        assert!(c.server.host.is_loopback());
+        assert!(c.server.host.is_loopback() && c.server.busy_poll.is_zero());
+        let awake = resolve("[server]\nbusy_poll_us = 200\n", |_| {}).unwrap().server.busy_poll;
+        assert_eq!(awake, Duration::from_micros(200));
         assert_eq!(c.engine.pin_threads, PinThreads::Auto);
         assert!(c.engine.batch_invariant && !c.engine.adapter_hub && c.engine.adapter_slots == 0);
         assert_eq!(c.models[0].name, TINY.name);
@@ -291,6 +306,7 @@ mod tests {
                 "takes an embedder",
             ),
             ("[server]\nport = \"x\"\n", "line 2"),
+            ("[server]\nbusy_poll_us = 1000001\n", "busy_poll_us"),
             ("[engine]\nkv_dtype = \"q3\"\n", "q3"),
             ("[engine]\nkv_cache_gib = -1\n", "kv_cache_gib"),
             ("[engine]\nhost_cache_gib = nan\n", "host_cache_gib"),

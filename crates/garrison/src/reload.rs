@@ -171,7 +171,7 @@ fn server_config(settings: &ServerSettings, gateway: Arc<Gateway>) -> Result<Ser
         share_prefixes: settings.share_prefixes,
         gateway,
         limits,
-        times: Times { request: settings.request_timeout, ..Times::default() },
+        times: Times { request: settings.request_timeout, awake: settings.busy_poll, ..Times::default() },
         ..ServerConfig::default()
     })
 }

@@ -118,9 +118,10 @@ impl Poster {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
+    use std::io::{ErrorKind, Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
     use std::sync::mpsc::channel;
+    use std::time::Instant;
 
     use serde_json::json;
 
@@ -132,6 +133,27 @@ mod tests {
         assert_eq!(said("https://collector.example/v1"), None);
         assert_eq!(said("https://anna:p%40ss@collector.example"), Some("Basic YW5uYTpwQHNz".into()));
         assert_eq!(said("https://anna@collector.example"), Some("Basic YW5uYTo=".into()));
+    }
+
+    /// What does not come in this time does not come.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// The next connection.
+    fn accepted(listener: &TcpListener) -> TcpStream {
+        let until = Instant::now() + PATIENCE;
+        listener.set_nonblocking(true).unwrap();
+        let socket = loop {
+            match listener.accept() {
+                Ok((socket, _)) => break socket,
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => panic!("nobody connects: {error}"),
+            }
+        };
+        socket.set_nonblocking(false).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket
     }
 
     #[test]
@@ -150,7 +172,7 @@ mod tests {
         };
         whom.on_a_thread(&url, "posts", work).unwrap();
         for turn in 0..3 {
-            let (mut socket, _) = listener.accept().unwrap();
+            let mut socket = accepted(&listener);
             let mut text = Vec::new();
             while !text.ends_with(b"}") {
                 let mut piece = [0; 512];
@@ -162,7 +184,7 @@ mod tests {
             assert!(text.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{text}");
             assert!(text.ends_with(&json!({ "turn": turn }).to_string()), "{text}");
             socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
-            assert!(taken.recv().unwrap(), "{turn}");
+            assert!(taken.recv_timeout(PATIENCE).unwrap(), "{turn}");
             drop(socket);
             closed.send(()).unwrap();
         }

@@ -9,6 +9,7 @@ use axum::extract::{FromRef, OriginalUri, State};
 use axum::http::Method;
 use axum::routing::{get, post};
 use garrison_engine::AdapterHandle;
+use garrison_gateway::{Route, Target};
 use tokio::sync::Semaphore;
 
 use crate::body::BodyReader;
@@ -185,6 +186,25 @@ impl App {
         } else {
             Err(ApiError::not_allowed(model))
         }
+    }
+
+    /// Fails unless token ids, as `param` has some, say the same to all models here that a route may ask.
+    pub(crate) fn check_one_vocabulary(&self, route: &Route, param: &str) -> Result<(), ApiError> {
+        let read_by = &self.model(route.local_model())?.entry.model;
+        for target in &route.targets {
+            let Target::Local(name) = target else { continue };
+            let other = &self.model(Some(name))?.entry.model;
+            let one = Arc::ptr_eq(&read_by.tokenizer, &other.tokenizer);
+            if !one && !read_by.tokenizer.same_tokens(&other.tokenizer) {
+                let message = format!(
+                    "{param} has token ids, and the models {} and {} of this route have different tokens. Ask one of them by \
+                     its name",
+                    read_by.name, other.name
+                );
+                return Err(ApiError::unsupported(param, message));
+            }
+        }
+        Ok(())
     }
 
     /// The model or adapter a request names; the first model if it names none, as vLLM has it.

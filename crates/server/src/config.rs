@@ -107,6 +107,8 @@ pub struct Times {
     pub request: Option<Duration>,
     /// For running requests once the server was told to stop; then they are cut.
     pub drain: Duration,
+    /// How long a thread that serves connections looks for more before it sleeps. Zero sleeps at once.
+    pub awake: Duration,
 }
 
 impl Default for Times {
@@ -119,6 +121,7 @@ impl Default for Times {
             replay: Duration::from_secs(60),
             request: None,
             drain: Duration::from_secs(300),
+            awake: Duration::ZERO,
         }
     }
 }

@@ -187,7 +187,7 @@ impl Server {
         let bind_error = |error| ServeError::Bind { address, error };
         let listener = TcpListener::bind(address).await.map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
-        let lanes = Lanes::start().map_err(ServeError::Threads)?;
+        let lanes = Lanes::start(config.times.awake).map_err(ServeError::Threads)?;
         Ok(Server { live: app::Live::new(app::App::new(config, models, address)), listener, lanes, address })
     }
 

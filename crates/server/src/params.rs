@@ -155,6 +155,19 @@ impl Params {
         StopConditions { max_tokens, min_tokens: self.stop.min_tokens.min(max_tokens), ..self.stop.clone() }
     }
 
+    /// The client's own stop strings.
+    pub(crate) fn stop_strings(&self) -> &[String] {
+        &self.stop.strings
+    }
+
+    /// A field that names tokens by their ids, if there is one: what it says depends on the vocabulary.
+    pub(crate) fn names_tokens(&self) -> Option<&'static str> {
+        if !self.stop.token_ids.is_empty() {
+            return Some("stop_token_ids");
+        }
+        (!self.sampling.logit_bias.is_empty()).then_some("logit_bias")
+    }
+
     /// The client's own stop tokens.
     pub(crate) fn stop_token_ids(&self) -> &[u32] {
         &self.stop.token_ids
@@ -362,7 +375,13 @@ mod tests {
         assert_eq!((stop.max_tokens, stop.min_tokens), (1, 1));
         assert_eq!(stop.strings, ["END", "\n"]);
         assert!(stop.ignore_eos && stop.include_stop_string && params.return_token_ids);
-        assert_eq!(params.stop_token_ids(), [3]);
+        assert_eq!((params.stop_token_ids(), params.names_tokens()), (&[3][..], Some("stop_token_ids")));
+        assert_eq!(params.stop_strings(), ["END", "\n"]);
+        let biased = read(json!({"logit_bias": {"5": 1}})).unwrap();
+        assert_eq!(
+            (biased.names_tokens(), read(json!({})).unwrap().names_tokens()),
+            (Some("logit_bias"), None)
+        );
     }
 
     #[test]

@@ -154,6 +154,11 @@ impl Tokenizer {
         out
     }
 
+    /// Whether token ids say the same in both, whatever texts become which.
+    pub fn same_tokens(&self, other: &Tokenizer) -> bool {
+        self.tokens.same(&other.tokens)
+    }
+
     /// How many tokens there are.
     pub fn vocab_size(&self) -> usize {
         self.tokens.len()

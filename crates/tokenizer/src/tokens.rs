@@ -113,6 +113,11 @@ impl Tokens {
         Ok(())
     }
 
+    /// Whether every id stands for the same bytes, as markup or as text.
+    pub(crate) fn same(&self, other: &Tokens) -> bool {
+        self.ends == other.ends && self.bytes == other.bytes && self.kinds == other.kinds
+    }
+
     /// How many tokens there are.
     pub(crate) fn len(&self) -> usize {
         self.texts.len()

@@ -20,6 +20,9 @@ pub(crate) struct Target {
     pub(crate) port: u16,
     pub(crate) key: String,
     pub(crate) model: String,
+    /// How it is asked for a whole answer. A provider is asked as gateways ask it, for a stream, and so is what only passes
+    /// requests on to it.
+    pub(crate) whole: Form,
 }
 
 impl Target {
@@ -29,7 +32,7 @@ impl Target {
         let (name, rest) = text.split_once('=').ok_or_else(wanted)?;
         let [url, key, model] = rest.split(',').collect::<Vec<_>>()[..] else { return Err(wanted().into()) };
         let port = url.strip_prefix("http://127.0.0.1:").ok_or_else(wanted)?.parse()?;
-        Ok(Target { name: name.into(), port, key: key.into(), model: model.into() })
+        Ok(Target { name: name.into(), port, key: key.into(), model: model.into(), whole: Form::Whole })
     }
 }
 
@@ -45,7 +48,7 @@ pub(crate) struct Connection {
 
 /// How an answer is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     Whole,
     Stream,
     /// Whole, at temperature 0: the provider then says the same each time.
@@ -77,10 +80,8 @@ impl Connection {
     /// A whole answer of so many tokens: how long it took.
     pub(crate) fn whole(&mut self, tokens: usize) -> Outcome<Duration> {
         let begun = Instant::now();
-        // The provider itself is asked as gateways ask it.
-        let form = if self.target.name == "direct" { Form::Stream } else { Form::Whole };
         let text = self.kilobyte();
-        self.ask(&text, tokens, Duration::ZERO, form)?;
+        self.ask(&text, tokens, Duration::ZERO, self.target.whole)?;
         self.read_words()?;
         Ok(begun.elapsed())
     }

@@ -6,8 +6,8 @@
 //! The provider is here: it answers a chat at once, with as many tokens as it is asked for, and notes in each token when
 //! it was sent. Each gateway has to be up and to pass `MODEL` on to it; `--upstream PORT` says where it is to listen, and
 //! `--hold` only serves it, so that gateways can be started. One client asks the provider itself and then through each
-//! gateway, in turn, over connections that stay open; what is added is the difference of the same quantile. Everything
-//! reads the same clock.
+//! gateway, in turn by a few requests, over connections that stay open; what is added is the difference of the same quantile. Everything
+//! reads the same clock. Two proxies that do nothing are asked like gateways: what they add, no gateway can add less than.
 //!
 //! `--cached NAME=URL,KEY,MODEL` names a gateway that keeps answers: how long they take by what `x-garrison-cache` says.
 //! With `--stages` the stages of each gateway's answers are printed instead, of usual ones beside the slowest; keys have to be owners'.
@@ -16,13 +16,14 @@
 
 mod cached;
 mod client;
+mod floor;
 mod soak;
 mod stages;
 mod upstream;
 
 use std::time::{Duration, Instant};
 
-use client::{Connection, Target};
+use client::{Connection, Form, Target};
 use soak::Soak;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -95,8 +96,9 @@ fn main() -> Outcome<()> {
     if args.stages {
         return args.via.iter().try_for_each(|target| stages::run(target, args.requests));
     }
-    let direct = Target { name: "direct".into(), port, key: "none".into(), model: "m".into() };
-    let targets: Vec<Target> = std::iter::once(direct).chain(args.via).collect();
+    let (key, model) = ("none".into(), "m".into());
+    let direct = Target { name: "direct".into(), port, key, model, whole: Form::Stream };
+    let targets: Vec<Target> = std::iter::once(direct).chain(floor::start(port)?).chain(args.via).collect();
     for (what, measure) in [
         ("a whole answer of 16 tokens to a prompt of 1 kB", Measure::Whole),
         ("first token of a stream", Measure::First),
@@ -122,22 +124,36 @@ enum Measure {
     Token,
 }
 
+/// Requests to one target before the next has its turn.
+const BLOCK: usize = 20;
+/// How long whoever was asked last is left alone before the next is asked: one that looks for more before it sleeps takes a
+/// processor from others for so long.
+const SETTLES: Duration = Duration::from_millis(5);
+
 /// Of every target: quantiles, and what they are above those of the first.
 fn table(what: &str, targets: &[Target], measure: Measure, requests: usize) -> Outcome<()> {
     let mut connections = targets.iter().map(Connection::open).collect::<Outcome<Vec<_>>>()?;
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); targets.len()];
     // A stream has many tokens.
-    let rounds = if measure == Measure::Token { requests.div_ceil(100) } else { requests };
+    let (rounds, block) = match measure {
+        Measure::Token => (requests.div_ceil(100), 1),
+        Measure::Whole | Measure::First => (requests.div_ceil(BLOCK), BLOCK),
+    };
     let warm_up = rounds.div_ceil(10);
     for round in 0..rounds + warm_up {
         for (connection, times) in connections.iter_mut().zip(&mut times) {
-            let taken = match measure {
-                Measure::Whole => vec![connection.whole(16)?],
-                Measure::First => vec![connection.stream(4, Duration::ZERO)?.first],
-                Measure::Token => connection.stream(100, Duration::from_millis(1))?.after_sent,
-            };
-            if round >= warm_up {
-                times.extend(taken);
+            std::thread::sleep(SETTLES);
+            // One after the pause is as slow as the machine is to get going again.
+            connection.stream(1, Duration::ZERO)?;
+            for _ in 0..block {
+                let taken = match measure {
+                    Measure::Whole => vec![connection.whole(16)?],
+                    Measure::First => vec![connection.stream(4, Duration::ZERO)?.first],
+                    Measure::Token => connection.stream(100, Duration::from_millis(1))?.after_sent,
+                };
+                if round >= warm_up {
+                    times.extend(taken);
+                }
             }
         }
     }

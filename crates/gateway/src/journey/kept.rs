@@ -5,6 +5,7 @@ use std::sync::Arc;
 use garrison_route::{Price, Privacy, Step};
 use garrison_wire::Delta;
 use serde_json::Map;
+use tokio::time::Instant;
 
 use super::Journey;
 use crate::cache::{
@@ -63,6 +64,8 @@ impl Journey {
         let class = if self.privacy == Privacy::Held { "held here" } else { "clear here" };
         let Some(key) = cache::key_in(class, identity, &self.ask, &asked) else { return LookedHere::Off };
         let mut waited = Waited::Not;
+        // An answer of a model here comes as slowly as its client reads it, and to compute it again costs nothing.
+        let patience = (Instant::now() + self.route.first_token).min(self.deadline);
         loop {
             match cache.find(key, waited) {
                 Found::Answer(kept) => {
@@ -82,8 +85,7 @@ impl Journey {
                     if waited == Waited::Not {
                         self.trace.lock().note("waiting", Some(tier), None);
                     }
-                    // If the time is over, it is for whoever is asked now as well.
-                    if !led.landed(self.deadline).await {
+                    if !led.landed(patience).await {
                         return LookedHere::Off;
                     }
                     waited = Waited::ForAnother;
@@ -164,5 +166,97 @@ impl Journey {
         trace.cache = how.name();
         drop(trace);
         Remote::new(source, settling, origin, &self.route, self.deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use garrison_guard::Taint;
+    use garrison_route::{LastResort, Need, Needs, Place, Policy, Prefer, Quality, Scope, Task, Tier};
+    use serde_json::json;
+
+    use super::*;
+    use crate::cache::{AnswerCache, CacheSettings, Compare};
+    use crate::journey::{Ask, Delivery, Words};
+    use crate::routes::{OnCut, Route, Routes, Target};
+
+    fn ask() -> Ask {
+        let chat = json!({"messages": [{"role": "user", "content": "Hi"}], "temperature": 0});
+        Ask {
+            id: "r".into(),
+            key: "anna".into(),
+            chat: chat.as_object().unwrap().clone(),
+            words: Words::Chat,
+            taint: Taint::Clean,
+            output_tokens: None,
+            choices: 1,
+            needs: Needs::NONE,
+            task: Task::Chat,
+            sticky: 0,
+            delivery: Delivery::Stream,
+            tally: Arc::default(),
+        }
+    }
+
+    /// A route whose model here answers all, where its answers are kept. First tokens are waited for so long.
+    fn routes(first_token: Duration) -> (Arc<Routes>, Arc<Route>) {
+        let here = Tier {
+            name: "local/m".into(),
+            place: Place::Local,
+            price: Price::FREE,
+            context: 1000,
+            has: Need::ALL.into_iter().collect(),
+            quality: Quality::even(100),
+            weight: 0,
+            scope: Scope::default(),
+        };
+        let route = Route {
+            name: "auto".into(),
+            policy: Policy {
+                tiers: Vec::new(),
+                private: Some(here),
+                prefer: Prefer::Listed,
+                least_quality: 0,
+                max_cost: None,
+                last_resort: LastResort::Local,
+                cascade: None,
+            },
+            targets: vec![Target::Local("m".into())],
+            first_token,
+            stall: Duration::from_secs(1),
+            deadline: Duration::from_secs(600),
+            hedge: None,
+            on_cut: OnCut::Error,
+            answers: Compare::Equal,
+        };
+        let cache = AnswerCache::new(CacheSettings { ttl: Duration::from_secs(60), bytes: 1 << 20 });
+        let routes = Routes::new(vec![route], Vec::new(), None, None).keeping(cache, Keeps::Everywhere);
+        let route = Arc::clone(routes.find("auto").unwrap());
+        (Arc::new(routes), route)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn equal_requests_wait_for_a_model_here_no_longer_than_for_a_first_token() {
+        let (routes, route) = routes(Duration::from_secs(5));
+        let set_out = || routes.begin(&route, ask());
+        let (first, second, third) = (set_out(), set_out(), set_out());
+        let LookedHere::Lead(slow) = first.look_up_here("local/m", "m#0").await else {
+            panic!("nobody leads")
+        };
+        let begun = Instant::now();
+        let looked = second.look_up_here("local/m", "m#0").await;
+        assert!(matches!(looked, LookedHere::Off));
+        assert_eq!(begun.elapsed().as_secs(), 5);
+        // Whoever waits less than that gets the answer.
+        let land = async move {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            let mut slow = slow;
+            slow.hear(&Delta::Text("Hi".into()));
+            slow.land();
+        };
+        let (looked, ()) = tokio::join!(third.look_up_here("local/m", "m#0"), land);
+        assert!(matches!(looked, LookedHere::Answer(said) if said == [Delta::Text("Hi".into())]));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use garrison_route::{Agreement, Labelled};
+use garrison_route::{Agreement, Compared, Labelled};
 use garrison_wire::{ChunkReader, Delta};
 
 use super::{Calibrations, Kind};
@@ -78,7 +78,12 @@ impl Comparison {
         let (here, there) = (both.here.take(), both.there.take());
         drop(both);
         let (Some(here), Some(there)) = (here, there) else { return };
-        let compared = move || self.compare(&here, &there);
+        // Where too many wait to be compared, this one teaches nothing.
+        let Ok(place) = self.0.terms.calibrations.place() else { return self.tell(Compared::Not) };
+        let compared = move || {
+            self.compare(&here, &there);
+            drop(place);
+        };
         // An embedder may take a while.
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(compared)),
@@ -87,12 +92,16 @@ impl Comparison {
     }
 
     fn compare(&self, here: &Kept, there: &Kept) {
-        let Terms { calibrations, kind, there: _, confidence, compare, embedder, trace } = &self.0.terms;
+        let Terms { calibrations, kind, confidence, compare, embedder, .. } = &self.0.terms;
         let agreement =
             if agrees(here, there, *compare, &**embedder) { Agreement::Same } else { Agreement::Other };
         calibrations.note(kind, Labelled { confidence: *confidence, agreement });
-        if let Some(weighed) = &mut trace.lock().cascade {
-            weighed.compared = agreement.into();
+        self.tell(agreement.into());
+    }
+
+    fn tell(&self, compared: Compared) {
+        if let Some(weighed) = &mut self.0.terms.trace.lock().cascade {
+            weighed.compared = compared;
         }
     }
 }
@@ -155,5 +164,49 @@ impl Embedder for NoEmbedder {
 
     fn embed(&self, _: &str) -> Result<Vec<f32>, NotEmbedded> {
         Err(NotEmbedded::Failed("there is none".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use garrison_route::{Cascade, Learning, Statistic, Task, Threshold};
+    use garrison_wire::Stop;
+    use serde_json::Map;
+
+    use super::*;
+    use crate::trace::Traces;
+
+    #[test]
+    fn what_there_is_no_room_to_compare_teaches_nothing() {
+        let learning = Learning { max_error: 0.05, floor: 0.0, ceiling: None, compare: 0.1 };
+        let threshold = Threshold::Learned(learning);
+        let cascade = Cascade { statistic: Statistic::Mean, threshold, after: None };
+        let kind = Kind::new("auto", ["local/m", "up/m"], Task::Chat, &cascade, Compare::Equal);
+        let (calibrations, traces) = (Arc::<Calibrations>::default(), Traces::default());
+        let compare = || {
+            let terms = Terms {
+                calibrations: Arc::clone(&calibrations),
+                kind: kind.clone(),
+                there: "up/m".into(),
+                confidence: 0.5,
+                compare: Compare::Equal,
+                embedder: Arc::new(NoEmbedder),
+                trace: traces.open("r", "auto"),
+            };
+            let comparison = Comparison::new(terms);
+            let said = || {
+                let end = Delta::End { stop: Stop::EndTurn, usage: None, beside: Map::new() };
+                vec![Delta::Text("Paris".into()), end]
+            };
+            let mut there = Hearing::new(comparison.clone());
+            said().into_iter().for_each(|delta| there.hear(&Heard::Delta(delta)));
+            there.end_there();
+            comparison.here(said());
+            calibrations.learned(&kind, &learning).labels
+        };
+        let places: Vec<_> = std::iter::from_fn(|| calibrations.place().ok()).collect();
+        assert_eq!((places.len(), compare()), (super::super::MOST_COMPARING, 0));
+        drop(places);
+        assert_eq!((compare(), compare()), (1, 2), "a place is given back");
     }
 }

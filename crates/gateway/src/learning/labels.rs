@@ -12,6 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use garrison_route::{Agreement, Labelled, MOST_LABELS};
 use rusqlite::{Connection, params};
 
+use super::MOST_KINDS;
+
 /// Labels that wait to be written, at most.
 const MAX_WAITING: usize = 4096;
 /// Labels that are written with one wait for the disk, at most.
@@ -84,9 +86,16 @@ fn stored(time: Duration) -> i64 {
     i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
+/// The last labels of the kinds that were compared last. A file may have more than is remembered: it outlives configurations.
 fn load(connection: &Connection) -> Result<Known, rusqlite::Error> {
-    let mut statement = connection.prepare("SELECT kind, confidence, same FROM labels ORDER BY kind, id")?;
-    let mut rows = statement.query([])?;
+    let mut statement = connection.prepare(
+        "SELECT kind, confidence, same FROM (
+             SELECT id, kind, confidence, same, ROW_NUMBER() OVER (PARTITION BY kind ORDER BY id DESC) AS back
+             FROM labels
+             WHERE kind IN (SELECT kind FROM labels GROUP BY kind ORDER BY MAX(id) DESC LIMIT ?1)
+         ) WHERE back <= ?2 ORDER BY id",
+    )?;
+    let mut rows = statement.query(params![MOST_KINDS as i64, MOST_LABELS as i64])?;
     let mut known = Known::new();
     while let Some(row) = rows.next()? {
         let agreement = if row.get::<_, bool>(2)? { Agreement::Same } else { Agreement::Other };

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cache::Compare;
 use garrison_route::{Calibration, Cascade, Labelled, Learned, Learning, Statistic, Task};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 pub use comparison::Comparison;
 pub(crate) use comparison::{Hearing, NoEmbedder, Terms};
@@ -23,6 +24,8 @@ pub use labels::LabelsError;
 
 /// Kinds of requests that are remembered at most.
 const MOST_KINDS: usize = 1024;
+/// Comparisons that wait for the embedder at one time, and those that it is asked about: each holds two whole answers.
+const MOST_COMPARING: usize = 64;
 
 /// What may be compared: `tiers` are the one here and the one whose answer its own is compared with.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,14 +51,27 @@ impl Kind {
 }
 
 /// What all cascades have learned.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Calibrations {
     kinds: Mutex<BTreeMap<Kind, Calibration>>,
     /// None where it is forgotten with the process.
     labels: Option<Labels>,
+    /// Bounds what is compared at one time.
+    comparing: Arc<Semaphore>,
+}
+
+/// Nothing yet, and forgotten with the process.
+impl Default for Calibrations {
+    fn default() -> Calibrations {
+        Calibrations::knowing(BTreeMap::new(), None)
+    }
 }
 
 impl Calibrations {
+    fn knowing(kinds: BTreeMap<Kind, Calibration>, labels: Option<Labels>) -> Calibrations {
+        Calibrations { kinds: Mutex::new(kinds), labels, comparing: Arc::new(Semaphore::new(MOST_COMPARING)) }
+    }
+
     /// What a file has of it, from now on written there, too.
     ///
     /// # Errors
@@ -63,7 +79,7 @@ impl Calibrations {
     pub fn open(path: &Path) -> Result<Arc<Calibrations>, LabelsError> {
         let (labels, known) = Labels::open(path)?;
         let kinds = known.into_iter().map(|(kind, seen)| (Kind(kind), seen.into_iter().collect()));
-        Ok(Arc::new(Calibrations { kinds: Mutex::new(kinds.collect()), labels: Some(labels) }))
+        Ok(Arc::new(Calibrations::knowing(kinds.collect(), Some(labels))))
     }
 
     /// The threshold for a kind of request.
@@ -85,6 +101,14 @@ impl Calibrations {
         if let Some(labels) = &self.labels {
             labels.write(&kind.0, labelled);
         }
+    }
+
+    /// A place among what is compared, until it is dropped.
+    ///
+    /// # Errors
+    /// If there is none.
+    fn place(&self) -> Result<OwnedSemaphorePermit, TryAcquireError> {
+        Arc::clone(&self.comparing).try_acquire_owned()
     }
 
     /// Waits until everything that was noted before is on the disk. False if it is not.
@@ -148,6 +172,45 @@ mod tests {
             .query_row("SELECT COUNT(*) FROM labels", [], |row| row.get(0))
             .unwrap();
         assert_eq!(rows, MOST_LABELS + 30, "older ones are deleted");
+    }
+
+    #[test]
+    fn of_a_file_with_more_than_is_counted_the_last_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cascade.sqlite");
+        drop(Calibrations::open(&path).unwrap());
+        let fill = || -> rusqlite::Result<usize> {
+            let file = rusqlite::Connection::open(&path)?;
+            file.busy_timeout(std::time::Duration::from_secs(20))?;
+            let numbers = |most: usize| {
+                format!(
+                    "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {most})"
+                )
+            };
+            // The oldest kinds, then one with too many labels.
+            file.execute(
+                &format!(
+                    "INSERT INTO labels (kind, at_s, confidence, same) {} SELECT 'kind ' || i, ?1, 0.5, 1 FROM n",
+                    numbers(MOST_KINDS + 9)
+                ),
+                [i64::MAX],
+            )?;
+            file.execute(
+                &format!(
+                    "INSERT INTO labels (kind, at_s, confidence, same) {} SELECT 'long', ?1, i, 1 FROM n",
+                    numbers(MOST_LABELS + 5)
+                ),
+                [i64::MAX],
+            )
+        };
+        assert_eq!(fill().unwrap(), MOST_LABELS + 5);
+        let calibrations = Calibrations::open(&path).unwrap();
+        let kinds = calibrations.lock();
+        assert_eq!(kinds.len(), MOST_KINDS);
+        assert!(!kinds.contains_key(&Kind("kind 9".into())) && kinds.contains_key(&Kind("kind 10".into())));
+        let last = |i: usize| Labelled { confidence: i as f64, agreement: Agreement::Same };
+        let long: Calibration = (5..MOST_LABELS + 5).map(last).collect();
+        assert_eq!(kinds[&Kind("long".into())], long);
     }
 
     #[test]

@@ -50,6 +50,21 @@ impl Prompts {
         }
     }
 
+    /// Whether they are token ids.
+    fn are_tokens(&self) -> bool {
+        matches!(self.given, Source::Tokens)
+    }
+
+    /// What the longest of them says: each is continued by itself, so that is what whoever continues them has to be right for.
+    pub(super) fn longest_text(&self, tokenizer: &Tokenizer) -> String {
+        let longest = self.tokens.iter().enumerate().max_by_key(|(_, ids)| ids.len());
+        let Some((at, ids)) = longest else { return String::new() };
+        match &self.given {
+            Source::Texts(texts, _) => texts.get(at).cloned().unwrap_or_default(),
+            Source::Tokens => tokenizer.decode(ids, SkipSpecial::No),
+        }
+    }
+
     /// Goes on with other texts. What `echo` shows stays.
     pub(super) fn replace(&mut self, texts: &[String], tokenizer: &Tokenizer) -> Result<(), ApiError> {
         match &self.given {
@@ -101,6 +116,11 @@ impl CompletionRequest {
         let reader = PromptReader { tokenizer: &model.tokenizer, vocab: model.vocab(), add };
         let prompts = reader.read(fields, most_prompts)?.with_texts(echo, &params, &model.tokenizer, add);
         Ok(CompletionRequest { params, prompts, echo, logprobs })
+    }
+
+    /// A field that names tokens by their ids, if there is one.
+    pub(super) fn names_tokens(&self) -> Option<&'static str> {
+        if self.prompts.are_tokens() { Some("prompt") } else { self.params.names_tokens() }
     }
 
     /// Alternatives to compute per token of the prompt: what `echo` with `logprobs` shows, or what

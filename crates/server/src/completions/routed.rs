@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use garrison_gateway::{
     Ask, CacheUse, Delivery as Use, Destination, Journey, Micros, Need, Needs, Place, Route, Taint, Target,
-    Task, Words, digest,
+    Words, digest, task_of,
 };
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use super::{CompletionFormat, CompletionRequest, Whose, start};
+use super::{CompletionFormat, CompletionRequest, DEFAULT_MAX_TOKENS, Whose, start};
 use crate::answer::{blocking, produce};
 use crate::app::App;
 use crate::chat::routed::sticky;
@@ -45,23 +45,28 @@ impl RoutedCompletion {
         let fields = Fields::root(&value)?;
         let model = &app.model(route.local_model())?.entry.model;
         let request = CompletionRequest::read(&fields, model, app.config.limits.sequences)?;
+        if let Some(param) = request.names_tokens() {
+            app.check_one_vocabulary(route, param)?;
+        }
         let key = record.key().to_owned();
         app.config.quotas.saw(&key, || digest(fields.map()));
-        let structured = request.params.structure.is_some();
+        let needs =
+            if request.params.structure.is_some() { Needs::NONE.and(Need::Schema) } else { Needs::NONE };
+        let chat = as_chat(request.prompts.longest_text(&model.tokenizer));
         let ask = Ask {
             id: record.id.clone(),
             taint: Taint::Clean,
-            output_tokens: request.params.max_tokens().map(u64::from),
+            output_tokens: Some(request.params.max_tokens().unwrap_or(DEFAULT_MAX_TOKENS).into()),
             choices: request.params.n as usize * request.prompts.tokens.len(),
-            task: if structured { Task::Extract } else { Task::Chat },
-            needs: if structured { Needs::NONE.and(Need::Schema) } else { Needs::NONE },
+            task: task_of(&chat, needs),
+            needs,
             sticky: sticky(fields.string("user")?.unwrap_or(&key)),
             delivery: match request.params.delivery {
                 Delivery::Whole => Use::Whole,
                 Delivery::Stream(_) => Use::Stream,
             },
             words: Words::Chat,
-            chat: fields.map().clone(),
+            chat,
             key,
             tally: Arc::clone(&record.tally),
         };
@@ -98,6 +103,12 @@ impl RoutedCompletion {
             }
         }
     }
+}
+
+/// What a plan goes by, which knows chats: how long the text is, and in what language and of what kind.
+fn as_chat(text: String) -> Map<String, Value> {
+    let message = json!({ "role": "user", "content": text });
+    Map::from_iter([("messages".to_owned(), Value::Array(vec![message]))])
 }
 
 /// Refuses routes that cannot complete a text, and says why.

@@ -124,8 +124,19 @@ impl Setup {
         self.config.quotas = Arc::new(Quotas::new(limits, meters, None));
     }
 
+    /// The same with a tier here before those that there are, answered by a model of this name.
+    fn first_here(&mut self, tier: &str, model: &str) {
+        let local = Tier { name: tier.into(), ..self.route.policy.private.clone().unwrap() };
+        self.route.policy.tiers.insert(0, local);
+        self.route.targets.insert(0, Target::Local(model.into()));
+    }
+
     /// The server, and the folder with its receipts.
     fn start(self) -> (World, tempfile::TempDir) {
+        self.start_as(World::echoing)
+    }
+
+    fn start_as(self, world: fn(ServerConfig) -> World) -> (World, tempfile::TempDir) {
         let Setup { folder, route, upstreams, detector, finder, spend, cache, keeps, .. } = self;
         let (calibrations, kind, ca_pem, config) = (self.calibrations, self.kind, self.ca_pem, self.config);
         let log = LogConfig::new(folder.path().join("receipts.jsonl"));
@@ -155,7 +166,7 @@ impl Setup {
             None => routes,
             Some(cache) => routes.keeping(cache, keeps),
         });
-        (World::echoing(ServerConfig { routes, ..config }), folder)
+        (world(ServerConfig { routes, ..config }), folder)
     }
 }
 
@@ -268,6 +279,78 @@ fn a_route_of_models_here_completes_texts_and_one_that_cannot_says_why() {
     }
     let refused = post(&world, "/v1/completions", &json!({"model": "auto", "prompt": []})).error(400);
     assert_eq!(refused["param"], "prompt");
+}
+
+#[test]
+fn token_ids_go_along_a_route_whose_models_have_the_same_tokens() {
+    let asks = [
+        ("prompt", "/v1/completions", json!({"prompt": [40, 41]})),
+        ("prompt", "/v1/completions", json!({"prompt": [[40], [41]]})),
+        ("stop_token_ids", "/v1/completions", json!({"prompt": "x", "stop_token_ids": [40]})),
+        ("logit_bias", "/v1/completions", json!({"prompt": "x", "logit_bias": {"40": 1}})),
+        ("stop_token_ids", CHAT, json!({"stop_token_ids": [40]})),
+        ("logit_bias", CHAT, json!({"logit_bias": {"40": 1}})),
+    ];
+    let asked = |path: &str, more: &Value| {
+        let mut asked = if path == CHAT { body("say:Hi", false) } else { json!({"model": "auto"}) };
+        asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        asked["max_tokens"] = json!(2);
+        asked
+    };
+    for (model, refused) in [("tiny", false), ("other", true)] {
+        let mut setup = Setup::new(&[]);
+        setup.first_here("local/first", model);
+        let (world, _folder) = setup.start_as(World::echoing_two);
+        for (param, path, more) in &asks {
+            let answer = post(&world, path, &asked(path, more));
+            if refused {
+                let error = answer.error(400);
+                assert_eq!(
+                    (&error["param"], &error["code"]),
+                    (&json!(param), &json!("unsupported_parameter"))
+                );
+                assert!(error["message"].as_str().unwrap().contains("other"), "{error}");
+            } else {
+                answer.ok();
+            }
+        }
+        for (path, more) in [("/v1/completions", json!({"prompt": "x"})), (CHAT, json!({}))] {
+            assert_eq!(
+                post(&world, path, &asked(path, &more)).header("x-garrison-tier"),
+                Some("local/first")
+            );
+        }
+    }
+}
+
+#[test]
+fn a_text_to_be_completed_is_planned_by_its_language_its_length_and_what_it_is() {
+    let mut setup = Setup::new(&[]);
+    for tier in ["local/long", "local/english"] {
+        setup.first_here(tier, "tiny");
+    }
+    setup.route.policy.tiers[0].scope.languages = vec![garrison_gateway::language("en").unwrap()];
+    setup.route.policy.tiers[1].scope.prompt_tokens = 200..=u64::MAX;
+    let (world, _folder) = setup.start();
+    let english =
+        "Please tell me what I should do about the water that is dripping from under my kitchen sink.";
+    let german =
+        "Bitte sagen Sie mir, was ich gegen das Wasser tun soll, das unter meiner Spüle hervortropft.";
+    let ids: Vec<u32> = german.bytes().map(crate::world::byte).collect();
+    for (prompt, tier, task) in [
+        (json!(english), "local/english", "chat"),
+        (json!(german), "local/tiny", "chat"),
+        (json!(ids), "local/tiny", "chat"),
+        (json!(["OK", german]), "local/tiny", "chat"),
+        (json!(german.repeat(20)), "local/long", "chat"),
+        (json!(format!("{english}\n```")), "local/english", "code"),
+    ] {
+        let asked = json!({"model": "auto", "prompt": prompt, "max_tokens": 1}).to_string();
+        let answer = send(&world, "POST", "/v1/completions", &[("x-request-id", "r-1")], &asked);
+        assert_eq!(answer.header("x-garrison-tier"), Some(tier), "{prompt}: {}", answer.text());
+        let features = &get(&world, "/v1/garrison/requests/r-1").ok()["features"];
+        assert_eq!((&features["task"], &features["output_tokens"]), (&json!(task), &json!(1)), "{features}");
+    }
 }
 
 #[test]

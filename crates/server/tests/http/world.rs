@@ -58,14 +58,15 @@ fn echo(tokens: &[u32], logits: &mut [f32]) {
 /// The probability of a `?` where an echoing model says one: 1 / (1 + exp(-0.4)).
 pub(crate) const UNSURE: f64 = 0.598_687_660_112_452;
 
-fn vocabulary() -> Vocabulary {
+/// With `word` as the last token.
+fn vocabulary(word: &str) -> Vocabulary {
     let mut tokens = vec!["<unk>".to_owned(), "<s>".into(), "</s>".into()];
     let mut kinds = vec![TokenKind::Unknown, TokenKind::Control, TokenKind::Control];
     for byte in 0..=255u8 {
         tokens.push(format!("<0x{byte:02X}>"));
         kinds.push(TokenKind::Byte);
     }
-    tokens.extend(["<|start|>".to_owned(), "<|end|>".into(), "▁".into()]);
+    tokens.extend(["<|start|>".to_owned(), "<|end|>".into(), word.into()]);
     kinds.extend([TokenKind::Control, TokenKind::Control, TokenKind::Normal]);
     assert_eq!(tokens.len(), VOCAB);
     Vocabulary {
@@ -105,6 +106,33 @@ fn waver(tokens: &[u32], logits: &mut [f32]) {
     if said == 3 && !tokens.contains(&byte(b'!')) {
         logits[byte(b'2') as usize] = 39.6;
     }
+}
+
+/// A model with `word` as its last token.
+fn served(
+    name: &str,
+    word: &str,
+    engine: EngineConfig,
+    executor: ScriptedExecutor,
+    template: &str,
+) -> ServedModel {
+    let tokenizer = Arc::new(Tokenizer::new(&vocabulary(word)).unwrap());
+    ServedModel {
+        name: name.into(),
+        engine: Engine::start(Box::new(executor), Arc::clone(&tokenizer), engine).unwrap(),
+        tokenizer,
+        template: Some(ChatTemplate::new(template).unwrap()),
+        created: 1_700_000_000,
+        adapters: adapters(),
+        sampling: Sampling::default(),
+    }
+}
+
+fn echoing(name: &str, word: &str) -> (ServedModel, ScriptControl) {
+    let engine = EngineConfig { context: 4096, n_blocks: 1025, ..engine_config() };
+    let executor = ScriptedExecutor::new(&engine, echo);
+    let control = executor.control();
+    (served(name, word, engine, executor, &format!("{TEMPLATE}{{# <tool_call> #}}")), control)
 }
 
 /// A running server. Dropping it shuts it down.
@@ -169,39 +197,29 @@ impl World {
 
     /// A model that says what it is told to, by a template that knows tools as Hermes does.
     pub(crate) fn echoing(config: ServerConfig) -> World {
-        let engine = EngineConfig { context: 4096, n_blocks: 1025, ..engine_config() };
-        let executor = ScriptedExecutor::new(&engine, echo);
-        World::templated(config, engine, executor, &format!("{TEMPLATE}{{# <tool_call> #}}"))
+        let (model, control) = echoing("tiny", "▁");
+        World::serving(config, vec![model], control)
+    }
+
+    /// The same beside another, `other`, whose tokens are not quite the same.
+    pub(crate) fn echoing_two(config: ServerConfig) -> World {
+        let (model, control) = echoing("tiny", "▁");
+        World::serving(config, vec![model, echoing("other", "▁▁").0], control)
     }
 
     fn of(config: ServerConfig, engine: EngineConfig, executor: ScriptedExecutor) -> World {
-        World::templated(config, engine, executor, TEMPLATE)
+        let control = executor.control();
+        World::serving(config, vec![served("tiny", "▁", engine, executor, TEMPLATE)], control)
     }
 
-    fn templated(
-        config: ServerConfig,
-        engine: EngineConfig,
-        executor: ScriptedExecutor,
-        template: &str,
-    ) -> World {
-        let tokenizer = Arc::new(Tokenizer::new(&vocabulary()).unwrap());
-        let control = executor.control();
-        let model = ServedModel {
-            name: "tiny".into(),
-            engine: Engine::start(Box::new(executor), Arc::clone(&tokenizer), engine).unwrap(),
-            tokenizer,
-            template: Some(ChatTemplate::new(template).unwrap()),
-            created: 1_700_000_000,
-            adapters: adapters(),
-            sampling: Sampling::default(),
-        };
+    fn serving(config: ServerConfig, models: Vec<ServedModel>, control: ScriptControl) -> World {
         let (shutdown, stop) = oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async move {
-                let server = Server::bind(config, vec![model], ([127, 0, 0, 1], 0).into()).await.unwrap();
+                let server = Server::bind(config, models, ([127, 0, 0, 1], 0).into()).await.unwrap();
                 tell.send(server.local_addr()).unwrap();
                 server.serve(async { stop.await.unwrap_or(()) }).await
             })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use garrison_wire::Delta;
+use garrison_wire::{Delta, Stop};
 use serde_json::Value;
 
 use super::evidence::Label;
@@ -18,6 +18,8 @@ struct Choice {
     text: String,
     /// Of each call the tool and its arguments.
     calls: Vec<(String, String)>,
+    /// Why it ends, in Chat's words. A stop string is not told apart from the model's own end: only some servers tell, and the
+    /// text is the same.
     end: String,
 }
 
@@ -107,13 +109,22 @@ impl Said {
                     arguments.push_str(more);
                 }
             }
-            Delta::End { stop, .. } => own.end = format!("{stop:?}"),
+            Delta::End { stop, .. } => ending(stop).clone_into(&mut own.end),
             Delta::Begin { .. }
             | Delta::Reasoning(_)
             | Delta::Seal(_)
             | Delta::PartEnd
             | Delta::Failed(_) => {}
         }
+    }
+}
+
+fn ending(stop: &Stop) -> &'static str {
+    match stop {
+        Stop::EndTurn | Stop::Sequence(_) => "stop",
+        Stop::Length => "length",
+        Stop::Calls => "tool_calls",
+        Stop::Filtered => "content_filter",
     }
 }
 
@@ -180,5 +191,19 @@ mod tests {
         deltas.push(&Heard::Delta(Delta::Text("It is Paris".into())));
         assert!(same(&deltas, &deltas.clone(), Compare::Equal));
         assert!(!same(&deltas, &text(&["It is Paris"]), Compare::Equal), "it does not end alike");
+        let ended = |stop: Stop| {
+            let mut kept = deltas.clone();
+            kept.push(&Heard::Delta(Delta::End { stop, usage: None, beside: serde_json::Map::new() }));
+            kept
+        };
+        let whole = ended(Stop::EndTurn);
+        assert!(
+            same(&ended(Stop::Sequence(".".into())), &whole, Compare::Equal),
+            "only some tell of stop strings"
+        );
+        assert!(same(&whole, &text(&["It is Paris"]), Compare::Equal), "chunks and deltas end alike");
+        for stop in [Stop::Length, Stop::Calls, Stop::Filtered] {
+            assert!(!same(&ended(stop), &whole, Compare::Equal));
+        }
     }
 }

@@ -11,8 +11,8 @@ use crate::sse::Dialect;
 /// Tells the comparison what the model says to its end, unless it breaks off or nobody wants to know any more.
 pub(super) async fn tell(running: Running, comparison: Comparison) {
     let Running { mut generation, request, .. } = running;
-    let mut spoken =
-        Voice::new(Dialect::Chat, Request::new("", Vec::new())).spoken(Turn::new(&request.tools));
+    let asked = Request { stop: request.params.stop_strings().to_vec(), ..Request::new("", Vec::new()) };
+    let mut spoken = Voice::new(Dialect::Chat, asked).spoken(Turn::new(&request.tools));
     let mut said = Vec::new();
     while !comparison.is_abandoned() {
         match generation.next().await {

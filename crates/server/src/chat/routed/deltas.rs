@@ -7,6 +7,7 @@ use serde_json::Map;
 use super::super::Client;
 use super::super::neutral::{Spoken, Voice};
 use super::super::turn::Turn;
+use super::Listener;
 use super::continuing::{Continued, Said, counted, together};
 use crate::envelope::{guard, now};
 use crate::error::ApiError;
@@ -30,10 +31,12 @@ pub(super) struct Deltas {
 
 impl Deltas {
     /// To a client of `route`.
-    pub(super) fn new(client: Client, route: &str, screen: Option<Screen>, delivery: Delivery) -> Deltas {
+    pub(super) fn new(listener: Listener, route: &str) -> Deltas {
+        let Listener { client, screen, delivery, stop, .. } = listener;
         let (dialect, request) = match client {
             Client::Chat => {
-                (Dialect::Chat, Request { delivery: in_chat(delivery), ..Request::new(route, Vec::new()) })
+                let delivery = in_chat(delivery);
+                (Dialect::Chat, Request { delivery, stop, ..Request::new(route, Vec::new()) })
             }
             Client::Other(asked) => (asked.dialect, asked.request),
         };

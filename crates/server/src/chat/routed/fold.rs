@@ -1,15 +1,20 @@
 //! Chunks of Chat Completions as one answer.
 
 use garrison_gateway::Failure;
-use garrison_wire::{Choice, Chunk, Json, MOST_FIELDS, Name, Object};
+use garrison_wire::{Choice, Chunk, Json, MOST_CHOICES, MOST_FIELDS, Name, Object};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
+
+/// Things with an index in one list at most, which each chunk may add to: an answer calls tools a few times. They are looked
+/// through one by one.
+const MOST_INDEXED: usize = 1024;
 
 /// What was said so far.
 #[derive(Debug, Default)]
 pub(super) struct Folded {
     head: Parts,
+    /// At most [`MOST_CHOICES`].
     choices: Vec<FoldedChoice>,
 }
 
@@ -49,6 +54,7 @@ impl Folded {
         let index = choice.index();
         let at = match self.choices.iter().position(|there| there.index == index) {
             Some(at) => at,
+            None if self.choices.len() == MOST_CHOICES => return Err(garbage()),
             None => {
                 self.choices.push(FoldedChoice { index, fields: Parts::default(), delta: Parts::default() });
                 self.choices.len() - 1
@@ -116,12 +122,10 @@ impl Parts {
 impl Part {
     fn of(name: &str, json: &Json) -> Result<Part, ApiError> {
         if json.is_nested() {
-            let mut value = json.value().map_err(|_| garbage())?;
-            if let Value::Array(items) = &mut value {
-                for item in std::mem::take(items) {
-                    add(items, item);
-                }
-            }
+            let value = match json.value().map_err(|_| garbage())? {
+                Value::Array(items) => Value::Array(added(Vec::new(), items)?),
+                value => value,
+            };
             return Ok(Part::Nested(value));
         }
         match json.text() {
@@ -137,7 +141,7 @@ impl Part {
             _ if json.is_null() => {}
             Part::Told(told) if told.is_null() => *self = Part::of(name, json)?,
             Part::Text(text) if json.is_string() => text.push_str(&json.text().ok_or_else(garbage)?),
-            Part::Nested(there) if json.is_nested() => grow(there, json.value().map_err(|_| garbage())?),
+            Part::Nested(there) if json.is_nested() => grow(there, json.value().map_err(|_| garbage())?)?,
             Part::Told(_) | Part::Text(_) | Part::Nested(_) => {}
         }
         Ok(())
@@ -154,42 +158,55 @@ fn grows(name: &str) -> bool {
     matches!(name, "content" | "arguments" | "refusal" | "reasoning_content" | "reasoning")
 }
 
-fn grow(there: &mut Value, more: Value) {
+fn grow(there: &mut Value, more: Value) -> Result<(), ApiError> {
     match (there, more) {
         (Value::Object(there), Value::Object(more)) => {
-            more.into_iter().for_each(|(name, value)| merge(there, &name, value));
+            more.into_iter().try_for_each(|(name, value)| merge(there, &name, value))
         }
-        (Value::Array(there), Value::Array(more)) => more.into_iter().for_each(|item| add(there, item)),
-        (_, _) => {}
+        (Value::Array(there), Value::Array(more)) => {
+            *there = added(std::mem::take(there), more)?;
+            Ok(())
+        }
+        (_, _) => Ok(()),
     }
 }
 
 /// The same as of parts, within what is nested.
-fn merge(map: &mut Map<String, Value>, name: &str, value: Value) {
+fn merge(map: &mut Map<String, Value>, name: &str, value: Value) -> Result<(), ApiError> {
     if value.is_null() {
         map.entry(name).or_insert(Value::Null);
-        return;
+        return Ok(());
     }
     match (map.get_mut(name), value) {
         (Some(Value::String(text)), Value::String(more)) if grows(name) => text.push_str(&more),
         (Some(Value::Null) | None, Value::Array(more)) => {
-            let mut items = Vec::new();
-            more.into_iter().for_each(|item| add(&mut items, item));
-            map.insert(name.to_owned(), Value::Array(items));
+            map.insert(name.to_owned(), Value::Array(added(Vec::new(), more)?));
         }
         (Some(Value::Null) | None, value) => {
             map.insert(name.to_owned(), value);
         }
-        (Some(there), value) => grow(there, value),
+        (Some(there), value) => grow(there, value)?,
     }
+    Ok(())
 }
 
-fn add(items: &mut Vec<Value>, item: Value) {
-    let same = |there: &&mut Value| item["index"].is_u64() && there["index"] == item["index"];
-    match (items.iter_mut().find(same), item) {
-        (Some(there @ Value::Object(_)), item @ Value::Object(_)) => grow(there, item),
-        (_, item) => items.push(item),
+/// A list with more: what has the index of something that is there grows into that.
+fn added(mut items: Vec<Value>, more: Vec<Value>) -> Result<Vec<Value>, ApiError> {
+    for item in more {
+        let index = item["index"].as_u64();
+        // What has none is looked for by nobody, of which there may be many: a log-probability for each token.
+        let same = index.and_then(|_| items.iter().position(|there| there["index"].as_u64() == index));
+        match (same.and_then(|at| items.get_mut(at)), item) {
+            (Some(there @ Value::Object(_)), item @ Value::Object(_)) => grow(there, item)?,
+            (_, item) => {
+                if index.is_some() && items.len() >= MOST_INDEXED {
+                    return Err(garbage());
+                }
+                items.push(item);
+            }
+        }
     }
+    Ok(items)
 }
 
 #[cfg(test)]
@@ -247,5 +264,21 @@ mod tests {
         let mut folded = Folded::default();
         let told = (0..=MOST_FIELDS).map(|i| absorb(&mut folded, format!("{{\"f{i}\": 1}}")));
         assert_eq!(told.filter(Result::is_err).count(), 1);
+        let mut folded = Folded::default();
+        let choices = (0..=MOST_CHOICES as u64).map(|i| {
+            let index = u64::MAX - i;
+            absorb(&mut folded, format!("{{\"choices\": [{{\"index\": {index}}}]}}")).is_err()
+        });
+        assert_eq!(choices.filter(|refused| *refused).count(), 1, "one choice too many");
+        let calls = |of: std::ops::Range<usize>| {
+            let calls: Vec<String> = of.map(|i| format!("{{\"index\": {i}}}")).collect();
+            format!("{{\"choices\": [{{\"delta\": {{\"tool_calls\": [{}]}}}}]}}", calls.join(","))
+        };
+        let mut folded = Folded::default();
+        assert!(absorb(&mut folded, calls(0..MOST_INDEXED)).is_ok());
+        assert!(
+            absorb(&mut folded, calls(0..1)).is_ok() && absorb(&mut folded, calls(9_999..10_000)).is_err()
+        );
+        assert!(absorb(&mut Folded::default(), calls(0..MOST_INDEXED + 1)).is_err());
     }
 }

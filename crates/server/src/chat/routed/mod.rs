@@ -64,14 +64,21 @@ const LOCAL_FIELDS: [&str; 12] = [
 /// A chat on its way.
 pub(crate) struct Routed {
     route: Arc<Route>,
-    ask: Ask,
     /// The chat, to be read again for whichever local model answers.
     chat: Value,
     client: Client,
-    /// What became of the conversation when it was judged.
+    judged: Judged,
+}
+
+/// A chat that was read and judged.
+struct Judged {
+    ask: Ask,
+    /// What became of the conversation.
     input: ChatInput,
     screen: Option<Screen>,
     delivery: Delivery,
+    /// The client's stop strings.
+    stop: Vec<String>,
 }
 
 impl Routed {
@@ -86,9 +93,7 @@ impl Routed {
     ) -> Result<Routed, ApiError> {
         record.set_model(&route.name);
         match Routed::judged(app, record, body, &chat, &client, route) {
-            Ok((ask, input, screen, delivery)) => {
-                Ok(Routed { route: Arc::clone(route), ask, chat, client, input, screen, delivery })
-            }
+            Ok(judged) => Ok(Routed { route: Arc::clone(route), chat, client, judged }),
             Err(error) => Err(client.word(error)),
         }
     }
@@ -100,11 +105,14 @@ impl Routed {
         chat: &Value,
         client: &Client,
         route: &Arc<Route>,
-    ) -> Result<(Ask, ChatInput, Option<Screen>, Delivery), ApiError> {
+    ) -> Result<Judged, ApiError> {
         let texts = images::without(chat);
         let fields = Fields::root(texts.as_ref().unwrap_or(chat))?;
         let chosen = app.model(route.local_model())?;
         let (request, mut input) = read(&fields, &chosen.entry.model)?;
+        if let Some(param) = request.params.names_tokens() {
+            app.check_one_vocabulary(route, param)?;
+        }
         let screen = judge(app, &request, &mut input, body, Whose::Route(&route.name, chat))?;
         let judged = screen.as_ref().is_some_and(Screen::judges);
         let needs = needs(fields.map(), judged);
@@ -132,17 +140,19 @@ impl Routed {
             key,
             tally: Arc::clone(&record.tally),
         };
-        Ok((ask, input, screen, request.params.delivery))
+        let stop = request.params.stop_strings().to_vec();
+        Ok(Judged { ask, input, screen, delivery: request.params.delivery, stop })
     }
 
     /// Goes along the route until somebody answers.
     pub(crate) async fn run(self, app: &Arc<App>, record: &Arc<Record>) -> Result<Production, ApiError> {
-        let Routed { route, ask, chat, client, input, screen, delivery } = self;
+        let Routed { route, chat, client, judged } = self;
+        let Judged { ask, input, screen, delivery, stop } = judged;
         let receipt = screen.as_ref().and_then(Screen::receipt);
         let deltas_tell = deltas_tell(&ask);
         let can_go_on = deltas_tell && ask.delivery == Use::Stream;
         let on_cut = if can_go_on { route.on_cut } else { OnCut::Error };
-        let listener = Listener { client, screen, delivery, receipt, on_cut };
+        let listener = Listener { client, screen, delivery, stop, receipt, on_cut };
         if let Some(spend) = app.config.routes.spend() {
             spend.refresh(&ask.key).await;
         }
@@ -217,6 +227,8 @@ struct Listener {
     client: Client,
     screen: Option<Screen>,
     delivery: Delivery,
+    /// Its stop strings.
+    stop: Vec<String>,
     /// Of the request, if it has one.
     receipt: Option<u64>,
     on_cut: OnCut,
@@ -243,28 +255,28 @@ fn answered_here(
     listener: Listener,
     keeping: Option<Keeping>,
 ) -> Production {
-    let Listener { client, screen, delivery, receipt, on_cut } = listener;
     way.journey.answered_here();
-    let goes_on = on_cut == OnCut::Continue && way.journey.has_others(&tier);
+    let goes_on = listener.on_cut == OnCut::Continue && way.journey.has_others(&tier);
     // What it costs is not known before it is known who ends it.
     let cost = (!goes_on).then(|| way.journey.cost());
     let cache = if keeping.is_some() { CacheUse::Miss } else { CacheUse::Off };
-    let stamp = stamp(tier.clone(), "local".into(), Place::Local, receipt, cost, cache);
+    let stamp = stamp(tier.clone(), "local".into(), Place::Local, listener.receipt, cost, cache);
     if !goes_on && keeping.is_none() {
-        return Production { stamp, ..running.screened(screen).say_to(client) };
+        return Production { stamp, ..running.screened(listener.screen).say_to(listener.client) };
     }
-    let deltas = Deltas::new(client, &way.route, screen, delivery);
+    let delivery = listener.delivery;
+    let deltas = Deltas::new(listener, &way.route);
     let answer = Answer::Here(Box::new(Here::beginning(running, tier, &deltas, keeping)));
     told_in_deltas(answer, deltas, stamp, delivery, goes_on.then_some(way))
 }
 
 /// What a model here has said before. It is judged as it is now.
 fn answered_again(said: Vec<Delta>, tier: String, way: Way, listener: Listener) -> Production {
-    let Listener { client, screen, delivery, receipt, .. } = listener;
     way.journey.answered_here();
     let (cost, cache) = (Some(way.journey.cost()), CacheUse::Exact);
-    let stamp = stamp(tier.clone(), "local".into(), Place::Local, receipt, cost, cache);
-    let deltas = Deltas::new(client, &way.route, screen, delivery);
+    let stamp = stamp(tier.clone(), "local".into(), Place::Local, listener.receipt, cost, cache);
+    let delivery = listener.delivery;
+    let deltas = Deltas::new(listener, &way.route);
     told_in_deltas(Answer::Again(Again::new(tier, said)), deltas, stamp, delivery, None)
 }
 
@@ -303,13 +315,13 @@ fn nobody(app: &App, record: &Record, exhausted: &Exhausted) -> ApiError {
 
 /// The answer of a provider.
 async fn remote_answer(remote: Remote, way: Way, listener: Listener) -> Result<Production, ApiError> {
-    let Listener { client, screen, delivery, on_cut, .. } = listener;
+    let (delivery, on_cut) = (listener.delivery, listener.on_cut);
     let (tier, provider) = (remote.tier().to_owned(), remote.provider().to_owned());
     let receipt = Some(remote.receipt());
     let cache = remote.cache();
     // What is given again has cost what it will.
     let cost = cache.is_hit().then(|| remote.cost());
-    let teller = Teller::new(&remote, &way.route, client, screen, delivery, on_cut);
+    let teller = Teller::new(&remote, &way.route, listener);
     Ok(match delivery {
         Delivery::Stream(_) => Production {
             shape: Shape::Events(teller.dialect()),

@@ -7,6 +7,7 @@ use garrison_gateway::{Heard, OnCut, Remote};
 use garrison_wire::Fold;
 
 use super::super::Client;
+use super::Listener;
 use super::chunks::Chunks;
 use super::continuing::{Answer, Broke};
 use super::deltas::Deltas;
@@ -14,7 +15,6 @@ use super::fold::Folded;
 use super::way::Way;
 use crate::error::ApiError;
 use crate::params::{Delivery, StreamUsage};
-use crate::screen::Screen;
 use crate::sse::{Dialect, Frame, Frames};
 
 /// Makes of what a provider says what a client gets.
@@ -27,23 +27,16 @@ pub(super) enum Teller {
 
 impl Teller {
     /// For a client of `route`. Chunks that somebody else may have to go on with are deltas, too.
-    pub(super) fn new(
-        remote: &Remote,
-        route: &str,
-        client: Client,
-        screen: Option<Screen>,
-        delivery: Delivery,
-        on_cut: OnCut,
-    ) -> Teller {
-        let usage = match delivery {
+    pub(super) fn new(remote: &Remote, route: &str, listener: Listener) -> Teller {
+        let usage = match listener.delivery {
             Delivery::Whole => StreamUsage::Omit,
             Delivery::Stream(usage) => usage,
         };
-        match client {
-            Client::Chat if remote.says_chunks() && on_cut == OnCut::Error => {
-                Teller::Chunks(Box::new(Chunks::new(route, screen, usage)))
+        match listener.client {
+            Client::Chat if remote.says_chunks() && listener.on_cut == OnCut::Error => {
+                Teller::Chunks(Box::new(Chunks::new(route, listener.screen, usage)))
             }
-            client => Teller::Deltas(Box::new(Deltas::new(client, route, screen, delivery))),
+            _ => Teller::Deltas(Box::new(Deltas::new(listener, route))),
         }
     }
 

@@ -12,9 +12,7 @@ use crate::world::UNSURE;
 /// A route whose first tier is the model here, and whose least sure token must have a probability of 0.8.
 fn cascading(upstreams: &[&str]) -> Setup {
     let mut setup = Setup::new(upstreams);
-    let local = setup.route.policy.private.clone().unwrap();
-    setup.route.policy.tiers.insert(0, local);
-    setup.route.targets.insert(0, Target::Local("tiny".into()));
+    setup.first_here("local/tiny", "tiny");
     let statistic = Statistic::Quantile { share: 0.0 };
     setup.route.policy.cascade = Some(Cascade { statistic, threshold: Threshold::Fixed(0.8), after: None });
     setup
@@ -278,6 +276,25 @@ fn a_threshold_is_learned_from_what_the_next_tier_says_and_outlives_the_process(
     let (_, cascade) = learn(&world, "say:Is it so?", true);
     assert!(cascade["learned"]["labels"].as_u64().unwrap() >= labels, "{cascade}");
     assert!(cascade["learned"]["others"].as_u64().unwrap() >= 5, "{cascade}");
+}
+
+#[test]
+fn a_stop_string_that_only_one_of_two_tells_of_is_no_difference() {
+    let upstream = FakeServer::start("127.0.0.1:0", |_, _| {
+        let choice = json!({"index": 0, "delta": {}, "finish_reason": "stop", "stop_reason": "END"});
+        let end = [event(&json!({"choices": [choice]})), usage(20, 5), done()].concat();
+        Script::stream(vec![(Duration::ZERO, token("All is well.")), (Duration::ZERO, end)])
+    })
+    .unwrap();
+    let (world, _folder) = learning(&[&upstream.url], &Arc::default()).start();
+    for text in ["say:All is well.END", "say:All is well."] {
+        let mut asked = body(text, true);
+        asked["stop"] = json!(["END"]);
+        send(&world, "POST", CHAT, &[("x-request-id", "r-1")], &asked.to_string());
+        let compared = || trace(&world)["cascade"]["compared"].clone();
+        crate::client::wait_until(Duration::from_secs(20), || compared() != "awaited").unwrap();
+        assert_eq!(compared(), "same", "{text}");
+    }
 }
 
 #[test]

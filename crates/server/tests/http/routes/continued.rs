@@ -88,6 +88,18 @@ fn every_client_hears_one_answer_whoever_goes_on_with_it() {
 }
 
 #[test]
+fn a_client_of_chats_is_told_its_stop_string_also_where_another_could_go_on() {
+    let mut setup = continuing(&[]);
+    setup.first_here("local/first", "tiny");
+    let (world, _folder) = setup.start();
+    let mut asked = body("say:One. Two.", true);
+    asked["stop"] = json!([". "]);
+    let answer = post(&world, CHAT, &asked);
+    assert_eq!((said(&answer).0.as_str(), answer.header("x-garrison-tier")), ("One", Some("local/first")));
+    assert!(answer.text().contains("\"stop_reason\":\". \""), "{}", answer.text());
+}
+
+#[test]
 fn a_model_that_takes_a_prefix_is_given_one_and_less_to_say() {
     let first = cut(Format::Messages, vec![begin(), Delta::Text("Hello from ".into())]);
     let second = speaking(
@@ -170,9 +182,7 @@ fn however_it_breaks_it_goes_on_and_what_cannot_is_an_honest_error() {
 /// A route that begins here: its first tier is the model here, which is its private one, too.
 fn beginning_here(upstreams: &[&str], on_cut: OnCut) -> Setup {
     let mut setup = Setup::new(upstreams);
-    let local = setup.route.policy.private.clone().unwrap();
-    setup.route.policy.tiers.insert(0, local);
-    setup.route.targets.insert(0, Target::Local("tiny".into()));
+    setup.first_here("local/tiny", "tiny");
     setup.route.on_cut = on_cut;
     setup
 }
