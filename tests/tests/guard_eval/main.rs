@@ -22,6 +22,9 @@ mod ninth_labels;
 mod seventh;
 mod seventh_frames;
 mod sixth;
+mod tenth;
+mod tenth_frames;
+mod tenth_labels;
 mod values;
 
 use std::collections::BTreeMap;
@@ -44,11 +47,52 @@ const RECALL: f64 = 0.995;
 const PRECISION: f64 = 0.97;
 /// Recall and precision of what is still below the bar in a draw since it was judged the first time: it may not fall. Keys
 /// that are UUIDs count only right behind a word for one; what the ninth's are is told in benches/guard/NOTES.md.
-const BELOW: [(Set, &str, f64, f64); 4] = [
+const BELOW: &[(Set, &str, f64, f64)] = &[
     (Set::Eighth, "API_KEY", 0.98, 0.97),
     (Set::Ninth, "API_KEY", 0.99, 0.97),
     (Set::Ninth, "IT_VAT", 0.975, 0.97),
     (Set::Ninth, "SE_PERSONAL_NUMBER", 0.99, 0.97),
+    (Set::Tenth, "API_KEY", 0.948, 0.970),
+    (Set::Tenth, "AT_SOCIAL_SECURITY", 0.826, 0.970),
+    (Set::Tenth, "AT_TAX_ID", 0.962, 0.970),
+    (Set::Tenth, "AU_ABN", 0.971, 0.970),
+    (Set::Tenth, "AU_MEDICARE", 0.754, 0.970),
+    (Set::Tenth, "AU_TFN", 0.912, 0.970),
+    (Set::Tenth, "BE_NRN", 0.946, 0.970),
+    (Set::Tenth, "BR_CNPJ", 0.982, 0.970),
+    (Set::Tenth, "BR_CPF", 0.973, 0.970),
+    (Set::Tenth, "CA_SIN", 0.777, 0.970),
+    (Set::Tenth, "CH_AHV", 0.976, 0.970),
+    (Set::Tenth, "CREDIT_CARD", 0.976, 0.970),
+    (Set::Tenth, "DATE_OF_BIRTH", 0.915, 0.970),
+    (Set::Tenth, "DE_ID_CARD", 0.880, 0.970),
+    (Set::Tenth, "DE_SOCIAL_SECURITY", 0.982, 0.970),
+    (Set::Tenth, "DE_TAX_ID", 0.699, 0.970),
+    (Set::Tenth, "DK_CPR", 0.915, 0.970),
+    (Set::Tenth, "DRIVING_LICENCE", 0.892, 0.970),
+    (Set::Tenth, "FI_HETU", 0.982, 0.970),
+    (Set::Tenth, "FR_NIR", 0.982, 0.970),
+    (Set::Tenth, "FR_TAX_ID", 0.921, 0.970),
+    (Set::Tenth, "IN_AADHAAR", 0.947, 0.970),
+    (Set::Tenth, "IN_PAN", 0.923, 0.970),
+    (Set::Tenth, "IT_VAT", 0.947, 0.970),
+    (Set::Tenth, "KR_RRN", 0.907, 0.970),
+    (Set::Tenth, "NL_BSN", 0.935, 0.970),
+    (Set::Tenth, "NO_FNR", 0.884, 0.970),
+    (Set::Tenth, "PASSPORT", 0.842, 0.970),
+    (Set::Tenth, "PHONE", 0.948, 0.805),
+    (Set::Tenth, "PL_NIP", 0.898, 0.970),
+    (Set::Tenth, "PL_PESEL", 0.932, 0.970),
+    (Set::Tenth, "PT_CITIZEN_CARD", 0.986, 0.970),
+    (Set::Tenth, "PT_NIF", 0.888, 0.970),
+    (Set::Tenth, "SE_PERSONAL_NUMBER", 0.881, 0.970),
+    (Set::Tenth, "SG_NRIC", 0.982, 0.970),
+    (Set::Tenth, "UK_NHS", 0.782, 0.970),
+    (Set::Tenth, "UK_NINO", 0.951, 0.970),
+    (Set::Tenth, "US_ABA", 0.922, 0.970),
+    (Set::Tenth, "US_MBI", 0.994, 0.970),
+    (Set::Tenth, "US_NPI", 0.988, 0.970),
+    (Set::Tenth, "US_SSN", 0.916, 0.970),
 ];
 
 #[derive(Default)]
@@ -81,6 +125,7 @@ fn value(set: Set, entity: &str, draw: &mut Draw) -> String {
         Set::Seventh => &SEVENTH,
         Set::Eighth => &EIGHTH,
         Set::Ninth => return ninth::value(entity, draw),
+        Set::Tenth => return tenth::value(entity, draw),
     };
     values.value(entity, draw)
 }
@@ -161,9 +206,9 @@ fn every_entity_has_twenty_templates_of_its_own_in_each_set() {
             labels(set).iter().find(|(name, _)| *name == entity).expect("every set has every entity").1;
         templates(set, names)
     };
-    for (entity, _) in labels(Set::Ninth) {
-        let held = judged(Set::Ninth, entity);
-        for set in [Set::Development, Set::Fifth, Set::Sixth, Set::Seventh, Set::Eighth] {
+    for (entity, _) in labels(Set::Tenth) {
+        let held = judged(Set::Tenth, entity);
+        for set in [Set::Development, Set::Fifth, Set::Sixth, Set::Seventh, Set::Eighth, Set::Ninth] {
             let work = judged(set, entity);
             assert!(work.len() >= 20 && held.len() >= 20, "{entity}: {} and {}", work.len(), held.len());
             assert!(
@@ -172,7 +217,7 @@ fn every_entity_has_twenty_templates_of_its_own_in_each_set() {
             );
         }
     }
-    assert_eq!(labels(Set::Ninth).len(), labels(Set::Eighth).len());
+    assert_eq!(labels(Set::Tenth).len(), labels(Set::Ninth).len());
 }
 
 #[test]
@@ -201,6 +246,11 @@ fn on_the_eighth_draw() {
 }
 
 #[test]
-fn on_the_held_out_set() {
+fn on_the_ninth_draw() {
     hold(Set::Ninth, 30_000_000);
+}
+
+#[test]
+fn on_the_held_out_set() {
+    hold(Set::Tenth, 31_622_776);
 }
