@@ -15,6 +15,7 @@ mod eighth_frames;
 mod fifth;
 mod fourth;
 mod frames;
+mod halves;
 mod innocent;
 mod ninth;
 mod ninth_frames;
@@ -116,7 +117,7 @@ fn templates(set: Set, labels: &[(&str, &str)]) -> Vec<String> {
     all
 }
 
-fn value(set: Set, entity: &str, draw: &mut Draw) -> String {
+pub(crate) fn value(set: Set, entity: &str, draw: &mut Draw) -> String {
     let values = match set {
         Set::Development if draw.range(0, 1) == 0 => &FIRST,
         Set::Development => &FOURTH,

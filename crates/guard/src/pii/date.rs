@@ -44,8 +44,9 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
 fn propose(sight: &mut Sight<'_, '_>, end: usize) {
     let behind = sight.window.behind(sight.at());
     let distance = sight.around.distance(Entity::DATE_OF_BIRTH).map_or(0, usize::from);
+    let column = sight.around.in_column_of(Entity::DATE_OF_BIRTH);
     let between = &behind.as_bytes()[behind.len().saturating_sub(distance)..];
-    if between.iter().filter(|b| b.is_ascii_digit()).count() < DIGITS {
+    if column || between.iter().filter(|b| b.is_ascii_digit()).count() < DIGITS {
         sight.propose(Entity::DATE_OF_BIRTH, BASE, end);
     }
 }

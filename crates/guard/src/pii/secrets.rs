@@ -170,14 +170,15 @@ fn assigned(sight: &mut Sight<'_, '_>) {
     if tag || value.len() < SHORTEST || !mixed || is_measure(value) || is_code(window, value) {
         return;
     }
+    let column = sight.around.in_column_of(Entity::API_KEY);
     let near = sight.around.distance(Entity::API_KEY).filter(|distance| *distance <= 14);
-    let Some(distance) = near else {
+    let Some(distance) = near.or(column.then_some(0)) else {
         return spoken_of(sight, value);
     };
     let behind = window.behind(at);
     let between = &behind[behind.len() - usize::from(distance)..];
     let given = between.contains(['=', ':']) || between.contains(" is ");
-    let cell = between.contains(['>', '|']);
+    let cell = column || between.contains(['>', '|']);
     let bearer = behind.to_ascii_lowercase().ends_with("bearer ");
     let said = given || cell || between.contains(['"', '`']) || between == " ";
     if placeholder(value) {

@@ -10,6 +10,7 @@
 use std::ops::Range;
 
 use super::candidate::{Candidate, Extent, Tail, resolve};
+use super::columns::Columns;
 use super::window::{End, MAX_LENGTH, Window, escape_before};
 use crate::entity::Entity;
 
@@ -94,6 +95,7 @@ pub(crate) struct Machine {
     cluster: Vec<Candidate>,
     cluster_end: usize,
     open: Option<Open>,
+    columns: Columns,
 }
 
 /// The part of a text that is there.
@@ -123,6 +125,11 @@ impl Machine {
     /// Goes on as far as `part` allows, which must reach back [`super::window::BEHIND`] bytes from
     /// what is undecided.
     pub(crate) fn advance(&mut self, part: Part<'_>, judge: &impl Judge, found: &mut Vec<Found>) {
+        self.pass(part, judge, found);
+        self.columns.follow(part, self.at);
+    }
+
+    fn pass(&mut self, part: Part<'_>, judge: &impl Judge, found: &mut Vec<Found>) {
         let bytes = part.text.as_bytes();
         let mut proposals = Vec::new();
         loop {
@@ -156,7 +163,8 @@ impl Machine {
             }
             let signed = || !bytes[place].is_ascii_alphanumeric() && judge.begins_with(bytes[place]);
             if begins(bytes, place, self.traits) || signed() {
-                let window = Window::new(part.text, place, part.end);
+                self.columns.follow(part, self.at);
+                let window = Window::new(part.text, place, part.end).in_column(self.columns.name());
                 proposals.clear();
                 judge.judge(&window, self.traits, &mut proposals);
                 if window.starved() {

@@ -37,13 +37,20 @@ pub(crate) struct Window<'t> {
     text: &'t str,
     /// The position.
     pub(crate) at: usize,
+    /// What the column of a table is called that the position is in; empty if it has no name.
+    pub(crate) column: &'t str,
     end: End,
     starved: Cell<bool>,
 }
 
 impl<'t> Window<'t> {
     pub(crate) fn new(text: &'t str, at: usize, end: End) -> Window<'t> {
-        Window { text, at, end, starved: Cell::new(false) }
+        Window { text, at, column: "", end, starved: Cell::new(false) }
+    }
+
+    /// The same in a column of a table.
+    pub(crate) fn in_column(self, name: &'t str) -> Window<'t> {
+        Window { column: name, ..self }
     }
 
     /// Whether a byte was asked for that is still to come.

@@ -1,0 +1,179 @@
+//! Text and words as they are compared: in lower case, with one blank for whatever joins words. So `taxFileNumber`,
+//! `tax_file_number`, `TAX-FILE-NUMBER` and "Tax File Number" are the same.
+
+use crate::scan::window::{AHEAD, BEHIND};
+
+/// Bytes of what is compared at most: a character grows by a blank before it and, in lower case, by one byte.
+const MAX_FOLDED: usize = 2 * if BEHIND > AHEAD { BEHIND } else { AHEAD } + 8;
+
+/// A folded text and where its bytes come from.
+pub(super) struct Folded {
+    bytes: [u8; MAX_FOLDED],
+    /// `[byte]` the place in the text of the character that it is from; one more for the end.
+    places: [u8; MAX_FOLDED + 1],
+    length: usize,
+}
+
+impl Folded {
+    /// Of a text of [`BEHIND`] bytes at most; the rest of a longer one is left out.
+    pub(super) fn of(text: &str) -> Folded {
+        let mut folded = Folded { bytes: [0; MAX_FOLDED], places: [0; MAX_FOLDED + 1], length: 0 };
+        let mut buffer = [0; 4];
+        fold(text, |at, c| {
+            let place = u8::try_from(at).unwrap_or(u8::MAX);
+            for b in c.encode_utf8(&mut buffer).bytes().filter(|_| place < u8::MAX) {
+                if folded.length < MAX_FOLDED {
+                    (folded.bytes[folded.length], folded.places[folded.length]) = (b, place);
+                    folded.length += 1;
+                }
+            }
+        });
+        folded.places[folded.length] = u8::try_from(text.len()).unwrap_or(u8::MAX);
+        folded
+    }
+
+    /// What is compared.
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+
+    /// Where in the text the byte `at` of what is compared comes from.
+    pub(super) fn place(&self, at: usize) -> usize {
+        usize::from(self.places[at.min(self.length)])
+    }
+}
+
+/// A word as it is compared.
+pub(super) fn folded(word: &str) -> String {
+    let mut out = String::with_capacity(word.len());
+    fold(word, |_, c| out.push(c));
+    out.trim().to_owned()
+}
+
+/// Gives each character of the folded text and where it comes from.
+fn fold(text: &str, mut give: impl FnMut(usize, char)) {
+    let mut characters = text.char_indices().peekable();
+    let (mut before, mut lower, mut blank) = (None::<char>, 0, true);
+    while let Some((at, c)) = characters.next() {
+        let next = characters.peek().map(|(_, c)| *c);
+        let within = before.is_some_and(char::is_alphabetic) && next.is_some_and(char::is_alphabetic);
+        if c.is_whitespace() || is_joint(c) || c == '.' && within {
+            if !blank {
+                give(at, ' ');
+            }
+            (before, lower, blank) = (Some(c), 0, true);
+            continue;
+        }
+        // A capital begins a word of a name in a program: behind small letters, or before them at the end of capitals.
+        let last = || text[at..].chars().skip(1).take(2).filter(|c| c.is_lowercase()).count() == 2;
+        if c.is_uppercase() && (lower > 1 || before.is_some_and(char::is_uppercase) && last()) {
+            give(at, ' ');
+        }
+        c.to_lowercase().for_each(|c| give(at, c));
+        lower = if c.is_lowercase() { lower + 1 } else { 0 };
+        (before, blank) = (Some(c), false);
+    }
+}
+
+/// What joins words of a name or stands within one: dashes, underscores, apostrophes.
+fn is_joint(c: char) -> bool {
+    matches!(c, '_' | '-' | '\'' | '\u{2019}' | '\u{2010}'..='\u{2015}')
+}
+
+/// The ways in which a word is written: as it is, without its accents or with two letters instead, and in one.
+pub(super) fn spellings(word: &str) -> Vec<String> {
+    let whole = folded(word);
+    let mut all = vec![whole.clone()];
+    // "né" without its accent is another word.
+    if whole.chars().filter(|c| c.is_alphabetic()).count() >= LONG_ENOUGH {
+        all.push(whole.chars().map(plain).collect());
+    }
+    all.push(whole.chars().fold(String::new(), |mut out, c| {
+        match in_two(c) {
+            Some(two) => out.push_str(two),
+            None => out.push(c),
+        }
+        out
+    }));
+    let joined: Vec<String> = all.iter().map(|word| word.replace([' ', '.'], "")).collect();
+    all.extend(joined.into_iter().filter(|word| word.chars().count() > LONG_ENOUGH));
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Letters of a word that is still the same without accents or blanks.
+const LONG_ENOUGH: usize = 5;
+
+/// A letter without its accent.
+fn plain(c: char) -> char {
+    match c {
+        'à'..='å' | 'ą' => 'a',
+        'ç' | 'ć' => 'c',
+        'è'..='ë' | 'ę' => 'e',
+        'ì'..='ï' => 'i',
+        'ł' => 'l',
+        'ñ' | 'ń' => 'n',
+        'ò'..='ö' | 'ø' | 'ő' => 'o',
+        'ś' => 's',
+        'ù'..='ü' | 'ű' => 'u',
+        'ź' | 'ż' => 'z',
+        other => other,
+    }
+}
+
+/// What is written for a letter where it cannot be.
+fn in_two(c: char) -> Option<&'static str> {
+    match c {
+        'ä' | 'æ' => Some("ae"),
+        'ö' | 'ø' => Some("oe"),
+        'ü' => Some("ue"),
+        'å' => Some("aa"),
+        'ß' => Some("ss"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_the_same_however_they_are_joined() {
+        for text in
+            ["taxFileNumber", "tax_file_number", "TAX-FILE-NUMBER", "Tax File\nNumber", "TAXFileNumber"]
+        {
+            assert_eq!(Folded::of(text).text(), "tax file number", "{text}");
+        }
+        for (text, wanted) in [
+            ("D.O.B.: x", "d o b.: x"),
+            ("DoB", "dob"),
+            ("SSNs", "ssns"),
+            ("HENKILÖTUNNUS", "henkilötunnus"),
+            ("st.-nr.", "st. nr."),
+            ("numéro d’assuré", "numéro d assuré"),
+            (r"x\nBSN", r"x\nbsn"),
+        ] {
+            assert_eq!(Folded::of(text).text(), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_lead_back_to_the_text() {
+        let text = "é myIBANNumber = ";
+        let folded = Folded::of(text);
+        let at = folded.text().find("iban").unwrap();
+        assert_eq!((folded.place(at), folded.place(at + 4)), (5, 9));
+        assert_eq!(folded.place(folded.text().len()), text.len());
+        let long = "ȺA".repeat(BEHIND / 3);
+        assert!(Folded::of(&long).text().len() >= long.len());
+    }
+
+    #[test]
+    fn words_are_spelled_with_and_without_accents() {
+        assert_eq!(spellings("né"), ["né"]);
+        assert_eq!(spellings("führerschein"), ["fuehrerschein", "fuhrerschein", "führerschein"]);
+        assert_eq!(spellings("n.i.e."), ["n i e."]);
+        assert_eq!(spellings("tax_file"), ["tax file", "taxfile"]);
+    }
+}
