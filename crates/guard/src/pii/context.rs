@@ -12,8 +12,8 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
-use super::fold::{Folded, spellings};
-use super::kinds::{COUNTRIES, KINDS};
+use super::fold::{Folded, abbreviations, spellings};
+use super::kinds::{COUNTRIES, FIELDS, KINDS};
 use super::words::{ELSE, WORDS};
 use crate::entity::Entity;
 use crate::scan::window::{Window, escape_before, is_caseless, is_word};
@@ -30,6 +30,10 @@ const TOPICS: usize = OTHER + 1 + KINDS.len() + COUNTRIES.len();
 const OTHER: usize = Entity::COUNT;
 const KIND: usize = OTHER + 1;
 const COUNTRY: usize = KIND + KINDS.len();
+/// Bytes between the ends of a country's and a kind's name, at most.
+const TOGETHER: u8 = 40;
+/// Added where a country is said of a number: "Portuguese tax number" is none of Austria, where it is a tax number, too.
+const COUNTRY_SAID: u8 = 4;
 /// Stands for a word that is not there.
 const FAR: u8 = u8::MAX;
 
@@ -68,13 +72,23 @@ impl Vocabulary {
         let countries = COUNTRIES.iter().enumerate().map(|(place, of)| (COUNTRY + place, of.words));
         for (topic, words) in entities.chain([(OTHER, ELSE)]).chain(kinds).chain(countries) {
             let topic = u8::try_from(topic).unwrap_or(FAR);
-            for spelling in words.split('|').flat_map(|word| spellings(word.trim())) {
+            let spelled = words.split('|').flat_map(|word| spellings(word.trim()));
+            for spelling in spelled {
+                for short in abbreviations(&spelling).into_iter().filter(|_| usize::from(topic) < OTHER) {
+                    topics_of.entry(short).or_default().push(topic);
+                }
                 topics_of.entry(spelling).or_default().push(topic);
             }
         }
         let mut issued = vec![None; Entity::COUNT];
         for (place, country) in COUNTRIES.iter().enumerate() {
             for (entity, kinds) in country.numbers {
+                for field in kinds.iter().flat_map(|kind| FIELDS[usize::from(*kind)].split('|')) {
+                    let of = u8::try_from(topic(*entity)).unwrap_or(FAR);
+                    for named in [format!("{field} {}", country.code), format!("{} {field}", country.code)] {
+                        topics_of.entry(named).or_default().push(of);
+                    }
+                }
                 let kinds = kinds.iter().map(|kind| KIND + usize::from(*kind)).collect();
                 issued[topic(*entity)] = Some((COUNTRY + place, kinds));
             }
@@ -104,6 +118,9 @@ impl Vocabulary {
                 let (start, end) = (folded.place(found.start()), folded.place(found.end()));
                 let distance = u8::try_from(distance(start, end)).unwrap_or(FAR);
                 for topic in &self.topics[found.pattern().as_usize()] {
+                    if usize::from(*topic) == OTHER && has_its_own(&text[end..]) {
+                        continue;
+                    }
                     let slot = &mut nearest[usize::from(*topic)];
                     *slot = distance.min(*slot);
                 }
@@ -112,13 +129,19 @@ impl Vocabulary {
         nearest
     }
 
-    /// How near what says that a number is an `entity` is: a word for it, or its country and kind.
+    /// How near what says that a number is an `entity` is: a word for it, or its country and kind, of which the country may
+    /// stand before the kind.
     fn own(&self, distances: &Distances, entity: Entity) -> u8 {
         let place = topic(entity);
-        let said = self.issued.get(place).and_then(Option::as_ref).map_or(FAR, |(country, kinds)| {
-            kinds.iter().map(|kind| distances[*kind]).min().unwrap_or(FAR).max(distances[*country])
-        });
-        distances[place].min(said)
+        distances[place].min(self.issued(distances, entity).unwrap_or(FAR))
+    }
+
+    /// How near the kind of an `entity` is, if its country is said of it.
+    fn issued(&self, distances: &Distances, entity: Entity) -> Option<u8> {
+        let (country, kinds) = self.issued.get(topic(entity))?.as_ref()?;
+        let (country, kind) = (distances[*country], kinds.iter().map(|kind| distances[*kind]).min()?);
+        let together = country != FAR && kind != FAR && country.abs_diff(kind) <= TOGETHER;
+        together.then_some(kind)
     }
 }
 
@@ -138,6 +161,15 @@ fn stands_alone(text: &str, range: Range<usize>) -> bool {
             || word.len() >= STEM && ENDINGS.split('|').any(|ending| ending == rest)
     };
     begins && ends()
+}
+
+/// Whether what follows a word that a number is called by is its number, and that ends with a clause: "page 2 of 4\n".
+fn has_its_own(rest: &str) -> bool {
+    let rest = rest.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '\n');
+    let number = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+    let (number, rest) = rest.split_at(number);
+    number.contains(|c: char| c.is_ascii_digit())
+        && (rest.contains(['\n', ',', ';', '&', '|', ')']) || rest.contains(" - "))
 }
 
 /// Bytes of a word that may have an ending.
@@ -223,7 +255,8 @@ impl<'w, 't> Surroundings<'w, 't> {
         if other < own && !(own != FAR && self.tells_more(own, other)) {
             alone = alone.saturating_sub(OTHERWISE.saturating_sub(other / 3));
         }
-        let said = if own == FAR { 0 } else { BEFORE.saturating_sub(own / 6) };
+        let country = if self.vocabulary.issued(before, entity).is_some() { COUNTRY_SAID } else { 0 };
+        let said = if own == FAR { 0 } else { BEFORE.saturating_sub(own / 6) + country };
         let mut confidence = alone.saturating_add(said);
         if confidence < enough && alone.saturating_add(AFTER) >= enough {
             let after = self.vocabulary.after(self.window.ahead(end));
@@ -285,6 +318,9 @@ mod tests {
             assert!(confidence(text, "111222333") >= 50, "{text}");
         }
         assert!(confidence("dutch tulip number 111222333", "111222333") < 50);
+        for text in ["ssn_nl=111222333", "nlNationalId: 111222333", "BSN, page 2 of 4\n111222333"] {
+            assert!(confidence(text, "111222333") >= 50, "{text}");
+        }
         let vocabulary = Vocabulary::new().unwrap();
         let window = Window::new("Anna,111222333", 5, End::Final).in_column("Dutch citizen_service");
         let around = Surroundings::new(&vocabulary, &window);

@@ -52,25 +52,36 @@ pub(super) fn folded(word: &str) -> String {
 
 /// Gives each character of the folded text and where it comes from.
 fn fold(text: &str, mut give: impl FnMut(usize, char)) {
-    let mut characters = text.char_indices().peekable();
-    let (mut before, mut lower, mut blank) = (None::<char>, 0, true);
-    while let Some((at, c)) = characters.next() {
-        let next = characters.peek().map(|(_, c)| *c);
+    // Letters of the word so far, and whether a blank was given last.
+    let (mut before, mut letters, mut blank) = (None::<char>, 0, true);
+    for (at, c) in text.char_indices() {
+        let mut ahead = text[at..].chars().skip(1);
+        let (next, after) = (ahead.next(), ahead.next());
         let within = before.is_some_and(char::is_alphabetic) && next.is_some_and(char::is_alphabetic);
+        let initial = within && letters == 1 && !after.is_some_and(char::is_alphabetic);
+        if c == '.' && initial {
+            // "n.h.s." is a word.
+            letters = 0;
+            continue;
+        }
         if c.is_whitespace() || is_joint(c) || c == '.' && within {
             if !blank {
                 give(at, ' ');
             }
-            (before, lower, blank) = (Some(c), 0, true);
+            (before, letters, blank) = (Some(c), 0, true);
             continue;
         }
         // A capital begins a word of a name in a program: behind small letters, or before them at the end of capitals.
-        let last = || text[at..].chars().skip(1).take(2).filter(|c| c.is_lowercase()).count() == 2;
-        if c.is_uppercase() && (lower > 1 || before.is_some_and(char::is_uppercase) && last()) {
+        let last = || next.is_some_and(char::is_lowercase) && after.is_some_and(char::is_lowercase);
+        let begins = c.is_uppercase()
+            && letters > 1
+            && (before.is_some_and(char::is_lowercase) || before.is_some_and(char::is_uppercase) && last());
+        if !blank && (begins || c == '#') {
             give(at, ' ');
+            letters = 0;
         }
         c.to_lowercase().for_each(|c| give(at, c));
-        lower = if c.is_lowercase() { lower + 1 } else { 0 };
+        letters = if c.is_alphabetic() { letters + 1 } else { 0 };
         (before, blank) = (Some(c), false);
     }
 }
@@ -80,9 +91,13 @@ fn is_joint(c: char) -> bool {
     matches!(c, '_' | '-' | '\'' | '\u{2019}' | '\u{2010}'..='\u{2015}')
 }
 
-/// The ways in which a word is written: as it is, without its accents or with two letters instead, and in one.
+/// The ways in which a word is written: as it is, without its accents or with two letters instead, with a sign for "number",
+/// and in one.
 pub(super) fn spellings(word: &str) -> Vec<String> {
     let whole = folded(word);
+    // The last dot of "d.o.b." is one of its own.
+    let dots = word.matches('.').count() > 1;
+    let whole = if dots { whole.trim_end_matches('.').to_owned() } else { whole };
     let mut all = vec![whole.clone()];
     // "né" without its accent is another word.
     if whole.chars().filter(|c| c.is_alphabetic()).count() >= LONG_ENOUGH {
@@ -95,11 +110,58 @@ pub(super) fn spellings(word: &str) -> Vec<String> {
         }
         out
     }));
-    let joined: Vec<String> = all.iter().map(|word| word.replace([' ', '.'], "")).collect();
-    all.extend(joined.into_iter().filter(|word| word.chars().count() > LONG_ENOUGH));
+    let numbered: Vec<String> = all.iter().flat_map(|word| numbered(word)).collect();
+    all.extend(numbered);
+    let short = |word: &str| word.ends_with(" no") || word.ends_with(" nr") || word.ends_with(" id");
+    let joined: Vec<String> = all
+        .iter()
+        .filter(|word| short(word) || word.chars().filter(|c| !" .".contains(*c)).count() > LONG_ENOUGH)
+        .map(|word| word.replace([' ', '.'], ""))
+        .collect();
+    all.extend(joined);
     all.sort_unstable();
     all.dedup();
     all
+}
+
+/// A name with what else stands for "number" in it: "versicherungsnr", "n° national", "ss #".
+fn numbered(name: &str) -> Vec<String> {
+    const NUMBER: [&str; 7] = ["number", "nummer", "numéro", "número", "numero", "numer", "nº"];
+    const SIGNS: [&str; 6] = ["no", "nr", "num", "nº", "n°", "#"];
+    let mut all = Vec::new();
+    if let Some(stem) = name.strip_suffix("nummer").filter(|stem| stem.len() >= 3 && !stem.ends_with(' ')) {
+        all.extend([format!("{stem}nr"), format!("{stem} nr"), format!("{stem} nummer")]);
+    }
+    let words: Vec<&str> = name.split(' ').collect();
+    if let Some(place) = words.iter().position(|word| NUMBER.contains(word)).filter(|_| words.len() > 1) {
+        for sign in SIGNS {
+            let mut words = words.clone();
+            words[place] = sign;
+            all.push(words.join(" "));
+        }
+    }
+    all
+}
+
+/// How a name of several long words is shortened: each of them to its first three or four letters, with dots or without, as in
+/// "soc. sec. no." and `nat_ins_no`.
+pub(super) fn abbreviations(name: &str) -> Vec<String> {
+    let words: Vec<&str> = name.split(' ').collect();
+    let long = |word: &&str| word.chars().count() >= 6 && word.chars().all(char::is_alphabetic);
+    if words.iter().filter(|word| long(word)).count() < 2 {
+        return Vec::new();
+    }
+    let shortened = |letters: usize, dot: &str| {
+        let short = |word: &str| {
+            if long(&word) {
+                word.chars().take(letters).chain(dot.chars()).collect()
+            } else {
+                word.to_owned()
+            }
+        };
+        words.iter().map(|word| short(word)).collect::<Vec<String>>().join(" ")
+    };
+    [3, 4].into_iter().flat_map(|letters| ["", "."].map(|dot| shortened(letters, dot))).collect()
 }
 
 /// Letters of a word that is still the same without accents or blanks.
@@ -146,8 +208,11 @@ mod tests {
             assert_eq!(Folded::of(text).text(), "tax file number", "{text}");
         }
         for (text, wanted) in [
-            ("D.O.B.: x", "d o b.: x"),
-            ("DoB", "dob"),
+            ("D.O.B.: x", "dob.: x"),
+            ("iBAN", "iban"),
+            ("dateOfBirth", "date of birth"),
+            ("P. I.V.A. p.iva", "p. iva. p iva"),
+            ("SS#", "ss #"),
             ("SSNs", "ssns"),
             ("HENKILÖTUNNUS", "henkilötunnus"),
             ("st.-nr.", "st. nr."),
@@ -173,7 +238,20 @@ mod tests {
     fn words_are_spelled_with_and_without_accents() {
         assert_eq!(spellings("né"), ["né"]);
         assert_eq!(spellings("führerschein"), ["fuehrerschein", "fuhrerschein", "führerschein"]);
-        assert_eq!(spellings("n.i.e."), ["n i e."]);
+        assert_eq!(spellings("n.i.e."), ["nie"]);
         assert_eq!(spellings("tax_file"), ["tax file", "taxfile"]);
+        for (word, spelling) in [
+            ("versicherungsnummer", "versicherungsnr"),
+            ("numéro national", "n° national"),
+            ("ss number", "ss #"),
+            ("numer nip", "nr nip"),
+            ("personnummer", "person nummer"),
+            ("cc no", "ccno"),
+        ] {
+            assert!(spellings(word).iter().any(|known| known == spelling), "{word}: {:?}", spellings(word));
+        }
+        assert!(abbreviations("social security no").iter().any(|short| short == "soc. sec. no"));
+        assert!(abbreviations("national insurance").iter().any(|short| short == "nat ins"));
+        assert!(abbreviations("contact no").is_empty() && abbreviations("passport").is_empty());
     }
 }

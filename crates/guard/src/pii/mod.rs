@@ -81,7 +81,11 @@ impl Judge for Recognizers {
         match first {
             '-' => return secrets::pem(&mut sight),
             ':' if begins => return network::ipv6(&mut sight),
-            '+' | '(' => return contact::phone(&mut sight),
+            '/' => return secrets::assigned(&mut sight),
+            '+' | '(' => {
+                contact::phone(&mut sight);
+                return secrets::assigned(&mut sight);
+            }
             '_' if begins && traits.has(Traits::AT) => return contact::email(&mut sight),
             _ if !begins || !first.is_alphanumeric() => return,
             _ => {}

@@ -321,6 +321,8 @@ fn begins(bytes: &[u8], at: usize, traits: Traits) -> bool {
                 _ => !in_word(before) || escape_before(|back| Some(bytes[at.checked_sub(back)?])),
             }
         }
+        // A value in base64 may begin so.
+        b'/' | b'+' if traits.has(Traits::DIGIT) && opens_value(bytes, at) => true,
         b'+' => bytes.get(at + 1).is_none_or(|b| b.is_ascii_digit() || *b == b'('),
         b'(' => bytes.get(at + 1).is_none_or(|b| b.is_ascii_digit() || b"(+".contains(b)),
         b'-' => at == 0 || bytes[at - 1] != b'-',
@@ -328,6 +330,12 @@ fn begins(bytes: &[u8], at: usize, traits: Traits) -> bool {
         b'_' => traits.has(Traits::AT) && at.checked_sub(1).is_none_or(|i| !in_word(bytes[i])),
         b => b >= 128,
     }
+}
+
+/// Whether the sign at `at` is the first of a value: behind a quote, an equals sign or what opens a cell.
+fn opens_value(bytes: &[u8], at: usize) -> bool {
+    let before = at.checked_sub(1).map(|i| bytes[i]);
+    before.is_some_and(|b| b"\"'`=>{".contains(&b)) && bytes.get(at + 1).is_none_or(u8::is_ascii_alphanumeric)
 }
 
 fn is_hex4(bytes: &[u8], at: usize) -> bool {
