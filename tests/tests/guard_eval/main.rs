@@ -53,6 +53,7 @@ const BELOW: &[(Set, &str, f64, f64)] = &[
     (Set::Ninth, "API_KEY", 0.99, 0.97),
     (Set::Ninth, "IT_VAT", 0.975, 0.97),
     (Set::Ninth, "SE_PERSONAL_NUMBER", 0.99, 0.97),
+    (Set::Tenth, "UK_NINO", 0.99, 0.97),
 ];
 
 #[derive(Default)]

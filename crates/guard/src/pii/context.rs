@@ -25,10 +25,12 @@ const AFTER: u8 = 40;
 /// Taken away for a nearer word right before it that says it is something else; a third of a point less
 /// for each byte between.
 const OTHERWISE: u8 = 30;
-/// Topics: the built-in entities, everything else, kinds of numbers, and countries.
-const TOPICS: usize = OTHER + 1 + KINDS.len() + COUNTRIES.len();
+/// Topics: the built-in entities, everything else (twice), kinds of numbers, and countries.
+const TOPICS: usize = KIND + KINDS.len() + COUNTRIES.len();
 const OTHER: usize = Entity::COUNT;
-const KIND: usize = OTHER + 1;
+/// Those of everything else that have no number yet.
+const OTHER_OPEN: usize = OTHER + 1;
+const KIND: usize = OTHER_OPEN + 1;
 const COUNTRY: usize = KIND + KINDS.len();
 /// Bytes between the ends of a country's and a kind's name, at most.
 const TOGETHER: u8 = 40;
@@ -118,11 +120,11 @@ impl Vocabulary {
                 let (start, end) = (folded.place(found.start()), folded.place(found.end()));
                 let distance = u8::try_from(distance(start, end)).unwrap_or(FAR);
                 for topic in &self.topics[found.pattern().as_usize()] {
-                    if usize::from(*topic) == OTHER && has_its_own(&text[end..]) {
-                        continue;
+                    let topic = usize::from(*topic);
+                    nearest[topic] = distance.min(nearest[topic]);
+                    if topic == OTHER && distance < nearest[OTHER_OPEN] && !has_its_own(&text[end..]) {
+                        nearest[OTHER_OPEN] = distance;
                     }
-                    let slot = &mut nearest[usize::from(*topic)];
-                    *slot = distance.min(*slot);
                 }
             }
         }
@@ -247,23 +249,24 @@ impl<'w, 't> Surroundings<'w, 't> {
     /// `enough` can be reached.
     pub(crate) fn confidence(&self, entity: Entity, base: u8, end: usize, enough: u8) -> u8 {
         let before = self.before();
-        let (own, other) = match (self.vocabulary.own(before, entity), before[OTHER]) {
-            (_, other) if self.in_column_of(entity) => (0, other),
-            near => near,
+        let own = if self.in_column_of(entity) { 0 } else { self.vocabulary.own(before, entity) };
+        let without = |other: u8| {
+            let otherwise = other < own && !(own != FAR && self.tells_more(own, other));
+            base.saturating_sub(if otherwise { OTHERWISE.saturating_sub(other / 3) } else { 0 })
         };
-        let mut alone = base;
-        if other < own && !(own != FAR && self.tells_more(own, other)) {
-            alone = alone.saturating_sub(OTHERWISE.saturating_sub(other / 3));
-        }
+        // Where a word says what it is, others that have their number already say nothing of it.
+        let (alone, beside) = (without(before[OTHER]), without(before[OTHER_OPEN]));
         let country = if self.vocabulary.issued(before, entity).is_some() { COUNTRY_SAID } else { 0 };
-        let said = if own == FAR { 0 } else { BEFORE.saturating_sub(own / 6) + country };
-        let mut confidence = alone.saturating_add(said);
-        if confidence < enough && alone.saturating_add(AFTER) >= enough {
+        let mut confidence = match own {
+            FAR => alone,
+            _ => beside.saturating_add(BEFORE.saturating_sub(own / 6) + country),
+        };
+        if confidence < enough && beside.saturating_add(AFTER) >= enough {
             let after = self.vocabulary.after(self.window.ahead(end));
             let (own, other) = (self.vocabulary.own(&after, entity), after[OTHER]);
             // A word for it may begin as one for something else does, as "part. IVA".
             if own != FAR && own <= other {
-                confidence = confidence.max(alone.saturating_add(AFTER.saturating_sub(own / 6)));
+                confidence = confidence.max(beside.saturating_add(AFTER.saturating_sub(own / 6)));
             }
         }
         confidence.min(100)

@@ -72,7 +72,12 @@ fn fold(text: &str, mut give: impl FnMut(usize, char)) {
             continue;
         }
         // A capital begins a word of a name in a program: behind small letters, or before them at the end of capitals.
-        let last = || next.is_some_and(char::is_lowercase) && after.is_some_and(char::is_lowercase);
+        let last = || {
+            let rest = &text[at + c.len_utf8()..];
+            next.is_some_and(char::is_lowercase)
+                && after.is_some_and(char::is_lowercase)
+                && !["nummer", "numer", "numé"].iter().any(|ending| rest.starts_with(ending))
+        };
         let begins = c.is_uppercase()
             && letters > 1
             && (before.is_some_and(char::is_lowercase) || before.is_some_and(char::is_uppercase) && last());
@@ -210,6 +215,7 @@ mod tests {
         for (text, wanted) in [
             ("D.O.B.: x", "dob.: x"),
             ("iBAN", "iban"),
+            ("BSNnummer NHSNumber", "bsnnummer nhs number"),
             ("dateOfBirth", "date of birth"),
             ("P. I.V.A. p.iva", "p. iva. p iva"),
             ("SS#", "ss #"),
