@@ -10,6 +10,8 @@ use super::shape::{Number, begins_number, blank, ends_number, is_dash};
 const MAX_SYMBOLS: usize = 20;
 /// Signs between groups at most.
 const MAX_SIGNS: usize = 9;
+/// Letters that a number begins with, at most.
+const MAX_LETTERS: usize = 6;
 /// What such a number is worth on its own.
 const WORTH: u8 = 14;
 
@@ -50,7 +52,7 @@ impl Loose {
 
     /// What begins at the window's position and has signs or small letters in it: entity, worth and end of each.
     pub(super) fn find(&self, window: &Window<'_>, mut found: impl FnMut(Entity, u8, usize)) {
-        if !begins_number(window) {
+        if !begins_number(window) || !leads(window) {
             return;
         }
         let mut symbols = [0; MAX_SYMBOLS];
@@ -95,6 +97,14 @@ impl Loose {
             }
         }
     }
+}
+
+/// Whether a digit stands at the window's position, or behind a few letters and a sign: most words end here.
+fn leads(window: &Window<'_>) -> bool {
+    let letters = window.run(window.at, MAX_LETTERS + 1, |b| b.is_ascii_alphabetic());
+    let digit = |at: usize| window.byte(at).is_some_and(|b| b.is_ascii_digit());
+    let few = letters - window.at <= MAX_LETTERS;
+    few && (digit(letters) || sign(window, letters).is_some_and(|width| digit(letters + width)))
 }
 
 /// The width of what may stand between two groups.

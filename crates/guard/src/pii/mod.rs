@@ -158,7 +158,11 @@ impl Recognizers {
     fn forms(&self, sight: &mut Sight<'_, '_>) {
         let window = sight.window;
         self.forms.find(window, |entity, worth, end| sight.propose(entity, worth, end));
-        self.loose.find(window, |entity, worth, end| sight.propose(entity, worth, end));
+        // A number may begin with letters and a blank, but no word goes on in lower case.
+        let lower = window.byte(window.at + 1).is_some_and(|b| b.is_ascii_lowercase());
+        if sight.traits.has(Traits::DIGIT) || !lower {
+            self.loose.find(window, |entity, worth, end| sight.propose(entity, worth, end));
+        }
     }
 }
 

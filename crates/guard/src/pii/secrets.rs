@@ -239,7 +239,7 @@ fn value_end(window: &Window<'_>) -> usize {
     // In a text that is quoted itself, the quotes have a backslash.
     let escaped = quote.is_some() && at.checked_sub(2).is_some_and(|i| window.byte(i) == Some(b'\\'));
     // Cells of a row are apart by the sign that stands before this one.
-    let row = window.byte_before(at).filter(|b| b",;".contains(b) && !window.column.is_empty());
+    let row = window.byte_before(at).filter(|b| b",;".contains(b) && !window.column().is_empty());
     let mut end = at;
     while end < at + MAX_TOKEN {
         let Some(b) = window.byte(end).filter(u8::is_ascii_graphic) else { break };
@@ -299,7 +299,7 @@ fn is_code(window: &Window<'_>, value: &str) -> bool {
         Some(b'{' | b'%') => true,
         Some(b'$') => is_variable(value),
         // The next cell of a row.
-        Some(b',') if !window.column.is_empty() => false,
+        Some(b',') if !window.column().is_empty() => false,
         // The rest of a number.
         Some(b',' | b'.' | b':') => {
             window.at >= 2 && window.byte(window.at - 2).is_some_and(|b| b.is_ascii_digit())

@@ -163,8 +163,12 @@ impl Machine {
             }
             let signed = || !bytes[place].is_ascii_alphanumeric() && judge.begins_with(bytes[place]);
             if begins(bytes, place, self.traits) || signed() {
-                self.columns.follow(part, self.at);
-                let window = Window::new(part.text, place, part.end).in_column(self.columns.name());
+                let mut window = Window::new(part.text, place, part.end);
+                // What a column's name says something of has digits; so prose is read in long pieces.
+                if self.traits.has(Traits::DIGIT) {
+                    self.columns.follow(part, self.at);
+                    window = window.within(&self.columns);
+                }
                 proposals.clear();
                 judge.judge(&window, self.traits, &mut proposals);
                 if window.starved() {
