@@ -1,7 +1,9 @@
 //! What people write around values. `{L}` is what the value is called, `{V}` the value. Two sets: one to
 //! work with, one to judge by; they have no frame in common.
 
-use super::{eighth_frames, fifth, ninth_frames, ninth_labels, seventh_frames, sixth};
+use super::{
+    eighth_frames, fifth, ninth_frames, ninth_labels, seventh_frames, sixth, tenth_frames, tenth_labels,
+};
 
 /// Which of the sets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,8 +18,10 @@ pub(crate) enum Set {
     Seventh,
     /// The same, after that.
     Eighth,
-    /// What they are judged by.
+    /// The same, after that.
     Ninth,
+    /// What they are judged by.
+    Tenth,
 }
 
 /// Frames by language; the empty language is none, as in tables and configuration.
@@ -29,6 +33,7 @@ pub(crate) fn frames(set: Set) -> Vec<(&'static str, &'static [&'static str])> {
         Set::Seventh => seventh_frames::FRAMES.to_vec(),
         Set::Eighth => eighth_frames::FRAMES.to_vec(),
         Set::Ninth => ninth_frames::FRAMES.to_vec(),
+        Set::Tenth => tenth_frames::FRAMES.to_vec(),
     }
 }
 
@@ -372,6 +377,7 @@ type Labels = &'static [(&'static str, &'static [(&'static str, &'static str)])]
 pub(crate) fn labels(set: Set) -> Labels {
     match set {
         Set::Ninth => ninth_labels::LABELS,
+        Set::Tenth => tenth_labels::LABELS,
         _ => LABELS,
     }
 }

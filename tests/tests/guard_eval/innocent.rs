@@ -2,7 +2,7 @@
 
 use super::draw::Draw;
 use super::frames::Set;
-use super::{eighth_frames, fifth, ninth_frames, seventh_frames, sixth};
+use super::{eighth_frames, fifth, ninth_frames, seventh_frames, sixth, tenth_frames};
 
 const DEVELOPMENT: &[&str] = &[
     "Order {9} was shipped.",
@@ -105,6 +105,7 @@ pub(crate) fn text(set: Set, draw: &mut Draw) -> String {
         Set::Seventh => draw.pick(seventh_frames::INNOCENT),
         Set::Eighth => draw.pick(eighth_frames::INNOCENT),
         Set::Ninth => draw.pick(ninth_frames::INNOCENT),
+        Set::Tenth => draw.pick(tenth_frames::INNOCENT),
     };
     let (mut out, mut rest) = (String::new(), frame);
     while let Some((before, after)) = rest.split_once('{') {

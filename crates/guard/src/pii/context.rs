@@ -7,10 +7,13 @@
 //! order is", "order" stands behind a preposition, and the number behind a verb.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
+use super::fold::{Folded, abbreviations, spellings};
+use super::kinds::{COUNTRIES, FIELDS, KINDS};
 use super::words::{ELSE, WORDS};
 use crate::entity::Entity;
 use crate::scan::window::{Window, escape_before, is_caseless, is_word};
@@ -22,9 +25,17 @@ const AFTER: u8 = 40;
 /// Taken away for a nearer word right before it that says it is something else; a third of a point less
 /// for each byte between.
 const OTHERWISE: u8 = 30;
-/// Topics: the built-in entities, and everything else.
-const TOPICS: usize = Entity::COUNT + 1;
+/// Topics: the built-in entities, everything else (twice), kinds of numbers, and countries.
+const TOPICS: usize = KIND + KINDS.len() + COUNTRIES.len();
 const OTHER: usize = Entity::COUNT;
+/// Those of everything else that have no number yet.
+const OTHER_OPEN: usize = OTHER + 1;
+const KIND: usize = OTHER_OPEN + 1;
+const COUNTRY: usize = KIND + KINDS.len();
+/// Bytes between the ends of a country's and a kind's name, at most.
+const TOGETHER: u8 = 40;
+/// Added where a country is said of a number: "Portuguese tax number" is none of Austria, where it is a tax number, too.
+const COUNTRY_SAID: u8 = 4;
 /// Stands for a word that is not there.
 const FAR: u8 = u8::MAX;
 
@@ -47,6 +58,8 @@ pub(crate) struct Vocabulary {
     words: AhoCorasick,
     /// `[words]` topics of each.
     topics: Vec<Vec<u8>>,
+    /// `[built-in entities]` its country's topic, and those of the kinds of numbers that it is.
+    issued: Vec<Option<(usize, Vec<usize>)>>,
 }
 
 impl Vocabulary {
@@ -55,30 +68,38 @@ impl Vocabulary {
     /// # Errors
     /// If there are more of them than the search can hold.
     pub(crate) fn new() -> Result<Vocabulary, aho_corasick::BuildError> {
-        let mut patterns: Vec<String> = Vec::new();
-        let mut topics: Vec<Vec<u8>> = Vec::new();
+        let mut topics_of: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         let entities = WORDS.iter().map(|(entity, words)| (topic(*entity), *words));
-        for (topic, words) in entities.chain([(OTHER, ELSE)]) {
+        let kinds = KINDS.iter().enumerate().map(|(kind, words)| (KIND + kind, *words));
+        let countries = COUNTRIES.iter().enumerate().map(|(place, of)| (COUNTRY + place, of.words));
+        for (topic, words) in entities.chain([(OTHER, ELSE)]).chain(kinds).chain(countries) {
             let topic = u8::try_from(topic).unwrap_or(FAR);
-            // Columns and settings are called by words with underscores between.
-            let joined = |word: &str| word.contains(' ').then(|| word.replace(' ', "_"));
-            let written = words.split('|').map(str::trim);
-            for word in written.flat_map(|word| [Some(word.to_owned()), joined(word)]).flatten() {
-                match patterns.iter().position(|known| *known == word) {
-                    Some(place) => topics[place].push(topic),
-                    None => {
-                        patterns.push(word);
-                        topics.push(vec![topic]);
+            let spelled = words.split('|').flat_map(|word| spellings(word.trim()));
+            for spelling in spelled {
+                for short in abbreviations(&spelling).into_iter().filter(|_| usize::from(topic) < OTHER) {
+                    topics_of.entry(short).or_default().push(topic);
+                }
+                topics_of.entry(spelling).or_default().push(topic);
+            }
+        }
+        let mut issued = vec![None; Entity::COUNT];
+        for (place, country) in COUNTRIES.iter().enumerate() {
+            for (entity, kinds) in country.numbers {
+                for field in kinds.iter().flat_map(|kind| FIELDS[usize::from(*kind)].split('|')) {
+                    let of = u8::try_from(topic(*entity)).unwrap_or(FAR);
+                    for named in [format!("{field} {}", country.code), format!("{} {field}", country.code)] {
+                        topics_of.entry(named).or_default().push(of);
                     }
                 }
+                let kinds = kinds.iter().map(|kind| KIND + usize::from(*kind)).collect();
+                issued[topic(*entity)] = Some((COUNTRY + place, kinds));
             }
         }
         let words = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
             .match_kind(MatchKind::Standard)
             .kind(Some(AhoCorasickKind::DFA))
-            .build(&patterns)?;
-        Ok(Vocabulary { words, topics })
+            .build(topics_of.keys())?;
+        Ok(Vocabulary { words, topics: topics_of.into_values().collect(), issued })
     }
 
     /// How near the words in `text` are to its end.
@@ -93,35 +114,71 @@ impl Vocabulary {
 
     fn distances(&self, text: &str, distance: impl Fn(usize, usize) -> usize) -> Distances {
         let mut nearest = [FAR; TOPICS];
-        for found in self.words.find_overlapping_iter(text) {
-            if stands_alone(text, found.range()) {
-                let distance = u8::try_from(distance(found.start(), found.end())).unwrap_or(FAR);
+        let folded = Folded::of(text);
+        for found in self.words.find_overlapping_iter(folded.text()) {
+            if stands_alone(folded.text(), found.range()) {
+                let (start, end) = (folded.place(found.start()), folded.place(found.end()));
+                let distance = u8::try_from(distance(start, end)).unwrap_or(FAR);
                 for topic in &self.topics[found.pattern().as_usize()] {
-                    let slot = &mut nearest[usize::from(*topic)];
-                    *slot = distance.min(*slot);
+                    let topic = usize::from(*topic);
+                    nearest[topic] = distance.min(nearest[topic]);
+                    if topic == OTHER && distance < nearest[OTHER_OPEN] && !has_its_own(&text[end..]) {
+                        nearest[OTHER_OPEN] = distance;
+                    }
                 }
             }
         }
         nearest
     }
+
+    /// How near what says that a number is an `entity` is: a word for it, or its country and kind, of which the country may
+    /// stand before the kind.
+    fn own(&self, distances: &Distances, entity: Entity) -> u8 {
+        let place = topic(entity);
+        distances[place].min(self.issued(distances, entity).unwrap_or(FAR))
+    }
+
+    /// How near the kind of an `entity` is, if its country is said of it.
+    fn issued(&self, distances: &Distances, entity: Entity) -> Option<u8> {
+        let (country, kinds) = self.issued.get(topic(entity))?.as_ref()?;
+        let (country, kind) = (distances[*country], kinds.iter().map(|kind| distances[*kind]).min()?);
+        let together = country != FAR && kind != FAR && country.abs_diff(kind) <= TOGETHER;
+        together.then_some(kind)
+    }
 }
 
-/// Whether nothing of a word stands before or after a range. In scripts without cases words stand without
-/// blanks between them, and particles are written onto words.
+/// Whether nothing of a word stands before or after a range of a folded text but what numbers are called by. In scripts
+/// without cases words stand without blanks between them, and particles are written onto words.
 fn stands_alone(text: &str, range: Range<usize>) -> bool {
     let word = &text[range.clone()];
     let (before, after) = (&text[..range.start], &text[range.end..]);
     let joins = |inner: Option<char>, outer: Option<char>| {
         outer.is_some_and(|c| is_part(c) && !is_caseless(c)) && !inner.is_some_and(is_caseless)
     };
-    let (first, last) = (word.chars().next(), before.chars().next_back());
-    // As in clientSecret.
-    let camel = first.is_some_and(char::is_uppercase) && last.is_some_and(char::is_lowercase);
-    let begins = camel
-        || !joins(first, last)
+    let begins = !joins(word.chars().next(), before.chars().next_back())
         || escape_before(|back| before.as_bytes().get(before.len().checked_sub(back)?).copied());
-    begins && !joins(word.chars().next_back(), after.chars().next())
+    let ends = || {
+        let rest = &after[..after.find(|c| !is_part(c)).unwrap_or(after.len())];
+        !joins(word.chars().next_back(), after.chars().next())
+            || word.len() >= STEM && ENDINGS.split('|').any(|ending| ending == rest)
+    };
+    begins && ends()
 }
+
+/// Whether what follows a word that a number is called by is its number, and that ends with a clause: "page 2 of 4\n".
+fn has_its_own(rest: &str) -> bool {
+    let rest = rest.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '\n');
+    let number = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+    let (number, rest) = rest.split_at(number);
+    number.contains(|c: char| c.is_ascii_digit())
+        && (rest.contains(['\n', ',', ';', '&', '|', ')']) || rest.contains(" - "))
+}
+
+/// Bytes of a word that may have an ending.
+const STEM: usize = 3;
+/// What numbers are called by, written onto the word in many languages: "Passnr", "hetunumero", "BSN-nummer".
+const ENDINGS: &str =
+    "nummer|nummern|nummeret|nummers|numret|nr|nro|numero|number|numbers|num|no|tunnus|koodi|kode";
 
 /// Names in configuration are words joined by underscores.
 fn is_part(c: char) -> bool {
@@ -140,11 +197,12 @@ pub(crate) struct Surroundings<'w, 't> {
     vocabulary: &'w Vocabulary,
     window: &'w Window<'t>,
     before: OnceCell<Distances>,
+    column: OnceCell<Distances>,
 }
 
 impl<'w, 't> Surroundings<'w, 't> {
     pub(crate) fn new(vocabulary: &'w Vocabulary, window: &'w Window<'t>) -> Surroundings<'w, 't> {
-        Surroundings { vocabulary, window, before: OnceCell::new() }
+        Surroundings { vocabulary, window, before: OnceCell::new(), column: OnceCell::new() }
     }
 
     fn before(&self) -> &Distances {
@@ -154,6 +212,13 @@ impl<'w, 't> Surroundings<'w, 't> {
     /// How far before the position the nearest word about `entity` is.
     pub(crate) fn distance(&self, entity: Entity) -> Option<u8> {
         Some(self.before()[topic(entity)]).filter(|distance| *distance != FAR)
+    }
+
+    /// Whether the column of a table that the position is in is called by a word for `entity`.
+    pub(crate) fn in_column_of(&self, entity: Entity) -> bool {
+        let name = self.window.column();
+        let distances = || self.column.get_or_init(|| self.vocabulary.before(name));
+        !name.is_empty() && self.vocabulary.own(distances(), entity) != FAR
     }
 
     /// Whether the word `other` bytes before the position, which says that a number is something else, only says
@@ -184,20 +249,24 @@ impl<'w, 't> Surroundings<'w, 't> {
     /// `enough` can be reached.
     pub(crate) fn confidence(&self, entity: Entity, base: u8, end: usize, enough: u8) -> u8 {
         let before = self.before();
-        let (own, other) = (before[topic(entity)], before[OTHER]);
-        let mut confidence = base;
-        if own != FAR {
-            confidence = confidence.saturating_add(BEFORE - (own / 6).min(BEFORE));
-        }
-        if other < own && !(own != FAR && self.tells_more(own, other)) {
-            confidence = confidence.saturating_sub(OTHERWISE.saturating_sub(other / 3));
-        }
-        if confidence < enough && own == FAR && base + AFTER >= enough {
+        let own = if self.in_column_of(entity) { 0 } else { self.vocabulary.own(before, entity) };
+        let without = |other: u8| {
+            let otherwise = other < own && !(own != FAR && self.tells_more(own, other));
+            base.saturating_sub(if otherwise { OTHERWISE.saturating_sub(other / 3) } else { 0 })
+        };
+        // Where a word says what it is, others that have their number already say nothing of it.
+        let (alone, beside) = (without(before[OTHER]), without(before[OTHER_OPEN]));
+        let country = if self.vocabulary.issued(before, entity).is_some() { COUNTRY_SAID } else { 0 };
+        let mut confidence = match own {
+            FAR => alone,
+            _ => beside.saturating_add(BEFORE.saturating_sub(own / 6) + country),
+        };
+        if confidence < enough && beside.saturating_add(AFTER) >= enough {
             let after = self.vocabulary.after(self.window.ahead(end));
-            let (own, other) = (after[topic(entity)], after[OTHER]);
+            let (own, other) = (self.vocabulary.own(&after, entity), after[OTHER]);
             // A word for it may begin as one for something else does, as "part. IVA".
             if own != FAR && own <= other {
-                confidence = confidence.saturating_add(AFTER.saturating_sub(own / 6));
+                confidence = confidence.max(beside.saturating_add(AFTER.saturating_sub(own / 6)));
             }
         }
         confidence.min(100)
@@ -245,6 +314,18 @@ mod tests {
             assert!(confidence(text, "111222333") >= 50, "{text}");
         }
         assert!(confidence("bsn of order_number 111222333", "111222333") < 50);
+        for text in ["Citizen-Service: 111222333", "citizenService=111222333", "BSNnummer 111222333"] {
+            assert!(confidence(text, "111222333") >= 50, "{text}");
+        }
+        for text in ["dutch national number 111222333", "numéro national néerlandais 111222333"] {
+            assert!(confidence(text, "111222333") >= 50, "{text}");
+        }
+        assert!(confidence("dutch tulip number 111222333", "111222333") < 50);
+        for text in ["ssn_nl=111222333", "nlNationalId: 111222333", "BSN, page 2 of 4\n111222333"] {
+            assert!(confidence(text, "111222333") >= 50, "{text}");
+        }
+        let vocabulary = Vocabulary::new().unwrap();
+        assert!(vocabulary.own(&vocabulary.before("Dutch citizen_service"), Entity::NL_BSN) == 0);
         assert!(confidence("我的BSN是111222333", "111222333") >= 50);
     }
 }

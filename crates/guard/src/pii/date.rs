@@ -44,8 +44,9 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
 fn propose(sight: &mut Sight<'_, '_>, end: usize) {
     let behind = sight.window.behind(sight.at());
     let distance = sight.around.distance(Entity::DATE_OF_BIRTH).map_or(0, usize::from);
+    let column = sight.around.in_column_of(Entity::DATE_OF_BIRTH);
     let between = &behind.as_bytes()[behind.len().saturating_sub(distance)..];
-    if between.iter().filter(|b| b.is_ascii_digit()).count() < DIGITS {
+    if column || between.iter().filter(|b| b.is_ascii_digit()).count() < DIGITS {
         sight.propose(Entity::DATE_OF_BIRTH, BASE, end);
     }
 }
@@ -132,9 +133,14 @@ fn spaced(window: &Window<'_>, first: u32, at: usize) -> Option<usize> {
     (sound && window.word_ends(end) && !goes_on).then_some(end)
 }
 
-/// 5 March 1980, 5. März 1980, 5th of March 1980, 5 de marzo de 1980, 1er mars 1980.
+/// 5 March 1980, 5. März 1980, 5th of March 1980, 5 de marzo de 1980, 1er mars 1980, 05Mar1980.
 fn day_first(window: &Window<'_>) -> Option<usize> {
     let (day, at) = digits(window, window.at, 2)?;
+    if let Some((month, to)) = month(window, at)
+        && let Some((year, end)) = digits(window, to, 4)
+    {
+        return (is_date(year, month, day) && window.word_ends(end)).then_some(end);
+    }
     let mut at = ordinal(window, at);
     if window.byte(at) == Some(b'.') {
         at += 1;

@@ -23,7 +23,8 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
     }
 }
 
-/// Six to ten capitals and digits, four of them digits; from eight symbols on three are enough, as in Dutch and German ones.
+/// Six to ten capitals and digits, four of them digits; from eight symbols on three are enough, as in Dutch ones, and of nine
+/// without vowels one, as in German ones.
 fn passport_number(window: &Window<'_>) -> Option<usize> {
     let mut end = window.run(window.at, 11, is_symbol);
     // Some write a blank after the letters.
@@ -36,7 +37,10 @@ fn passport_number(window: &Window<'_>) -> Option<usize> {
     }
     let text = window.text(window.at, end);
     let (symbols, digits) = count(text);
-    let enough = digits >= 4 || digits == 3 && (8..=9).contains(&symbols);
+    let drawn = |b: u8| b.is_ascii_digit() || b"CFGHJKLMNPRTVWXYZ".contains(&b);
+    let enough = digits >= 4
+        || digits == 3 && (8..=9).contains(&symbols)
+        || digits > 0 && symbols == 9 && text.bytes().all(drawn);
     let sound = (6..=10).contains(&symbols) && enough && ends_number(window, end);
     (sound && !is_date(text)).then_some(end)
 }
@@ -76,9 +80,9 @@ fn count(text: &str) -> (usize, usize) {
     (text.bytes().filter(|b| is_symbol(*b)).count(), digits)
 }
 
-/// Whether it is a day rather than a number: 12.03.2030, 2030-03-12.
+/// Whether it is a day or a month rather than a number: 12.03.2030, 2030-03-12, 2030-03.
 fn is_date(text: &str) -> bool {
     let groups: Vec<usize> = text.split(['-', '.', '/']).map(str::len).collect();
-    matches!(groups.as_slice(), [1 | 2, 1 | 2, 2 | 4] | [4, 1 | 2, 1 | 2])
+    matches!(groups.as_slice(), [1 | 2, 1 | 2, 2 | 4] | [4, 1 | 2, 1 | 2] | [4, 1 | 2] | [1 | 2, 4])
         && text.bytes().all(|b| !b.is_ascii_uppercase())
 }

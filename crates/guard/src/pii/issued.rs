@@ -187,6 +187,8 @@ const ISSUED: &[(&str, usize, Body)] = &[
     ("whsec_", 24, Token),
     // Money and shops.
     ("sk_live_", 16, Token),
+    ("pk_live_", 16, Token),
+    ("pk_test_", 16, Token),
     ("sk_test_", 16, Token),
     ("sk_org_", 24, Token),
     ("rk_live_", 16, Token),
@@ -288,6 +290,10 @@ static BY_FIRST: LazyLock<Vec<Vec<usize>>> = LazyLock::new(|| {
 
 /// Whether a token is a key of a service that is known.
 pub(super) fn is_issued(token: &str) -> bool {
+    // What stands before an equals sign is a name.
+    if token.trim_end_matches('=').contains('=') {
+        return false;
+    }
     let Some(places) = token.bytes().next().and_then(|first| BY_FIRST.get(usize::from(first))) else {
         return false;
     };

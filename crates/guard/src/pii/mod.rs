@@ -14,8 +14,11 @@ mod crypto;
 mod custom;
 mod date;
 mod documents;
+mod fold;
 mod issued;
+mod kinds;
 mod lexicon;
+mod loose;
 mod names;
 mod network;
 mod numbers;
@@ -36,6 +39,7 @@ use crate::scan::machine::{Judge, Traits};
 use crate::scan::window::{Window, is_caseless};
 use context::Vocabulary;
 use custom::Customs;
+use loose::Loose;
 use shape::Forms;
 use sight::Sight;
 
@@ -45,6 +49,7 @@ pub(crate) struct Recognizers {
     vocabulary: Vocabulary,
     thresholds: Thresholds,
     forms: Forms,
+    loose: Loose,
     customs: Customs,
 }
 
@@ -57,6 +62,7 @@ impl Recognizers {
         Ok(Recognizers {
             vocabulary: Vocabulary::new().map_err(|e| CustomError::Words(e.to_string()))?,
             forms: Forms::new(numbers::all().filter(|number| wanted(number.entity))),
+            loose: Loose::new(numbers::all().filter(|number| wanted(number.entity))),
             customs: Customs::new(customs)?,
             thresholds,
         })
@@ -75,7 +81,11 @@ impl Judge for Recognizers {
         match first {
             '-' => return secrets::pem(&mut sight),
             ':' if begins => return network::ipv6(&mut sight),
-            '+' | '(' => return contact::phone(&mut sight),
+            '/' => return secrets::assigned(&mut sight),
+            '+' | '(' => {
+                contact::phone(&mut sight);
+                return secrets::assigned(&mut sight);
+            }
             '_' if begins && traits.has(Traits::AT) => return contact::email(&mut sight),
             _ if !begins || !first.is_alphanumeric() => return,
             _ => {}
@@ -87,7 +97,7 @@ impl Judge for Recognizers {
         match first {
             '0'..='9' => self.digits(&mut sight),
             'A'..='Z' => self.capital(&mut sight),
-            'a'..='z' => lower(&mut sight),
+            'a'..='z' => self.lower(&mut sight),
             _ if first.is_uppercase() => {
                 names::judge(&mut sight);
                 address::street_first(&mut sight);
@@ -134,9 +144,25 @@ impl Recognizers {
         secrets::judge(sight);
     }
 
+    fn lower(&self, sight: &mut Sight<'_, '_>) {
+        if sight.traits.has(Traits::DIGIT) {
+            let window = sight.window;
+            self.loose.find(window, |entity, worth, end| sight.propose(entity, worth, end));
+            payment::iban(sight);
+        }
+        machine_address(sight);
+        crypto::judge(sight);
+        secrets::judge(sight);
+    }
+
     fn forms(&self, sight: &mut Sight<'_, '_>) {
         let window = sight.window;
         self.forms.find(window, |entity, worth, end| sight.propose(entity, worth, end));
+        // A number may begin with letters and a blank, but no word goes on in lower case.
+        let lower = window.byte(window.at + 1).is_some_and(|b| b.is_ascii_lowercase());
+        if sight.traits.has(Traits::DIGIT) || !lower {
+            self.loose.find(window, |entity, worth, end| sight.propose(entity, worth, end));
+        }
     }
 }
 
@@ -148,10 +174,4 @@ fn machine_address(sight: &mut Sight<'_, '_>) {
     if sight.traits.has(Traits::COLON | Traits::ODD | Traits::DIGIT) {
         network::mac(sight);
     }
-}
-
-fn lower(sight: &mut Sight<'_, '_>) {
-    machine_address(sight);
-    crypto::judge(sight);
-    secrets::judge(sight);
 }

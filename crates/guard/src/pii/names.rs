@@ -179,6 +179,10 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
         (false, false) => return,
         (true, true) => 85,
         (true, false) if introduction != Introduction::Title && name.says_nothing(window, &word) => return,
+        // "Patient SVNR" is a label.
+        (true, false) if introduction == Introduction::Role && name.words == 1 && is_shouted(word.text) => {
+            return;
+        }
         (true, false) if name.words > 1 || introduction != Introduction::Phrase => 65,
         (true, false) if word.is(LAST) => 60,
         (true, false) => return,
@@ -191,6 +195,11 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
         return;
     }
     sight.assert(Entity::PERSON, confidence, name.end);
+}
+
+/// Whether letters are in capitals, and so short for something.
+fn is_shouted(word: &str) -> bool {
+    word.chars().nth(1).is_some() && word.chars().all(char::is_uppercase)
 }
 
 /// Whether it is a word that is nobody's surname.
@@ -264,9 +273,7 @@ impl Name {
             if let Some(word) = Word::read(window, at) {
                 name.called |= word.is(CALLED);
                 let initial = word.text.chars().count() == 1;
-                // Letters in capitals are short for something.
-                let shouted = !initial && word.text.chars().all(char::is_uppercase);
-                if word.is(NO_NAME | FORM) || shouted {
+                if word.is(NO_NAME | FORM) || is_shouted(word.text) {
                     break;
                 }
                 if initial && window.byte(word.end) != Some(b'.') {

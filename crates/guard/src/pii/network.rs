@@ -150,7 +150,7 @@ pub(super) fn url(sight: &mut Sight<'_, '_>) {
         end = path_ends(window, host);
     }
     let extent = if end + 4 > at + MAX_LENGTH { Extent::Run(Tail::Url) } else { Extent::Closed };
-    sight.assert_as(Entity::URL_CREDENTIALS, 97, end, extent);
+    sight.assert_as(Entity::URL_CREDENTIALS, 100, end, extent);
 }
 
 /// Where the part of a URL that names the host begins, behind `scheme://` or `jdbc:scheme://`.

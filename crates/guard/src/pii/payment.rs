@@ -1,7 +1,7 @@
 //! Payment cards and bank accounts.
 
 use super::checksum::{all_same, luhn, mod97, number};
-use super::shape::{begins_number, blank, ends_number};
+use super::shape::{begins_number, blank, ends_number, is_dash};
 use super::sight::Sight;
 use crate::entity::Entity;
 use crate::scan::window::Window;
@@ -63,7 +63,7 @@ fn separates(window: &Window<'_>, at: usize) -> Option<(char, usize)> {
     }
     let lead = blank(window, at).unwrap_or(0);
     match window.char(at + lead) {
-        Some(dash @ ('-' | '/' | '\u{2010}'..='\u{2015}')) => {
+        Some(dash) if dash == '/' || is_dash(dash) => {
             let end = at + lead + dash.len_utf8();
             let tail = blank(window, end).unwrap_or(0);
             ((lead > 0) == (tail > 0)).then_some((dash, lead + dash.len_utf8() + tail))
@@ -217,10 +217,10 @@ const MAX_IBAN: usize = 34;
 /// Account numbers: a country, two check digits, and what the country has there (ISO 13616).
 pub(super) fn iban(sight: &mut Sight<'_, '_>) {
     let (window, at) = (sight.window, sight.at());
-    if !sight.wants(Entity::IBAN) || window.run(at, 3, |b| b.is_ascii_uppercase()) != at + 2 {
+    if !sight.wants(Entity::IBAN) || window.run(at, 3, |b| b.is_ascii_alphabetic()) != at + 2 {
         return;
     }
-    let country = [window.byte(at).unwrap_or(0), window.byte(at + 1).unwrap_or(0)];
+    let country = [at, at + 1].map(|place| window.byte(place).unwrap_or(0).to_ascii_uppercase());
     let Some((_, form)) = COUNTRIES.iter().find(|(code, _)| **code == country) else { return };
     let mut symbols = [0u8; MAX_IBAN];
     let (mut length, mut place) = (0, at);
@@ -232,7 +232,7 @@ pub(super) fn iban(sight: &mut Sight<'_, '_>) {
             let dash = window.byte(place) == Some(b'-');
             place += if dash { 1 } else { blank(window, place).unwrap_or(0) };
         }
-        let Some(b) = window.byte(place) else { return };
+        let Some(b) = window.byte(place).map(|b| b.to_ascii_uppercase()) else { return };
         let fits = match kind {
             b'n' => b.is_ascii_digit(),
             b'a' => b.is_ascii_uppercase(),

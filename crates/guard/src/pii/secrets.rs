@@ -27,7 +27,8 @@ pub(super) fn judge(sight: &mut Sight<'_, '_>) {
     let end = window.run(at, MAX_TOKEN, is_token);
     let length = end - at;
     if window.byte(end) == Some(b':')
-        && let Some(end) = webhook(window, end).or_else(|| telegram(window, end))
+        && let Some(end) =
+            webhook(window, end).or_else(|| telegram(window, end)).or_else(|| asana(window, end))
     {
         sight.assert(Entity::API_KEY, 90, end);
         return;
@@ -140,6 +141,15 @@ fn telegram(window: &Window<'_>, colon: usize) -> Option<usize> {
     (end - colon == 36 && entropy(window.text(colon + 1, end)) > 3.5).then_some(end)
 }
 
+/// Where one of Asana's ends: a kind, the app's number, the user's, a colon, 32 hexadecimal digits.
+fn asana(window: &Window<'_>, colon: usize) -> Option<usize> {
+    let mut parts = window.text(window.at, colon).splitn(3, '/').map(str::len);
+    let sound = matches!((parts.next(), parts.next(), parts.next()), (Some(1), Some(12..=20), Some(12..=20)));
+    let digits = window.text(window.at, colon).bytes().all(|b| b.is_ascii_digit() || b == b'/');
+    let end = window.run(colon + 1, 33, |b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
+    (sound && digits && end - colon == 33).then_some(end)
+}
+
 /// Where one of Facebook's for apps ends: the app's number, a bar, 27 characters or more.
 fn facebook(window: &Window<'_>, bar: usize) -> Option<usize> {
     let number = window.text(window.at, bar);
@@ -155,7 +165,7 @@ fn facebook(window: &Window<'_>, bar: usize) -> Option<usize> {
 }
 
 /// What stands right after a word like `password`, an equals sign or a colon, and looks random.
-fn assigned(sight: &mut Sight<'_, '_>) {
+pub(super) fn assigned(sight: &mut Sight<'_, '_>) {
     let (window, at) = (sight.window, sight.at());
     if !sight.traits.has(Traits::DIGIT) {
         return;
@@ -170,14 +180,15 @@ fn assigned(sight: &mut Sight<'_, '_>) {
     if tag || value.len() < SHORTEST || !mixed || is_measure(value) || is_code(window, value) {
         return;
     }
+    let column = sight.around.in_column_of(Entity::API_KEY);
     let near = sight.around.distance(Entity::API_KEY).filter(|distance| *distance <= 14);
-    let Some(distance) = near else {
+    let Some(distance) = near.or(column.then_some(0)) else {
         return spoken_of(sight, value);
     };
     let behind = window.behind(at);
     let between = &behind[behind.len() - usize::from(distance)..];
     let given = between.contains(['=', ':']) || between.contains(" is ");
-    let cell = between.contains(['>', '|']);
+    let cell = column || between.contains(['>', '|']);
     let bearer = behind.to_ascii_lowercase().ends_with("bearer ");
     let said = given || cell || between.contains(['"', '`']) || between == " ";
     if placeholder(value) {
@@ -201,9 +212,15 @@ fn assigned(sight: &mut Sight<'_, '_>) {
 fn spoken_of(sight: &mut Sight<'_, '_>, value: &str) {
     let (window, at) = (sight.window, sight.at());
     let value = value.trim_end_matches('!');
+    // Behind a short name, as in `pk_43364305_…` and `sdk-…`.
+    let (name, body) = value.split_at(value.rfind(['_', '-']).map_or(0, |sign| sign + 1));
+    let named = (2..=24).contains(&name.len()) && drawn(body) == Drawn::Long;
+    let (first, rest) = value.split_at(value.find(['_', '-']).map_or(0, |sign| sign + 1));
     let worth = match drawn(value) {
         // Most are ids; some services' keys are, too, and then stand right behind the word.
         _ if is_uuid(value) => 7,
+        _ if is_uuid(rest) && first.len() <= 8 => 15,
+        _ if named => 25,
         Drawn::Not => return,
         Drawn::Short => 15,
         Drawn::Long => 25,
@@ -221,10 +238,13 @@ fn value_end(window: &Window<'_>) -> usize {
     let quote = window.byte_before(at).filter(|b| b"\"'`".contains(b));
     // In a text that is quoted itself, the quotes have a backslash.
     let escaped = quote.is_some() && at.checked_sub(2).is_some_and(|i| window.byte(i) == Some(b'\\'));
+    // Cells of a row are apart by the sign that stands before this one.
+    let row = window.byte_before(at).filter(|b| b",;".contains(b) && !window.column().is_empty());
     let mut end = at;
     while end < at + MAX_TOKEN {
         let Some(b) = window.byte(end).filter(u8::is_ascii_graphic) else { break };
         let over = match (quote, b) {
+            (None, _) if Some(b) == row => true,
             (Some(quote), b'\\') if escaped => window.byte(end + 1) == Some(quote),
             // What a backslash stands before is part of the value.
             (Some(quote), b'\\') if window.byte(end + 1) == Some(quote) => {
@@ -278,6 +298,8 @@ fn is_code(window: &Window<'_>, value: &str) -> bool {
     let part = match window.byte_before(window.at) {
         Some(b'{' | b'%') => true,
         Some(b'$') => is_variable(value),
+        // The next cell of a row.
+        Some(b',') if !window.column().is_empty() => false,
         // The rest of a number.
         Some(b',' | b'.' | b':') => {
             window.at >= 2 && window.byte(window.at - 2).is_some_and(|b| b.is_ascii_digit())

@@ -2,7 +2,7 @@
 //! without a word beside it, and the check that it must pass.
 //!
 //! In a form `d` is a digit, `L` a capital, `x` either, a blank one space (also one that is thin or does not
-//! break), anything else itself. Forms are looked up by how many digits or capitals they begin
+//! break), a dash one of any length, anything else itself. Forms are looked up by how many digits or capitals they begin
 //! with, so that a position tries the few that can be there; one that begins with either by both.
 
 use crate::entity::Entity;
@@ -102,6 +102,10 @@ fn compare(window: &Window<'_>, form: &[u8], symbols: &mut [u8; MAX_SYMBOLS]) ->
                 at += blank(window, at)?;
                 continue;
             }
+            b'-' => {
+                at += window.char(at).filter(|c| is_dash(*c))?.len_utf8();
+                continue;
+            }
             literal => {
                 if b != *literal {
                     return None;
@@ -118,6 +122,11 @@ fn compare(window: &Window<'_>, form: &[u8], symbols: &mut [u8; MAX_SYMBOLS]) ->
         at += 1;
     }
     Some((at, length))
+}
+
+/// Whether it is a dash: a hyphen, one that does not break, a dash of any length, a minus.
+pub(super) fn is_dash(c: char) -> bool {
+    matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}')
 }
 
 /// The width of the space at `at`, if there is one.

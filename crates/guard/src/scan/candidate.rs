@@ -35,9 +35,18 @@ pub(crate) struct Candidate {
     pub(crate) extent: Extent,
 }
 
-/// Chooses among overlapping candidates: the most confident ones, then the longest, then the first.
-/// What stays comes back in the order of the text.
+/// Chooses among overlapping candidates: the most confident ones, then the longest, then the first; but what is only the end
+/// of another of its kind is none. What stays comes back in the order of the text.
 pub(crate) fn resolve(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    let ends = |c: &Candidate| (c.entity, c.range.end);
+    let mut first: Vec<(Entity, usize, usize)> = Vec::with_capacity(candidates.len());
+    first.extend(candidates.iter().map(|c| (c.entity, c.range.end, c.range.start)));
+    first.sort_unstable();
+    first.dedup_by_key(|(entity, end, _)| (*entity, *end));
+    candidates.retain(|c| {
+        let place = first.binary_search_by_key(&ends(c), |(entity, end, _)| (*entity, *end));
+        place.is_ok_and(|place| first[place].2 == c.range.start)
+    });
     let rank = |c: &Candidate| (std::cmp::Reverse((c.confidence, c.range.len())), c.range.start, c.entity);
     candidates.sort_unstable_by_key(rank);
     let mut kept: Vec<Candidate> = Vec::with_capacity(1);
@@ -71,6 +80,7 @@ mod tests {
         ]);
         let ranges: Vec<_> = kept.into_iter().map(|c| c.range).collect();
         assert_eq!(ranges, [0..10, 12..30, 40..45]);
+        assert_eq!(resolve(vec![candidate(0..9, 60), candidate(3..9, 90), candidate(3..8, 70)]).len(), 1);
         let kept = resolve(vec![candidate(0..4, 60), candidate(0..9, 60), candidate(9..12, 60)]);
         assert_eq!(kept.iter().map(|c| c.range.clone()).collect::<Vec<_>>(), [0..9, 9..12]);
     }

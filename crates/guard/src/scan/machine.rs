@@ -10,6 +10,7 @@
 use std::ops::Range;
 
 use super::candidate::{Candidate, Extent, Tail, resolve};
+use super::columns::Columns;
 use super::window::{End, MAX_LENGTH, Window, escape_before};
 use crate::entity::Entity;
 
@@ -94,6 +95,7 @@ pub(crate) struct Machine {
     cluster: Vec<Candidate>,
     cluster_end: usize,
     open: Option<Open>,
+    columns: Columns,
 }
 
 /// The part of a text that is there.
@@ -123,6 +125,11 @@ impl Machine {
     /// Goes on as far as `part` allows, which must reach back [`super::window::BEHIND`] bytes from
     /// what is undecided.
     pub(crate) fn advance(&mut self, part: Part<'_>, judge: &impl Judge, found: &mut Vec<Found>) {
+        self.pass(part, judge, found);
+        self.columns.follow(part, self.at);
+    }
+
+    fn pass(&mut self, part: Part<'_>, judge: &impl Judge, found: &mut Vec<Found>) {
         let bytes = part.text.as_bytes();
         let mut proposals = Vec::new();
         loop {
@@ -156,7 +163,12 @@ impl Machine {
             }
             let signed = || !bytes[place].is_ascii_alphanumeric() && judge.begins_with(bytes[place]);
             if begins(bytes, place, self.traits) || signed() {
-                let window = Window::new(part.text, place, part.end);
+                let mut window = Window::new(part.text, place, part.end);
+                // What a column's name says something of has digits; so prose is read in long pieces.
+                if self.traits.has(Traits::DIGIT) {
+                    self.columns.follow(part, self.at);
+                    window = window.within(&self.columns);
+                }
                 proposals.clear();
                 judge.judge(&window, self.traits, &mut proposals);
                 if window.starved() {
@@ -313,6 +325,8 @@ fn begins(bytes: &[u8], at: usize, traits: Traits) -> bool {
                 _ => !in_word(before) || escape_before(|back| Some(bytes[at.checked_sub(back)?])),
             }
         }
+        // A value in base64 may begin so.
+        b'/' | b'+' if traits.has(Traits::DIGIT) && opens_value(bytes, at) => true,
         b'+' => bytes.get(at + 1).is_none_or(|b| b.is_ascii_digit() || *b == b'('),
         b'(' => bytes.get(at + 1).is_none_or(|b| b.is_ascii_digit() || b"(+".contains(b)),
         b'-' => at == 0 || bytes[at - 1] != b'-',
@@ -320,6 +334,12 @@ fn begins(bytes: &[u8], at: usize, traits: Traits) -> bool {
         b'_' => traits.has(Traits::AT) && at.checked_sub(1).is_none_or(|i| !in_word(bytes[i])),
         b => b >= 128,
     }
+}
+
+/// Whether the sign at `at` is the first of a value: behind a quote, an equals sign or what opens a cell.
+fn opens_value(bytes: &[u8], at: usize) -> bool {
+    let before = at.checked_sub(1).map(|i| bytes[i]);
+    before.is_some_and(|b| b"\"'`=>{".contains(&b)) && bytes.get(at + 1).is_none_or(u8::is_ascii_alphanumeric)
 }
 
 fn is_hex4(bytes: &[u8], at: usize) -> bool {

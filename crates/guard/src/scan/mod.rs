@@ -5,6 +5,7 @@
 //! backtrack.
 
 pub(crate) mod candidate;
+mod columns;
 pub(crate) mod machine;
 mod stream;
 pub(crate) mod window;

@@ -141,6 +141,17 @@ fn an_address_is_found_before_a_files_ending_and_groups_of_cards_and_dates_as_pe
 }
 
 #[test]
+fn the_head_of_a_table_names_its_cells_far_below() {
+    let scanner = scanner();
+    let rows = "Anna,7,Bonn\n".repeat(40);
+    let text = format!("name,dutch_citizen_no,town\n{rows}Bob,111222333,Ulm\n111222333,8,Ulm\n");
+    let at = text.find("111222333").unwrap();
+    let found: Vec<_> =
+        scanner.scan(&text).into_iter().map(|f| (scanner.name(f.entity).to_owned(), f.range)).collect();
+    assert_eq!(found, [("NL_BSN".to_owned(), at..at + 9)]);
+}
+
+#[test]
 fn numbers_are_found_in_other_groups_and_by_names_of_columns() {
     let scanner = scanner();
     for (text, name, wanted) in [

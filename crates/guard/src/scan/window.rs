@@ -8,6 +8,8 @@
 
 use std::cell::Cell;
 
+use super::columns::Columns;
+
 /// Bytes of the longest thing that is found, but for keys and tokens that run on.
 pub const MAX_LENGTH: usize = 256;
 /// Bytes after a finding that may decide what it is.
@@ -37,13 +39,24 @@ pub(crate) struct Window<'t> {
     text: &'t str,
     /// The position.
     pub(crate) at: usize,
+    columns: Option<&'t Columns>,
     end: End,
     starved: Cell<bool>,
 }
 
 impl<'t> Window<'t> {
     pub(crate) fn new(text: &'t str, at: usize, end: End) -> Window<'t> {
-        Window { text, at, end, starved: Cell::new(false) }
+        Window { text, at, columns: None, end, starved: Cell::new(false) }
+    }
+
+    /// The same in a table, read up to the position.
+    pub(super) fn within(self, columns: &'t Columns) -> Window<'t> {
+        Window { columns: Some(columns), ..self }
+    }
+
+    /// What the column of a table is called that the position is in; empty if it has no name.
+    pub(crate) fn column(&self) -> &'t str {
+        self.columns.map_or("", Columns::name)
     }
 
     /// Whether a byte was asked for that is still to come.

@@ -73,7 +73,7 @@ pub(super) const NUMBERS: &[Number] = &[
     },
     Number {
         entity: Entity::ES_CIF,
-        forms: &[("Ldddddddx", 52), ("L-dddddddx", 55), ("L-ddddddd-x", 55)],
+        forms: &[("Ldddddddx", 42), ("L-dddddddx", 55), ("L-ddddddd-x", 55)],
         check: cif,
     },
     Number {
