@@ -254,7 +254,7 @@ struct Stages {
 /// What is done with personal data.
 enum Private {
     Off,
-    Flag(ScanStream),
+    Flag(Box<ScanStream>),
     Redact(Box<Redacting>),
 }
 
@@ -287,7 +287,7 @@ impl Stages {
             given: Pseudonyms::default(),
             private: match &judge.settings.answers.private {
                 InAnswers::Off => Private::Off,
-                InAnswers::Flag => Private::Flag(judge.scanner.stream()),
+                InAnswers::Flag => Private::Flag(Box::new(judge.scanner.stream())),
                 InAnswers::Redact(operators) => redact(operators.clone()),
                 InAnswers::Block => redact(Operators::all(Operator::Stop)),
             },
