@@ -177,17 +177,30 @@ fn put(into: &mut Vec<u8>, bytes: &[u8], most: usize) {
 impl Head {
     /// Of a line whose names are apart by one of [`SIGNS`].
     fn of(line: &[u8], sign: usize) -> Option<Head> {
-        let names = std::str::from_utf8(line).ok()?.trim_end_matches('\r');
-        let apart = char::from(SIGNS[sign]);
-        let count = names.matches(apart).count();
-        // Names are short and no sentences, and most have no digits.
-        let named = |name: &str| {
-            name.len() <= MAX_NAME
-                && !name.contains([':', '=', '!', '?', '{', '<', '@'])
-                && name.bytes().filter(u8::is_ascii_digit).count() <= 2
-        };
-        let sound = count > 0 && names.len() <= MAX_HEAD && names.split(apart).all(named);
-        sound.then(|| Head { names: names.to_owned(), sign, count: u16::try_from(count).unwrap_or(u16::MAX) })
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.len() > MAX_HEAD {
+            return None;
+        }
+        // Names are short and no sentences, and most have no digits. In one pass, as every line of a text is looked at.
+        let (mut count, mut bytes, mut digits) = (0u16, 0, 0);
+        for b in line {
+            match b {
+                b if *b == SIGNS[sign] => {
+                    count += 1;
+                    (bytes, digits) = (0, 0);
+                    continue;
+                }
+                b':' | b'=' | b'!' | b'?' | b'{' | b'<' | b'@' => return None,
+                b'0'..=b'9' => digits += 1,
+                _ => {}
+            }
+            bytes += 1;
+            if bytes > MAX_NAME || digits > 2 {
+                return None;
+            }
+        }
+        let names = std::str::from_utf8(line).ok().filter(|_| count > 0)?;
+        Some(Head { names: names.to_owned(), sign, count })
     }
 
     fn name(&self, column: u16) -> &str {
