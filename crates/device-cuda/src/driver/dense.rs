@@ -79,6 +79,7 @@ pub struct DenseProduct {
     pub workspace: (Address, usize),
 }
 
+#[cfg(feature = "emulator")]
 impl DenseProduct {
     /// What is read and written: where it begins, and how many bytes.
     pub(crate) fn extents(&self) -> [(Address, usize); 6] {
