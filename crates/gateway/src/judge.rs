@@ -193,8 +193,7 @@ impl Judge {
 
     /// The entities in a text and in what it says to be encoded.
     pub(crate) fn private(&self, unfolded: &Unfolded) -> Vec<String> {
-        let said = unfolded.views().iter().filter(|view| view.is_said());
-        let found = said.flat_map(|view| self.scanner.scan(view.text()));
+        let found = unfolded.said().flat_map(|view| self.scanner.scan(view.text()));
         let mut names: Vec<String> =
             found.map(|finding| self.scanner.name(finding.entity).to_owned()).collect();
         names.sort_unstable();

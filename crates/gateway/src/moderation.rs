@@ -86,7 +86,7 @@ fn look(scanner: &Scanner, beside: &Beside, text: &str, looks: &mut Looks) -> Re
             note(&mut seen.attacks, &code, 1.0);
         }
     }
-    for view in unfolded.views().iter().filter(|view| view.is_said()) {
+    for view in unfolded.said() {
         for finding in scanner.scan(view.text()) {
             note(&mut seen.private, scanner.name(finding.entity), f32::from(finding.confidence) / 100.0);
         }

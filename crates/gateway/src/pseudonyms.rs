@@ -173,7 +173,7 @@ impl Giving<'_> {
 
     /// Where a text says something encoded.
     fn encoded(&self, unfolded: &Unfolded) -> Vec<Named> {
-        let said = unfolded.views().iter().filter(|view| !view.how().is_empty() && view.is_said());
+        let said = unfolded.said().filter(|view| !view.how().is_empty());
         let found = said.flat_map(|view| {
             self.judge.scanner.scan(view.text()).into_iter().map(move |finding| Named {
                 entity: self.judge.scanner.name(finding.entity).to_owned(),
@@ -188,7 +188,7 @@ impl Giving<'_> {
     fn left(&self, text: &str, names: &Pseudonyms) -> Vec<String> {
         let unfolded = unfold(text, &self.judge.limits(text.len()));
         let mut found = Vec::new();
-        for view in unfolded.views().iter().filter(|view| view.is_said()) {
+        for view in unfolded.said() {
             let given = given(view.text(), names);
             let left = self.judge.scanner.scan(view.text()).into_iter();
             let left = left.filter(|finding| !is_in(&given, &finding.range));

@@ -72,8 +72,7 @@ impl Detector for FinderDetector {
             if unfolded.truncated() {
                 return Err(DetectorError("a bound was reached before all decodings were seen".into()));
             }
-            let said = unfolded.views().iter().filter(|view| view.is_said());
-            for view in said.filter(|view| view.text().contains(char::is_alphanumeric)) {
+            for view in unfolded.said().filter(|view| view.text().contains(char::is_alphanumeric)) {
                 // So that a thread that is left behind ends soon.
                 if Instant::now() >= until {
                     return Err(DetectorError("it took too long".into()));

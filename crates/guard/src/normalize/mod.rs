@@ -127,7 +127,7 @@ impl View {
     }
 
     /// Whether the text itself says this, and nothing was [guessed](Decoding::is_guess).
-    pub fn is_said(&self) -> bool {
+    fn is_said(&self) -> bool {
         !self.how.iter().any(|how| how.is_guess())
     }
 
@@ -185,6 +185,11 @@ impl Unfolded {
     /// All readings, the original first.
     pub fn views(&self) -> &[View] {
         &self.views
+    }
+
+    /// The readings that the text itself says, the original first; no [guess](Decoding::is_guess) is among them.
+    pub fn said(&self) -> impl Iterator<Item = &View> {
+        self.views.iter().filter(|view| view.is_said())
     }
 
     /// Whether a bound cut it, so that there may be readings that nobody has seen.
