@@ -1,4 +1,28 @@
-//! Seeded draws.
+//! Seeded draws, and what all of them draw from.
+
+use std::collections::BTreeMap;
+
+pub(crate) const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+pub(crate) const UPPER_DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+/// Small letters and digits.
+pub(crate) const LOWER: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
+pub(crate) const MIXED: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+pub(crate) const BASE64: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+pub(crate) const URL_SAFE: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+pub(crate) const HEX: &str = "0123456789abcdef";
+
+/// Values that others wrote, by entity.
+pub(crate) type ByEntity = BTreeMap<&'static str, Vec<&'static str>>;
+
+/// The values of a file of lines: an entity, a tab and a value.
+pub(crate) fn by_entity(file: &'static str) -> ByEntity {
+    let mut values = ByEntity::new();
+    for line in file.lines() {
+        let (entity, value) = line.split_once('\t').expect("an entity, a tab and a value");
+        values.entry(entity).or_default().push(value);
+    }
+    values
+}
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 pub(crate) struct Draw(u64);

@@ -2,14 +2,9 @@
 //! judged, by somebody who knew them; keys by lot again, as in [`seventh`](super::seventh) (seed 28284271, without what the
 //! seventh had). What is not here is as there, in other frames and with another seed.
 
-use super::draw::Draw;
+use super::draw::{Draw, HEX, LOWER, MIXED, UPPER};
 use super::seventh::SEVENTH;
 use super::values::{Values, luhn};
-
-const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-const LOWER: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
-const MIXED: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-const HEX: &str = "0123456789abcdef";
 
 pub(crate) const EIGHTH: Values = Values { card, email, phone, url, birthday, key, ..SEVENTH };
 

@@ -2,13 +2,9 @@
 //! draw showed and before any of it was judged, with other fields (chats, calls, tickets, configuration, letters),
 //! other issuers, countries and spellings; what has only one form is as in [`values`](super::values).
 
-use super::draw::Draw;
+use super::draw::{Draw, HEX, MIXED, UPPER};
 use super::fourth::account;
 use super::values::{self, Values, luhn};
-
-const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-const MIXED: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-const HEX: &str = "0123456789abcdef";
 
 pub(crate) const FRAMES: &[(&str, &[&str])] = &[
     (

@@ -1,12 +1,8 @@
 //! Values of the fourth draw, by now to work with: other issuers, countries and spellings than in [`values`](super::values), from what
 //! authorities and services publish; what has only one form is as there.
 
-use super::draw::Draw;
+use super::draw::{Draw, HEX, MIXED, UPPER};
 use super::values::{self, Values, luhn};
-
-const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-const MIXED: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-const HEX: &str = "0123456789abcdef";
 
 pub(crate) const FOURTH: Values = Values {
     card,

@@ -4,16 +4,11 @@
 //! only beside a service's name, without services of the draws before and without what are URLs. The others are other
 //! issuers, countries and spellings than before; what has only one form is as in [`values`](super::values).
 
-use super::draw::Draw;
+use super::draw::{Draw, HEX, LOWER, MIXED, UPPER, UPPER_DIGITS};
 use super::fourth::account;
 use super::values::{self, Values, base58, checked, luhn};
 
-const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-const LOWER: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
-const CAPITALS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-const MIXED: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 const SAFE: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
-const HEX: &str = "0123456789abcdef";
 
 pub(crate) const SEVENTH: Values =
     Values { card, iban, email, phone, ip, mac, url, birthday, passport, licence, wallet, key };
@@ -319,7 +314,7 @@ fn key(draw: &mut Draw) -> String {
         4 => "ico-".to_owned() + &draw.of(MIXED, 32),
         5 => "sha256~".to_owned() + &draw.of(MIXED, 43),
         6 => {
-            let group = |length: usize, draw: &mut Draw| draw.of(CAPITALS, length);
+            let group = |length: usize, draw: &mut Draw| draw.of(UPPER_DIGITS, length);
             let parts = [6, 6, 5, 5, 5, 5].map(|length| group(length, draw));
             format!("A3-{}", parts.join("-"))
         }

@@ -3,29 +3,14 @@
 //! CLDR). Keys and private keys are made here, by what their services and the public lists of secret scanners say of them. A
 //! key that is a plain UUID is not among them.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::draw::Draw;
+use super::draw::{BASE64, ByEntity, Draw, HEX, LOWER, MIXED, UPPER, UPPER_DIGITS, URL_SAFE, by_entity};
 
-const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-const UPPER_DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 const BASE32: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-const LOWER: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
-const MIXED: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-const BASE64: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const URL_SAFE: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-const HEX: &str = "0123456789abcdef";
 
-/// The file's values by entity.
-static VALUES: LazyLock<BTreeMap<&str, Vec<&str>>> = LazyLock::new(|| {
-    let mut values: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for line in include_str!("tenth_values.txt").lines() {
-        let (entity, value) = line.split_once('\t').expect("an entity, a tab and a value");
-        values.entry(entity).or_default().push(value);
-    }
-    values
-});
+/// The file's values.
+static VALUES: LazyLock<ByEntity> = LazyLock::new(|| by_entity(include_str!("tenth_values.txt")));
 
 /// A value as people write it.
 pub(crate) fn value(entity: &str, draw: &mut Draw) -> String {

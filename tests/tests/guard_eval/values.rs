@@ -1,12 +1,7 @@
 //! Values of each entity, built from what the authorities publish. Nothing here calls the guard: check
 //! digits are found by trying, or by big numbers, where the guard computes them.
 
-use super::draw::Draw;
-
-const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-const ALNUM: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-const MIXED: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-const HEX: &str = "0123456789abcdef";
+use super::draw::{Draw, HEX, MIXED, UPPER, UPPER_DIGITS};
 
 fn n(text: &str) -> u128 {
     text.parse().expect("digits")
@@ -99,7 +94,7 @@ fn iban(draw: &mut Draw) -> String {
                 let alphabet = match kind {
                     'n' => "0123456789",
                     'a' => UPPER,
-                    _ => ALNUM,
+                    _ => UPPER_DIGITS,
                 };
                 account += &draw.of(alphabet, count.parse().expect("a count"));
                 count.clear();
