@@ -60,6 +60,20 @@ impl Isa {
     }
 }
 
+/// Whether the processor computes registers of 512 bits in two halves, as AMD's fourth generation (family 25) does: then
+/// registers of 256 bits are as fast for what they hold, and what only the narrow ones do in one go is faster in them.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn computes_halves() -> bool {
+    static HALVES: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+        use std::arch::x86_64::__cpuid;
+        let vendor = __cpuid(0);
+        let signature = __cpuid(1).eax;
+        let family = (signature >> 8 & 0xf) + (signature >> 20 & 0xff);
+        vendor.ebx == u32::from_le_bytes(*b"Auth") && family == 25
+    });
+    *HALVES
+}
+
 impl FromStr for Isa {
     type Err = String;
 

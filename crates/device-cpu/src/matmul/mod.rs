@@ -28,6 +28,8 @@ use std::ops::Range;
 
 use garrison_types::TensorType;
 
+#[cfg(target_arch = "x86_64")]
+use crate::isa::computes_halves;
 use crate::weight::Weight;
 use crate::{Isa, Pool};
 use activations::{Form, Quantized};
@@ -215,15 +217,15 @@ impl Job<'_> {
             // the activations are as long as the stripe says; a weight's panels always are.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { run_vector!(avx2, w.ty(), &stripe) },
-            // Values of 16 bits widen faster to registers of 256 bits.
+            // Where registers are computed in halves, values of 16 bits widen faster to those of 256 bits.
             // SAFETY: as above; AVX2 is part of it.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni if w.ty() == TensorType::F16 => unsafe {
+            Isa::Avx512Vnni if w.ty() == TensorType::F16 && computes_halves() => unsafe {
                 avx2::run_wide::<kernel::Floats<kernel::F16>>(&stripe)
             },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni if w.ty() == TensorType::BF16 => unsafe {
+            Isa::Avx512Vnni if w.ty() == TensorType::BF16 && computes_halves() => unsafe {
                 avx2::run_wide::<kernel::Floats<kernel::Bf16>>(&stripe)
             },
             // SAFETY: as above.
