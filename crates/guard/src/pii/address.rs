@@ -27,10 +27,14 @@ static LEXICON: LazyLock<Lexicon> = LazyLock::new(|| {
     let mut lexicon = Lexicon::default();
     lexicon.add(LEADING.split('|'), LEADS);
     lexicon.add(ENGLISH.split('|'), ENDS);
+    lexicon.add(WRITTEN_SMALL.split('|'), SMALL);
+    lexicon.add(ARTICLES.split('|'), ARTICLE);
     lexicon
 });
 const LEADS: Words = 1;
 const ENDS: Words = 2;
+const SMALL: Words = 4;
+const ARTICLE: Words = 8;
 
 /// What a street with its number is worth.
 const BASE: u8 = 70;
@@ -101,41 +105,22 @@ pub(super) fn street_first(sight: &mut Sight<'_, '_>) {
 
 /// Words of a street that are written small, where the street's name stands behind: "calle Alcalá 100". What is found
 /// begins with the name, since positions of small letters are not looked at.
-const SMALL: [&str; 24] = [
-    "rue",
-    "avenue",
-    "boulevard",
-    "allée",
-    "chemin",
-    "impasse",
-    "quai",
-    "calle",
-    "avenida",
-    "plaza",
-    "paseo",
-    "carrer",
-    "via",
-    "viale",
-    "piazza",
-    "corso",
-    "vicolo",
-    "rua",
-    "travessa",
-    "praça",
-    "alameda",
-    "ulica",
-    "ul.",
-    "aleja",
-];
+const WRITTEN_SMALL: &str = "rue|avenue|boulevard|allée|chemin|impasse|quai|calle|avenida|plaza|paseo|carrer|via|viale|piazza|\
+    corso|vicolo|rua|travessa|praça|alameda|ulica|ul.|aleja";
+/// Between such a word and the name.
+const ARTICLES: &str = "de|la|le|les|des|du|del|della|dei|das|dos|da|do|los|las";
 
 /// Whether one of them stands right before, but for articles.
 fn follows_street(window: &Window<'_>) -> bool {
-    let behind = window.behind(window.at);
-    let articles =
-        ["de", "la", "le", "les", "des", "du", "del", "della", "dei", "das", "dos", "da", "do", "los", "las"];
-    let mut words =
-        behind.strip_suffix(' ').unwrap_or_default().rsplit(' ').skip_while(|w| articles.contains(w));
-    words.next().is_some_and(|word| SMALL.contains(&word.trim_start_matches(['(', '"'])))
+    let Some(mut rest) = window.behind(window.at).strip_suffix(' ') else { return false };
+    loop {
+        let begins = rest.bytes().rposition(|b| b == b' ').map_or(0, |blank| blank + 1);
+        let word = &rest[begins..];
+        if LEXICON.words(word) & ARTICLE == 0 || begins == 0 {
+            return LEXICON.words(word.trim_start_matches(['(', '"'])) & SMALL != 0;
+        }
+        rest = &rest[..begins - 1];
+    }
 }
 
 /// The end of a street of one word (Hauptstraße, Storgatan), or of two (Alte Gasse, Kongens gate).

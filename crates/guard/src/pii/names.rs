@@ -211,8 +211,7 @@ fn is_everyday(word: &str) -> bool {
 fn follows_place(window: &Window<'_>) -> bool {
     let behind = window.behind(window.at);
     let Some(before) = behind.strip_suffix(' ') else { return false };
-    let word = before.strip_suffix('.').unwrap_or(before).rsplit(|c: char| !c.is_alphabetic()).next();
-    word.is_some_and(|word| LEXICON.words(word) & PLACE != 0)
+    LEXICON.words(last_letters(before.strip_suffix('.').unwrap_or(before))) & PLACE != 0
 }
 
 /// A capitalized word.
@@ -232,8 +231,9 @@ impl<'t> Word<'t> {
         if !window.char(at).is_some_and(char::is_uppercase) {
             return None;
         }
-        let mut end =
-            window.run_chars(at, MAX_WORD, |c| c.is_alphabetic() && !is_caseless(c) || "'’-".contains(c));
+        let mut end = window.run_chars(at, MAX_WORD, |c| {
+            c.is_alphabetic() && !is_caseless(c) || matches!(c, '\'' | '’' | '-')
+        });
         while matches!(window.byte(end - 1), Some(b'\'' | b'-')) {
             end -= 1;
         }
@@ -322,13 +322,13 @@ impl Introduction {
     fn of(window: &Window<'_>) -> Introduction {
         let behind = window.behind(window.at);
         let Some(before) = behind.strip_suffix([' ', '\n']) else { return Introduction::None };
-        let word = before.strip_suffix('.').unwrap_or(before);
-        let word = word.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+        let word = last_letters(before.strip_suffix('.').unwrap_or(before));
         let title = if word.starts_with(char::is_uppercase) { LEXICON.words(word) } else { 0 };
         if title & TITLE != 0 {
             return if title & TITLE_TOO == 0 { Introduction::Title } else { Introduction::Role };
         }
-        let last = before.rsplit([' ', '\n', '\'', '(', '"']).next().unwrap_or_default();
+        let apart = before.bytes().rposition(|b| b" \n'(\"".contains(&b));
+        let last = &before[apart.map_or(0, |place| place + 1)..];
         if LEXICON.words_lower(last) & ENDS_PHRASE == 0 {
             return Introduction::None;
         }
@@ -338,6 +338,19 @@ impl Introduction {
             near.strip_suffix(phrase.trim()).is_some_and(|rest| !rest.ends_with(char::is_alphanumeric))
         });
         if said { Introduction::Phrase } else { Introduction::None }
+    }
+}
+
+/// The letters that a text ends with.
+fn last_letters(text: &str) -> &str {
+    let bytes = text.as_bytes();
+    match bytes.iter().rposition(|b| !b.is_ascii_alphabetic()) {
+        // Whatever is beyond ASCII may be a letter.
+        Some(place) if !bytes[place].is_ascii() => {
+            text.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or_default()
+        }
+        Some(place) => &text[place + 1..],
+        None => text,
     }
 }
 
@@ -370,7 +383,8 @@ fn organization(sight: &mut Sight<'_, '_>, first: &Word<'_>) {
         if window.has(at, b"& ") || window.has(at, b"and ") {
             at = window.run(at, 4, |b| b != b' ') + 1;
         }
-        let end = window.run_chars(at, MAX_WORD, |c| c.is_alphanumeric() || ".-/'&".contains(c));
+        let end = window
+            .run_chars(at, MAX_WORD, |c| c.is_alphanumeric() || matches!(c, '.' | '-' | '/' | '\'' | '&'));
         let written = window.text(at, end);
         if !written.starts_with(char::is_uppercase) && written != "plc" {
             return;

@@ -117,7 +117,8 @@ impl Columns {
         if !goes_on {
             let most = (0..SIGNS.len()).rev().max_by_key(|sign| self.counts[*sign]);
             let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
-            self.head = most.and_then(|sign| Head::of(line, sign));
+            // Most lines of prose have no sign at all.
+            self.head = most.filter(|sign| self.counts[*sign] > 0).and_then(|sign| Head::of(line, sign));
         }
         self.line.clear();
         (self.counts, self.quoted) = ([0; 4], false);
