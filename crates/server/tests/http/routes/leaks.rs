@@ -158,7 +158,18 @@ fn other_surfaces(canary: &str) -> Vec<(&'static str, &'static str, Value)> {
 /// Surfaces that are not sent at all: the user, and metadata.
 const NEVER_SENT: [&str; 4] = ["the user field", "the metadata", "a message's user", "a response's metadata"];
 /// Those that an API has no word for, in the order of the kinds.
-const WITHOUT: [&[&str]; 3] = [&[], &[], &[]];
+const WITHOUT: [&[&str]; 3] = [
+    &[],
+    &[
+        "a name",
+        "reasoning",
+        "a field that nobody knows",
+        "a stop string",
+        "a message's thinking",
+        "a message's stop",
+    ],
+    &["a name", "reasoning", "a field that nobody knows"],
+];
 
 fn base64(text: &str) -> String {
     const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

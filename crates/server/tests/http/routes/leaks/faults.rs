@@ -188,8 +188,9 @@ fn after_an_adapter(canary: &str, detector: Arc<dyn Detector>) -> (Vec<Vec<u8>>,
     setup.first_here("local/styled", "styled");
     (setup.route.on_cut, setup.detector) = (OnCut::Continue, detector);
     let (world, folder) = setup.start_as(World::echoing_adapted);
-    world.control.fail_after(60);
-    let long = "A heron stands in the shallow water by the mill, and waits for what may come. ".repeat(3);
+    // By then it has said all of a canary, and not half of what it is told to say.
+    world.control.fail_after(100);
+    let long = "A heron stands in the shallow water by the mill, and waits for what may come. ".repeat(20);
     let answer = post(&world, CHAT, &body(&format!("say:{canary} {long}"), true));
     assert_eq!(answer.header("x-garrison-tier"), Some("local/styled"), "{}", answer.text());
     let shown = said(&answer).0;
