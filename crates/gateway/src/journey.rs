@@ -12,6 +12,7 @@ mod cascade;
 mod continuing;
 mod hedge;
 mod kept;
+mod timing;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -31,13 +32,14 @@ use crate::limits::NotReserved;
 use crate::providers::continuing::Unfinished;
 use crate::providers::{Failure, RemoteRequest};
 use crate::remote::{Origin, Remote, Settling, Source, Terms};
-use crate::routes::{DEFAULT_REST, Route, Routes, Target, lock};
+use crate::routes::{DEFAULT_REST, Route, Routes, Target};
 use crate::trace::Open;
 use ask::Size;
 pub use ask::{Ask, Delivery, Words, task_of};
 use hedge::Begun;
 use kept::Looked;
 pub use kept::{Keeping, LookedHere};
+pub use timing::FirstToken;
 
 /// Who answers.
 pub enum Destination {
@@ -110,7 +112,7 @@ pub struct Journey {
 impl Routes {
     /// Sets out with a request.
     pub fn begin(self: &Arc<Self>, route: &Arc<Route>, ask: Ask) -> Journey {
-        lock(&self.retries).earn();
+        self.earn_attempt(&route.name);
         let trace = self.traces.open(&ask.id, &route.name);
         let deadline = Instant::now() + route.deadline;
         let privacy = if ask.taint == Taint::Clean { Privacy::Clear } else { Privacy::Held };
@@ -243,6 +245,11 @@ impl Journey {
         self.trace.lock().outcome = Some("answered".into());
     }
 
+    /// What becomes of it.
+    pub fn trace(&self) -> Open {
+        self.trace.clone()
+    }
+
     /// What the request has cost so far.
     pub fn cost(&self) -> Micros {
         self.trace.lock().cost_micro_usd
@@ -331,7 +338,7 @@ impl Journey {
         if Instant::now() >= self.deadline {
             return Err(Failure::Deadline);
         }
-        if self.asked.load(Ordering::Relaxed) > 0 && !lock(&routes.retries).spend() {
+        if self.is_retry() && !routes.spend_attempt(&self.route.name) {
             return Err(Failure::Attempts);
         }
         let unfinished = Unfinished { said: &self.said, continues: *continues };
@@ -368,6 +375,13 @@ impl Journey {
         routes.note_speed(tier, begun.elapsed());
         self.trace.lock().note("first_token", Some(tier), None);
         Ok(remote)
+    }
+
+    /// Whether one more attempt is one after something went wrong, or beside something slow. After one that was refused it is
+    /// none: that tier does well, and this request is for another.
+    fn is_retry(&self) -> bool {
+        let refused = self.failures.iter().filter(|failure| matches!(failure, Failure::Rejected(_))).count();
+        self.asked.load(Ordering::Relaxed) > refused
     }
 
     /// Takes the right to ask a tier, and the money for it.

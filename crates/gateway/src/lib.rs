@@ -73,7 +73,9 @@ pub use garrison_route::{
     Accepts, Cascade, Language, LastResort, Learning, Micros, Need, Needs, Place, Policy as TierPolicy,
     Prefer, Price, Quality, Scope, Statistic, Task, Threshold, Tier, Tokens, Verdict,
 };
-pub use journey::{Ask, Delivery, Destination, Exhausted, Journey, Keeping, LookedHere, Words, task_of};
+pub use journey::{
+    Ask, Delivery, Destination, Exhausted, FirstToken, Journey, Keeping, LookedHere, Words, task_of,
+};
 pub use judge::{Fault, NotJudged};
 pub use language::{language, languages};
 pub use learning::{Calibrations, Comparison, LabelsError};
@@ -95,7 +97,7 @@ pub use request::{Judged, Origin, Refusal, Report, Request, Text, Writing};
 pub use routes::{OnCut, Route, Routes, Target};
 pub use telemetry::{Ended, Parent, Telemetry};
 pub use tiers::{RouteCounts, Samples, TierHealth};
-pub use trace::{Attempt, Stage, Trace, Traces};
+pub use trace::{Attempt, Open, Stage, Trace, Traces};
 
 use judge::Judge;
 use moderation::Beside;

@@ -95,7 +95,8 @@ pub struct Routes {
     pub(crate) counts: Arc<RouteCounts>,
     pub(crate) traces: Arc<Traces>,
     health: Arc<Mutex<BTreeMap<String, Health>>>,
-    pub(crate) retries: Arc<Mutex<RetryBudget>>,
+    /// Each route's own, so that the clients of one do not use up what those of another need.
+    retries: Arc<Mutex<BTreeMap<String, RetryBudget>>>,
     /// Bounds what is judged at one time: more would be more than the guard takes, and so held.
     pub(crate) judging: Arc<Semaphore>,
     begun: Instant,
@@ -145,7 +146,7 @@ impl Routes {
             counts: Arc::default(),
             traces: Arc::default(),
             health: Arc::default(),
-            retries: Arc::new(Mutex::new(RetryBudget::default())),
+            retries: Arc::default(),
             judging: Arc::new(Semaphore::new(MOST_JUDGING)),
             begun: Instant::now(),
         }
@@ -184,7 +185,7 @@ impl Routes {
         &self.counts
     }
 
-    /// How the tiers elsewhere do that were asked.
+    /// How the tiers do that were planned with.
     pub fn tiers(&self) -> Vec<TierHealth> {
         let now = self.now();
         let health = lock(&self.health);
@@ -227,6 +228,20 @@ impl Routes {
     fn with_health<T>(&self, tier: &str, change: impl FnOnce(&mut Health) -> T) -> T {
         let new = || Health { breaker: Breaker::new(BreakerConfig::default()), first_token_us: None };
         change(lock(&self.health).entry(tier.to_owned()).or_insert_with(new))
+    }
+
+    fn with_retries<T>(&self, route: &str, change: impl FnOnce(&mut RetryBudget) -> T) -> T {
+        change(lock(&self.retries).entry(route.to_owned()).or_default())
+    }
+
+    /// A route is asked, so it may make a share of an attempt more.
+    pub(crate) fn earn_attempt(&self, route: &str) {
+        self.with_retries(route, RetryBudget::earn);
+    }
+
+    /// Takes a further attempt along a route, if there is one left.
+    pub(crate) fn spend_attempt(&self, route: &str) -> bool {
+        self.with_retries(route, RetryBudget::spend)
     }
 
     pub(crate) fn state(&self, tier: &str) -> TierState {
@@ -284,4 +299,16 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_route_makes_of_further_attempts_another_has_still() {
+        let routes = Routes::default();
+        while routes.spend_attempt("a") {}
+        assert!(routes.spend_attempt("b") && !Routes::default().following(&routes).spend_attempt("a"));
+    }
 }

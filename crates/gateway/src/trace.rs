@@ -157,9 +157,14 @@ impl Trace {
 
 /// A trace that is being written.
 #[derive(Clone, Debug)]
-pub(crate) struct Open(Arc<Mutex<Trace>>);
+pub struct Open(Arc<Mutex<Trace>>);
 
 impl Open {
+    /// What is known by now.
+    pub fn so_far(&self) -> Trace {
+        self.lock().clone()
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Trace> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -180,9 +185,9 @@ impl Traces {
         open
     }
 
-    /// The last request with an id, if it is still remembered.
+    /// The last request with an id, if it is still remembered. Clients choose ids, so several may have one.
     pub fn find(&self, id: &str) -> Option<Trace> {
         let traces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        traces.iter().rev().find(|open| open.lock().id == id).map(|open| open.lock().clone())
+        traces.iter().rev().find(|open| open.lock().id == id).map(Open::so_far)
     }
 }

@@ -9,7 +9,7 @@ pub fn full_jitter(most: Duration, random: u64) -> Duration {
     most.mul_f64(0.25 + 0.75 * share)
 }
 
-/// How many further attempts all requests together may make: a share of the requests, with a reserve for quiet times.
+/// How many further attempts all requests of a route may make: a share of the requests, with a reserve for quiet times.
 /// When everything fails, load grows by that share and not by the length of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryBudget {

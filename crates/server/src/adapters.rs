@@ -210,8 +210,9 @@ fn check_name(app: &App, entry: &Entry, name: &str, taken: Taken) -> Result<(), 
         .models
         .iter()
         .any(|other| other.model.name != entry.model.name && other.model.adapters.find(name).is_some());
-    if is_model || is_anothers {
-        let message = format!("\"{name}\" is the name of a model or of another model's adapter");
+    let is_route = app.config.routes.find(name).is_some();
+    if is_model || is_anothers || is_route {
+        let message = format!("\"{name}\" is the name of a model, of another model's adapter or of a route");
         return Err(ApiError::bad_field("lora_name", message));
     }
     match taken {

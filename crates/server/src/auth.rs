@@ -32,7 +32,18 @@ pub struct ApiKeys {
 struct Key {
     digest: [u8; 32],
     caller: Caller,
+    naming: Naming,
 }
+
+/// Where a key's name is from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    Given,
+    FromDigest,
+}
+
+/// Bytes of its digest that a key without a name is called by.
+const NAMING_BYTES: usize = 12;
 
 /// What a key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -154,6 +165,18 @@ impl ApiKeys {
         self.keys.iter().map(|key| &*key.caller.name)
     }
 
+    /// What metrics call a key, which show to all who have one. Of a key without a name they do not see what the books call it:
+    /// by a part of a digest a weak key can be guessed. It is the number of those in the file, or `#` if it is not there any more.
+    pub(crate) fn shown(&self, name: &str) -> String {
+        let at = self.keys.iter().position(|key| *key.caller.name == *name);
+        let is_digest = || name.len() == 2 * NAMING_BYTES && name.bytes().all(|b| b.is_ascii_hexdigit());
+        match at {
+            Some(at) if self.keys[at].naming == Naming::FromDigest => format!("#{}", at + 1),
+            None if is_digest() => "#".to_owned(),
+            _ => name.to_owned(),
+        }
+    }
+
     /// Who sent a request with these headers.
     pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         if self.keys.is_empty() {
@@ -201,11 +224,14 @@ impl Key {
             return None;
         }
         let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-        let name = match name {
-            Some(name) => name.into(),
-            None => digest[..12].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+        let (name, naming) = match name {
+            Some(name) => (name.into(), Naming::Given),
+            None => {
+                let name: String = digest[..NAMING_BYTES].iter().map(|byte| format!("{byte:02x}")).collect();
+                (name.into(), Naming::FromDigest)
+            }
         };
-        Some(Key { digest, caller: Caller { name, role: role.unwrap_or(Role::User) } })
+        Some(Key { digest, caller: Caller { name, role: role.unwrap_or(Role::User) }, naming })
     }
 }
 
@@ -284,6 +310,17 @@ mod tests {
             assert_eq!(ApiKeys::parse(wrong).unwrap_err(), ApiKeysError::NotAKey { line: 1 }, "{wrong}");
         }
         assert!(keys.caller(&with("Bearer owner sk-two")).is_err());
+    }
+
+    #[test]
+    fn metrics_show_no_part_of_a_digest() {
+        let keys = ApiKeys::parse("sk-one\nname=two sk-two\nsk-three\n").unwrap();
+        let shown: Vec<String> = keys.names().map(|name| keys.shown(name)).collect();
+        assert_eq!(shown, ["#1", "two", "#3"]);
+        assert_eq!(
+            [keys.shown(&hex12("sk-gone")), keys.shown("gone"), keys.shown(ANYONE)],
+            ["#", "gone", "anyone"]
+        );
     }
 
     fn hex12(key: &str) -> String {

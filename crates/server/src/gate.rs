@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use garrison_gateway::{Parent, Routes, Telemetry};
+use garrison_gateway::{Parent, Telemetry};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::runtime::Handle;
 
@@ -68,11 +68,7 @@ pub(crate) async fn pass(State(app): State<Arc<App>>, mut request: Request, next
     if app.drain.is_draining() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let telemetry = app
-        .config
-        .telemetry
-        .as_ref()
-        .map(|telemetry| (Arc::clone(telemetry), Arc::clone(&app.config.routes)));
+    let telemetry = app.config.telemetry.clone();
     let ending = Ending { record, route, status, complete: false, telemetry, in_flight };
     response.map(|body| Body::new(Tracked::new(body, ending)))
 }
@@ -123,8 +119,8 @@ struct Ending {
     route: &'static str,
     status: u16,
     complete: bool,
-    /// Who else is told, and what is known of routes.
-    telemetry: Option<(Arc<Telemetry>, Arc<Routes>)>,
+    /// Who else is told.
+    telemetry: Option<Arc<Telemetry>>,
     in_flight: Option<InFlight>,
 }
 
@@ -134,9 +130,9 @@ impl Drop for Ending {
         if OPEN_ROUTES.contains(&self.route) && self.status == StatusCode::OK {
             return;
         }
-        if let Some((telemetry, routes)) = &self.telemetry {
+        if let Some(telemetry) = &self.telemetry {
             let sent = if self.complete { Sent::Whole } else { Sent::Partly };
-            telemetry::tell(telemetry, routes, &self.record, self.route, self.status, sent);
+            telemetry::tell(telemetry, &self.record, self.route, self.status, sent);
         }
         let ending = if self.complete { "complete" } else { "cut off" };
         let last = (self.record.line(self.route, self.status, ending), self.in_flight.take());

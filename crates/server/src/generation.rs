@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use garrison_engine::{Enforced, Event, Finish, ScoredToken, Stream, TokenEvent};
+use garrison_gateway::FirstToken;
 use garrison_types::{Timings, Usage};
 
 use crate::attempts::{Attempts, Verdict};
@@ -165,6 +166,12 @@ impl Generation {
     /// The same of a request that was judged, whose answers are, too.
     pub(crate) fn screened(mut self, screen: Option<Screen>) -> Generation {
         self.screen = screen;
+        self
+    }
+
+    /// The same with somebody who waits to hear of its first token.
+    pub(crate) fn timed(mut self, first: FirstToken) -> Generation {
+        self.meter.first = Some(first);
         self
     }
 
@@ -334,11 +341,13 @@ pub(crate) struct Meter {
     record: Arc<Record>,
     /// `[choices]` when each last gained a token.
     last: Vec<Option<Instant>>,
+    /// There until the first token, if a route goes by how soon that comes.
+    first: Option<FirstToken>,
 }
 
 impl Meter {
     pub(crate) fn new(metrics: Arc<ModelMetrics>, record: Arc<Record>, choices: usize) -> Meter {
-        Meter { metrics, record, last: vec![None; choices] }
+        Meter { metrics, record, last: vec![None; choices], first: None }
     }
 
     fn tokens(&mut self, choice: usize, count: usize) {
@@ -351,6 +360,9 @@ impl Meter {
         if self.last.iter().all(Option::is_none) {
             self.metrics.ttft.observe(self.record.elapsed(), 1);
             self.record.first_token();
+            if let Some(first) = self.first.take() {
+                first.came();
+            }
         }
         let since = match self.last[choice].replace(now) {
             Some(last) => now - last,

@@ -29,7 +29,12 @@ pub(crate) async fn models(State(app): Shared, Extension(passed): Extension<Pass
 }
 
 /// `GET /v1/models/{id}`.
-pub(crate) async fn model(State(app): Shared, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn model(
+    State(app): Shared,
+    Extension(passed): Extension<Passed>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    app.check_allowed(&passed.record, &id)?;
     if let Some(route) = app.config.routes.find(&id) {
         return Ok(Json(describe_route(&app, route)));
     }
@@ -110,8 +115,7 @@ pub(crate) async fn metrics(State(app): Shared) -> Response {
         .iter()
         .map(|entry| (entry.model.name.as_str(), entry.model.engine.stats(), entry.metrics.as_ref()))
         .collect();
-    let page =
-        render(&models, &app.http, app.config.gateway.counts(), &app.config.routes, &app.config.quotas);
+    let page = render(&models, &app.http, &app.config);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     (StatusCode::OK, [(header::CONTENT_TYPE, kind)], page).into_response()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use garrison_gateway::{Room, Standing, shown};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -20,6 +21,26 @@ struct Lengths {
     max_completion_tokens: Option<u64>,
     max_output_tokens: Option<u64>,
     n: Option<u64>,
+    prompt: Option<Prompts>,
+}
+
+/// What a completion continues.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Prompts {
+    /// One, as tokens.
+    Tokens(#[expect(dead_code, reason = "read to be told from several")] Vec<u32>),
+    Several(Vec<IgnoredAny>),
+    One(IgnoredAny),
+}
+
+impl Prompts {
+    fn count(&self) -> u64 {
+        match self {
+            Prompts::Several(prompts) => prompts.len() as u64,
+            Prompts::Tokens(_) | Prompts::One(_) => 1,
+        }
+    }
 }
 
 /// Admits a request, or tells its client when to come back.
@@ -38,13 +59,14 @@ pub(crate) async fn admit(app: &App, record: &Arc<Record>, body: &[u8]) -> Resul
     }
 }
 
-/// What a request may take: four bytes of its body a token, and its answers.
+/// What a request may take: four bytes of its body a token, and its answers to each of its prompts.
 fn tokens(body: &[u8]) -> u64 {
     // What is no request is refused when it is read.
     let lengths: Lengths = serde_json::from_slice(body).unwrap_or_default();
-    let Lengths { max_tokens, max_completion_tokens, max_output_tokens, n } = lengths;
+    let Lengths { max_tokens, max_completion_tokens, max_output_tokens, n, prompt } = lengths;
     let answer = max_completion_tokens.or(max_tokens).or(max_output_tokens).unwrap_or(USUAL_ANSWER);
-    (body.len() as u64 / 4).saturating_add(answer.saturating_mul(n.unwrap_or(1)))
+    let answers = n.unwrap_or(1).saturating_mul(prompt.map_or(1, |prompt| prompt.count()));
+    (body.len() as u64 / 4).saturating_add(answer.saturating_mul(answers))
 }
 
 /// OpenAI's headers.
@@ -79,6 +101,9 @@ mod tests {
             (r#"{"max_tokens": 100, "n": 2, "messages": [{"a": [1]}]}"#, 13 + 200),
             (r#"{"max_output_tokens": 7}"#, 6 + 7),
             (r#"{"prompt": "x"}"#, 3 + 512),
+            (r#"{"prompt": ["x", "y", "z"], "max_tokens": 100, "n": 2}"#, 13 + 600),
+            (r#"{"prompt": [[1], [2, 3]], "max_tokens": 100}"#, 11 + 200),
+            (r#"{"prompt": [1, 2, 3], "max_tokens": 100}"#, 10 + 100),
             ("no json", 1 + 512),
         ] {
             assert_eq!(tokens(body.as_bytes()), wanted, "{body}");

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use garrison_engine::Stats;
-use garrison_gateway::{self as gateway, Counts, Quotas, Routes};
+use garrison_gateway::{self as gateway, Counts};
+
+use crate::config::ServerConfig;
 
 /// Upper bounds in seconds, as vLLM's dashboards expect them.
 const TTFT_BOUNDS: [f64; 18] =
@@ -214,9 +216,7 @@ const COUNTS: [Count; 2] = [
 pub(crate) fn render(
     models: &[(&str, Stats, &ModelMetrics)],
     http: &HttpMetrics,
-    guard: &Counts,
-    routes: &Routes,
-    quotas: &Quotas,
+    config: &ServerConfig,
 ) -> String {
     let mut out = String::with_capacity(16 << 10);
     let labels: Vec<String> =
@@ -246,9 +246,9 @@ pub(crate) fn render(
             histogram(metrics).write(&mut out, name, label);
         }
     }
-    guarded(&mut out, guard);
-    routes::render(&mut out, routes);
-    routes::limits(&mut out, quotas);
+    guarded(&mut out, config.gateway.counts());
+    routes::render(&mut out, &config.routes, &config.api_keys);
+    routes::limits(&mut out, &config.quotas);
     head(&mut out, "garrison:http_requests_total", "counter", "Answers, by route and status.");
     let answers = http.answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     for ((route, status), count) in answers.iter() {
@@ -303,13 +303,7 @@ mod tests {
         let stats = Stats { running: 3, kv_blocks_used: 1, kv_blocks_total: 4, ..Stats::default() };
         let http = HttpMetrics::default();
         http.count("/v1/models", 200);
-        let page = render(
-            &[("a\"b", stats, &metrics)],
-            &http,
-            &Counts::default(),
-            &Routes::default(),
-            &Quotas::default(),
-        );
+        let page = render(&[("a\"b", stats, &metrics)], &http, &ServerConfig::default());
         for wanted in [
             "# TYPE garrison:inter_token_latency_seconds histogram\n",
             "garrison:inter_token_latency_seconds_bucket{model_name=\"a\\\"b\",le=\"0.001\"} 2\n",

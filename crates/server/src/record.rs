@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use garrison_gateway::{Micros, Parent, Standing, Tally};
+use garrison_gateway::{Micros, Open, Parent, Standing, Tally, Trace};
 
 use crate::auth::Caller;
 
@@ -21,6 +21,7 @@ pub(crate) struct Record {
     pub(crate) tally: Arc<Tally>,
     standing: OnceLock<Standing>,
     parent: OnceLock<Parent>,
+    trace: OnceLock<Open>,
     model: OnceLock<String>,
     prompt_tokens: AtomicU32,
     completion_tokens: AtomicU64,
@@ -36,6 +37,7 @@ impl Record {
             tally: Arc::default(),
             standing: OnceLock::new(),
             parent: OnceLock::new(),
+            trace: OnceLock::new(),
             model: OnceLock::new(),
             prompt_tokens: AtomicU32::new(0),
             completion_tokens: AtomicU64::new(0),
@@ -117,6 +119,17 @@ impl Record {
     /// The trace that it is a part of, if its client has one.
     pub(crate) fn parent(&self) -> Option<Parent> {
         self.parent.get().copied()
+    }
+
+    /// Notes what is written down of its way along a route.
+    pub(crate) fn set_trace(&self, trace: Open) {
+        // It goes along one.
+        let _ = self.trace.set(trace);
+    }
+
+    /// What became of it so far, if it went along a route.
+    pub(crate) fn trace(&self) -> Option<Trace> {
+        self.trace.get().map(Open::so_far)
     }
 
     /// What answers, if that is known.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use garrison_gateway::{Ended, Routes, Telemetry};
+use garrison_gateway::{Ended, Telemetry};
 
 use crate::record::Record;
 
@@ -25,18 +25,11 @@ pub(crate) enum Sent {
 }
 
 /// Tells of a request, if it was for generated text.
-pub(crate) fn tell(
-    telemetry: &Telemetry,
-    routes: &Routes,
-    record: &Record,
-    path: &'static str,
-    status: u16,
-    sent: Sent,
-) {
+pub(crate) fn tell(telemetry: &Telemetry, record: &Record, path: &'static str, status: u16, sent: Sent) {
     let Some(operation) = operation(path) else { return };
     let took = record.elapsed();
     let began = SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH);
-    let trace = routes.traces().find(&record.id);
+    let trace = record.trace();
     let stages: Vec<_> = trace
         .iter()
         .flat_map(|trace| &trace.stages)

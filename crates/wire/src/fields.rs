@@ -76,6 +76,11 @@ impl Fields {
         self.map.shift_remove(name).filter(|value| !value.is_null())
     }
 
+    /// Takes a field of one value, and leaves it with any other.
+    pub(crate) fn take_if(&mut self, name: &str, is_it: impl FnOnce(&Value) -> bool) -> Option<Value> {
+        if self.map.get(name).is_some_and(is_it) { self.take(name) } else { None }
+    }
+
     fn wrong(&self, name: &str, wanted: &str, value: &Value) -> WireError {
         wrong_kind(&self.param(name), wanted, value)
     }

@@ -33,6 +33,9 @@ pub struct Request {
     pub max_tokens: Option<u32>,
     /// How much the model should think first.
     pub reasoning: Reasoning,
+    /// Whether what it thinks is to come sealed, for a client that keeps the conversation itself: the Responses' `include` of
+    /// `reasoning.encrypted_content`. It changes no answer, so the other formats leave it out.
+    pub sealed: bool,
     /// OpenAI's `verbosity`: `low`, `medium` or `high`.
     pub verbosity: Option<String>,
     /// How the answer travels.
@@ -59,6 +62,7 @@ impl Request {
             stop: Vec::new(),
             max_tokens: None,
             reasoning: Reasoning::default(),
+            sealed: false,
             verbosity: None,
             delivery: Delivery::Whole,
             user: None,
@@ -361,11 +365,6 @@ fn is_harmless(name: &str, value: &Value) -> bool {
         | "safety_identifier"
         | "cache_control"
         | "diagnostics" => true,
-        // What only its writer can read is left out of other formats.
-        "include" => {
-            let items = value.as_array();
-            items.is_some_and(|items| items.iter().all(|item| item == "reasoning.encrypted_content"))
-        }
         "truncation" => value == "disabled",
         _ => false,
     }

@@ -165,4 +165,7 @@ fn mistakes_name_the_section_and_the_key() {
 fn a_url_that_is_none_is_named_when_it_is_opened() {
     let text = PROVIDER.replace("http://", "ftp://");
     assert!(resolve(&text).unwrap().open(None, None).unwrap_err().to_string().contains("\"up\": base_url"));
+    let text = PROVIDER.replace("http://", "http://anna:secret@");
+    let said = resolve(&text).unwrap().open(None, None).unwrap_err().to_string();
+    assert!(said.contains("\"up\": base_url has a name or a password") && !said.contains("secret"), "{said}");
 }

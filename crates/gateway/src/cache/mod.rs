@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use garrison_wire::{Chunk, Delta, Json};
+use garrison_wire::{Chunk, Delta, Json, Usage};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -357,8 +357,11 @@ fn anew(mut heard: Heard, id: &str) -> Heard {
             let usage = chunk.fields.get("usage").and_then(|usage| usage.value().ok());
             if let Some(mut usage) = usage.filter(Value::is_object) {
                 let prompt = usage["prompt_tokens"].clone();
-                match usage.get_mut("prompt_tokens_details").filter(|details| details.is_object()) {
-                    Some(details) => details["cached_tokens"] = prompt,
+                match usage.get_mut("prompt_tokens_details").and_then(Value::as_object_mut) {
+                    Some(details) => {
+                        details.insert("cached_tokens".into(), prompt);
+                        details.shift_remove("cache_write_tokens");
+                    }
                     None => usage["prompt_tokens_details"] = json!({ "cached_tokens": prompt }),
                 }
                 chunk.fields.set("usage", Json::of(&usage));
@@ -366,14 +369,17 @@ fn anew(mut heard: Heard, id: &str) -> Heard {
         }
         Heard::Delta(Delta::Begin { created, usage, .. }) => {
             *created = 0;
-            if let Some(usage) = usage {
-                usage.cached = usage.input;
-            }
+            usage.iter_mut().for_each(all_cached);
         }
-        Heard::Delta(Delta::End { usage: Some(usage), .. }) => usage.cached = usage.input,
+        Heard::Delta(Delta::End { usage: Some(usage), .. }) => all_cached(usage),
         Heard::Delta(_) => {}
     }
     heard
+}
+
+/// Of an answer that is given again nothing is computed, nor put into a provider's cache.
+fn all_cached(usage: &mut Usage) {
+    (usage.cached, usage.cache_written) = (usage.input, 0);
 }
 
 /// Whether a chat has the same answer each time, as far as its client can say so.

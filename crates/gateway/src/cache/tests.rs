@@ -27,7 +27,8 @@ fn answer(cache: &Arc<AnswerCache>, key: Key, text: &str) {
 fn an_answer_is_given_again_as_it_was_with_a_usage_that_tells() {
     let cache = cache(1 << 20);
     let Found::Lead(mut leader) = cache.find([1; 32], Waited::Not) else { panic!() };
-    let usage = json!({"id": "up", "choices": [], "created": 5, "usage": {"prompt_tokens": 9, "completion_tokens": 2}});
+    let usage = json!({"id": "up", "choices": [], "created": 5, "usage": {"prompt_tokens": 9, "completion_tokens": 2,
+        "prompt_tokens_details": {"cache_write_tokens": 4}}});
     leader.hear(&chunk("Hi"));
     leader.hear(&Heard::Chunk(providers::chunk(&usage)));
     leader.land();
@@ -43,15 +44,17 @@ fn an_answer_is_given_again_as_it_was_with_a_usage_that_tells() {
         (&last["usage"]["prompt_tokens_details"]["cached_tokens"], &last["created"]),
         (&json!(9), &json!(0))
     );
+    assert!(last["usage"]["prompt_tokens_details"].get("cache_write_tokens").is_none(), "{last}");
     assert!(kept.says_chunks());
-    let usage = garrison_wire::Usage { input: 9, output: 2, ..garrison_wire::Usage::default() };
+    let usage =
+        garrison_wire::Usage { input: 9, output: 2, cache_written: 4, ..garrison_wire::Usage::default() };
     let end = Heard::Delta(Delta::End {
         stop: garrison_wire::Stop::EndTurn,
         usage: Some(usage),
         beside: Map::new(),
     });
     let Heard::Delta(Delta::End { usage: Some(usage), .. }) = anew(end, "x") else { panic!() };
-    assert_eq!(usage.cached, 9);
+    assert_eq!((usage.cached, usage.cache_written), (9, 0));
     let counts = cache.counts();
     assert_eq!((counts.hits, counts.entries, counts.shared), (1, 1, 0));
 }

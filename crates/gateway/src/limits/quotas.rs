@@ -189,7 +189,10 @@ impl Quotas {
 
     fn settle(&self, hold: &Hold, tokens: u64, cost: Micros) {
         match hold.counted {
-            Counted::Here(second) => self.meters.rates.settle(&hold.key, second, hold.tokens, tokens),
+            Counted::Here(second) => {
+                let now = self.meters.begun.elapsed();
+                self.meters.rates.settle(&hold.key, second, hold.tokens, tokens, now);
+            }
             Counted::Together(second) => {
                 if let Some(shared) = self.meters.books.as_ref().and_then(|books| books.rates()) {
                     shared.settle_tokens(&hold.key, second, hold.tokens, tokens);

@@ -2,7 +2,8 @@
 //!
 //! Each key has a ring with a slot for each second. A request counts in the second in which it came, and for 61 of
 //! them: any 60 seconds touch at most so many. Tokens are put aside when a request comes, and corrected in that same
-//! slot when it has ended.
+//! slot when it has ended. If that was longer ago, what it took beyond them counts in the second in which it ends: nobody
+//! else was held up by it so far.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -91,31 +92,41 @@ impl Rates {
         }
         let Some(ring) = rings.get_mut(key) else { return Ok(Standing::default()) };
         judge(&ring.0, limits, tokens, now)?;
-        let second = now.as_secs();
-        let slot = &mut ring.0[(second % SPAN) as usize];
-        if slot.second != second {
-            *slot = Slot { second, ..Slot::default() };
-        }
+        let slot = ring.at(now.as_secs());
         slot.requests += 1;
         slot.tokens = slot.tokens.saturating_add(tokens);
         Ok(standing(&ring.0, limits, now))
     }
 
-    /// A request that was admitted in `second` with `reserved` tokens has taken `used`.
-    pub(crate) fn settle(&self, key: &str, second: u64, reserved: u64, used: u64) {
+    /// A request that was admitted in `second` with `reserved` tokens has taken `used`, as is known `now`.
+    pub(crate) fn settle(&self, key: &str, second: u64, reserved: u64, used: u64, now: Duration) {
         let mut rings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(ring) = rings.get_mut(key) else { return };
-        let slot = &mut ring.0[(second % SPAN) as usize];
-        // What came more than a minute ago counts no more.
-        if slot.second == second {
+        if now.as_secs() < second + SPAN {
+            let slot = ring.at(second);
             slot.tokens = slot.tokens.saturating_sub(reserved).saturating_add(used);
+        } else {
+            // What was put aside counts no more.
+            let slot = ring.at(now.as_secs());
+            slot.tokens = slot.tokens.saturating_add(used.saturating_sub(reserved));
         }
+    }
+}
+
+impl Ring {
+    /// The slot of a second that counts, or is now.
+    fn at(&mut self, second: u64) -> &mut Slot {
+        let slot = &mut self.0[(second % SPAN) as usize];
+        if slot.second != second {
+            *slot = Slot { second, ..Slot::default() };
+        }
+        slot
     }
 }
 
 fn counting(slots: &[Slot], now: Duration) -> impl Iterator<Item = &Slot> {
     let second = now.as_secs();
-    slots.iter().filter(move |slot| slot.requests > 0 && second < slot.second + SPAN)
+    slots.iter().filter(move |slot| second < slot.second + SPAN)
 }
 
 /// What of a second counts against a limit.
@@ -208,15 +219,28 @@ mod tests {
         let refused = rates.admit("k", LIMITS, 30, now).unwrap_err();
         assert_eq!((refused.limited, refused.wait), (Limited::Tokens, Some(Duration::from_secs(61))));
         assert_eq!(rates.admit("k", LIMITS, 101, now).unwrap_err().wait, None, "no minute has so many");
-        rates.settle("k", 7, 80, 65);
+        rates.settle("k", 7, 80, 65, now);
         assert_eq!(rates.admit("k", LIMITS, 30, now).unwrap().tokens.unwrap().remaining, 5);
-        // Too late to matter, and of a second whose slot is another's by now.
-        rates.admit("k", LIMITS, 1, Duration::from_secs(7 + SPAN)).unwrap();
-        rates.settle("k", 7, 65, 1000);
-        assert_eq!(
-            rates.admit("k", LIMITS, 1, Duration::from_secs(68)).unwrap().tokens.unwrap().remaining,
-            98
-        );
+    }
+
+    #[test]
+    fn what_ends_after_its_minute_counts_in_the_second_in_which_it_ends() {
+        let rates = Rates::default();
+        let at = Duration::from_secs;
+        let remaining = |now: Duration| {
+            rates.admit("k", LIMITS, 1, now).map(|standing| standing.tokens.unwrap().remaining)
+        };
+        rates.admit("k", LIMITS, 10, at(7)).unwrap();
+        rates.admit("k", LIMITS, 80, at(7)).unwrap();
+        // Its slot is another's by now.
+        assert_eq!(remaining(at(7 + SPAN)), Ok(99));
+        rates.settle("k", 7, 10, 40, at(80));
+        assert_eq!(remaining(at(80)), Ok(68), "30 more than were put aside");
+        rates.settle("k", 7, 80, 2, at(81));
+        assert_eq!(remaining(at(81)), Ok(67), "what was put aside has not counted for long");
+        rates.settle("k", 7, 10, 1000, at(82));
+        assert_eq!(remaining(at(90)).unwrap_err().wait, Some(at(82 + SPAN) - at(90)));
+        assert_eq!(remaining(at(82 + SPAN)), Ok(99), "and not for ever");
     }
 
     proptest! {

@@ -81,10 +81,8 @@ for i = 1, #all, 2 do
 end
 local requests, tokens, told = 0, 0, {}
 for second, used in pairs(slots) do
-  if used[1] > 0 then
-    requests, tokens = requests + used[1], tokens + used[2]
-    table.insert(told, second); table.insert(told, used[1]); table.insert(told, used[2])
-  end
+  requests, tokens = requests + used[1], tokens + used[2]
+  table.insert(told, second); table.insert(told, used[1]); table.insert(told, used[2])
 end
 local request_limit, token_limit, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local admitted = 1
@@ -96,6 +94,18 @@ else
   redis.call('EXPIRE', KEYS[1], 62)
 end
 return {admitted, now, tonumber(time[2]), unpack(told)}
+";
+
+/// KEYS: the same. ARGV: the second in which a request was admitted, the tokens put aside for it, and those it took. What it
+/// took beyond them counts now if that second does not any more.
+const SETTLE_TOKENS: &str = r"
+local now, second = tonumber(redis.call('TIME')[1]), tonumber(ARGV[1])
+local change = tonumber(ARGV[3]) - tonumber(ARGV[2])
+if now >= second + 61 then
+  second, change = now, math.max(change, 0)
+end
+redis.call('HINCRBY', KEYS[1], 't' .. second, change)
+redis.call('EXPIRE', KEYS[1], 62)
 ";
 
 /// What became of a wish to put money aside.
@@ -247,11 +257,12 @@ impl SharedBooks {
 
     /// A request that was admitted in `second` with `reserved` tokens has taken `used`.
     pub(crate) fn settle_tokens(&self, key: &str, second: u64, reserved: u64, used: u64) {
-        let change = i128::from(used) - i128::from(reserved);
-        if change != 0 {
-            let field = format!("t{second}");
+        if used != reserved {
+            let numbers = [second, reserved, used].map(|number| number.to_string());
+            let [second, reserved, used] = &numbers;
             // What cannot be told counts as what it might have taken, for a minute.
-            let _ = self.redis.tell(command(&["HINCRBY", &rates(key), &field, &change.to_string()]));
+            let _ =
+                self.redis.tell(command(&["EVAL", SETTLE_TOKENS, "1", &rates(key), second, reserved, used]));
         }
     }
 
@@ -289,3 +300,29 @@ fn rates(key: &str) -> String {
 }
 
 const _: () = assert!(SPAN == 61, "the script says so, too");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use garrison_testkit::redis::RedisServer;
+
+    #[tokio::test]
+    async fn what_ends_after_its_minute_counts_in_the_second_in_which_it_ends() {
+        let redis = RedisServer::start().expect("redis-server; scripts/test installs it");
+        let books = SharedBooks::new(Redis::new(&redis.url()).unwrap());
+        let limits = PerMinute { requests: Some(10), tokens: Some(100) };
+        let admit = async || {
+            let (standing, second) = books.admit("k", limits, 10).await.unwrap().unwrap();
+            (standing.tokens.unwrap().remaining, second)
+        };
+        let (left, second) = admit().await;
+        assert_eq!(left, 90);
+        books.settle_tokens("k", second, 10, 4);
+        assert_eq!(admit().await.0, 86);
+        // Of requests that came longer ago.
+        books.settle_tokens("k", second - 61, 10, 40);
+        assert_eq!(admit().await.0, 46);
+        books.settle_tokens("k", second - 61, 10, 4);
+        assert_eq!(admit().await.0, 36);
+    }
+}

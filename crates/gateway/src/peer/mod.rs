@@ -37,7 +37,7 @@ use tower_service::Service;
 use url::Url;
 
 use driven::Driven;
-use kept::{Held, Kept};
+use kept::{Held, Kept, Shared};
 
 /// When the system looks whether a silent connection is still there, how often, and how many times in vain.
 const ALIVE_AFTER: Duration = Duration::from_secs(15);
@@ -152,12 +152,14 @@ impl Peer {
                 Some(held) => held,
                 None => self.connect(&kept).await?,
             };
-            let shared = matches!(held, Held::Shared(_));
+            let shared = match &held {
+                Held::Shared(shared) => Some(shared.which()),
+                Held::Driven(_) => None,
+            };
             match self.ask(held, &kept, headers, body.clone()).await {
                 Ok(answer) => return Ok(answer),
                 Err(NotAsked::MayBe) => return Err(NoAnswer::Broke),
-                Err(NotAsked::Surely) if shared => kept.forget_shared(),
-                Err(NotAsked::Surely) => {}
+                Err(NotAsked::Surely) => shared.iter().for_each(|shared| kept.forget(shared)),
             }
         }
         Err(NoAnswer::Broke)
@@ -182,10 +184,10 @@ impl Peer {
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         // A server whose system still acknowledges may be gone too, and many wait for it.
         http2.timer(TokioTimer::new()).keep_alive_interval(ALIVE_AFTER).keep_alive_timeout(ALIVE_EACH);
-        let (shared, connection) = http2.handshake(stream).await.ok()?;
+        let (requests, connection) = http2.handshake(stream).await.ok()?;
         // Whoever asks is told how that ends.
         tokio::spawn(connection);
-        Some(Held::Shared(shared))
+        Some(Held::Shared(Shared::new(requests)))
     }
 
     async fn ask(
@@ -198,20 +200,21 @@ impl Peer {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         request.headers_mut().clone_from(headers);
-        let (response, driven) = match held {
+        let (response, over) = match held {
             Held::Driven(mut driven) => {
                 *request.uri_mut() = Uri::from(self.address.path.clone());
                 request.headers_mut().insert(HOST, self.host.clone());
-                (driven.ask(request).await?, Some(driven))
+                (driven.ask(request).await?, Held::Driven(driven))
             }
             Held::Shared(mut shared) => {
                 *request.uri_mut() = self.address.whole();
                 *request.version_mut() = Version::HTTP_2;
-                shared.ready().await.map_err(|_| NotAsked::Surely)?;
-                (shared.try_send_request(request).await.map_err(NotAsked::over_http2)?, None)
+                shared.requests.ready().await.map_err(|_| NotAsked::Surely)?;
+                let response = shared.requests.try_send_request(request).await;
+                (response.map_err(NotAsked::over_http2)?, Held::Shared(shared))
             }
         };
-        Ok(Answer::new(response, driven, Arc::clone(kept)))
+        Ok(Answer::new(response, over, Arc::clone(kept)))
     }
 }
 
@@ -264,15 +267,15 @@ pub(crate) struct Answer {
     head: http::response::Parts,
     /// There until it is dropped.
     body: Option<Incoming>,
-    /// There if whoever reads the body has to drive the connection.
-    driven: Option<Box<Driven>>,
+    /// What it comes over, there until it is dropped. Whoever reads the body has to drive one that is his alone.
+    over: Option<Held>,
     kept: Arc<Kept>,
 }
 
 impl Answer {
-    fn new(response: Response<Incoming>, driven: Option<Box<Driven>>, kept: Arc<Kept>) -> Answer {
+    fn new(response: Response<Incoming>, over: Held, kept: Arc<Kept>) -> Answer {
         let (head, body) = response.into_parts();
-        Answer { head, body: Some(body), driven, kept }
+        Answer { head, body: Some(body), over: Some(over), kept }
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -295,9 +298,9 @@ impl Answer {
         let Some(body) = &mut self.body else { return Poll::Ready(Ok(None)) };
         loop {
             let mut next = |cx: &mut Context<'_>| Pin::new(&mut *body).poll_frame(cx);
-            let frame = match &mut self.driven {
-                Some(driven) => ready!(driven.poll(cx, next)),
-                None => ready!(next(cx)),
+            let frame = match &mut self.over {
+                Some(Held::Driven(driven)) => ready!(driven.poll(cx, next)),
+                Some(Held::Shared(_)) | None => ready!(next(cx)),
             };
             match frame {
                 None => return Poll::Ready(Ok(None)),
@@ -317,7 +320,7 @@ impl Drop for Answer {
     fn drop(&mut self) {
         // First, so that the connection sees that nobody wants more of it.
         self.body = None;
-        if let Some(driven) = self.driven.take() {
+        if let Some(Held::Driven(driven)) = self.over.take() {
             self.kept.keep(driven);
         }
     }

@@ -270,6 +270,23 @@ async fn of_connections_that_are_made_at_once_one_is_shared() {
     assert_eq!(ask().await, first);
 }
 
+#[tokio::test]
+async fn what_one_connection_has_no_room_for_goes_over_another() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let peer = http2_peer(secured(Arc::clone(&connections)).await);
+    let ask = || async { post(&peer).await.unwrap() };
+    let number = |answer: &Answer| answer.headers()["connection-number"].clone();
+    let mut answers = Vec::new();
+    for i in 0..102 {
+        let answer = ask().await;
+        assert_eq!(number(&answer) == "0", i < 100, "{i}");
+        answers.push(answer);
+    }
+    assert_eq!(connections.load(Relaxed), 2);
+    drop(answers);
+    assert_eq!((number(&ask().await), connections.load(Relaxed)), ("0".parse().unwrap(), 2));
+}
+
 /// A frame of HTTP/2 (RFC 9113, 4.1).
 fn frame(kind: u8, stream: u32, numbers: &[u32]) -> Vec<u8> {
     let payload: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();

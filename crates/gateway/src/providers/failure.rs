@@ -44,7 +44,7 @@ pub enum Failure {
     /// Its breaker let nothing through.
     #[error("its breaker is open")]
     Breaker,
-    /// All requests together have failed too often of late for another attempt.
+    /// The route's requests have failed too often of late for another attempt.
     #[error("too many attempts are made at present")]
     Attempts,
     /// The key has no money left for it.

@@ -30,6 +30,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::time::{Instant, timeout_at};
+use url::Url;
 
 use crate::journey::Ask;
 use crate::peer::{Address, Answer, NoAnswer, Peer, trusting};
@@ -97,6 +98,11 @@ pub enum ProviderError {
     /// Its URL.
     #[error("base_url is no http or https URL")]
     Url,
+    /// A name or a password in its URL.
+    #[error(
+        "base_url has a name or a password, which no provider is sent; put its key into the environment and name that in api_key_env"
+    )]
+    Login,
     /// Its key.
     #[error("its API key has characters that no header can have")]
     Key,
@@ -148,7 +154,11 @@ impl Provider {
     pub fn new(config: ProviderConfig) -> Result<Provider, ProviderError> {
         let base = config.base_url.trim_end_matches('/');
         let base = base.strip_suffix("/v1").unwrap_or(base);
-        let address = Address::parse(&format!("{base}{}", config.kind.path())).ok_or(ProviderError::Url)?;
+        let url = format!("{base}{}", config.kind.path());
+        if Url::parse(&url).is_ok_and(|url| !url.username().is_empty() || url.password().is_some()) {
+            return Err(ProviderError::Login);
+        }
+        let address = Address::parse(&url).ok_or(ProviderError::Url)?;
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static(SOFTWARE));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

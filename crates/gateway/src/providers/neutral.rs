@@ -5,11 +5,14 @@ use garrison_wire::{Delivery, Format, Request, WireError};
 use serde_json::{Map, Value};
 
 use super::continuing::Unfinished;
-use super::{Failure, openai};
+use super::{Failure, openai, vocabulary};
 use crate::journey::Words;
 
 /// Tokens of an answer where neither the client nor a limit says how many, and the API demands a number.
 const USUAL_OUTPUT: u64 = 8192;
+
+/// Fields for models here that change no answer elsewhere: they stay, as they do in Chat's words.
+const HERE: [&str; 3] = ["add_generation_prompt", "cache_salt", "priority"];
 
 /// The body that asks `model` in `format` for what the client asks, with at most `output` tokens. As with chats, what
 /// tells of whoever asks is left out.
@@ -24,7 +27,6 @@ pub(crate) fn body(
     model: &str,
     output: Option<u64>,
 ) -> Result<Vec<u8>, Failure> {
-    let untold = |error: WireError| Failure::NoWord(error.param.unwrap_or_default());
     let mut request = match words {
         Words::Chat => {
             let mut sent = openai::sent(chat);
@@ -34,12 +36,26 @@ pub(crate) fn body(
         }
         Words::Neutral(request) => Request { user: None, metadata: Map::new(), ..Request::clone(request) },
     };
+    HERE.iter().for_each(|field| drop(request.own.fields.shift_remove(*field)));
     let asked = output.or(request.max_tokens.map(u64::from));
     let demanded = (format == Format::Messages).then_some(USUAL_OUTPUT);
     request.max_tokens = asked.or(demanded).map(|most| u32::try_from(most).unwrap_or(u32::MAX));
     request.delivery = Delivery::StreamWithUsage;
     unfinished.add_to(&mut request);
     Ok(request.to_json(format, model).map_err(untold)?.to_string().into_bytes())
+}
+
+/// What there is no word for, told without a name that the client has made up: traces show it, and such a name is content.
+fn untold(error: WireError) -> Failure {
+    let param = error.param.unwrap_or_default();
+    let is_known = |segment: &&str| vocabulary::is_word(segment.split('[').next().unwrap_or_default());
+    let known: Vec<&str> = param.split('.').take_while(is_known).collect();
+    let told = known.join(".");
+    Failure::NoWord(match told.as_str() {
+        _ if told == param => told,
+        "" => "a field of the body".into(),
+        told => format!("a field of {told}"),
+    })
 }
 
 #[cfg(test)]
@@ -110,6 +126,34 @@ mod tests {
         assert!(body.get("max_output_tokens").is_none() && !body.to_string().contains("anna"));
         let refused = asked(Format::Responses, &chat(json!({"stop": "x"})), &Words::Chat, None).unwrap_err();
         assert_eq!(refused, Failure::NoWord("stop".into()));
+    }
+
+    #[test]
+    fn a_name_that_a_client_has_made_up_is_not_told() {
+        let told = |message: Value| {
+            asked(Format::Messages, &chat(json!({"messages": [message]})), &Words::Chat, None).unwrap_err()
+        };
+        let no_word = |what: &str| Failure::NoWord(what.into());
+        let named = json!({"role": "user", "content": "Hi", "zoe.kowalska@mail.example": 1});
+        assert_eq!(told(named), no_word("a field of messages[0]"));
+        let in_a_part =
+            json!({"role": "user", "content": [{"type": "text", "text": "Hi", "zoe[0].text": 1}]});
+        assert_eq!(told(in_a_part), no_word("a field of messages[0].content[0]"));
+        assert_eq!(told(json!({"role": "user", "content": "Hi", "name": "x"})), no_word("messages[0].name"));
+    }
+
+    #[test]
+    fn fields_for_models_here_stay_here_in_all_words() {
+        let mut request = Request::new("auto", vec![Message::text(Role::User, "Hi")]);
+        request.own.fields.extend(
+            [("cache_salt", json!("zoe")), ("priority", json!(3)), ("add_generation_prompt", json!(true))]
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
+        for format in [Format::Messages, Format::Responses] {
+            let body =
+                asked(format, &chat(json!({})), &Words::Neutral(Box::new(request.clone())), None).unwrap();
+            assert!(!body.to_string().contains("zoe") && body.get("priority").is_none(), "{body}");
+        }
     }
 
     #[test]

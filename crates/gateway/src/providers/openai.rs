@@ -8,7 +8,7 @@ use super::continuing::Unfinished;
 
 /// Fields that leave; all others stay. `user`, `metadata` and `store` are left out on purpose: they tell of whoever
 /// asks and change no answer.
-pub(crate) const SENT: [&str; 17] = [
+pub(crate) const SENT: [&str; 18] = [
     "messages",
     "tools",
     "tool_choice",
@@ -24,6 +24,7 @@ pub(crate) const SENT: [&str; 17] = [
     "logprobs",
     "top_logprobs",
     "reasoning_effort",
+    "verbosity",
     "max_tokens",
     "max_completion_tokens",
 ];
@@ -67,7 +68,7 @@ mod tests {
     fn a_body_has_what_the_model_needs_and_nothing_about_who_asks() {
         let chat = json!({
             "model": "auto", "messages": [{"role": "user", "content": "Hi"}], "user": "anna", "metadata": {"a": "b"},
-            "store": true, "top_k": 4, "max_tokens": 90, "stop": null, "stream": false
+            "store": true, "top_k": 4, "max_tokens": 90, "stop": null, "stream": false, "verbosity": "low"
         });
         let body: Value =
             serde_json::from_slice(&body(chat.as_object().unwrap(), &WHOLE, "m", Some(9))).unwrap();
@@ -75,7 +76,7 @@ mod tests {
             body,
             json!({
                 "model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9, "stream": true,
-                "stream_options": {"include_usage": true}
+                "stream_options": {"include_usage": true}, "verbosity": "low"
             })
         );
     }

@@ -3,7 +3,7 @@
 use super::continuing::TOLD;
 
 /// Names of fields and fixed values of Chat Completions, Responses, Messages and JSON Schema, as they are sent.
-const WORDS: [&str; 135] = [
+const WORDS: [&str; 137] = [
     "$defs",
     "$ref",
     "adaptive",
@@ -51,6 +51,7 @@ const WORDS: [&str; 135] = [
     "image/png",
     "image/webp",
     "image_url",
+    "include",
     "include_usage",
     "input",
     "input_image",
@@ -96,6 +97,7 @@ const WORDS: [&str; 135] = [
     "presence_penalty",
     "properties",
     "reasoning",
+    "reasoning.encrypted_content",
     "reasoning_content",
     "reasoning_effort",
     "redacted_thinking",
@@ -147,6 +149,11 @@ pub fn vocabulary() -> impl Iterator<Item = &'static str> {
     WORDS.into_iter().chain([TOLD])
 }
 
+/// Whether it is a name or value of the APIs, and nobody's own.
+pub(super) fn is_word(text: &str) -> bool {
+    WORDS.binary_search(&text).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
@@ -193,6 +200,11 @@ mod tests {
             "tool_choice": "auto", "parallel_tool_calls": false, "temperature": 0.5, "top_p": 0.9,
         });
         chat.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn words_are_in_order() {
+        assert!(WORDS.is_sorted() && is_word("messages") && !is_word("zoe"));
     }
 
     #[test]

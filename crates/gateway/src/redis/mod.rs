@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
 
 pub(crate) use resp::Reply;
@@ -115,12 +116,7 @@ impl Address {
     fn parse(url: &str) -> Option<Address> {
         let url = url::Url::parse(url).ok().filter(|url| url.scheme() == "redis")?;
         let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
-        let mut hello = Vec::new();
-        match (url.username(), url.password()) {
-            ("", None) => {}
-            ("", Some(password)) => hello.push(command(&["AUTH", password])),
-            (user, password) => hello.push(command(&["AUTH", user, password.unwrap_or_default()])),
-        }
+        let mut hello = Vec::from_iter(login(&url));
         match url.path().trim_matches('/') {
             "" | "0" => {}
             database => hello.push(command(&["SELECT", &database.parse::<u32>().ok()?.to_string()])),
@@ -150,6 +146,18 @@ impl Address {
         }
         Err(failed)
     }
+}
+
+/// What a name and a password say. A URL has them encoded, also where the owner wrote them plainly.
+fn login(url: &url::Url) -> Option<Command> {
+    let decoded = |part: &str| percent_decode_str(part).collect::<Vec<u8>>();
+    let (user, password) = (url.username(), url.password());
+    if user.is_empty() && password.is_none() {
+        return None;
+    }
+    let user = (!user.is_empty()).then(|| decoded(user));
+    let password = decoded(password.unwrap_or_default());
+    Some(std::iter::once(b"AUTH".to_vec()).chain(user).chain([password]).collect())
 }
 
 struct Connection(BufReader<TcpStream>);
@@ -202,5 +210,27 @@ fn run(address: &Address, orders: &Receiver<Order>, up: &AtomicBool) {
 fn complain(up: &AtomicBool, error: &io::Error) {
     if up.swap(false, Relaxed) {
         tracing::error!(%error, "redis does not answer");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_said_as_it_was_meant() {
+        let hello = |url: &str| Address::parse(url).unwrap().hello;
+        for (url, said) in [
+            ("redis://h", vec![]),
+            ("redis://:c2VjcmV0MTI=@h", vec![command(&["AUTH", "c2VjcmV0MTI="])]),
+            (
+                "redis://anna:a%40b%3A;^|%25@h/2",
+                vec![command(&["AUTH", "anna", "a@b:;^|%"]), command(&["SELECT", "2"])],
+            ),
+            ("redis://anna@h", vec![command(&["AUTH", "anna", ""])]),
+        ] {
+            assert_eq!(hello(url), said, "{url}");
+        }
+        assert!(Address::parse("http://h").is_none() && Address::parse("redis://h/x").is_none());
     }
 }

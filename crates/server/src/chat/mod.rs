@@ -29,7 +29,7 @@ use axum::response::Response;
 use axum::{Extension, Json};
 use bytes::Bytes;
 use garrison_engine::AdapterHandle;
-use garrison_gateway::Route;
+use garrison_gateway::{FirstToken, Route};
 use garrison_tokenizer::ChatInput;
 use serde_json::{Value, json};
 
@@ -131,14 +131,20 @@ pub(crate) async fn create_response(
 }
 
 /// `POST /v1/messages/count_tokens`: how long a prompt is.
-pub(crate) async fn count_tokens(State(app): Shared, body: Body) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn count_tokens(
+    State(app): Shared,
+    Extension(passed): Extension<Passed>,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
     let received = app.bodies.read(body).await?;
     let counted = blocking(&app, move |app| {
         let asked = Translated::read(Dialect::Messages, parse(&received.bytes)?, Purpose::Count)?;
         asked.check_texts()?;
         let count = || {
             let fields = Fields::root(&asked.chat)?;
-            let model = &app.model(fields.string("model")?)?.entry.model;
+            let chosen = app.model(fields.string("model")?)?;
+            app.check_allowed(&passed.record, chosen.name())?;
+            let model = &chosen.entry.model;
             Ok(prompt::tokens(&fields, Tools::read(&fields, model)?.shown(), model)?.len())
         };
         count().map_err(|error| asked.in_its_words(error))
@@ -163,6 +169,11 @@ impl Running {
     /// log-probabilities, `[choices][tokens]`, if they are known.
     async fn hold(&mut self, after: Option<u32>) -> Result<Vec<Vec<f32>>, ApiError> {
         self.generation.hold(after).await
+    }
+
+    /// The same with somebody who waits to hear of its first token.
+    fn timed(self, first: FirstToken) -> Running {
+        Running { generation: self.generation.timed(first), ..self }
     }
 
     /// The same with its answer judged, if anything is.

@@ -3,7 +3,7 @@
 //! Anthropic's Messages and OpenAI's Responses say what Chat Completions say, so they take the same way: every check,
 //! limit and judgement is written once. What is refused on it is named as the client named it.
 
-use garrison_wire::{Message, Own, Part, PartKind, Request, Role};
+use garrison_wire::{Message, Own, Part, PartKind, Reasoning, Request, Role};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
@@ -85,6 +85,8 @@ impl Translated {
         if purpose == Purpose::Answer {
             check_answerable(dialect, &request, &names)?;
         }
+        // Clients send back what was thought. This server keeps no responses, so an id alone would be of no use to a provider.
+        request.sealed |= dialect == Dialect::Responses && request.reasoning != Reasoning::default();
         let chat = request.to_json(Dialect::Chat, &request.model)?;
         Ok(Translated { dialect, request, chat, names })
     }

@@ -76,8 +76,8 @@ impl RoutedCompletion {
     /// Goes along the route until a model answers.
     pub(crate) async fn run(self, app: &Arc<App>, record: &Arc<Record>) -> Result<Production, ApiError> {
         let RoutedCompletion { route, ask, asked } = self;
-        let delivery = ask.delivery;
         let mut journey = app.config.routes.begin(&route, ask);
+        record.set_trace(journey.trace());
         let mut refused = None;
         loop {
             let (model, tier) = match journey.next().await {
@@ -89,7 +89,7 @@ impl RoutedCompletion {
                     return Err(refused.unwrap_or_else(|| ApiError::exhausted(&exhausted)));
                 }
             };
-            match answer(app, record, &route.name, &asked, &model, &journey, delivery).await {
+            match answer(app, record, &route.name, &asked, (&model, &tier), &journey).await {
                 Ok((generation, format, delivery)) => {
                     journey.answered_here();
                     let stamp = stamp(tier, &generation, journey.cost());
@@ -134,24 +134,25 @@ async fn answer(
     record: &Arc<Record>,
     route: &str,
     asked: &Arc<(Bytes, Value)>,
-    model: &str,
+    (model, tier): (&str, &str),
     journey: &Journey,
-    delivery: Use,
 ) -> Result<(Generation, CompletionFormat, Delivery), ApiError> {
     let (record, asked, route) = (Arc::clone(record), Arc::clone(asked), route.to_owned());
     let (model, until) = (model.to_owned(), journey.deadline());
+    let first = journey.asks_here(tier);
     let started = blocking(app, move |app| {
         let chosen = app.model(Some(&model))?;
         let (body, value) = &*asked;
         start(app, &record, &chosen, body, value, Whose::Route { name: &route, until })
     });
-    let (mut generation, format, how) = started.await?;
+    let (generation, format, delivery) = started.await?;
+    let mut generation = generation.timed(first);
     match delivery {
         _ if !journey.has_next() => {}
-        Use::Stream => drop(generation.hold(Some(1)).await?),
-        Use::Whole => drop(generation.hold(None).await?),
+        Delivery::Stream(_) => drop(generation.hold(Some(1)).await?),
+        Delivery::Whole => drop(generation.hold(None).await?),
     }
-    Ok((generation, format, how))
+    Ok((generation, format, delivery))
 }
 
 fn stamp(tier: String, generation: &Generation, cost: Micros) -> Stamp {

@@ -2,9 +2,12 @@
 //!
 //! Labels come from the configuration: routes, tiers, names of keys, codes.
 
+use std::collections::BTreeMap;
+
 use garrison_gateway::{Micros, Quotas, Routes, Semantic, Spent};
 
 use super::{escape, head, line};
+use crate::auth::ApiKeys;
 
 /// What is counted by labels: names, explanations, and what is between the braces.
 fn table(out: &mut String, name: &str, kind: &str, help: &str, samples: impl Iterator<Item = (String, f64)>) {
@@ -24,7 +27,7 @@ fn usd(amount: Micros) -> f64 {
     amount.0 as f64 / 1e6
 }
 
-pub(super) fn render(out: &mut String, routes: &Routes) {
+pub(super) fn render(out: &mut String, routes: &Routes, keys: &ApiKeys) {
     let counts = routes.counts();
     table(
         out,
@@ -122,14 +125,16 @@ pub(super) fn render(out: &mut String, routes: &Routes) {
         alike(out, &cache.semantic());
     }
     if let Some(spend) = routes.spend() {
-        spent(out, &spend.books().all_spent());
-        let limits = spend.limits();
+        spent(out, &spend.books().all_spent(), keys);
+        let limits =
+            spend.limits().into_iter().map(|(key, period, limit)| ((keys.shown(&key), period), limit));
+        let limits: BTreeMap<_, _> = limits.collect();
         table(
             out,
             "garrison:budget_limit_usd",
             "gauge",
             "What a key may spend.",
-            limits.into_iter().map(|(key, period, limit)| {
+            limits.into_iter().map(|((key, period), limit)| {
                 (format!("key=\"{}\",period=\"{period}\"", escape(&key)), usd(limit))
             }),
         );
@@ -173,10 +178,16 @@ fn alike(out: &mut String, semantic: &Semantic) {
     }
 }
 
-fn spent(out: &mut String, all: &[(String, Spent)]) {
-    let samples = all.iter().flat_map(|(key, spent)| {
+fn spent(out: &mut String, all: &[(String, Spent)], keys: &ApiKeys) {
+    // Those that are not in the file any more may be shown as one.
+    let mut shown: BTreeMap<String, Spent> = BTreeMap::new();
+    for (key, spent) in all {
+        let sum = shown.entry(keys.shown(key)).or_default();
+        (sum.today, sum.month) = (sum.today.plus(spent.today), sum.month.plus(spent.month));
+    }
+    let samples = shown.into_iter().flat_map(|(key, spent)| {
         [("day", spent.today), ("month", spent.month)]
-            .map(|(period, amount)| (format!("key=\"{}\",period=\"{period}\"", escape(key)), usd(amount)))
+            .map(|(period, amount)| (format!("key=\"{}\",period=\"{period}\"", escape(&key)), usd(amount)))
     });
     table(out, "garrison:budget_spent_usd", "gauge", "What a key has spent, reservations included.", samples);
 }

@@ -22,6 +22,7 @@ use crate::world::World;
 
 mod cached;
 mod cascade;
+mod chosen;
 mod continued;
 mod dialects;
 mod faults;
@@ -137,6 +138,12 @@ impl Setup {
     }
 
     fn start_as(self, world: fn(ServerConfig) -> World) -> (World, tempfile::TempDir) {
+        let (config, folder) = self.configured();
+        (world(config), folder)
+    }
+
+    /// Its configuration, and the folder.
+    fn configured(self) -> (ServerConfig, tempfile::TempDir) {
         let Setup { folder, route, upstreams, detector, finder, spend, cache, keeps, .. } = self;
         let (calibrations, kind, ca_pem, config) = (self.calibrations, self.kind, self.ca_pem, self.config);
         let log = LogConfig::new(folder.path().join("receipts.jsonl"));
@@ -166,7 +173,7 @@ impl Setup {
             None => routes,
             Some(cache) => routes.keeping(cache, keeps),
         });
-        (world(ServerConfig { routes, ..config }), folder)
+        (ServerConfig { routes, ..config }, folder)
     }
 }
 

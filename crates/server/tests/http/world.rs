@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use garrison_engine::{Engine, EngineConfig, ScriptControl, ScriptedExecutor};
-use garrison_server::{Adapters, Drained, ServedModel, Server, ServerConfig};
+use garrison_server::{Adapters, Drained, Reloader, ServedModel, Server, ServerConfig};
 use garrison_testkit::tiny_adapter;
 use garrison_tokenizer::{ChatTemplate, Tokenizer};
 use garrison_types::{Sampling, TokenKind, Vocabulary, VocabularyModel};
@@ -129,7 +129,7 @@ fn served(
 }
 
 fn echoing(name: &str, word: &str) -> (ServedModel, ScriptControl) {
-    let engine = EngineConfig { context: 4096, n_blocks: 1025, ..engine_config() };
+    let engine = EngineConfig { context: 4096, n_blocks: 1025, adapter_slots: 1, ..engine_config() };
     let executor = ScriptedExecutor::new(&engine, echo);
     let control = executor.control();
     (served(name, word, engine, executor, &format!("{TEMPLATE}{{# <tool_call> #}}")), control)
@@ -140,6 +140,8 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     /// Steers the engine.
     pub(crate) control: ScriptControl,
+    /// Changes the configuration.
+    pub(crate) reloader: Reloader,
     shutdown: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Drained>>,
 }
@@ -201,6 +203,14 @@ impl World {
         World::serving(config, vec![model], control)
     }
 
+    /// The same with an adapter, `styled`, that says what it is told to, too.
+    pub(crate) fn echoing_adapted(config: ServerConfig) -> World {
+        let (mut model, control) = echoing("tiny", "▁");
+        let styled = model.engine.add_adapter(tiny_adapter(7)).unwrap();
+        model.adapters = Adapters::new([("styled".to_owned(), styled)], Box::new(|_| Err("no".into())));
+        World::serving(config, vec![model], control)
+    }
+
     /// The same beside another, `other`, whose tokens are not quite the same.
     pub(crate) fn echoing_two(config: ServerConfig) -> World {
         let (model, control) = echoing("tiny", "▁");
@@ -220,11 +230,12 @@ impl World {
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async move {
                 let server = Server::bind(config, models, ([127, 0, 0, 1], 0).into()).await.unwrap();
-                tell.send(server.local_addr()).unwrap();
+                tell.send((server.local_addr(), server.reloader())).unwrap();
                 server.serve(async { stop.await.unwrap_or(()) }).await
             })
         });
-        World { address: told.recv().unwrap(), control, shutdown: Some(shutdown), thread: Some(thread) }
+        let (address, reloader) = told.recv().unwrap();
+        World { address, control, reloader, shutdown: Some(shutdown), thread: Some(thread) }
     }
 
     /// Tells the server to stop, as a signal would.

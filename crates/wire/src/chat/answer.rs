@@ -36,7 +36,9 @@ pub(crate) fn read_answer(body: Value) -> Result<Answer, WireError> {
             _ => parts.push(Part::new(kind)),
         }
     }
-    for (at, call) in message.array("tool_calls")? {
+    let calls = message.array("tool_calls")?;
+    let stop = or_calls(stop, !calls.is_empty());
+    for (at, call) in calls {
         parts.push(Part::new(read_call(&mut Fields::at(&at, call)?)?.0));
     }
     Ok(Answer {
@@ -60,6 +62,12 @@ pub(super) fn read_stop(param: &str, reason: &str, matched: Option<Value>) -> Re
         ("content_filter", _) => Stop::Filtered,
         _ => return Err(WireError::malformed(param, format!("{param} is none that is known"))),
     })
+}
+
+/// Why an answer ended that `called` something: some servers say only that it has ended, and other formats' clients go by the
+/// reason.
+pub(super) fn or_calls(stop: Stop, called: bool) -> Stop {
+    if called && stop == Stop::EndTurn { Stop::Calls } else { stop }
 }
 
 /// The two fields again.

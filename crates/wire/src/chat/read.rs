@@ -72,6 +72,7 @@ pub(crate) fn read_request(body: Value) -> Result<Request, WireError> {
         stop,
         max_tokens,
         reasoning: Reasoning { effort, ..Reasoning::default() },
+        sealed: false,
         verbosity,
         delivery,
         user,

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{read_stop, read_usage, write_stop, write_usage};
+use super::answer::{or_calls, read_stop, read_usage, write_stop, write_usage};
 use crate::answer::{Delta, Stop, Usage};
 use crate::error::{Failure, StreamError, WireError};
 use crate::fields::{self, Fields, compact};
@@ -36,7 +36,7 @@ impl StreamReader {
 
     /// The stream's end. None without a reason: the answer is not complete then, whatever the server thinks.
     pub(crate) fn end(&mut self) -> Option<Delta> {
-        let stop = self.stop.take()?;
+        let stop = or_calls(self.stop.take()?, self.calls > 0);
         Some(Delta::End { stop, usage: self.usage.take(), beside: Map::new() })
     }
 

@@ -53,6 +53,7 @@ pub(crate) fn read_request(body: Value) -> Result<Request, WireError> {
         stop,
         max_tokens,
         reasoning: Reasoning { effort, thinking, summary: None },
+        sealed: false,
         verbosity: None,
         delivery: if stream { Delivery::Stream } else { Delivery::Whole },
         user,

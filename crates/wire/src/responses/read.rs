@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::SEALED;
 use crate::Format;
 use crate::chat::image_source;
 use crate::error::WireError;
@@ -31,6 +32,10 @@ pub(crate) fn read_request(body: Value) -> Result<Request, WireError> {
     };
     let max_tokens = fields.tokens("max_output_tokens")?;
     let reasoning = reasoning(&mut fields)?;
+    let is_sealed = |include: &Value| {
+        include.as_array().is_some_and(|items| !items.is_empty() && items.iter().all(|item| item == SEALED))
+    };
+    let sealed = fields.take_if("include", is_sealed).is_some();
     let delivery = if fields.flag("stream")?.unwrap_or(false) { Delivery::Stream } else { Delivery::Whole };
     if let Some(mut options) = fields.object("stream_options")? {
         options.skip(&["include_obfuscation"]);
@@ -52,6 +57,7 @@ pub(crate) fn read_request(body: Value) -> Result<Request, WireError> {
         stop: Vec::new(),
         max_tokens,
         reasoning,
+        sealed,
         verbosity,
         delivery,
         user,

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::SEALED;
 use crate::Format;
 use crate::chat::{image_url, schema_name};
 use crate::error::WireError;
@@ -13,9 +14,10 @@ pub(crate) fn write_request(request: &Request, model: &str) -> Result<Value, Wir
     refuse_unsaid(request)?;
     let (instructions, rest) = instructions(&request.messages);
     let first = request.messages.len() - rest.len();
+    let keeps = if request.own.format == Format::Responses { Keeps::PerhapsAll } else { Keeps::Nothing };
     let mut input = Vec::new();
     for (i, message) in rest.iter().enumerate() {
-        write_message(first + i, message, &mut input)?;
+        write_message(first + i, message, keeps, &mut input)?;
     }
     let mut body = compact([
         ("model", (!model.is_empty()).then(|| model.into())),
@@ -29,6 +31,7 @@ pub(crate) fn write_request(request: &Request, model: &str) -> Result<Value, Wir
         ("top_p", request.sampling.top_p.map(Value::from)),
         ("max_output_tokens", request.max_tokens.map(Value::from)),
         ("reasoning", reasoning(request)),
+        ("include", request.sealed.then(|| json!([SEALED]))),
         ("stream", (request.delivery != Delivery::Whole).then(|| true.into())),
         ("store", (request.own.format != Format::Responses).then(|| false.into())),
         ("user", request.user.as_deref().map(Value::from)),
@@ -36,6 +39,14 @@ pub(crate) fn write_request(request: &Request, model: &str) -> Result<Value, Wir
     ]);
     request.own.write(Format::Responses, &mut body)?;
     Ok(Value::Object(body))
+}
+
+/// What whoever reads the body has kept of the conversation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keeps {
+    /// What it said before, if its client says so.
+    PerhapsAll,
+    Nothing,
 }
 
 /// What there is no word for.
@@ -68,7 +79,12 @@ pub(super) fn instructions(messages: &[Message]) -> (Option<&str>, &[Message]) {
 
 /// A message's items, in order: what is said together is one, and calls, results and reasoning are items of their
 /// own.
-fn write_message(at: usize, message: &Message, input: &mut Vec<Value>) -> Result<(), WireError> {
+fn write_message(
+    at: usize,
+    message: &Message,
+    keeps: Keeps,
+    input: &mut Vec<Value>,
+) -> Result<(), WireError> {
     if message.name.is_some() {
         return Err(WireError::cannot_carry(format!("messages[{at}].name"), Format::Responses));
     }
@@ -87,7 +103,9 @@ fn write_message(at: usize, message: &Message, input: &mut Vec<Value>) -> Result
                 let output = content(Role::User, &kinds);
                 json!({ "type": "function_call_output", "call_id": call, "output": output })
             }
-            PartKind::Reasoning { text, seal: Some(Seal::Item { id, encrypted }) } => {
+            PartKind::Reasoning { text, seal: Some(Seal::Item { id, encrypted }) }
+                if encrypted.is_some() || keeps == Keeps::PerhapsAll =>
+            {
                 let summary: Vec<Value> = summary(text);
                 let mut item = json!({ "type": "reasoning", "id": id, "summary": summary });
                 if let (Some(encrypted), Some(item)) = (encrypted, item.as_object_mut()) {

@@ -162,6 +162,7 @@ fn what_servers_leave_out_or_add_is_borne() {
         let answer = Answer::parse(format, body.to_string().as_bytes()).unwrap();
         let call = PartKind::Call { id: "c".into(), name: "f".into(), arguments: "{\"a\":1}".into() };
         assert_eq!((answer.parts, answer.usage), (vec![Part::new(call)], None), "{format:?}");
+        assert_eq!(answer.stop, Stop::Calls, "{format:?}");
     }
 }
 

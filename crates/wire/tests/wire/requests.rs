@@ -436,6 +436,13 @@ fn what_another_format_has_no_word_for_is_named() {
         let error = request.to_json(to, "m").expect_err(&body.to_string());
         assert_eq!(error.param.as_deref(), Some(param), "{body}: {error}");
     }
+    // Of what was thought an id alone is left out where nothing is kept.
+    let thought = |encrypted: Value| json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": encrypted});
+    let turns = json!([{"role": "user", "content": "a"}, thought(Value::Null), thought("e".into())]);
+    let mut request = Request::parse(Format::Responses, json!({"input": turns})).unwrap();
+    request.own.format = Format::Chat;
+    let written = request.to_json(Format::Responses, "m").unwrap();
+    assert_eq!(written["input"].as_array().unwrap()[1..], [thought("e".into())]);
     // What changes nothing of the answer is left out.
     let (from, body) = responses(json!({
         "service_tier": "flex", "prompt_cache_key": "k", "include": ["reasoning.encrypted_content"],

@@ -283,7 +283,7 @@ impl Way {
                 Destination::Remote(remote) => return Some(Answer::There(remote)),
                 Destination::Local { model, tier, .. } => {
                     let how = Start { said: said.to_owned(), ..Start::USUAL };
-                    match self.start_here(&model, how).await {
+                    match self.start_here(&model, &tier, how).await {
                         Ok(running) => {
                             self.journey.answered_here();
                             return Some(Answer::Here(Box::new(Here::new(running, tier, deltas))));

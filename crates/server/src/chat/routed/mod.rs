@@ -164,6 +164,7 @@ impl Routed {
             shared: Arc::new((chat, input)),
             route: route.name.clone(),
         };
+        record.set_trace(way.journey.trace());
         let mut refused = None;
         // What a model here has said and was not sure of; it goes on meanwhile.
         let mut in_hand = None;

@@ -38,7 +38,7 @@ impl Way {
             Accepts::Anything => Scores::Asked,
             Accepts::WhatIsSure => Scores::Always,
         };
-        let mut running = self.start_here(model, Start { scores, ..Start::USUAL }).await?;
+        let mut running = self.start_here(model, tier, Start { scores, ..Start::USUAL }).await?;
         let verdict = match accepts {
             Accepts::Anything => {
                 // Until something can be shown, the next tier may do what this one could not.
@@ -75,11 +75,12 @@ impl Way {
     }
 
     /// Starts a model here on the conversation that was judged.
-    pub(super) async fn start_here(&self, model: &str, how: Start) -> Result<Running, ApiError> {
+    pub(super) async fn start_here(&self, model: &str, tier: &str, how: Start) -> Result<Running, ApiError> {
+        let first = self.journey.asks_here(tier);
         let how = Start { until: Some(self.journey.deadline()), ..how };
         let (record, shared) = (Arc::clone(&self.record), Arc::clone(&self.shared));
         let (route, model) = (self.route.clone(), model.to_owned());
-        blocking(&self.app, move |app| {
+        let started = blocking(&self.app, move |app| {
             let (body, judged) = &*shared;
             let chosen = app.model(Some(&model))?;
             let (request, input) = read(&Fields::root(body)?, &chosen.entry.model)?;
@@ -91,7 +92,7 @@ impl Way {
                 ..input
             };
             start(app, &record, &chosen, request, &input, &route, &how)
-        })
-        .await
+        });
+        Ok(started.await?.timed(first))
     }
 }

@@ -188,7 +188,7 @@ fn every_client_and_several_choices_and_judged_answers_go_the_same_way() {
 }
 
 /// The same with a threshold that is learned: of all answers at most a quarter may be others than the next tier's.
-fn learning(upstreams: &[&str], calibrations: &Arc<Calibrations>) -> Setup {
+pub(super) fn learning(upstreams: &[&str], calibrations: &Arc<Calibrations>) -> Setup {
     let mut setup = cascading(upstreams);
     let learning = Learning { max_error: 0.25, floor: 0.0, ceiling: None, compare: 0.5 };
     setup.route.policy.cascade.as_mut().unwrap().threshold = Threshold::Learned(learning);

@@ -65,7 +65,7 @@ pub(super) fn end(stop: Stop) -> Delta {
     Delta::End { stop, usage: Some(usage()), beside: Map::new() }
 }
 
-fn text() -> Vec<Delta> {
+pub(super) fn text() -> Vec<Delta> {
     vec![
         begin(),
         Delta::Text("Hello ".into()),
@@ -192,6 +192,8 @@ fn what_an_api_alone_can_say_reaches_a_provider_of_it_and_comes_back() {
     asked["messages"] = json!([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": before}, {"role": "user", "content": "And?"}]);
     asked["top_k"] = json!(5);
     asked["metadata"] = json!({"user_id": "anna"});
+    // These change nothing elsewhere.
+    (asked["cache_salt"], asked["priority"]) = (json!("salt"), json!(3));
     for stream in [true, false] {
         asked["stream"] = json!(stream);
         let answer = post(&world, path(Format::Messages), &asked);
@@ -202,7 +204,69 @@ fn what_an_api_alone_can_say_reaches_a_provider_of_it_and_comes_back() {
     let sent = String::from_utf8(upstream.asked().remove(0)).unwrap();
     let sent: Value = serde_json::from_str(sent.split_once("\r\n\r\n").unwrap().1).unwrap();
     assert_eq!((&sent["messages"][1]["content"], &sent["top_k"]), (&before, &json!(5)));
-    assert!(sent.get("metadata").is_none());
+    assert!(["metadata", "cache_salt", "priority"].iter().all(|name| sent.get(*name).is_none()), "{sent}");
+}
+
+/// What a provider was sent last.
+fn sent_last(upstream: &FakeServer) -> Value {
+    let sent = String::from_utf8(upstream.asked().pop().unwrap()).unwrap();
+    serde_json::from_str(sent.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+#[test]
+fn what_was_thought_comes_back_to_a_provider_that_keeps_nothing_if_it_can_read_it() {
+    let seal = |encrypted: Option<&str>| {
+        Delta::Seal(Seal::Item { id: "rs_1".into(), encrypted: encrypted.map(str::to_owned) })
+    };
+    let thought = [begin(), seal(None), Delta::Reasoning("Hm.".into()), seal(Some("ZW5j")), Delta::PartEnd];
+    let upstream =
+        speaking(Format::Responses, thought.into_iter().chain(text().into_iter().skip(1)).collect());
+    let mut setup = Setup::new(&[&upstream.url]);
+    setup.kind = ProviderKind::Responses;
+    let (world, _folder) = setup.start();
+    let mut asked = asks(Format::Responses, "Hi", false);
+    let ask = |asked: &Value| {
+        let answer = post(&world, path(Format::Responses), asked);
+        assert_eq!(answer.header("x-garrison-tier"), Some("up0/m"), "{}", answer.text());
+        (answer.ok(), sent_last(&upstream))
+    };
+    assert_eq!(ask(&asked).1.get("include"), None, "models that do not think refuse it");
+    let include = json!(["reasoning.encrypted_content"]);
+    for (name, value) in [("reasoning", json!({"effort": "low"})), ("include", include.clone())] {
+        asked = asks(Format::Responses, "Hi", false);
+        asked[name] = value;
+        let sent = ask(&asked).1;
+        assert_eq!((&sent["include"], &sent["store"]), (&include, &json!(false)), "{name}: {sent}");
+    }
+    let said = ask(&asked).0["output"].as_array().unwrap().clone();
+    assert_eq!((&said[0]["id"], &said[0]["encrypted_content"]), (&json!("rs_1"), &json!("ZW5j")), "{said:?}");
+    let user = json!({"role": "user", "content": "Hi"});
+    let lost = json!({"type": "reasoning", "id": "rs_0", "summary": []});
+    let turns = [user.clone(), lost].into_iter().chain(said).chain([user]);
+    asked["input"] = turns.collect();
+    let sent = ask(&asked).1;
+    let kinds: Vec<&Value> = sent["input"].as_array().unwrap().iter().map(|item| &item["type"]).collect();
+    assert_eq!(kinds, ["message", "reasoning", "message", "message"], "{sent}");
+    assert_eq!(
+        (&sent["input"][1]["id"], &sent["input"][1]["encrypted_content"]),
+        (&json!("rs_1"), &json!("ZW5j"))
+    );
+}
+
+#[test]
+fn a_call_of_a_server_that_says_only_that_it_has_ended_is_one_to_every_client() {
+    let mut said = calls();
+    said.pop();
+    let upstream = speaking(Format::Chat, said.into_iter().chain([end(Stop::EndTurn)]).collect());
+    let (world, _folder) = Setup::new(&[&upstream.url]).start();
+    for client in [Format::Messages, Format::Responses] {
+        for stream in [true, false] {
+            let mut asked = asks(client, "Look x and y up", stream);
+            asked["tools"] = json!([tool(client)]);
+            let got = understood(client, &post(&world, path(client), &asked), stream);
+            assert_eq!(got.stop, Stop::Calls, "{client:?}, stream {stream}");
+        }
+    }
 }
 
 #[test]

@@ -1,9 +1,15 @@
 //! Nothing that is planted in a request reaches a provider, wherever it is planted; and where the guard is told to clear
 //! everything, it does, so that these tests can fail.
 
-use garrison_guard::Named;
+use std::collections::BTreeSet;
 
+use garrison_guard::Named;
+use garrison_wire::Format;
+
+use super::dialects::{KINDS, speaking, text};
 use super::*;
+
+mod faults;
 
 /// What must not leave, and a part of each that no encoding of a request would change.
 const CANARIES: [(&str, &str); 3] = [
@@ -150,7 +156,20 @@ fn other_surfaces(canary: &str) -> Vec<(&'static str, &'static str, Value)> {
 }
 
 /// Surfaces that are not sent at all: the user, and metadata.
-const NEVER_SENT: usize = 4;
+const NEVER_SENT: [&str; 4] = ["the user field", "the metadata", "a message's user", "a response's metadata"];
+/// Those that an API has no word for, in the order of the kinds.
+const WITHOUT: [&[&str]; 3] = [
+    &[],
+    &[
+        "a name",
+        "reasoning",
+        "a field that nobody knows",
+        "a stop string",
+        "a message's thinking",
+        "a message's stop",
+    ],
+    &["a name", "reasoning", "a field that nobody knows"],
+];
 
 fn base64(text: &str) -> String {
     const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -167,11 +186,15 @@ fn base64(text: &str) -> String {
 }
 
 /// What of the canaries an upstream has seen, by surface, when each was planted on each and `judges` had said who judges.
-fn leaks(judges: impl FnOnce(&mut Setup)) -> Vec<(&'static str, &'static str)> {
+fn leaks(
+    (kind, spoken): (ProviderKind, Format),
+    judges: impl FnOnce(&mut Setup),
+) -> Vec<(&'static str, &'static str)> {
     let mut seen = Vec::new();
-    let upstream = healthy("Fine.");
+    let upstream = speaking(spoken, text());
     let broken = FakeServer::recording("127.0.0.1:0", |_, _| Script::refusal(500, "oh")).unwrap();
     let mut setup = Setup::new(&[&broken.url, &upstream.url]);
+    setup.kind = kind;
     judges(&mut setup);
     // Both are asked of whatever may leave.
     setup.route.hedge = Some(Duration::from_millis(1));
@@ -215,7 +238,9 @@ fn leaks(judges: impl FnOnce(&mut Setup)) -> Vec<(&'static str, &'static str)> {
 
 #[test]
 fn no_canary_leaves_from_any_surface() {
-    assert_eq!(leaks(|_| ()), []);
+    for kind in KINDS {
+        assert_eq!(leaks(kind, |_| ()), [], "{kind:?}");
+    }
 }
 
 /// A guard that lets everything pass, under the name of the one that is demanded.
@@ -233,12 +258,17 @@ impl Detector for Blind {
 
 #[test]
 fn a_guard_that_clears_everything_is_noticed() {
-    let mut surfaces_seen: Vec<&str> =
-        leaks(|setup| setup.detector = Arc::new(Blind)).into_iter().map(|(surface, _)| surface).collect();
-    surfaces_seen.sort_unstable();
-    surfaces_seen.dedup();
-    let all = surfaces("x").len() + other_surfaces("x").len();
-    assert_eq!(surfaces_seen.len(), all - NEVER_SENT, "{surfaces_seen:?}");
+    let all: Vec<&str> = surfaces("x")
+        .into_iter()
+        .map(|(surface, _)| surface)
+        .chain(other_surfaces("x").into_iter().map(|(surface, ..)| surface))
+        .collect();
+    for (kind, without) in KINDS.into_iter().zip(WITHOUT) {
+        let seen = leaks(kind, |setup| setup.detector = Arc::new(Blind));
+        let is_seen = |surface: &&str| seen.iter().any(|(seen, _)| seen == surface);
+        let unseen: BTreeSet<&str> = all.iter().copied().filter(|surface| !is_seen(surface)).collect();
+        assert_eq!(unseen, [without, &NEVER_SENT].concat().into_iter().collect(), "{kind:?}");
+    }
 }
 
 /// Finds the canaries as a model finds names.
@@ -258,7 +288,7 @@ impl Finder for Model {
 
 #[test]
 fn what_only_a_model_of_names_finds_leaves_from_no_surface() {
-    let seen = leaks(|setup| {
+    let seen = leaks(KINDS[0], |setup| {
         setup.detector = Arc::new(Blind);
         setup.finder = Some(Arc::new(Model));
     });

@@ -118,6 +118,19 @@ fn keys_have_roles_and_models() {
         (listed("sk-anna"), listed("sk-bert")),
         (vec!["auto".into()], vec!["tiny".into(), "auto".into()])
     );
+    // What it may not ask for it is told nothing of, nor has it counted.
+    let (name, value) = bearer("sk-anna");
+    let may = |method: &str, path: &str, body: &Value| {
+        send(&world, method, path, &[(name, &value)], &body.to_string()).status
+    };
+    assert_eq!(may("GET", "/v1/models/auto", &Value::Null), 200);
+    assert_eq!(may("GET", "/v1/models/tiny", &Value::Null), 403);
+    assert_eq!(may("POST", "/v1/messages/count_tokens", &tiny), 403);
+    let (name, value) = bearer("sk-bert");
+    assert_eq!(
+        send(&world, "POST", "/v1/messages/count_tokens", &[(name, &value)], &tiny.to_string()).status,
+        200
+    );
     let (name, value) = bearer("sk-board");
     assert_eq!(send(&world, "GET", "/metrics", &[(name, &value)], "").status, 200);
     assert_eq!(listed("sk-board").len(), 2);

@@ -128,6 +128,30 @@ fn a_collector_is_told_of_requests_in_the_terms_of_the_conventions_and_not_of_wh
 }
 
 #[test]
+fn requests_of_one_name_are_told_of_as_what_they_are() {
+    let (collector, upstream) = (collector(), healthy("Hello."));
+    let mut setup = Setup::new(&[&upstream.url]);
+    setup.config.telemetry = Some(Telemetry::sending(&collector.url, Duration::from_millis(300)).unwrap());
+    let (world, _folder) = setup.start();
+    let named = [("x-request-id", "the same")];
+    let tiny = json!({"model": "tiny", "messages": [{"role": "user", "content": "say:Hi"}]});
+    for asked in [body("What is new?", false), tiny] {
+        assert_eq!(send(&world, "POST", CHAT, &named, &asked.to_string()).status, 200);
+    }
+    wait_until(Duration::from_secs(10), || spans(&collector).len() == 3)
+        .unwrap_or_else(|| panic!("{:?}", spans(&collector)));
+    let all = spans(&collector);
+    let here = all.iter().find(|span| *attribute(span, "gen_ai.request.model") == json!("tiny")).unwrap();
+    for (name, value) in [
+        ("garrison.tier", Value::Null),
+        ("gen_ai.provider.name", json!("garrison")),
+        ("garrison.cost_usd", json!(0.0)),
+    ] {
+        assert_eq!(*attribute(here, name), value, "{name}");
+    }
+}
+
+#[test]
 fn a_client_that_goes_away_is_told_of_as_cut_off() {
     let collector = collector();
     let slow = FakeServer::start("127.0.0.1:0", |_, _| {
