@@ -8,6 +8,7 @@
 //! Answers are always asked for as streams, also for clients that want them whole: only so can the time to the first
 //! token and a stall be told from a long answer.
 
+mod caching;
 mod failure;
 mod reply;
 
