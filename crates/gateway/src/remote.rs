@@ -89,6 +89,13 @@ impl Settling {
         self.attempt = trace.begin_attempt(&self.tier);
     }
 
+    /// There is something to show.
+    fn begun(&self) {
+        if let Some(ticket) = self.ticket {
+            self.routes.begun(&self.tier, ticket);
+        }
+    }
+
     fn succeed(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.routes.leave(&self.tier, ticket, Ok(()));
@@ -305,6 +312,7 @@ impl Remote {
                 None => return Ok(()),
             }
         }
+        self.settling.begun();
         Ok(())
     }
 

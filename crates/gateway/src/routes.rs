@@ -243,6 +243,11 @@ impl Routes {
         self.with_health(tier, |health| health.breaker.begin(now))
     }
 
+    /// Tells a tier's breaker that it has begun to answer.
+    pub(crate) fn begun(&self, tier: &str, ticket: Ticket) {
+        self.with_health(tier, |health| health.breaker.begun(ticket));
+    }
+
     /// Tells a tier's breaker how an attempt went.
     pub(crate) fn leave(&self, tier: &str, ticket: Ticket, outcome: Result<(), &Failure>) {
         let now = self.now();
