@@ -207,6 +207,7 @@ mod tests {
             place: Place::Local,
             price: Price::FREE,
             context: 1000,
+            max_output: None,
             has: Need::ALL.into_iter().collect(),
             quality: Quality::even(100),
             weight: 0,

@@ -59,6 +59,7 @@ fn tier(name: String, place: Place, price: Price) -> Tier {
         place,
         price,
         context: 100_000,
+        max_output: None,
         has: Needs::from_iter([Need::Tools, Need::Schema]),
         quality: Quality::even(100),
         weight: 0,
