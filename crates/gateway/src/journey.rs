@@ -353,8 +353,7 @@ impl Journey {
         settling.asked();
         self.asked.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
-        let until = (begun + self.route.first_token).min(self.deadline);
-        let reply = match provider.send(cleared, until).await {
+        let reply = match provider.send(cleared, self.route.first_token, self.deadline).await {
             Ok(reply) => reply,
             Err(failure) => {
                 settling.fail(&failure);
