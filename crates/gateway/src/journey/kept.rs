@@ -7,7 +7,7 @@ use garrison_wire::Delta;
 use serde_json::Map;
 use tokio::time::Instant;
 
-use super::Journey;
+use super::{Journey, Thoughts};
 use crate::cache::{
     self, Asked, CacheUse, Consulted, Found, Keeps, Kept, Leader, Likened, Question, Semantic, Waited,
 };
@@ -159,8 +159,11 @@ impl Journey {
             tier: origin.tier.clone(),
             price: Price::FREE,
             ticket: None,
+            portion: None,
             choices: self.ask.choices,
             prompt: 0,
+            output: None,
+            thoughts: Thoughts::Unasked,
             tally: Arc::clone(&self.ask.tally),
         };
         let said = kept.again(&format!("chatcmpl-{}", self.ask.id)).into();

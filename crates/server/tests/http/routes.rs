@@ -21,10 +21,12 @@ use crate::client::{Answer, get, post, send};
 use crate::world::World;
 
 mod cached;
+mod capped;
 mod cascade;
 mod continued;
 mod dialects;
 mod faults;
+mod hedged;
 mod judged;
 mod leaks;
 mod money;
