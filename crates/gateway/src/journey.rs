@@ -12,6 +12,7 @@ mod cascade;
 mod continuing;
 mod hedge;
 mod kept;
+mod purse;
 mod timing;
 
 use std::borrow::Cow;
@@ -21,8 +22,8 @@ use std::time::Duration;
 
 use garrison_guard::{Clearance, Cleared, Outgoing, Taint, Tainted};
 use garrison_route::{
-    Accepts, Admission, Considered, Decision, Features, Language, Micros, Need, Plan, Policy, Price, Privacy,
-    Skipped, Step, Tier, TierState, plan,
+    Accepts, Admission, Considered, Decision, Features, Micros, Need, Plan, Policy, Price, Privacy, Skipped,
+    Step, Tier, TierState, plan,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -35,10 +36,12 @@ use crate::remote::{Origin, Remote, Settling, Source, Terms};
 use crate::routes::{DEFAULT_REST, Route, Routes, Target};
 use crate::trace::Open;
 use ask::Size;
+pub(crate) use ask::Thoughts;
 pub use ask::{Ask, Delivery, Words, task_of};
-use hedge::Begun;
 use kept::Looked;
 pub use kept::{Keeping, LookedHere};
+pub(crate) use purse::Portion;
+use purse::{Purse, Share};
 pub use timing::FirstToken;
 
 /// Who answers.
@@ -89,11 +92,11 @@ pub struct Journey {
     /// How long what is asked is; for that it has to be written as JSON, so not each time it is planned.
     size: Size,
     plan: Plan,
-    /// As it was planned last.
-    privacy: Privacy,
+    /// By which it was planned last.
+    features: Features,
     position: usize,
-    /// What language it is in, where a tier is chosen by that.
-    language: Option<Language>,
+    /// What it may still cost.
+    purse: Arc<Purse>,
     /// The tier here whose answer there is, though it was not sure of it.
     in_hand: Option<String>,
     /// There if that answer is compared with the next tier's.
@@ -117,16 +120,28 @@ impl Routes {
         let deadline = Instant::now() + route.deadline;
         let privacy = if ask.taint == Taint::Clean { Privacy::Clear } else { Privacy::Held };
         let chooses = route.policy.tiers.iter().any(|tier| !tier.scope.languages.is_empty());
-        let language = if chooses { language::of_chat(&ask.chat) } else { None };
+        let own = self.spend.as_ref().and_then(|spend| spend.max_cost(&ask.key));
+        let features = Features {
+            prompt_tokens: 0,
+            most_prompt_tokens: 0,
+            output_tokens: ask.output_tokens,
+            choices: ask.choices as u64,
+            task: ask.task,
+            language: if chooses { language::of_chat(&ask.chat) } else { None },
+            needs: ask.needs,
+            privacy,
+            budget: None,
+            sticky: ask.sticky,
+        };
         let mut journey = Journey {
             routes: Arc::clone(self),
             route: Arc::clone(route),
             size: ask.size(),
             ask: Arc::new(ask),
             plan: Plan { steps: Vec::new(), decisions: Vec::new() },
-            privacy,
+            features,
             position: 0,
-            language,
+            purse: Purse::new(own.into_iter().chain(route.policy.max_cost).min()),
             in_hand: None,
             comparison: None,
             said: Arc::from(""),
@@ -144,20 +159,16 @@ impl Routes {
 impl Journey {
     /// Plans the way from here on.
     fn make_plan(&mut self, privacy: Privacy) {
-        self.privacy = privacy;
         let said = continuing::tokens(&self.said);
         let features = Features {
             prompt_tokens: self.size.usual + said.usual,
             most_prompt_tokens: self.size.most + said.most,
             output_tokens: self.ask.output_tokens.map(|most| continuing::left(most, &self.said)),
-            choices: self.ask.choices as u64,
-            task: self.ask.task,
-            language: self.language,
-            needs: self.ask.needs,
             privacy,
             budget: self.routes.spend.as_ref().and_then(|spend| spend.left(&self.ask.key)),
-            sticky: self.ask.sticky,
+            ..self.features
         };
+        self.features = features;
         let policy = &self.policy();
         let tiers = policy.tiers.iter().chain(&policy.private);
         let state = |tier: &Tier| TierState {
@@ -173,15 +184,13 @@ impl Journey {
         trace.note("planned", None, None);
     }
 
-    /// The route's policy, under what the key may spend on one request.
+    /// The route's policy, under what the request may still cost.
     fn policy(&self) -> Cow<'_, Policy> {
-        let policy = &self.route.policy;
-        let own = self.routes.spend.as_ref().and_then(|spend| spend.max_cost(&self.ask.key));
-        match (own, policy.max_cost) {
-            (Some(own), limit) if limit.is_none_or(|limit| own < limit) => {
-                Cow::Owned(Policy { max_cost: Some(own), ..policy.clone() })
-            }
-            _ => Cow::Borrowed(policy),
+        let (policy, left) = (&self.route.policy, self.purse.left());
+        if left == policy.max_cost {
+            Cow::Borrowed(policy)
+        } else {
+            Cow::Owned(Policy { max_cost: left, ..policy.clone() })
         }
     }
 
@@ -291,50 +300,14 @@ impl Journey {
         self.failures.push(failure);
     }
 
-    /// Asks the tier of a step, and the next one as well if the route says so and this one is slow. The first that has
-    /// something to show answers; the other is dropped, which settles it.
-    async fn ask_elsewhere(&mut self, step: Step) -> Option<Remote> {
-        let beside = self.plan.beside(self.position.saturating_sub(1), &self.route.policy);
-        let (mut failed, answer) = match (self.route.hedge, beside) {
-            (Some(after), Some(beside)) => {
-                let raced = self.race(step, after, beside).await;
-                // Whoever was asked beside it is not asked again.
-                self.position += usize::from(raced.begun == Begun::Both);
-                (raced.failed, raced.answer)
-            }
-            _ => match self.attempt(step).await {
-                Ok(remote) => (Vec::new(), Some(remote)),
-                Err(failure) => (vec![(step, failure)], None),
-            },
-        };
-        let answer = match answer {
-            Some(mut remote) if self.ask.delivery == Delivery::Whole => match remote.until_whole().await {
-                Ok(()) => Some(remote),
-                Err(failure) => {
-                    let whose = if remote.tier() == self.name(step) { Some(step) } else { beside };
-                    failed.extend(whose.map(|step| (step, failure)));
-                    None
-                }
-            },
-            answer => answer,
-        };
-        for (step, failure) in failed {
-            self.note_failure(step, failure);
-        }
-        let remote = answer?;
-        let mut trace = self.trace.lock();
-        (trace.tier, trace.privacy) = (Some(remote.tier().to_owned()), Some("cleared"));
-        drop(trace);
-        Some(remote)
-    }
-
     /// Asks a provider, until there is something to show.
-    async fn attempt(&self, step: Step) -> Result<Remote, Failure> {
+    async fn attempt(&self, step: Step, share: Share) -> Result<Remote, Failure> {
         let (routes, tier) = (&self.routes, self.name(step));
         let Some(Target::Remote { provider, model, continues }) = self.route.targets.get(step.tier) else {
             return Err(Failure::Misdirected);
         };
         let provider = routes.providers.get(*provider).ok_or(Failure::Misdirected)?;
+        let (step, portion) = self.afford(step, share)?;
         if Instant::now() >= self.deadline {
             return Err(Failure::Deadline);
         }
@@ -356,12 +329,11 @@ impl Journey {
             Looked::Lead(leader) => Some(leader),
             Looked::Off => None,
         };
-        let mut settling = self.enter(step, tier).await?;
+        let mut settling = self.enter(step, tier, portion).await?;
         settling.asked();
         self.asked.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
-        let until = (begun + self.route.first_token).min(self.deadline);
-        let reply = match provider.send(cleared, until).await {
+        let reply = match provider.send(cleared, self.route.first_token, self.deadline).await {
             Ok(reply) => reply,
             Err(failure) => {
                 settling.fail(&failure);
@@ -385,15 +357,17 @@ impl Journey {
     }
 
     /// Takes the right to ask a tier, and the money for it.
-    async fn enter(&self, step: Step, tier: &str) -> Result<Settling, Failure> {
+    async fn enter(&self, step: Step, tier: &str, portion: Portion) -> Result<Settling, Failure> {
         let ticket = self.routes.enter(tier).ok_or(Failure::Breaker)?;
-        let prompt = self.trace.lock().features.map_or(0, |features| features.most_prompt_tokens.div_ceil(3));
         let terms = Terms {
             tier: tier.to_owned(),
             price: self.tier(step).map_or(Price::FREE, |tier| tier.price),
             ticket: Some(ticket),
+            portion: Some(portion),
             choices: self.ask.choices,
-            prompt,
+            prompt: self.features.most_prompt_tokens.div_ceil(3),
+            output: step.output_tokens.map(|most| most.saturating_mul(self.features.choices)),
+            thoughts: self.ask.thoughts(),
             tally: Arc::clone(&self.ask.tally),
         };
         // Before anything is waited for, so that the ticket is given back whatever happens.
@@ -476,6 +450,7 @@ impl Journey {
         for failure in &self.failures {
             match failure {
                 Failure::Budget => return Exhausted::Budget,
+                Failure::RequestCap => return Exhausted::RequestCap,
                 Failure::RateLimited(time) => rests.push(time.unwrap_or(DEFAULT_REST)),
                 _ => other = true,
             }

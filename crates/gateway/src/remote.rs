@@ -8,6 +8,7 @@ use garrison_route::{Micros, Price, Ticket, Tokens};
 use tokio::time::{Instant, timeout_at};
 
 use crate::cache::{CacheUse, Leader};
+use crate::journey::{Portion, Thoughts};
 use crate::learning::{Comparison, Hearing};
 use crate::limits::{Reservation, Tally};
 use crate::providers::progress::Progress;
@@ -26,11 +27,15 @@ pub(crate) struct Settling {
     price: Price,
     ticket: Option<Ticket>,
     reservation: Option<Reservation>,
+    portion: Option<Portion>,
     trace: Open,
     /// How far the answer has come.
     progress: Progress,
     /// Tokens of the prompt, by estimate.
     prompt: u64,
+    /// Tokens that all answers may have, if that was said.
+    output: Option<u64>,
+    thoughts: Thoughts,
     tally: Arc<Tally>,
     phase: Phase,
     /// Where the trace tells of it, once it was asked.
@@ -53,23 +58,29 @@ pub(crate) struct Terms {
     pub(crate) price: Price,
     /// None if it is not asked.
     pub(crate) ticket: Option<Ticket>,
+    pub(crate) portion: Option<Portion>,
     pub(crate) choices: usize,
     pub(crate) prompt: u64,
+    pub(crate) output: Option<u64>,
+    pub(crate) thoughts: Thoughts,
     pub(crate) tally: Arc<Tally>,
 }
 
 impl Settling {
     pub(crate) fn new(routes: &Arc<Routes>, trace: &Open, terms: Terms) -> Settling {
-        let Terms { tier, price, ticket, choices, prompt, tally } = terms;
+        let Terms { tier, price, ticket, portion, choices, prompt, output, thoughts, tally } = terms;
         Settling {
             routes: Arc::clone(routes),
             tier,
             price,
             ticket,
             reservation: None,
+            portion,
             trace: trace.clone(),
             progress: Progress::new(choices),
             prompt,
+            output,
+            thoughts,
             tally,
             phase: Phase::Before,
             attempt: None,
@@ -89,17 +100,27 @@ impl Settling {
         self.attempt = trace.begin_attempt(&self.tier);
     }
 
+    /// There is something to show.
+    fn begun(&self) {
+        if let Some(ticket) = self.ticket {
+            self.routes.begun(&self.tier, ticket);
+        }
+    }
+
     fn succeed(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.routes.leave(&self.tier, ticket, Ok(()));
         }
-        let tokens = self.took();
         if self.phase == Phase::Asked {
             self.routes.counts.attempt(&self.tier, "answered");
+            if let Some(hides) = self.progress.hides() {
+                self.routes.note_hides(&self.tier, self.thoughts, hides);
+            }
         }
-        self.settle(tokens, "answered");
+        let took = self.took();
+        self.settle(took, self.cost(took), "answered");
         let mut trace = self.trace.lock();
-        trace.tokens = Some(tokens);
+        trace.tokens = Some(took);
         trace.outcome = Some("answered".into());
         trace.note("answered", Some(&self.tier), None);
     }
@@ -109,30 +130,57 @@ impl Settling {
             self.routes.leave(&self.tier, ticket, Err(failure));
         }
         self.routes.counts.attempt(&self.tier, failure.code());
-        let took = if failure.may_cost() { self.took() } else { Tokens::default() };
-        self.settle(took, failure.code());
+        if failure.may_cost() {
+            self.settle_as_far_as_it_came(failure.code());
+        } else {
+            self.settle(Tokens::default(), Micros(0), failure.code());
+        }
     }
 
-    /// What the provider says it took, or else an estimate that is rather too high: a token in three bytes.
+    fn settle_as_far_as_it_came(&mut self, outcome: &'static str) {
+        let took = self.took();
+        self.settle(took, self.cost(took), outcome);
+    }
+
+    /// What the provider says it took, or else an estimate that is rather too high: a token in three bytes, though no more than
+    /// it was asked for.
     pub(crate) fn took(&self) -> Tokens {
         if self.phase == Phase::Before {
             return Tokens::default();
         }
-        let estimate =
-            Tokens { prompt: self.prompt, output: self.progress.text_bytes.div_ceil(3), ..Tokens::default() };
-        self.progress.tokens.unwrap_or(estimate)
+        let output = self.progress.text_bytes.div_ceil(3).min(self.output.unwrap_or(u64::MAX));
+        self.progress.took(Tokens { prompt: self.prompt, output, ..Tokens::default() })
     }
 
-    fn settle(&mut self, took: Tokens, outcome: &'static str) {
+    /// What so many tokens cost; or all that was put aside, if the provider was asked, has told nothing of the answer's tokens, and
+    /// may have thought what it did not show: because it was asked to think and has shown no thoughts, or because it has told of
+    /// more thoughts than it showed when it was last asked like this.
+    fn cost(&self, took: Tokens) -> Micros {
+        let cost = self.price.cost(took);
+        if self.phase == Phase::Before {
+            return cost;
+        }
+        let hides = self.routes.hides(&self.tier, self.thoughts);
+        let may_think = hides.unwrap_or(self.thoughts == Thoughts::Asked);
+        if !may_think || !self.progress.may_hide(hides) {
+            return cost;
+        }
+        let aside = self.reservation.as_ref().map(Reservation::most);
+        aside.or(self.portion.as_ref().and_then(Portion::limit)).map_or(cost, |aside| aside.max(cost))
+    }
+
+    fn settle(&mut self, took: Tokens, cost: Micros, outcome: &'static str) {
         if self.phase == Phase::Over {
             return;
         }
         self.phase = Phase::Over;
-        let cost = self.price.cost(took);
         self.tally.add(took.prompt + took.output, cost);
         self.routes.counts.took(&self.tier, took, cost);
         if let (Some(spend), Some(reservation)) = (self.routes.spend(), self.reservation.take()) {
             spend.settle(&reservation, cost);
+        }
+        if let Some(portion) = self.portion.take() {
+            portion.settle(cost);
         }
         let mut trace = self.trace.lock();
         trace.cost_micro_usd = trace.cost_micro_usd.plus(cost);
@@ -152,7 +200,7 @@ impl Drop for Settling {
             if self.phase == Phase::Asked {
                 self.routes.counts.attempt(&self.tier, "abandoned");
             }
-            self.settle(self.took(), "abandoned");
+            self.settle_as_far_as_it_came("abandoned");
         }
     }
 }
@@ -305,6 +353,7 @@ impl Remote {
                 None => return Ok(()),
             }
         }
+        self.settling.begun();
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::cache::{AnswerCache, Compare, Keeps};
+use crate::journey::Thoughts;
 use crate::learning::Calibrations;
 use crate::limits::Spend;
 use crate::providers::continuing::Continues;
@@ -125,6 +126,8 @@ impl std::fmt::Debug for Routes {
 struct Health {
     breaker: Breaker,
     first_token_us: Option<u64>,
+    /// Whether it thinks more than it shows, once it has told what it thought: unasked, and asked to.
+    hides: [Option<bool>; 2],
 }
 
 impl Routes {
@@ -226,7 +229,8 @@ impl Routes {
     }
 
     fn with_health<T>(&self, tier: &str, change: impl FnOnce(&mut Health) -> T) -> T {
-        let new = || Health { breaker: Breaker::new(BreakerConfig::default()), first_token_us: None };
+        let breaker = || Breaker::new(BreakerConfig::default());
+        let new = || Health { breaker: breaker(), first_token_us: None, hides: [None; 2] };
         change(lock(&self.health).entry(tier.to_owned()).or_insert_with(new))
     }
 
@@ -258,6 +262,11 @@ impl Routes {
         self.with_health(tier, |health| health.breaker.begin(now))
     }
 
+    /// Tells a tier's breaker that it has begun to answer.
+    pub(crate) fn begun(&self, tier: &str, ticket: Ticket) {
+        self.with_health(tier, |health| health.breaker.begun(ticket));
+    }
+
     /// Tells a tier's breaker how an attempt went.
     pub(crate) fn leave(&self, tier: &str, ticket: Ticket, outcome: Result<(), &Failure>) {
         let now = self.now();
@@ -283,6 +292,16 @@ impl Routes {
         self.with_health(tier, |health| {
             health.first_token_us = Some(health.first_token_us.map_or(time, |old| old - old / 8 + time / 8));
         });
+    }
+
+    /// Notes whether a tier thinks more than it shows.
+    pub(crate) fn note_hides(&self, tier: &str, thoughts: Thoughts, hides: bool) {
+        self.with_health(tier, |health| health.hides[thoughts as usize] = Some(hides));
+    }
+
+    /// Whether a tier thinks more than it shows. None unless it has told what it thought.
+    pub(crate) fn hides(&self, tier: &str, thoughts: Thoughts) -> Option<bool> {
+        self.with_health(tier, |health| health.hides[thoughts as usize])
     }
 
     /// What keys may spend, where that is counted.

@@ -70,8 +70,10 @@ pub struct Ticket {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// `wait` is how long it stays open at most, the next time.
     Closed {
         failures: u32,
+        wait: Duration,
     },
     /// `wait` is the most that it could be.
     Open {
@@ -103,7 +105,7 @@ pub struct Breaker {
 impl Breaker {
     /// A closed one.
     pub fn new(config: BreakerConfig) -> Breaker {
-        Breaker { config, state: State::Closed { failures: 0 } }
+        Breaker { config, state: State::closed(&config) }
     }
 
     /// Whether the tier may be asked.
@@ -138,11 +140,20 @@ impl Breaker {
         }
     }
 
+    /// It has begun to answer. If that was to see whether it works again, others need not wait for the end of the answer; but
+    /// one failure is enough to open it again, this one's included.
+    pub fn begun(&mut self, ticket: Ticket) {
+        if let (true, State::HalfOpen { wait, .. }) = (ticket.probe, self.state) {
+            self.state =
+                State::Closed { failures: self.config.failures.saturating_sub(1), wait: self.longer(wait) };
+        }
+    }
+
     /// It answered.
     pub fn succeed(&mut self, ticket: Ticket) {
         match self.state {
-            State::Closed { .. } => self.state = State::Closed { failures: 0 },
-            State::HalfOpen { .. } if ticket.probe => self.state = State::Closed { failures: 0 },
+            State::Closed { .. } => self.state = State::closed(&self.config),
+            State::HalfOpen { .. } if ticket.probe => self.state = State::closed(&self.config),
             // Asked before it opened: it says nothing about now, and nothing against a rest that is wanted.
             State::HalfOpen { .. } | State::Open { .. } => {}
         }
@@ -153,11 +164,11 @@ impl Breaker {
         let open =
             |wait: Duration| State::Open { until: now + full_jitter(wait, random), wait, why: Why::Failed };
         self.state = match self.state {
-            State::Closed { failures } if failures + 1 < self.config.failures => {
-                State::Closed { failures: failures + 1 }
+            State::Closed { failures, wait } if failures + 1 < self.config.failures => {
+                State::Closed { failures: failures + 1, wait }
             }
-            State::Closed { .. } => open(self.config.wait),
-            State::HalfOpen { wait, .. } if ticket.probe => open((wait * 2).min(self.config.longest_wait)),
+            State::Closed { wait, .. } => open(wait),
+            State::HalfOpen { wait, .. } if ticket.probe => open(self.longer(wait)),
             // Asked before it opened, so nothing new.
             state @ (State::HalfOpen { .. } | State::Open { .. }) => state,
         };
@@ -168,8 +179,7 @@ impl Breaker {
         let until = now + time.min(self.config.longest_wait);
         let wait = match self.state {
             State::Open { until: later, .. } if later >= until => return,
-            State::Open { wait, .. } | State::HalfOpen { wait, .. } => wait,
-            State::Closed { .. } => self.config.wait,
+            State::Open { wait, .. } | State::HalfOpen { wait, .. } | State::Closed { wait, .. } => wait,
         };
         self.state = State::Open { until, wait, why: Why::Asked };
     }
@@ -179,6 +189,18 @@ impl Breaker {
         if let (true, State::HalfOpen { wait, .. }) = (ticket.probe, self.state) {
             self.state = State::Open { until: now, wait, why: Why::Failed };
         }
+    }
+
+    /// The wait after one.
+    fn longer(&self, wait: Duration) -> Duration {
+        (wait * 2).min(self.config.longest_wait)
+    }
+}
+
+impl State {
+    /// As if nothing had ever failed.
+    fn closed(config: &BreakerConfig) -> State {
+        State::Closed { failures: 0, wait: config.wait }
     }
 }
 
@@ -236,6 +258,46 @@ mod tests {
         let _lost = breaker.begin(s(3)).unwrap();
         assert_eq!(breaker.admission(s(62)), Admission::Probing);
         assert!(breaker.begin(s(63)).is_some());
+    }
+
+    #[test]
+    fn a_probe_that_has_begun_to_answer_lets_others_in_and_the_next_failure_opens_it_for_longer() {
+        let mut breaker = broken();
+        let probe = breaker.begin(s(2)).unwrap();
+        breaker.begun(probe);
+        assert_eq!(breaker.admission(s(2)), Admission::Closed);
+        breaker.fail(probe, s(2), u64::MAX);
+        assert!(!breaker.admission(s(5)).admits() && breaker.admission(s(6)) == Admission::Probe);
+        // However often it only begins, the waits grow.
+        let probe = breaker.begin(s(6)).unwrap();
+        breaker.begun(probe);
+        breaker.fail(probe, s(6), u64::MAX);
+        assert!(!breaker.admission(s(13)).admits() && breaker.admission(s(14)) == Admission::Probe);
+        let probe = breaker.begin(s(14)).unwrap();
+        breaker.begun(probe);
+        let other = breaker.begin(s(14)).unwrap();
+        breaker.succeed(other);
+        for _ in 0..2 {
+            breaker.fail(probe, s(14), u64::MAX);
+            assert_eq!(breaker.admission(s(14)), Admission::Closed, "it works again");
+        }
+        breaker.fail(probe, s(14), u64::MAX);
+        assert_eq!(breaker.admission(s(16)), Admission::Probe, "for as long as the first time");
+    }
+
+    #[test]
+    fn only_the_probe_speaks_for_a_tier_that_is_tried() {
+        let mut breaker = Breaker::new(BreakerConfig::default());
+        let early: Vec<Ticket> = (0..3).map(|_| breaker.begin(s(0)).unwrap()).collect();
+        early.iter().for_each(|ticket| breaker.fail(*ticket, s(0), u64::MAX));
+        breaker.begun(early[0]);
+        assert!(!breaker.admission(s(1)).admits());
+        let probe = breaker.begin(s(2)).unwrap();
+        breaker.begun(early[0]);
+        assert_eq!(breaker.admission(s(2)), Admission::Probing);
+        breaker.abandon(probe, s(3));
+        breaker.begun(probe);
+        assert_eq!(breaker.admission(s(3)), Admission::Probe, "whoever has gone says nothing more");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! Deliberately absent: sending, waiting, texts. Whoever asks has measured and classified them.
 #![forbid(unsafe_code)]
 
+mod afford;
 mod plan;
 mod policy;
 

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use crate::afford::{afford, expected};
 use crate::breaker::Admission;
-use crate::money::{Micros, Tokens};
+use crate::money::Micros;
 use crate::policy::{Language, LastResort, Need, Needs, Place, Policy, Prefer, Task, Tier};
 
 /// Whether a request may leave.
@@ -89,7 +90,7 @@ pub enum Skipped {
         /// What.
         need: Need,
     },
-    /// Prompt and answer do not fit.
+    /// Prompt and answer do not fit, or its answers are shorter than what is asked for.
     TooLong,
     /// It is not asked in this language.
     Language,
@@ -175,13 +176,6 @@ impl Plan {
     }
 }
 
-/// Tokens of an answer that nobody limited, for what it is expected to cost.
-const USUAL_OUTPUT: u64 = 512;
-/// Tokens of an answer that nobody limited, at most, where money is limited.
-const MOST_OUTPUT: u64 = 16_384;
-/// A limit of money that leaves room for fewer tokens than this leaves none: such an answer helps nobody.
-const LEAST_OUTPUT: u64 = 64;
-
 /// Plans a request. `states` has the tiers of the policy in its order, then the private one.
 ///
 /// A route with a local tier always has a plan, but where its last resort is to refuse.
@@ -249,7 +243,10 @@ fn judge(
         return Err(Skipped::Lacks { need });
     }
     let length = features.prompt_tokens.saturating_add(features.output_tokens.unwrap_or(0));
-    if length > u64::from(tier.context) {
+    let longest = tier.max_output.unwrap_or(u32::MAX);
+    if length > u64::from(tier.context)
+        || features.output_tokens.is_some_and(|most| most > u64::from(longest))
+    {
         return Err(Skipped::TooLong);
     }
     if !tier.scope.speaks(features.language) {
@@ -267,42 +264,6 @@ fn judge(
         Some(TierState { breaker, .. }) if !breaker.admits() => Err(Skipped::Breaker { breaker }),
         _ => Ok(step),
     }
-}
-
-/// What a request may take of a tier under all limits of money.
-fn afford(features: &Features, policy: &Policy, index: usize, tier: &Tier) -> Result<Step, Skipped> {
-    let limits = [(policy.max_cost, Skipped::RequestCap), (features.budget, Skipped::Budget)];
-    let limited = limits.iter().any(|(limit, _)| limit.is_some());
-    if tier.place == Place::Local || !limited {
-        let reserve = tier.price.most(features.most_prompt_tokens, outputs(features, MOST_OUTPUT));
-        let output_tokens = features.output_tokens;
-        return Ok(Step { tier: index, output_tokens, reserve, accepts: Accepts::Anything });
-    }
-    let mut output = features.output_tokens.unwrap_or(MOST_OUTPUT);
-    for (limit, why) in limits {
-        let Some(limit) = limit else { continue };
-        let within = tier.price.output_within(features.most_prompt_tokens, limit).ok_or(why)?;
-        let each = within / features.choices.max(1);
-        // What a client asks for is given whole or not at all; what it leaves open is cut.
-        let least = features.output_tokens.unwrap_or(LEAST_OUTPUT);
-        if each < least {
-            return Err(why);
-        }
-        output = output.min(each);
-    }
-    let reserve =
-        tier.price.most(features.most_prompt_tokens, output.saturating_mul(features.choices.max(1)));
-    Ok(Step { tier: index, output_tokens: Some(output), reserve, accepts: Accepts::Anything })
-}
-
-/// The tokens of all answers, `usual` each where the client set no limit.
-fn outputs(features: &Features, usual: u64) -> u64 {
-    features.output_tokens.unwrap_or(usual).saturating_mul(features.choices.max(1))
-}
-
-fn expected(features: &Features, tier: &Tier) -> Micros {
-    let output = outputs(features, USUAL_OUTPUT);
-    tier.price.cost(Tokens { prompt: features.prompt_tokens, output, ..Tokens::default() })
 }
 
 /// A local tier that is asked whatever is against it; it says itself what does not fit.

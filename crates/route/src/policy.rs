@@ -175,6 +175,8 @@ pub struct Tier {
     pub price: Price,
     /// Tokens of prompt and answer that it can take.
     pub context: u32,
+    /// Tokens of an answer at most, where they are fewer than the context leaves room for.
+    pub max_output: Option<u32>,
     /// What it can do.
     pub has: Needs,
     /// How well it does it.

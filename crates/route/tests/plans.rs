@@ -14,6 +14,7 @@ fn tier(name: &str, place: Place, price: Price) -> Tier {
         place,
         price,
         context: 100_000,
+        max_output: None,
         has: Needs::from_iter([Need::Tools, Need::Schema]),
         quality: Quality::even(80),
         weight: 0,
@@ -23,8 +24,9 @@ fn tier(name: &str, place: Place, price: Price) -> Tier {
 
 fn any_tier() -> impl Strategy<Value = Tier> {
     let place = prop_oneof![Just(Place::Local), Just(Place::Remote)];
-    (0..6u8, place, 0..20_000u64, 0..60_000u64, 100..5000u32, 0..64u8, 0..=100u8, 0..4u32).prop_map(
-        |(name, place, input, output, context, has, quality, weight)| Tier {
+    let longest = prop::option::of(1..3000u32);
+    (0..6u8, place, 0..20_000u64, 0..60_000u64, 100..5000u32, 0..64u8, 0..=100u8, 0..4u32, longest).prop_map(
+        |(name, place, input, output, context, has, quality, weight, max_output)| Tier {
             name: format!("t{name}"),
             place,
             price: match place {
@@ -34,6 +36,7 @@ fn any_tier() -> impl Strategy<Value = Tier> {
                 }
             },
             context,
+            max_output,
             has: Need::ALL.into_iter().filter(|need| has & (1 << *need as u8) != 0).collect(),
             quality: Quality::even(quality),
             weight,
@@ -221,6 +224,44 @@ proptest! {
     }
 
     #[test]
+    fn no_step_elsewhere_asks_for_more_than_a_model_can_give(
+        features in any_features(), policy in any_policy(), states in any_states()
+    ) {
+        for step in plan(&features, &policy, &states).steps {
+            let tier = of(&policy, step.tier);
+            let limited = policy.max_cost.is_some() || features.budget.is_some();
+            if tier.place == Place::Local {
+                continue;
+            }
+            prop_assert_eq!(step.output_tokens.is_some(),
+                features.output_tokens.is_some() || limited || tier.max_output.is_some());
+            let output = step.output_tokens.unwrap_or(0);
+            prop_assert!(tier.max_output.is_none_or(|most| output <= u64::from(most)));
+            let room = u64::from(tier.context).saturating_sub(features.most_prompt_tokens.div_ceil(3));
+            prop_assert!(features.output_tokens.is_some() || output <= room.max(64));
+        }
+    }
+
+    #[test]
+    fn a_step_within_a_limit_costs_no_more_and_asks_for_no_more(
+        features in any_features(), policy in any_policy(), states in any_states(), limit in 0..90_000u64
+    ) {
+        for step in plan(&features, &policy, &states).steps {
+            let tier = of(&policy, step.tier);
+            match step.within(Micros(limit), &features, tier) {
+                Some(within) if step.reserve <= Micros(limit) => prop_assert_eq!(within, step),
+                Some(within) => {
+                    prop_assert!(within.reserve <= Micros(limit) && within.output_tokens.is_some());
+                    prop_assert!(step.output_tokens.is_none_or(|most| within.output_tokens <= Some(most)));
+                    // What a client asks for is not cut.
+                    prop_assert!(features.output_tokens.is_none() || within.output_tokens == step.output_tokens);
+                }
+                None => prop_assert!(step.reserve > Micros(limit)),
+            }
+        }
+    }
+
+    #[test]
     fn the_cheapest_that_is_good_enough_is_first(
         features in any_features(), policy in any_policy(), states in any_states()
     ) {
@@ -310,6 +351,8 @@ fn each_reason_is_told() {
     assert_eq!(why(images, &|_| (), &well), Skipped::Lacks { need: Need::Images });
     let long = Features { prompt_tokens: 200_000, ..features() };
     assert_eq!(why(long, &|_| (), &well), Skipped::TooLong);
+    let much = Features { output_tokens: Some(5000), ..features() };
+    assert_eq!(why(much, &|policy| policy.tiers[0].max_output = Some(4096), &well), Skipped::TooLong);
     assert_eq!(why(features(), &|policy| policy.least_quality = 81, &well), Skipped::Quality);
     assert_eq!(why(features(), &|policy| policy.max_cost = Some(Micros(5)), &well), Skipped::RequestCap);
     let poor = Features { budget: Some(Micros(0)), ..features() };
@@ -319,6 +362,25 @@ fn each_reason_is_told() {
     assert_eq!(why(features(), &|_| (), &down), Skipped::Breaker { breaker });
     let broke = [TierState { broke_off: true, ..WELL }, WELL, WELL];
     assert_eq!(why(features(), &|_| (), &broke), Skipped::BrokeOff);
+}
+
+#[test]
+fn an_answer_that_nobody_limited_fits_into_what_its_model_can_give() {
+    let asked = |context: u32, max_output: Option<u32>, budget: Option<u64>, most_prompt_tokens: u64| {
+        let mut policy = policy();
+        (policy.tiers[0].context, policy.tiers[0].max_output) = (context, max_output);
+        let features = Features { most_prompt_tokens, budget: budget.map(Micros), ..features() };
+        plan(&features, &policy, &[WELL; 3]).steps[0].output_tokens
+    };
+    let much = Some(1_000_000);
+    assert_eq!(asked(128_000, None, much, 3000), Some(16_384));
+    assert_eq!(asked(8192, None, much, 3000), Some(7192), "a token of the prompt in three bytes");
+    assert_eq!(asked(128_000, Some(4096), much, 3000), Some(4096));
+    assert_eq!(asked(8192, Some(8192), much, 3000), Some(7192));
+    assert_eq!(asked(1000, None, much, 3000), Some(64), "what may fit is asked");
+    assert_eq!(asked(8192, None, Some(24_000), 3000), Some(1000), "money is less");
+    assert_eq!(asked(8192, None, None, 3000), None, "nobody says how much");
+    assert_eq!(asked(128_000, Some(4096), None, 3000), Some(4096), "the owner does");
 }
 
 #[test]

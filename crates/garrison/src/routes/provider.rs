@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use garrison_gateway::{Need, Needs, Price, ProviderConfig, ProviderKind};
@@ -37,6 +38,8 @@ pub(super) struct PriceSection {
     cache_write: Option<f64>,
     /// Tokens of prompt and answer.
     pub(super) context: Option<u32>,
+    /// Tokens of an answer at most.
+    pub(super) max_output: Option<NonZeroU32>,
     /// Whether it takes pictures, and may: nobody looks into them before they leave.
     #[serde(default)]
     images: bool,

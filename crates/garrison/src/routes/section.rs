@@ -1,6 +1,7 @@
 //! A `[[route]]`: tiers, and when which of them is asked.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use garrison_gateway::{
     Cascade, Compare, Continues, LastResort, Need, OnCut, Place, Prefer, Price, Quality, Route, Scope,
@@ -213,6 +214,7 @@ impl RouteSection {
                 place: Place::Local,
                 price: Price::FREE,
                 context: u32::MAX,
+                max_output: None,
                 has: Need::ALL.into_iter().filter(|need| *need != Need::Images).collect(),
                 quality,
                 weight,
@@ -237,6 +239,7 @@ impl RouteSection {
             place: Place::Remote,
             price,
             context: priced.context.unwrap_or(USUAL_CONTEXT),
+            max_output: priced.max_output.map(NonZeroU32::get),
             has: can(&section.kind, priced),
             quality,
             weight,

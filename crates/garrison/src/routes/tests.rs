@@ -26,7 +26,7 @@ fn resolve(text: &str) -> Result<RouteSettings, String> {
 }
 
 const PROVIDER: &str = "[[provider]]\nname = \"up\"\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:1\"\n\
-    api_key_env = \"SET\"\nprice = { \"org/m\" = { input = 3.0, output = 15.0, cached_input = 0.3, cache_write = 3.75 } }\n";
+    api_key_env = \"SET\"\nprice = { \"org/m\" = { input = 3.0, output = 15.0, cached_input = 0.3, cache_write = 3.75, max_output = 4096 } }\n";
 
 #[test]
 fn sections_become_routes() {
@@ -49,6 +49,7 @@ fn sections_become_routes() {
     assert_eq!(targets[1..], [Target::Local("tone".into()), Target::Local("tiny".into())]);
     let Price { cached_input, cache_write, .. } = policy.tiers[0].price;
     assert_eq!((cached_input, cache_write, policy.tiers[0].weight), (300, 3750, 3));
+    assert_eq!((policy.tiers[0].max_output, policy.tiers[1].max_output), (Some(4096), None));
     assert_eq!(policy.tiers[1].quality.at(Task::Code), 20);
     let scope = &policy.tiers[0].scope;
     assert_eq!((scope.languages.len(), &scope.prompt_tokens), (2, &(10..=4000)));

@@ -76,6 +76,13 @@ pub enum Delivery {
     Whole,
 }
 
+/// Whether a model was asked to think before it answers. Some do it unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thoughts {
+    Unasked,
+    Asked,
+}
+
 /// Tokens that a provider puts around a conversation, at most; and around one with tools, which it explains.
 pub(super) const UNSEEN: u64 = 64;
 const UNSEEN_WITH_TOOLS: u64 = 1024;
@@ -109,6 +116,14 @@ pub(super) struct Size {
 }
 
 impl Ask {
+    /// Whether it asks for thoughts before the answer. Chats have one word for what other APIs say otherwise.
+    pub(super) fn thoughts(&self) -> Thoughts {
+        match self.chat.get("reasoning_effort").and_then(Value::as_str) {
+            None | Some("none") => Thoughts::Unasked,
+            Some(_) => Thoughts::Asked,
+        }
+    }
+
     /// How long it is for a tier elsewhere.
     pub(super) fn size(&self) -> Size {
         let bytes = self.chat.iter().filter(|(name, _)| openai::SENT.contains(&name.as_str()));

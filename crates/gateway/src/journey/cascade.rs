@@ -87,7 +87,7 @@ impl Journey {
 
     /// The answer in hand, if the request may go to nobody else: what was not cleared stays with who has answered it.
     pub(super) fn in_hand_if_it_stays(&mut self) -> Option<Destination> {
-        if self.privacy == Privacy::Held { self.take_in_hand() } else { None }
+        if self.features.privacy == Privacy::Held { self.take_in_hand() } else { None }
     }
 
     /// The answer in hand, which is needed.

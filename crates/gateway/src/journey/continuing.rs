@@ -28,7 +28,7 @@ impl Journey {
     /// Whether somebody could go on with an answer of `tier` that breaks off.
     pub fn has_others(&self, tier: &str) -> bool {
         let policy = &self.route.policy;
-        let may_go_there = |place| place == Place::Local || self.privacy == Privacy::Clear;
+        let may_go_there = |place| place == Place::Local || self.features.privacy == Privacy::Clear;
         let mut tiers = policy.tiers.iter().chain(&policy.private);
         tiers.any(|other| other.name != tier && may_go_there(other.place))
     }
@@ -59,7 +59,7 @@ impl Journey {
         self.broke_off.push(tier.to_owned());
         self.failures.push(failure.clone());
         self.trace.lock().note("continued", Some(tier), Some(failure.to_string()));
-        let mut privacy = self.privacy;
+        let mut privacy = self.features.privacy;
         if taint != Taint::Clean {
             let ask = Arc::make_mut(&mut self.ask);
             ask.taint = ask.taint.with(taint);

@@ -7,7 +7,7 @@ use garrison_wire::Delta;
 use serde_json::Map;
 use tokio::time::Instant;
 
-use super::Journey;
+use super::{Journey, Thoughts};
 use crate::cache::{
     self, Asked, CacheUse, Consulted, Found, Keeps, Kept, Leader, Likened, Question, Semantic, Waited,
 };
@@ -61,11 +61,10 @@ impl Journey {
         let Some(cache) = self.routes.cache.as_ref().filter(|_| keeps) else { return LookedHere::Off };
         let asked = Asked { route: &self.route.name, tier, output: self.ask.output_tokens };
         // What stays here is told apart from what may leave, though both do now.
-        let class = if self.privacy == Privacy::Held { "held here" } else { "clear here" };
+        let class = if self.features.privacy == Privacy::Held { "held here" } else { "clear here" };
         let Some(key) = cache::key_in(class, identity, &self.ask, &asked) else { return LookedHere::Off };
         let mut waited = Waited::Not;
-        // An answer of a model here comes as slowly as its client reads it, and to compute it again costs nothing.
-        let patience = (Instant::now() + self.route.first_token).min(self.deadline);
+        let patience = self.patience();
         loop {
             match cache.find(key, waited) {
                 Found::Answer(kept) => {
@@ -94,8 +93,13 @@ impl Journey {
         }
     }
 
+    /// Until when an equal request is waited for: as long as for a first token. Its answer comes as slowly as its client reads it.
+    fn patience(&self) -> Instant {
+        (Instant::now() + self.route.first_token).min(self.deadline)
+    }
+
     /// Looks for what a tier has said to an equal request, and then to one that is alike. While an equal one is being
-    /// answered, it is waited for.
+    /// answered, it is waited for, though not for ever: then the tier is asked for this one as well.
     pub(super) async fn look_up(&self, tier: &str, step: Step) -> Result<Looked, Failure> {
         let Some(cache) = self.routes.cache.as_ref().filter(|_| self.said.is_empty()) else {
             return Ok(Looked::Off);
@@ -103,6 +107,7 @@ impl Journey {
         let asked = Asked { route: &self.route.name, tier, output: step.output_tokens };
         let Some(key) = cache::key(&self.ask, &asked) else { return Ok(Looked::Off) };
         let mut waited = Waited::Not;
+        let patience = self.patience();
         loop {
             match cache.find(key, waited) {
                 Found::Answer(kept) => return Ok(Looked::Answer(kept, CacheUse::Exact)),
@@ -116,8 +121,9 @@ impl Journey {
                     if waited == Waited::Not {
                         self.trace.lock().note("waiting", Some(tier), None);
                     }
-                    if !led.landed(self.deadline).await {
-                        return Err(Failure::Deadline);
+                    if !led.landed(patience).await {
+                        let over = Instant::now() >= self.deadline;
+                        return if over { Err(Failure::Deadline) } else { Ok(Looked::Off) };
                     }
                     waited = Waited::ForAnother;
                 }
@@ -153,8 +159,11 @@ impl Journey {
             tier: origin.tier.clone(),
             price: Price::FREE,
             ticket: None,
+            portion: None,
             choices: self.ask.choices,
             prompt: 0,
+            output: None,
+            thoughts: Thoughts::Unasked,
             tally: Arc::clone(&self.ask.tally),
         };
         let said = kept.again(&format!("chatcmpl-{}", self.ask.id)).into();
@@ -207,6 +216,7 @@ mod tests {
             place: Place::Local,
             price: Price::FREE,
             context: 1000,
+            max_output: None,
             has: Need::ALL.into_iter().collect(),
             quality: Quality::even(100),
             weight: 0,

@@ -73,6 +73,13 @@ pub(crate) struct Reservation {
     pub(super) most: Micros,
 }
 
+impl Reservation {
+    /// What was put aside.
+    pub(crate) fn most(&self) -> Micros {
+        self.most
+    }
+}
+
 /// Where what a reservation cost is written.
 pub(super) trait Settles {
     /// Says what it cost, which can be more than was put aside only if the provider counts otherwise. It is not waited

@@ -50,6 +50,9 @@ pub enum Failure {
     /// The key has no money left for it.
     #[error("the key's budget has no room for it")]
     Budget,
+    /// What the request has cost already leaves no room for it.
+    #[error("what one request may cost leaves no room for it")]
+    RequestCap,
     /// Its API has no word for a field of the request, which is named.
     #[error("its API has no word for {0}")]
     NoWord(String),
@@ -89,6 +92,7 @@ impl Failure {
             | Failure::Breaker
             | Failure::Attempts
             | Failure::Budget
+            | Failure::RequestCap
             | Failure::NoWord(_)
             | Failure::NotCleared
             | Failure::Misdirected
@@ -115,6 +119,7 @@ impl Failure {
             Failure::Breaker => "breaker_open",
             Failure::Attempts => "too_many_attempts",
             Failure::Budget => "budget",
+            Failure::RequestCap => "request_cap",
             Failure::NoWord(_) => "no_word",
             Failure::NotCleared => "not_cleared",
             Failure::Misdirected => "misdirected",

@@ -8,6 +8,7 @@
 //! Answers are always asked for as streams, also for clients that want them whole: only so can the time to the first
 //! token and a stall be told from a long answer.
 
+mod caching;
 mod failure;
 mod reply;
 
@@ -217,11 +218,16 @@ impl Provider {
         Ok(RemoteRequest { provider: self.name.clone(), body: body.into(), pictures })
     }
 
-    /// Sends what may be sent, and waits for the answer's head until `until`.
+    /// Sends what may be sent, and waits for the answer's head as long as for a first token, and no longer than until `deadline`.
     ///
     /// # Errors
     /// If there is no answer, or its head says that it is none.
-    pub async fn send(&self, request: Cleared<RemoteRequest>, until: Instant) -> Result<Reply, Failure> {
+    pub async fn send(
+        &self,
+        request: Cleared<RemoteRequest>,
+        first_token: Duration,
+        deadline: Instant,
+    ) -> Result<Reply, Failure> {
         let (whom, Some(bytes)) = (&request.get().provider, request.bytes()) else {
             return Err(Failure::Misdirected);
         };
@@ -229,9 +235,11 @@ impl Provider {
             return Err(Failure::Misdirected);
         }
         let body = Bytes::copy_from_slice(bytes);
-        let begun = Instant::now();
+        let until = (Instant::now() + first_token).min(deadline);
         let answer = match timeout_at(until, self.peer.post(&self.headers, body)).await {
-            Err(_) => return Err(Failure::FirstToken(until - begun)),
+            // It may have had no time at all, which says nothing of it.
+            Err(_) if until == deadline => return Err(Failure::Deadline),
+            Err(_) => return Err(Failure::FirstToken(first_token)),
             Ok(Err(NoAnswer::Connect)) => return Err(Failure::Connect),
             Ok(Err(NoAnswer::Broke)) => return Err(Failure::Broke),
             Ok(Ok(answer)) => answer,

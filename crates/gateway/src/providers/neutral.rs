@@ -5,7 +5,7 @@ use garrison_wire::{Delivery, Format, Request, WireError};
 use serde_json::{Map, Value};
 
 use super::continuing::Unfinished;
-use super::{Failure, openai, vocabulary};
+use super::{Failure, caching, openai, vocabulary};
 use crate::journey::Words;
 
 /// Tokens of an answer where neither the client nor a limit says how many, and the API demands a number.
@@ -41,6 +41,7 @@ pub(crate) fn body(
     let demanded = (format == Format::Messages).then_some(USUAL_OUTPUT);
     request.max_tokens = asked.or(demanded).map(|most| u32::try_from(most).unwrap_or(u32::MAX));
     request.delivery = Delivery::StreamWithUsage;
+    caching::shorten_request(&mut request);
     unfinished.add_to(&mut request);
     Ok(request.to_json(format, model).map_err(untold)?.to_string().into_bytes())
 }

@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::caching;
 use super::continuing::Unfinished;
 
 /// Fields that leave; all others stay. `user`, `metadata` and `store` are left out on purpose: they tell of whoever
@@ -32,7 +33,9 @@ pub(crate) const SENT: [&str; 18] = [
 /// What of a client's chat leaves.
 pub(crate) fn sent(chat: &Map<String, Value>) -> Map<String, Value> {
     let there = |field: &&str| chat.get(*field).filter(|value| !value.is_null()).cloned();
-    SENT.iter().filter_map(|field| Some(((*field).to_owned(), there(field)?))).collect()
+    let mut sent = SENT.iter().filter_map(|field| Some(((*field).to_owned(), there(field)?))).collect();
+    caching::shorten_chat(&mut sent);
+    sent
 }
 
 /// The body that asks `model` for what the client's chat asks, with at most `output` tokens.

@@ -13,11 +13,13 @@ fn begins_as_picture(data: &str) -> bool {
     ["iVBORw0KGgo", "/9j/", "R0lGODdh", "R0lGODlh"].iter().any(|begin| data.starts_with(begin)) || webp()
 }
 
-/// The addresses of all pictures, which may hold them.
+/// The addresses of all pictures, which may hold them. What a part that says it is something else has in a picture's field is no
+/// picture: only tiers that may have pictures are asked with those that are.
 pub(crate) fn urls(chat: &Map<String, Value>) -> impl Iterator<Item = &str> {
     let messages = chat.get("messages").and_then(Value::as_array).into_iter().flatten();
     let parts = messages.filter_map(|message| message["content"].as_array()).flatten();
-    parts.filter_map(|part| part["image_url"]["url"].as_str())
+    let pictures = parts.filter(|part| part["type"] == "image_url");
+    pictures.filter_map(|part| part["image_url"]["url"].as_str())
 }
 
 /// Where the data of pictures is in a body, in order: only as the whole value of a field that holds pictures, in the words
@@ -79,5 +81,16 @@ mod tests {
             json!({"source": {"type": "base64", "media_type": "image/png", "data": data}}).to_string();
         let places = super::places(chat.as_object().unwrap(), source.as_bytes());
         assert_eq!(source[places[0].clone()], data);
+    }
+
+    #[test]
+    fn what_a_part_that_is_no_picture_has_in_its_place_is_read() {
+        let url = format!("data:image/png;base64,iVBORw0KGgo{}", "AAAA".repeat(40));
+        for kind in [json!("text"), json!("file"), json!(null), json!(["image_url"])] {
+            let part = json!({"type": kind, "text": "Hi", "image_url": {"url": url}});
+            let chat = json!({"messages": [{"role": "user", "content": [part]}]});
+            let body = chat.to_string();
+            assert!(places(chat.as_object().unwrap(), body.as_bytes()).is_empty(), "{kind}");
+        }
     }
 }

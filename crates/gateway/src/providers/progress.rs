@@ -13,10 +13,30 @@ pub(crate) struct Progress {
     ended: Vec<bool>,
     /// Whether anything was said that a client would see.
     pub(crate) shows: bool,
-    /// What it took, once that was told.
-    pub(crate) tokens: Option<Tokens>,
+    /// What it took, as far as that was told.
+    told: Option<Told>,
     /// Bytes of text so far, for an answer that is cut before its usage came.
     pub(crate) text_bytes: u64,
+    /// Of these, thoughts that were shown.
+    thoughts: u64,
+}
+
+/// What a provider has told of what an answer took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    tokens: Tokens,
+    /// Of the answer's, those that were thought.
+    thought: u64,
+    when: When,
+}
+
+/// When it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// Once all was said: it counts.
+    AtTheEnd,
+    /// Before, as some do at the beginning or with every token: it may have become more since.
+    Meanwhile,
 }
 
 impl Progress {
@@ -27,6 +47,33 @@ impl Progress {
     /// Whether every choice has ended.
     pub(crate) fn complete(&self) -> bool {
         self.ended.iter().all(|ended| *ended)
+    }
+
+    /// What it took, as the provider has told at the end; or else by an estimate, but no less than was told before.
+    pub(crate) fn took(&self, estimate: Tokens) -> Tokens {
+        match self.told {
+            None => estimate,
+            Some(Told { tokens, when: When::AtTheEnd, .. }) => tokens,
+            Some(Told { tokens, .. }) => Tokens {
+                // A prompt does not grow.
+                prompt: if tokens.prompt > 0 { tokens.prompt } else { estimate.prompt },
+                output: tokens.output.max(estimate.output),
+                ..tokens
+            },
+        }
+    }
+
+    /// Whether it may have thought what nobody was shown and nothing was told of, if it thinks at all and, where that is not
+    /// known (`None`), hides it.
+    pub(crate) fn may_hide(&self, hides: Option<bool>) -> bool {
+        let told = self.told.is_some_and(|told| told.when == When::AtTheEnd || told.tokens.output > 0);
+        !told && hides.unwrap_or(self.thoughts == 0)
+    }
+
+    /// Whether it has thought more than it showed. None unless it has told that it thought.
+    pub(crate) fn hides(&self) -> Option<bool> {
+        let told = self.told.filter(|told| told.when == When::AtTheEnd && told.thought > 0)?;
+        Some(told.thought > self.thoughts.div_ceil(3))
     }
 
     /// Takes in what was heard.
@@ -41,25 +88,39 @@ impl Progress {
     fn delta(&mut self, delta: &Delta) -> Result<(), Failure> {
         match delta {
             Delta::Failed(_) => return Err(Failure::Reported),
+            // Nothing is said yet, whatever some count already.
+            Delta::Begin { usage: Some(usage), .. } => self.tell(Usage { output: 0, ..*usage }),
             Delta::Begin { .. } | Delta::PartEnd => {}
             Delta::Seal(seal) => self.text_bytes += sealed_bytes(Some(seal)),
-            Delta::Text(text) | Delta::Refusal(text) | Delta::Reasoning(text) | Delta::Arguments(text) => {
+            Delta::Reasoning(text) => {
+                self.more(text.len() as u64)?;
+                self.thoughts += text.len() as u64;
+            }
+            Delta::Text(text) | Delta::Refusal(text) | Delta::Arguments(text) => {
                 self.more(text.len() as u64)?;
             }
             Delta::Call { id, name } => self.more((id.len() + name.len()) as u64)?,
             Delta::End { usage, .. } => {
                 self.shows = true;
                 self.ended.fill(true);
-                let tokens = |usage: &Usage| Tokens {
-                    prompt: usage.input,
-                    cached: usage.cached,
-                    cache_written: usage.cache_written,
-                    output: usage.output,
-                };
-                self.tokens = usage.as_ref().map(tokens);
+                if let Some(usage) = usage {
+                    self.tell(*usage);
+                }
             }
         }
         Ok(())
+    }
+
+    /// It tells what it took so far.
+    fn tell(&mut self, usage: Usage) {
+        let tokens = Tokens {
+            prompt: usage.input,
+            cached: usage.cached,
+            cache_written: usage.cache_written,
+            output: usage.output,
+        };
+        let when = if self.complete() { When::AtTheEnd } else { When::Meanwhile };
+        self.told = Some(Told { tokens, thought: usage.reasoning, when });
     }
 
     /// More of the only choice.
@@ -85,17 +146,18 @@ impl Progress {
             let finished = choice.finish_reason().is_some();
             let ended = usize::try_from(choice.index()).ok().and_then(|index| self.ended.get_mut(index));
             let Some(ended) = ended else { return Err(Failure::Garbage("a choice that nobody asked for")) };
-            let bytes = said(&choice.delta)?;
+            let (bytes, thoughts) = said(&choice.delta)?;
             // Who judges an answer has judged its end by then.
             if *ended && bytes > 0 {
                 return Err(AFTER_END);
             }
             *ended |= finished;
             self.said(bytes);
+            self.thoughts += thoughts;
             self.shows |= finished;
         }
         if let Some(usage) = chunk.fields.some("usage").filter(|usage| usage.is_nested()) {
-            self.tokens = Some(tokens(&usage.value().map_err(|_| NO_VALUE)?));
+            self.tell(read(&usage.value().map_err(|_| NO_VALUE)?));
         }
         Ok(())
     }
@@ -104,15 +166,22 @@ impl Progress {
 const AFTER_END: Failure = Failure::Garbage("a choice goes on after its end");
 const NO_VALUE: Failure = Failure::Garbage("an event has something that is no value");
 
-/// Bytes of everything in a delta that is not its role.
-fn said(delta: &Object) -> Result<u64, Failure> {
-    let said = delta.iter().filter(|(name, _)| *name != "role");
-    said.map(|(_, json)| match json.text() {
-        Some(text) => Ok(text.len() as u64),
-        None if json.is_nested() || json.is_string() => Ok(text_bytes(&json.value().map_err(|_| NO_VALUE)?)),
-        None => Ok(0),
-    })
-    .sum()
+/// What servers call thoughts.
+const THOUGHTS: [&str; 2] = ["reasoning_content", "reasoning"];
+
+/// Bytes of everything in a delta that is not its role, and of these what was thought.
+fn said(delta: &Object) -> Result<(u64, u64), Failure> {
+    let (mut all, mut thoughts) = (0, 0);
+    for (name, json) in delta.iter().filter(|(name, _)| *name != "role") {
+        let bytes = match json.text() {
+            Some(text) => text.len() as u64,
+            None if json.is_nested() || json.is_string() => text_bytes(&json.value().map_err(|_| NO_VALUE)?),
+            None => 0,
+        };
+        all += bytes;
+        thoughts += if THOUGHTS.contains(&&**name) { bytes } else { 0 };
+    }
+    Ok((all, thoughts))
 }
 
 fn text_bytes(value: &Value) -> u64 {
@@ -134,13 +203,15 @@ pub(crate) fn sealed_bytes(seal: Option<&Seal>) -> u64 {
     text.map_or(0, |text| text.len() as u64)
 }
 
-fn tokens(usage: &Value) -> Tokens {
+/// Chat's `usage`.
+fn read(usage: &Value) -> Usage {
     let number = |value: Option<&Value>| value.and_then(Value::as_u64).unwrap_or(0);
-    Tokens {
-        prompt: number(usage.get("prompt_tokens")),
+    Usage {
+        input: number(usage.get("prompt_tokens")),
         cached: number(usage.pointer("/prompt_tokens_details/cached_tokens")),
         cache_written: number(usage.pointer("/prompt_tokens_details/cache_write_tokens")),
         output: number(usage.get("completion_tokens")),
+        reasoning: number(usage.pointer("/completion_tokens_details/reasoning_tokens")),
     }
 }
 
@@ -168,13 +239,69 @@ mod tests {
         let usage = json!({"choices": [], "usage": {
             "prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 2}}});
         progress.chunk(&chunk(&usage)).unwrap();
-        assert_eq!(progress.tokens, Some(Tokens { prompt: 9, cached: 4, cache_written: 2, output: 3 }));
+        let all = Tokens { prompt: 9, cached: 4, cache_written: 2, output: 3 };
+        assert_eq!(progress.took(Tokens { prompt: 50, output: 50, ..Tokens::default() }), all);
         for (wrong, failure) in [
             (json!({"error": {"message": "no"}}), Failure::Reported),
             (json!({"choices": null}), Failure::Garbage("an event has no choices")),
             (json!({"choices": [{"index": 2}]}), Failure::Garbage("a choice that nobody asked for")),
         ] {
             assert_eq!(Progress::new(2).chunk(&chunk(&wrong)), Err(failure));
+        }
+    }
+
+    #[test]
+    fn what_is_told_before_the_end_is_the_least_that_it_took() {
+        let estimate = Tokens { prompt: 40, output: 30, ..Tokens::default() };
+        let told = |prompt: u64, output: u64| {
+            let usage = json!({"prompt_tokens": prompt, "completion_tokens": output});
+            chunk(&json!({"choices": [{"index": 0, "delta": {"content": "Hi"}}], "usage": usage}))
+        };
+        for (prompt, output, took) in [(9, 0, (9, 30)), (0, 0, (40, 30)), (9, 50, (9, 50))] {
+            let mut progress = Progress::new(1);
+            assert_eq!(progress.took(estimate), estimate);
+            progress.chunk(&told(prompt, output)).unwrap();
+            let tokens = progress.took(estimate);
+            assert_eq!((tokens.prompt, tokens.output), took);
+            assert_eq!(progress.may_hide(Some(true)), output == 0);
+        }
+        // It counts as it is with the last end, and not when one of two has ended.
+        let mut progress = Progress::new(2);
+        for (index, output) in [(1, 30), (0, 3)] {
+            let end = json!({"index": index, "delta": {}, "finish_reason": "stop"});
+            let usage = json!({"prompt_tokens": 9, "completion_tokens": 3});
+            progress.chunk(&chunk(&json!({"choices": [end], "usage": usage}))).unwrap();
+            assert_eq!(progress.took(estimate).output, output);
+        }
+        // What Anthropic says first is known of the prompt, and says nothing of an answer.
+        let mut progress = Progress::new(1);
+        let usage = Usage { input: 9, cached: 4, output: 1, ..Usage::default() };
+        let begin = Delta::Begin { id: "i".into(), model: "m".into(), created: 0, usage: Some(usage) };
+        progress.hear(&Heard::Delta(begin)).unwrap();
+        assert_eq!(progress.took(estimate), Tokens { prompt: 9, cached: 4, cache_written: 0, output: 30 });
+        assert!(progress.may_hide(Some(true)));
+    }
+
+    #[test]
+    fn thoughts_are_hidden_where_more_was_thought_than_shown() {
+        for (field, shown, hides) in [
+            ("content", "", Some(true)),
+            ("content", "a text that is no thought at all", Some(true)),
+            ("reasoning_content", "twenty-one bytes long", Some(false)),
+            ("reasoning", "twenty-one bytes long", Some(false)),
+            ("reasoning", "summary", Some(true)),
+        ] {
+            let mut progress = Progress::new(1);
+            let delta = json!({"index": 0, "delta": {field: shown}});
+            progress.chunk(&chunk(&json!({"choices": [delta]}))).unwrap();
+            assert_eq!(progress.hides(), None, "{field}");
+            assert_eq!(progress.may_hide(None), field == "content", "{field}");
+            assert!(progress.may_hide(Some(true)) && !progress.may_hide(Some(false)), "{field}");
+            let end = json!({"index": 0, "delta": {}, "finish_reason": "stop"});
+            let usage = json!({"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 7}});
+            progress.chunk(&chunk(&json!({"choices": [end], "usage": usage}))).unwrap();
+            assert_eq!(progress.hides(), hides, "{field}: {shown}");
+            assert!(!progress.may_hide(Some(true)), "{field}");
         }
     }
 
@@ -214,7 +341,8 @@ mod tests {
         let end = Delta::End { stop: Stop::EndTurn, usage: Some(usage), beside: Map::new() };
         hear(&mut progress, end).unwrap();
         assert!(progress.complete());
-        assert_eq!(progress.tokens, Some(Tokens { prompt: 9, cached: 4, cache_written: 2, output: 3 }));
+        let all = Tokens { prompt: 9, cached: 4, cache_written: 2, output: 3 };
+        assert_eq!(progress.took(Tokens { prompt: 50, output: 50, ..Tokens::default() }), all);
         let failed = Delta::Failed(garrison_wire::Failure::new(garrison_wire::FailureKind::Server, "no"));
         assert_eq!(hear(&mut progress, failed), Err(Failure::Reported));
     }

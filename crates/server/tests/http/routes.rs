@@ -21,11 +21,13 @@ use crate::client::{Answer, get, post, send};
 use crate::world::World;
 
 mod cached;
+mod capped;
 mod cascade;
 mod chosen;
 mod continued;
 mod dialects;
 mod faults;
+mod hedged;
 mod judged;
 mod leaks;
 mod money;
@@ -60,6 +62,7 @@ fn tier(name: String, place: Place, price: Price) -> Tier {
         place,
         price,
         context: 100_000,
+        max_output: None,
         has: Needs::from_iter([Need::Tools, Need::Schema]),
         quality: Quality::even(100),
         weight: 0,

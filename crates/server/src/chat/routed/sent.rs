@@ -11,7 +11,9 @@ use crate::screen::Unread;
 const OF_MESSAGE: [&str; 6] = ["role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"];
 /// What OpenAI's own answers have besides, mostly as null, so that these names say nothing.
 const BESIDE: [&str; 5] = ["refusal", "annotations", "audio", "function_call", "reasoning"];
-const OF_PART: [&str; 2] = ["type", "text"];
+const OF_TEXT: [&str; 2] = ["type", "text"];
+/// Of a picture nobody here reads anything.
+const OF_PICTURE: [&str; 1] = ["type"];
 const OF_CALL: [&str; 3] = ["id", "type", "function"];
 const OF_FUNCTION: [&str; 2] = ["name", "arguments"];
 /// What of a chat is sent beside messages and tools, and is not a number.
@@ -72,12 +74,16 @@ fn of_message(place: &str, message: &Value, found: &mut Vec<Unread>) {
     }
 }
 
-/// A part without its text or its picture.
+/// A part without its text or its picture. It is the one that it says it is, whatever else it has.
 fn rest_of_part(part: &Value) -> Value {
-    let mut rest = without(part, &OF_PART);
-    if let Some(kind) = part["type"].as_str().filter(|kind| !matches!(*kind, "text" | "image_url")) {
-        rest.insert("type".into(), kind.into());
+    if part["type"] != "image_url" {
+        let mut rest = without(part, &OF_TEXT);
+        if let Some(kind) = part["type"].as_str().filter(|kind| *kind != "text") {
+            rest.insert("type".into(), kind.into());
+        }
+        return Value::Object(rest);
     }
+    let mut rest = without(part, &OF_PICTURE);
     let picture = rest.get_mut("image_url").and_then(Value::as_object_mut);
     if let Some(picture) = picture.filter(|picture| picture.get("url").is_some_and(is_data)) {
         picture.remove("url");
@@ -176,6 +182,12 @@ mod tests {
         assert!(has("messages[0].refusal", json!("no")) && has("messages[0]", json!("say")), "{found:?}");
         assert!(has("messages[0].content[0]", json!({"cache": "y"})), "{found:?}");
         assert!(has("messages[0].content[1]", json!({"image_url": {"detail": "x"}})), "{found:?}");
+        // Each is judged whole that has what is the other's.
+        let both = |kind: &str| json!({"type": kind, "text": "Hi", "image_url": {"url": "data:image/png;base64,AAAA"}});
+        let chat_of = |part: Value| json!({"messages": [{"role": "user", "content": [part]}]});
+        let beside = |kind: &str| self::found(&chat_of(both(kind))).swap_remove(0).1;
+        assert_eq!(beside("text"), json!({"image_url": both("text")["image_url"]}));
+        assert_eq!(beside("image_url"), json!({"text": "Hi", "image_url": {}}));
         let twice = json!({"note": "n", "function": {"arguments": "{\"q\": \"one\", \"q\": \"two\"}"}});
         assert!(
             has("messages[1].tool_calls[0]", twice) && has("messages[1].reasoning", json!("a")),

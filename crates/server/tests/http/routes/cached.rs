@@ -196,6 +196,27 @@ fn equal_requests_at_one_time_are_asked_once_and_survive_the_first() {
 }
 
 #[test]
+fn an_equal_request_is_waited_for_no_longer_than_a_first_token() {
+    let ms = Duration::from_millis;
+    let upstream = FakeServer::start("127.0.0.1:0", move |i, _| match i {
+        0 => Script::healthy(ms(0), ms(200), 20),
+        _ => Script::healthy(ms(0), ms(0), 2),
+    })
+    .unwrap();
+    let mut setup = with_cache(&[&upstream.url]);
+    setup.route.first_token = ms(300);
+    let (world, _folder) = setup.start();
+    let mut leader = Connection::open(&world);
+    leader.post(CHAT, &[], &body("What is new?", true).to_string());
+    assert_eq!(leader.head().status, 200);
+    let begun = Instant::now();
+    let answer = post(&world, CHAT, &body("What is new?", false));
+    assert_eq!((&*text(&answer), answer.header("x-garrison-tier")), (" word word", Some("up0/m")));
+    assert_eq!(answer.header("x-garrison-cache"), None, "it was asked by itself");
+    assert!((ms(300)..ms(2000)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn what_is_given_again_is_judged_as_what_is_new() {
     use garrison_gateway::{AnswerPolicy, Gateway, InAnswers, Operator, Operators, Settings};
     // It was kept while nobody judged answers; now personal data is redacted.

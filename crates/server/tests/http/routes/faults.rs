@@ -256,6 +256,51 @@ fn a_slow_tier_is_hedged_by_the_next_and_the_loser_is_settled() {
     }
 }
 
+#[test]
+fn who_is_tried_and_has_begun_to_answer_is_asked_by_others_as_well() {
+    let good = healthy("Hello from afar.");
+    let limited = FakeServer::start("127.0.0.1:0", |i, _| match i {
+        0 => Script { headers: "Retry-After: 0.2\r\n", ..Script::refusal(429, "slow") },
+        1 => Script::healthy(ms(0), ms(100), 50),
+        _ => Script::healthy(ms(0), ms(0), 2),
+    })
+    .unwrap();
+    let (world, _folder) = Setup::new(&[&limited.url, &good.url]).start();
+    let tier = || {
+        let answer = post(&world, CHAT, &body("What is new?", false));
+        answer.header("x-garrison-tier").map(str::to_owned)
+    };
+    assert_eq!(tier().as_deref(), Some("up1/m"));
+    std::thread::sleep(ms(300));
+    // The one that tries it takes five seconds to be said.
+    let mut tries = crate::client::Connection::open(&world);
+    tries.post(CHAT, &[], &body("What is new?", true).to_string());
+    assert_eq!(tries.head().header("x-garrison-tier"), Some("up0/m"));
+    assert_eq!(tier().as_deref(), Some("up0/m"));
+}
+
+#[test]
+fn a_tier_that_had_no_time_left_is_not_blamed() {
+    let silent =
+        FakeServer::start("127.0.0.1:0", |_, _| Script::stream(vec![(20 * SECOND, token("late"))])).unwrap();
+    let second = FakeServer::start("127.0.0.1:0", |i, _| match i {
+        0..3 => Script::stream(vec![(20 * SECOND, token("late"))]),
+        _ => Script::healthy(ms(0), ms(0), 2),
+    })
+    .unwrap();
+    let mut setup = Setup::new(&[&silent.url, &second.url]);
+    setup.route.policy.last_resort = LastResort::Refuse;
+    (setup.route.first_token, setup.route.deadline) = (ms(250), ms(400));
+    let (world, _folder) = setup.start();
+    for _ in 0..3 {
+        assert_eq!(post(&world, CHAT, &body("What is new?", false)).error(504)["code"], "deadline_exceeded");
+    }
+    assert_eq!(second.truths().len(), 3);
+    // The first one is blamed, so the second is asked at once.
+    let answer = post(&world, CHAT, &body("What is new?", false));
+    assert_eq!(answer.header("x-garrison-tier"), Some("up1/m"), "{}", answer.text());
+}
+
 /// An upstream that says `text` over TLS, with a certificate of the tests' authority.
 fn over_tls(certificate: &[u8], text: &'static str) -> String {
     use rustls::pki_types::pem::PemObject;

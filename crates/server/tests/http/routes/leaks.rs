@@ -24,6 +24,9 @@ fn surfaces(canary: &str) -> Vec<(&'static str, Value)> {
     let note = format!("The value is {canary} as you know.");
     let messages = |messages: Value| json!({"model": "auto", "messages": messages});
     let call = json!([{"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": json!({"q": note}).to_string()}}]);
+    // It begins as a GIF does.
+    let hidden = format!("GIF89a{}{note}", "A heron by the mill. ".repeat(3));
+    let hidden = format!("data:image/gif;base64,{}", base64(&hidden));
     let image = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
     let tool = |description: &str, default: &str| {
         json!([{"type": "function", "function": {"name": "look_up", "description": description, "parameters": {
@@ -98,6 +101,12 @@ fn surfaces(canary: &str) -> Vec<(&'static str, Value)> {
             "an image's path",
             messages(
                 json!([{"role": "user", "content": [{"type": "text", "text": "Hi"}, image(&format!("https://a.example/{canary}.png"))]}]),
+            ),
+        ),
+        (
+            "a text with a picture's data",
+            messages(
+                json!([{"role": "user", "content": [{"type": "text", "text": "Hi", "image_url": {"url": hidden}}]}]),
             ),
         ),
         ("the user field", with("user", canary.into())),

@@ -239,6 +239,94 @@ fn every_ending_is_settled() {
     }
 }
 
+/// What one request costs when the upstream does this, with so many thoughts wanted.
+fn settled_at(script: Script, effort: Option<&str>) -> u64 {
+    settled_after(vec![script], effort)
+}
+
+/// The same of the last of several requests.
+fn settled_after(scripts: Vec<Script>, effort: Option<&str>) -> u64 {
+    let count = scripts.len();
+    let upstream = FakeServer::start("127.0.0.1:0", move |i, _| scripts[i].clone()).unwrap();
+    let mut setup = Setup::new(&[&upstream.url]);
+    setup.route.policy.last_resort = LastResort::Refuse;
+    (setup.route.first_token, setup.route.stall) = (Duration::from_millis(100), Duration::from_millis(100));
+    setup.limit(KeyLimits::default(), []);
+    let books = Arc::clone(setup.spend.as_ref().unwrap().books());
+    let (world, _folder) = setup.start();
+    let mut cost = 0;
+    for _ in 0..count {
+        let mut asked = body("What is new?", true);
+        asked["max_tokens"] = json!(1000);
+        if let Some(effort) = effort {
+            asked["reasoning_effort"] = json!(effort);
+        }
+        let before = books.spent("anyone").today.0;
+        send(&world, "POST", CHAT, &[("x-request-id", "r-1")], &asked.to_string());
+        let told = || get(&world, "/v1/garrison/requests/r-1").ok()["cost_micro_usd"].as_u64();
+        wait_until(Duration::from_secs(5), || told() == Some(books.spent("anyone").today.0 - before))
+            .expect("it is settled");
+        cost = told().unwrap();
+    }
+    cost
+}
+
+#[test]
+fn usage_that_is_told_before_the_end_is_no_less_than_what_was_said() {
+    let ms = Duration::from_millis;
+    let words = || (ms(1), token(&" word".repeat(60)));
+    // A token in three bytes: 100 for 300.
+    for (told, costs) in [(0, 7 * 3 + 100 * 15), (3, 7 * 3 + 100 * 15), (200, 7 * 3 + 200 * 15)] {
+        let cut = Script { ending: Ending::Cut, ..Script::stream(vec![(ms(0), usage(7, told)), words()]) };
+        assert_eq!(settled_at(cut, None), costs, "{told} told at first");
+        // What ends properly, and tells nothing more, took no less.
+        let end = (ms(2), [finish("stop"), done()].concat());
+        let whole = Script::stream(vec![(ms(0), usage(7, told)), words(), end]);
+        assert_eq!(settled_at(whole, None), costs, "{told} told at first and never again");
+        let end = (ms(2), [finish("stop"), usage(7, 60), done()].concat());
+        let whole = Script::stream(vec![(ms(0), usage(7, told)), words(), end]);
+        assert_eq!(settled_at(whole, None), 7 * 3 + 60 * 15, "the last word counts");
+    }
+}
+
+#[test]
+fn what_may_have_been_thought_in_secret_costs_what_was_put_aside() {
+    let ms = Duration::from_millis;
+    let cut = |parts: Vec<Vec<u8>>| {
+        let parts = parts.into_iter().map(|part| (ms(0), part)).collect();
+        Script { ending: Ending::Cut, ..Script::stream(parts) }
+    };
+    let thought = || event(&json!({"choices": [{"index": 0, "delta": {"reasoning_content": "Hm."}}]}));
+    let silent = || Script { ending: Ending::Never, ..Script::stream(vec![]) };
+    let all = |cost: u64| cost > 1000 * 15;
+    let estimated = |cost: u64| (1..1000).contains(&cost);
+    for (name, cost, wanted) in [
+        ("silent", settled_at(silent(), Some("low")), true),
+        ("cut", settled_at(cut(vec![token("Hel")]), Some("low")), true),
+        ("told at first", settled_at(cut(vec![usage(7, 0), token("Hel")]), Some("low")), true),
+        ("told since", settled_at(cut(vec![usage(7, 2), token("Hel")]), Some("low")), false),
+        ("shown", settled_at(cut(vec![thought(), token("Hel")]), Some("low")), false),
+        ("not to think", settled_at(silent(), Some("none")), false),
+        ("not asked to", settled_at(silent(), None), false),
+    ] {
+        assert!(if wanted { all(cost) } else { estimated(cost) }, "{name}: {cost}");
+    }
+    for refusal in [Script::refusal(500, "no"), Script::refusal(429, "no"), Script::refusal(400, "no")] {
+        assert_eq!(settled_at(refusal, Some("low")), 0, "it has not thought");
+    }
+    // Whoever has told of thoughts that it did not show may have had more of them.
+    let told = |shown: Vec<u8>| {
+        let took = event(&json!({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 40,
+            "completion_tokens_details": {"reasoning_tokens": 30}}}));
+        Script::stream(vec![(ms(0), [shown, token("Hi"), finish("stop"), took, done()].concat())])
+    };
+    let aloud = event(&json!({"choices": [{"index": 0, "delta": {"reasoning": "Let me see, ".repeat(10)}}]}));
+    let after = |first: Script, effort| settled_after(vec![first, cut(vec![token("Hel")])], effort);
+    let (hidden, shown) = (told(Vec::new()), told(aloud));
+    assert!(all(after(hidden, None)));
+    assert!(estimated(after(shown.clone(), None)) && estimated(after(shown, Some("low"))));
+}
+
 #[test]
 fn a_request_may_cost_what_its_route_and_its_key_allow() {
     let upstream = healthy("Hello there.");
