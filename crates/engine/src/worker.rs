@@ -272,6 +272,9 @@ impl Worker {
     /// lost, what waits is not, and the next step shows whether the device still works.
     fn fail_running(&mut self, error: &DeviceError) {
         let lost = self.scheduler.lose_running();
+        if !self.executor.keeps_host() {
+            self.scheduler.lose_host();
+        }
         tracing::error!(sequences = lost.len(), %error, "a step failed");
         self.fail(lost, &Failure::Device(error.to_string()));
     }
