@@ -61,6 +61,8 @@ pub(crate) struct Scheduler {
     planner: Option<Planner>,
     pace: Pace,
     swap: Swap,
+    /// Whether what waits can run only when something that runs has ended, or something else comes.
+    blocked: bool,
     /// Running sequences to be restored before the step, by index, and how many blocks of each.
     restores: Vec<(usize, usize)>,
     preemptions: u64,
@@ -107,6 +109,7 @@ impl Scheduler {
             planner: guesses.then(|| Planner::new(config.step_limits().rows, sources)),
             pace: Pace::new(config.max_stall),
             swap: Swap::default(),
+            blocked: false,
             restores: Vec::new(),
             preemptions: 0,
             looked_up: Lookups::default(),
@@ -116,6 +119,7 @@ impl Scheduler {
     /// Takes a new sequence in.
     pub(crate) fn enqueue(&mut self, sequence: Sequence) {
         self.waiting.push(sequence);
+        self.blocked = false;
     }
 
     /// Whether there is nothing to do.
@@ -262,7 +266,7 @@ impl Scheduler {
     fn guess(&mut self) {
         let Some(planner) = &mut self.planner else { return };
         let reads = self.running.iter().any(|s| s.remaining() > 1);
-        let admits = !self.waiting.is_empty() && self.running.len() < self.limits.seqs;
+        let admits = !self.waiting.is_empty() && self.running.len() < self.limits.seqs && !self.blocked;
         if reads || admits {
             self.running.iter_mut().for_each(Sequence::drop_guesses);
             return;
@@ -428,6 +432,7 @@ impl Scheduler {
             done(index - 1, s)
         });
         let mut ended: Vec<Sequence> = ended.collect();
+        self.blocked &= ended.is_empty();
         for sequence in &mut ended {
             sequence.release_blocks(&mut self.pool);
             self.adapters.release(sequence.slot());
