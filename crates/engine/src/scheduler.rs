@@ -32,7 +32,7 @@ use crate::executor::StepOutput;
 use crate::kv::BlockPool;
 use crate::pace::Pace;
 use crate::sequence::{Piece, Progress, Sequence};
-use crate::speculative::{Drafter, Planner, Sources};
+use crate::speculative::{Drafter, Planner, Sources, ToCome};
 use crate::swap::Swap;
 use crate::waiting::{GENERATED_COST, Urgency, Waiting};
 
@@ -289,7 +289,7 @@ impl Scheduler {
     }
 
     /// Lets the draft model make the guesses that are planned; of those that it does not make, `chunks`
-    /// is relieved. False if the draft model has failed and is not to be asked again.
+    /// is relieved. False if the draft model has failed too often and is not to be asked again.
     pub(crate) fn draft(
         &mut self,
         drafter: &mut Drafter,
@@ -302,7 +302,11 @@ impl Scheduler {
         if wanted.is_empty() {
             return true;
         }
-        let outcome = drafter.guess(&mut self.running, wanted, &mut self.pool, masks);
+        let tokens = chunks.iter().map(|c| c.piece.tokens).sum();
+        let rounds = wanted.iter().map(|&seq| self.running[seq].draft().wanted).max().unwrap_or(0);
+        let seconds = planner.seconds_to_come(tokens, wanted.len(), rounds);
+        let to_come = ToCome { seconds, tokens: self.pace.prompt_tokens(tokens) };
+        let outcome = drafter.guess(&mut self.running, wanted, to_come, &mut self.pool, masks);
         match &outcome {
             Ok(steps) => {
                 for step in steps {
@@ -311,8 +315,13 @@ impl Scheduler {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "the draft model failed; going on without it");
-                planner.lose_model();
+                if drafter.is_given_up() {
+                    tracing::error!(%error, "the draft model failed again; going on without it");
+                    planner.lose_model();
+                } else {
+                    tracing::error!(%error, "the draft model failed; it will be asked again");
+                    planner.void_step();
+                }
                 self.pool.forget_drafted();
                 self.running.iter_mut().for_each(Sequence::lose_drafted);
             }
@@ -322,7 +331,7 @@ impl Scheduler {
             piece.tokens -= missing;
             piece.draws -= missing;
         }
-        outcome.is_ok()
+        !drafter.is_given_up()
     }
 
     /// Sequences with a single token to go; each may need one more block.
