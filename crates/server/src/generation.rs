@@ -210,7 +210,12 @@ impl Generation {
             };
             match gained {
                 Ok(None) => {}
-                Ok(Some(piece)) => return Some(Ok((choice, piece))),
+                Ok(Some(piece)) => {
+                    if !piece.tokens.is_empty() {
+                        self.meter.first_token();
+                    }
+                    return Some(Ok((choice, piece)));
+                }
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -334,11 +339,21 @@ pub(crate) struct Meter {
     record: Arc<Record>,
     /// `[choices]` when each last gained a token.
     last: Vec<Option<Instant>>,
+    /// Whether there was a first token. It is not that of an answer that was drawn again.
+    begun: bool,
 }
 
 impl Meter {
     pub(crate) fn new(metrics: Arc<ModelMetrics>, record: Arc<Record>, choices: usize) -> Meter {
-        Meter { metrics, record, last: vec![None; choices] }
+        Meter { metrics, record, last: vec![None; choices], begun: false }
+    }
+
+    /// A token is there that can be shown.
+    fn first_token(&mut self) {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.metrics.ttft.observe(self.record.elapsed(), 1);
+            self.record.first_token();
+        }
     }
 
     fn tokens(&mut self, choice: usize, count: usize) {
@@ -348,10 +363,6 @@ impl Meter {
         let now = Instant::now();
         self.record.add_completion_tokens(count);
         let mut later = count;
-        if self.last.iter().all(Option::is_none) {
-            self.metrics.ttft.observe(self.record.elapsed(), 1);
-            self.record.first_token();
-        }
         let since = match self.last[choice].replace(now) {
             Some(last) => now - last,
             None => {
