@@ -334,6 +334,7 @@ impl Drop for LastWords {
         if std::thread::panicking() {
             tracing::error!("the engine's thread panicked; its sequences are lost");
         }
+        self.shared.counters.end();
         // In this order: whoever sends after the channel is emptied sees the flag.
         self.shared.stopped.store(true, SeqCst);
         for command in self.inbox.try_iter() {
