@@ -21,7 +21,7 @@ CURL = [b for b in blocks() if b.startswith("curl ")]
 
 
 def test_there_are_examples():
-    assert len(CURL) >= 13
+    assert len(CURL) >= 20
 
 
 @pytest.mark.parametrize("command", CURL, ids=[f"curl-{i}" for i in range(len(CURL))])
@@ -35,8 +35,58 @@ def test_curl_examples_answer(adapted, command):
     if '"stream": true' in command:
         last = 'data: {"type":"message_stop"}' if "/v1/messages" in command else "data: [DONE]"
         assert done.stdout.rstrip().endswith(last)
-    elif "required" in command and "tools" in command:
-        assert '"tool_calls"' in done.stdout
+    elif "response_format" in command or "structured_outputs" in command or "tool_choice" in command:
+        check_form(json.loads(re.search(r"-d '(.*)'", command, re.S).group(1)), json.loads(done.stdout))
+
+
+def check_form(asked, answer):
+    """Whether an answer has the form that was asked for."""
+    (choice,) = answer["choices"]
+    content, calls = choice["message"]["content"], choice["message"].get("tool_calls")
+    wanted = asked.get("structured_outputs", {})
+    assert choice["finish_reason"] == ("tool_calls" if calls else "stop")
+    if "choice" in wanted:
+        assert content in wanted["choice"]
+    elif "regex" in wanted:
+        assert re.fullmatch(wanted["regex"], content)
+    elif "grammar" in wanted:
+        assert re.fullmatch("zone [1-9], [1-9][0-9]? minutes", content)
+    elif "response_format" in asked:
+        kind = list if "tags" in str(asked) else dict
+        assert isinstance(json.loads(content), kind)
+    elif asked["tool_choice"] == "none":
+        assert calls is None and content
+    elif asked["tool_choice"] == "auto":
+        assert content or len(calls) == 1
+    else:
+        (call,) = calls
+        names = [tool["function"]["name"] for tool in asked["tools"]]
+        named = asked["tool_choice"] != "required" and asked["tool_choice"]["function"]["name"]
+        assert call["function"]["name"] == (named or names[0])
+        assert json.loads(call["function"]["arguments"])["zone"] in ("garden", "house")
+
+
+# Those that serve the bundled model and need no file of the reader's.
+SERVE = [line.split("#")[0].split()[2:] for b in blocks() for line in b.splitlines()
+         if line.startswith("garrison serve ") and not re.search("--model|--config", line)]
+
+
+def test_there_are_serve_examples():
+    assert len(SERVE) >= 5
+
+
+@pytest.mark.parametrize("flags", SERVE, ids=" ".join)
+def test_serve_examples_answer(flags, tmp_path):
+    server = Server(*(str(tmp_path) if flag == "/var/tmp" else flag for flag in flags), cwd=README.parent)
+    models = [model.id for model in server.client().models.list()]
+    adapters = [value.split("=")[0] for flag, value in zip(flags, flags[1:]) if flag == "--adapter"]
+    assert models == ["garrison-tiny", *adapters]
+    for model in models:
+        turn = {"role": "user", "content": "The pipe under my sink drips since yesterday."}
+        answer = server.client().chat.completions.create(model=model, messages=[turn], max_tokens=40, temperature=0)
+        assert answer.choices[0].message.content
+    code, stderr = server.stop()
+    assert code == 0, stderr
 
 
 # Those that need no other server and no file, and take seconds.

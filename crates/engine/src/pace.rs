@@ -29,10 +29,20 @@ impl Pace {
 
     /// Prompt tokens that a step may read beside `others` that somebody waits for.
     pub(crate) fn prompt_tokens(&self, others: usize) -> usize {
+        self.prompt_tokens_after(0.0, others)
+    }
+
+    /// The same where something else takes `seconds` of the time allowed.
+    pub(crate) fn prompt_tokens_after(&self, seconds: f64, others: usize) -> usize {
         let Some(allowed) = self.allowed else { return usize::MAX };
         // Before anything is known, as many as there may be.
-        let all = self.tokens_in(AIM * allowed.as_secs_f64()) as usize;
+        let all = self.tokens_in(AIM * allowed.as_secs_f64() - seconds) as usize;
         all.saturating_sub(others).max(LEAST_TOKENS)
+    }
+
+    /// Whether anything is known of what tokens take.
+    pub(crate) fn is_known(&self) -> bool {
+        self.means().is_some()
     }
 
     /// What one more token adds to a step, once that is known.
@@ -124,5 +134,11 @@ mod tests {
         let mut unlimited = Pace::new(None);
         unlimited.observe(10, 100.0);
         assert_eq!(unlimited.prompt_tokens(1), usize::MAX);
+        let mut shared = Pace::new(Some(Duration::from_millis(250)));
+        shared.observe(100, 0.1);
+        assert_eq!(
+            [0.0, 0.125, 1.0].map(|taken| shared.prompt_tokens_after(taken, 0)),
+            [225, 100, LEAST_TOKENS]
+        );
     }
 }

@@ -32,7 +32,7 @@ use crate::executor::StepOutput;
 use crate::kv::BlockPool;
 use crate::pace::Pace;
 use crate::sequence::{Piece, Progress, Sequence};
-use crate::speculative::{Drafter, Planner, Sources};
+use crate::speculative::{Drafter, Planner, Sources, ToCome};
 use crate::swap::Swap;
 use crate::waiting::{GENERATED_COST, Urgency, Waiting};
 
@@ -61,6 +61,8 @@ pub(crate) struct Scheduler {
     planner: Option<Planner>,
     pace: Pace,
     swap: Swap,
+    /// Whether what waits can run only when something that runs has ended, or something else comes.
+    blocked: bool,
     /// Running sequences to be restored before the step, by index, and how many blocks of each.
     restores: Vec<(usize, usize)>,
     preemptions: u64,
@@ -107,6 +109,7 @@ impl Scheduler {
             planner: guesses.then(|| Planner::new(config.step_limits().rows, sources)),
             pace: Pace::new(config.max_stall),
             swap: Swap::default(),
+            blocked: false,
             restores: Vec::new(),
             preemptions: 0,
             looked_up: Lookups::default(),
@@ -116,6 +119,7 @@ impl Scheduler {
     /// Takes a new sequence in.
     pub(crate) fn enqueue(&mut self, sequence: Sequence) {
         self.waiting.push(sequence);
+        self.blocked = false;
     }
 
     /// Whether there is nothing to do.
@@ -262,7 +266,7 @@ impl Scheduler {
     fn guess(&mut self) {
         let Some(planner) = &mut self.planner else { return };
         let reads = self.running.iter().any(|s| s.remaining() > 1);
-        let admits = !self.waiting.is_empty() && self.running.len() < self.limits.seqs;
+        let admits = !self.waiting.is_empty() && self.running.len() < self.limits.seqs && !self.blocked;
         if reads || admits {
             self.running.iter_mut().for_each(Sequence::drop_guesses);
             return;
@@ -285,7 +289,7 @@ impl Scheduler {
     }
 
     /// Lets the draft model make the guesses that are planned; of those that it does not make, `chunks`
-    /// is relieved. False if the draft model has failed and is not to be asked again.
+    /// is relieved. False if the draft model has failed too often and is not to be asked again.
     pub(crate) fn draft(
         &mut self,
         drafter: &mut Drafter,
@@ -298,7 +302,11 @@ impl Scheduler {
         if wanted.is_empty() {
             return true;
         }
-        let outcome = drafter.guess(&mut self.running, wanted, &mut self.pool, masks);
+        let tokens = chunks.iter().map(|c| c.piece.tokens).sum();
+        let rounds = wanted.iter().map(|&seq| self.running[seq].draft().wanted).max().unwrap_or(0);
+        let seconds = planner.seconds_to_come(tokens, wanted.len(), rounds);
+        let to_come = ToCome { seconds, tokens: self.pace.prompt_tokens(tokens) };
+        let outcome = drafter.guess(&mut self.running, wanted, to_come, &mut self.pool, masks);
         match &outcome {
             Ok(steps) => {
                 for step in steps {
@@ -307,8 +315,13 @@ impl Scheduler {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "the draft model failed; going on without it");
-                planner.lose_model();
+                if drafter.is_given_up() {
+                    tracing::error!(%error, "the draft model failed again; going on without it");
+                    planner.lose_model();
+                } else {
+                    tracing::error!(%error, "the draft model failed; it will be asked again");
+                    planner.void_step();
+                }
                 self.pool.forget_drafted();
                 self.running.iter_mut().for_each(Sequence::lose_drafted);
             }
@@ -318,7 +331,7 @@ impl Scheduler {
             piece.tokens -= missing;
             piece.draws -= missing;
         }
-        outcome.is_ok()
+        !drafter.is_given_up()
     }
 
     /// Sequences with a single token to go; each may need one more block.
@@ -428,6 +441,7 @@ impl Scheduler {
             done(index - 1, s)
         });
         let mut ended: Vec<Sequence> = ended.collect();
+        self.blocked &= ended.is_empty();
         for sequence in &mut ended {
             sequence.release_blocks(&mut self.pool);
             self.adapters.release(sequence.slot());

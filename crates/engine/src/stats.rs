@@ -15,7 +15,7 @@ pub struct Stats {
     pub kv_blocks_used: usize,
     /// KV blocks there are, without the null block.
     pub kv_blocks_total: usize,
-    /// Prompt tokens computed, each prompt once.
+    /// Tokens of prompts that were read, each prompt once, those found in the prefix cache included.
     pub prompt_tokens: u64,
     /// Tokens generated.
     pub generation_tokens: u64,
@@ -106,6 +106,13 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// The engine's thread is gone, and with it all that ran and was kept.
+    pub(crate) fn end(&self) {
+        for gauge in [&self.running, &self.preempted, &self.kv_blocks_used, &self.host_blocks_used] {
+            gauge.store(0, Relaxed);
+        }
+    }
+
     /// All of them now; `in_flight` and `queued` are counted where requests come in.
     pub(crate) fn snapshot(&self, in_flight: usize, queued: usize) -> Stats {
         Stats {

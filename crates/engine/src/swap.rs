@@ -139,6 +139,11 @@ impl Swap {
         }
     }
 
+    /// There is a new host cache, which has not failed yet.
+    pub(crate) fn begin_anew(&mut self) {
+        self.failed_in_a_row = 0;
+    }
+
     /// Notes that a step took `seconds`.
     pub(crate) fn pass(&mut self, seconds: f64) {
         self.credit += TRIAL_SHARE * seconds;

@@ -3,10 +3,12 @@
 //! Two rules. Between clients, the one that was served least goes first: each has a counter of
 //! tokens, its prompts' and twice its answers' (Sheng et al. 2024, "Fairness in Serving Large
 //! Language Models", algorithm 2). A client that was away is lifted to the least counter of those
-//! that are not, so that nobody saves up for a flood, and when all were away all begin anew. A
-//! client's own sequences go by urgency: their time of arrival, moved by [`AGEING`] for each level of
-//! priority. That is ageing without a clock: what waits is overtaken only by what is more urgent than
-//! the time it has waited longer, and two sequences never change their order.
+//! that are not, so that nobody saves up for a flood, and when all were away all begin anew. So
+//! equals are no rarity; of these the one goes first who has waited longest. A client's own sequences
+//! go by urgency: their time of arrival, moved by [`AGEING`] for each level of priority. That is ageing
+//! without a clock: what waits is overtaken only by what is more urgent than the time it has waited
+//! longer, and two sequences never change their order. Urgency says nothing between clients: nobody gets
+//! ahead of somebody else by a number in a request.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -85,9 +87,11 @@ impl Waiting {
 
     /// The sequence that goes next, of those that are `wanted`.
     pub(crate) fn peek(&self, wanted: impl Fn(&Sequence) -> bool) -> Option<&Sequence> {
-        let heads = self.clients.iter().filter_map(|(id, client)| {
-            let (urgency, sequence) = client.queue.iter().find(|(_, s)| wanted(s))?;
-            Some(((client.served, urgency, id), sequence))
+        let heads = self.clients.values().filter_map(|client| {
+            let mut own = client.queue.iter().filter(|(_, s)| wanted(s));
+            let (urgency, sequence) = own.next()?;
+            let waits_since = own.map(|(later, _)| later.serial).fold(urgency.serial, u64::min);
+            Some(((client.served, waits_since), sequence))
         });
         heads.min_by_key(|(order, _)| *order).map(|(_, sequence)| sequence)
     }

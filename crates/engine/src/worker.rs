@@ -272,6 +272,9 @@ impl Worker {
     /// lost, what waits is not, and the next step shows whether the device still works.
     fn fail_running(&mut self, error: &DeviceError) {
         let lost = self.scheduler.lose_running();
+        if !self.executor.keeps_host() {
+            self.scheduler.lose_host();
+        }
         tracing::error!(sequences = lost.len(), %error, "a step failed");
         self.fail(lost, &Failure::Device(error.to_string()));
     }
@@ -331,6 +334,7 @@ impl Drop for LastWords {
         if std::thread::panicking() {
             tracing::error!("the engine's thread panicked; its sequences are lost");
         }
+        self.shared.counters.end();
         // In this order: whoever sends after the channel is emptied sees the flag.
         self.shared.stopped.store(true, SeqCst);
         for command in self.inbox.try_iter() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use garrison_engine::Adapter;
 use garrison_model::ModelSpec;
-use garrison_server::Adapters;
+use garrison_server::{Adapters, ReadAdapter};
 
 use crate::config::{EngineSettings, ModelEntry};
 use crate::error::Fault;
@@ -47,9 +47,9 @@ pub(crate) fn load(
         folders: folders.collect::<Result<Vec<PathBuf>, Fault>>()?,
         hub: settings.adapter_hub,
         downloads: Downloads::default(),
-        spec: loaded.spec.clone(),
+        spec: Arc::new(loaded.spec.clone()),
     };
-    Ok(Adapters::new(start, Box::new(move |path| shelves.open(path))))
+    Ok(Adapters::new(start, Box::new(move |path| shelves.reader(path))))
 }
 
 /// Where clients may take adapters from.
@@ -59,35 +59,40 @@ struct Shelves {
     hub: bool,
     downloads: Downloads,
     /// What the adapters have to fit.
-    spec: ModelSpec,
+    spec: Arc<ModelSpec>,
 }
 
 impl Shelves {
-    /// Opens an adapter that a client names.
-    fn open(&self, path: &str) -> Result<Adapter, String> {
-        let found = match AdapterRef::parse(path).map_err(|e| e.to_string())? {
-            AdapterRef::Path(_) => self.find(path)?,
+    /// What reads an adapter that a client names.
+    fn reader(&self, path: &str) -> Result<ReadAdapter, String> {
+        let (found, path, spec) = (self.find(path)?, path.to_owned(), Arc::clone(&self.spec));
+        Ok(Box::new(move || {
+            Adapter::open(&found, &spec).map_err(|e| {
+                tracing::warn!(path = %found.display(), %e, "an adapter cannot be loaded");
+                // The client knows it by the path that it sent.
+                e.to_string().replace(&*found.to_string_lossy(), &path)
+            })
+        }))
+    }
+
+    /// Where the adapter that a client names lies, downloaded if need be.
+    fn find(&self, path: &str) -> Result<PathBuf, String> {
+        match AdapterRef::parse(path).map_err(|e| e.to_string())? {
+            AdapterRef::Path(_) => self.find_in_folders(path),
             AdapterRef::Hub(_) if !self.hub => {
-                return Err(
-                    "this server takes no adapters from the hub; its owner can set adapter_hub in [engine]"
-                        .into(),
-                );
+                Err("this server takes no adapters from the hub; its owner can set adapter_hub in [engine]"
+                    .into())
             }
             hub @ AdapterRef::Hub(_) => {
                 let located =
                     self.downloads.within(PATIENCE, move || hub.locate().map_err(|e| e.to_string()));
-                located.inspect_err(|e| tracing::warn!(path, %e, "an adapter cannot be downloaded"))?
+                located.inspect_err(|e| tracing::warn!(path, %e, "an adapter cannot be downloaded"))
             }
-        };
-        Adapter::open(&found, &self.spec).map_err(|e| {
-            tracing::warn!(path = %found.display(), %e, "an adapter cannot be loaded");
-            // The client knows it by the path that it sent.
-            e.to_string().replace(&*found.to_string_lossy(), path)
-        })
+        }
     }
 
     /// An adapter in one of the folders. What is outside of them is answered alike whether it exists or not.
-    fn find(&self, path: &str) -> Result<PathBuf, String> {
+    fn find_in_folders(&self, path: &str) -> Result<PathBuf, String> {
         let folders = &self.folders;
         if folders.is_empty() {
             let message = "this server has no adapter folders; its owner can set adapter_dirs in [engine]";

@@ -60,6 +60,16 @@ enum OnLoss {
     Restarts,
 }
 
+impl OnLoss {
+    /// An executor that does so.
+    fn guard(self, executor: Box<dyn Execute>, reload: impl FnOnce() -> Reload) -> Box<dyn Execute> {
+        match self {
+            OnLoss::Fails => executor,
+            OnLoss::Restarts => Box::new(Restarting::new(executor, reload().maker())),
+        }
+    }
+}
+
 fn load_on<B: Budget>(
     device: &Arc<B>,
     entry: &ModelEntry,
@@ -93,20 +103,29 @@ fn load_on<B: Budget>(
     let mut executor = execute(target.model, config.adapter_slots)?;
     executor.look_ahead(Lookahead::OneStep).map_err(|e| refuse(&e))?;
     let host = host_cache(name, executor.block_bytes(), settings).map_err(|e| refuse(&e))?;
-    let executor: Box<dyn Execute> = Box::new(executor.with_host_cache(host));
-    let executor: Box<dyn Execute> = match on_loss {
-        OnLoss::Fails => executor,
-        OnLoss::Restarts => {
-            let (name, model, quantize) = (name.clone(), entry.model.clone(), entry.quantize);
-            let config = EngineConfig { vocab: spec.vocab, ..config };
-            let reload = Reload { name, model, quantize, config, settings: settings.clone() };
-            Box::new(Restarting::new(executor, reload.maker()))
-        }
+    let reload = Reload {
+        name: name.clone(),
+        model: entry.model.clone(),
+        quantize: entry.quantize,
+        config: EngineConfig { vocab: spec.vocab, ..config },
+        settings: settings.clone(),
+        lookahead: Lookahead::OneStep,
     };
-    let engine = match draft {
-        Some(draft) => {
+    let executor = on_loss.guard(Box::new(executor.with_host_cache(host)), || reload.clone());
+    let engine = match draft.zip(entry.draft.as_ref()) {
+        Some((draft, of)) => {
             let (vocab, context) = (draft.model.spec().vocab, draft.model.spec().context_length);
-            let model = DraftModel { executor: Box::new(execute(draft.model, 0)?), vocab, context };
+            let executed = execute(draft.model, 0)?;
+            let reload = || Reload {
+                name: of.name.clone(),
+                model: of.model.clone(),
+                config: EngineConfig { vocab, adapter_slots: 0, ..config },
+                // Of what is evicted its share is not kept.
+                settings: EngineSettings { host_cache_bytes: 0, ..settings.clone() },
+                lookahead: Lookahead::None,
+                ..reload
+            };
+            let model = DraftModel { executor: on_loss.guard(Box::new(executed), reload), vocab, context };
             Engine::start_with_draft(executor, model, Arc::clone(&tokenizer), config)
         }
         None => Engine::start(executor, Arc::clone(&tokenizer), config),

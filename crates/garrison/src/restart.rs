@@ -23,6 +23,7 @@ pub(crate) struct Reload {
     /// With the limits that the engine keeps.
     pub(crate) config: EngineConfig,
     pub(crate) settings: EngineSettings,
+    pub(crate) lookahead: Lookahead,
 }
 
 impl Reload {
@@ -69,7 +70,7 @@ impl Reload {
         let model = parts.map_err(|e| self.failed(&e))?.model;
         let mut executor =
             LocalExecutor::new(Arc::clone(device), model, &self.config, self.settings.kv_dtype)?;
-        executor.look_ahead(Lookahead::OneStep)?;
+        executor.look_ahead(self.lookahead)?;
         let host = load::host_cache(&self.name, executor.block_bytes(), &self.settings);
         Ok(Box::new(executor.with_host_cache(host.map_err(|e| self.failed(&e))?)))
     }

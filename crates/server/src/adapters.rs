@@ -3,10 +3,10 @@
 //! Key decision: a name stands for a handle of the engine's, and a request takes the handle when it
 //! arrives. Loading and unloading only change what the name stands for from then on: no request waits
 //! for them and they wait for none. Files are read one at a time, on a thread of their own, and a file
-//! that cannot be used changes nothing.
+//! that cannot be used changes nothing. To find one may take a download, which nobody waits for but who asked.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use axum::Extension;
 use axum::body::Body;
@@ -28,13 +28,16 @@ const MAX_BYTES: usize = 16 << 30;
 const MAX_NAME: usize = 128;
 const MAX_PATH: usize = 4096;
 
-/// Reads the adapter at a path that a client sent, or says in a sentence why not. Which paths may be
-/// read is this function's to say.
-pub type OpenAdapter = Box<dyn Fn(&str) -> Result<Adapter, String> + Send + Sync>;
+/// Finds the adapter at a path that a client sent, or says in a sentence why not. Which paths may be read is this
+/// function's to say. It may take as long as a download does, of one caller at a time: it tells others at once.
+pub type FindAdapter = Box<dyn Fn(&str) -> Result<ReadAdapter, String> + Send + Sync>;
+
+/// Reads an adapter that was found, or says in a sentence why not.
+pub type ReadAdapter = Box<dyn FnOnce() -> Result<Adapter, String> + Send>;
 
 /// A model's adapters.
 pub struct Adapters {
-    open: OpenAdapter,
+    finder: FindAdapter,
     named: RwLock<BTreeMap<String, Named>>,
 }
 
@@ -53,10 +56,10 @@ impl Named {
 }
 
 impl Adapters {
-    /// These adapters from the start, and more as `open` reads them.
-    pub fn new(start: impl IntoIterator<Item = (String, AdapterHandle)>, open: OpenAdapter) -> Adapters {
+    /// These adapters from the start, and more as `finder` finds them.
+    pub fn new(start: impl IntoIterator<Item = (String, AdapterHandle)>, finder: FindAdapter) -> Adapters {
         let named = start.into_iter().map(|(name, handle)| (name, Named::now(handle))).collect();
-        Adapters { open, named: RwLock::new(named) }
+        Adapters { finder, named: RwLock::new(named) }
     }
 
     /// No adapters, ever.
@@ -104,15 +107,11 @@ pub(crate) async fn load(
     body: Body,
 ) -> Result<String, ApiError> {
     let received = owners_body(&app, &passed, body).await?;
+    let found = blocking_on(&app.finders, &app, move |app| Found::read(app, &received)).await?;
     blocking_on(&app.loader, &app, move |app| {
-        let value = parse(&received.bytes)?;
-        let fields = Fields::root(&value)?;
-        let name = required(&fields, "lora_name", MAX_NAME)?;
-        let path = required(&fields, "lora_path", MAX_PATH)?;
-        let taken = if fields.flag("load_inplace")? { Taken::Replace } else { Taken::Refuse };
-        let entry = parent(app, &fields)?;
-        add(app, entry, name, path, taken)?;
-        tracing::info!(target: "garrison::adapters", model = entry.model.name, name, "loaded an adapter");
+        let (name, model) = (found.name.clone(), found.entry.model.name.clone());
+        found.add(app)?;
+        tracing::info!(target: "garrison::adapters", model, name, "loaded an adapter");
         Ok(format!("Success: LoRA adapter '{name}' added successfully."))
     })
     .await
@@ -154,7 +153,7 @@ fn required<'a>(fields: &Fields<'a>, name: &str, most: usize) -> Result<&'a str,
 }
 
 /// The model that an adapter is for.
-fn parent<'a>(app: &'a App, fields: &Fields<'_>) -> Result<&'a Entry, ApiError> {
+fn parent<'a>(app: &'a App, fields: &Fields<'_>) -> Result<&'a Arc<Entry>, ApiError> {
     match (fields.string("model")?, &app.models[..]) {
         (None, [only]) => Ok(only),
         (None, _) => {
@@ -170,37 +169,64 @@ fn parent<'a>(app: &'a App, fields: &Fields<'_>) -> Result<&'a Entry, ApiError> 
     }
 }
 
-/// Reads an adapter and gives it its name.
-fn add(app: &App, entry: &Entry, name: &str, path: &str, taken: Taken) -> Result<(), ApiError> {
-    let adapters = &entry.model.adapters;
-    check_name(app, entry, name, taken)?;
-    let refuse = |reason: String| {
-        ApiError::bad_field("lora_path", format!("the adapter {name} cannot be loaded: {reason}"))
-    };
-    let adapter = (adapters.open)(path).map_err(refuse)?;
-    let bytes = adapter.bytes();
-    let handle = entry.model.engine.add_adapter(adapter).map_err(|e| refuse(e.to_string()))?;
-    let mut named = adapters.write();
-    let others = named.iter().filter(|(other, _)| *other != name);
-    let held: usize = others.map(|(_, n)| n.handle.adapter().bytes()).sum();
-    if taken == Taken::Refuse && named.contains_key(name) {
-        return Err(already(name));
+/// An adapter that can be read, and what is wanted of it.
+struct Found {
+    /// The model that it is for.
+    entry: Arc<Entry>,
+    name: String,
+    taken: Taken,
+    read: ReadAdapter,
+}
+
+impl Found {
+    /// Reads a body and finds the adapter that it asks for.
+    fn read(app: &App, received: &Received) -> Result<Found, ApiError> {
+        let value = parse(&received.bytes)?;
+        let fields = Fields::root(&value)?;
+        let name = required(&fields, "lora_name", MAX_NAME)?;
+        let path = required(&fields, "lora_path", MAX_PATH)?;
+        let taken = if fields.flag("load_inplace")? { Taken::Replace } else { Taken::Refuse };
+        let entry = parent(app, &fields)?;
+        check_name(app, entry, name, taken)?;
+        let read = (entry.model.adapters.finder)(path).map_err(|reason| refuse(name, &reason))?;
+        Ok(Found { entry: Arc::clone(entry), name: name.to_owned(), taken, read })
     }
-    if named.len() >= MAX_ADAPTERS && !named.contains_key(name) {
-        return Err(refuse(format!("{MAX_ADAPTERS} are loaded already; unload one first")));
+
+    /// Reads the adapter and gives it its name.
+    fn add(self, app: &App) -> Result<(), ApiError> {
+        let Found { entry, name, taken, read } = self;
+        // Somebody else may have taken it meanwhile.
+        check_name(app, &entry, &name, taken)?;
+        let refuse = |reason: String| refuse(&name, &reason);
+        let adapter = read().map_err(refuse)?;
+        let bytes = adapter.bytes();
+        let handle = entry.model.engine.add_adapter(adapter).map_err(|e| refuse(e.to_string()))?;
+        let mut named = entry.model.adapters.write();
+        let others = named.iter().filter(|(other, _)| **other != name);
+        let held: usize = others.map(|(_, n)| n.handle.adapter().bytes()).sum();
+        if taken == Taken::Refuse && named.contains_key(&name) {
+            return Err(already(&name));
+        }
+        if named.len() >= MAX_ADAPTERS && !named.contains_key(&name) {
+            return Err(refuse(format!("{MAX_ADAPTERS} are loaded already; unload one first")));
+        }
+        if held.saturating_add(bytes) > MAX_BYTES {
+            return Err(refuse(format!(
+                "with {} others it would take over {} GiB",
+                named.len(),
+                MAX_BYTES >> 30
+            )));
+        }
+        if let Some(before) = named.insert(name, Named::now(handle)) {
+            drop(named);
+            entry.model.engine.remove_adapter(before.handle);
+        }
+        Ok(())
     }
-    if held.saturating_add(bytes) > MAX_BYTES {
-        return Err(refuse(format!(
-            "with {} others it would take over {} GiB",
-            named.len(),
-            MAX_BYTES >> 30
-        )));
-    }
-    if let Some(before) = named.insert(name.to_owned(), Named::now(handle)) {
-        drop(named);
-        entry.model.engine.remove_adapter(before.handle);
-    }
-    Ok(())
+}
+
+fn refuse(name: &str, reason: &str) -> ApiError {
+    ApiError::bad_field("lora_path", format!("the adapter {name} cannot be loaded: {reason}"))
 }
 
 /// Fails if the name is another's.

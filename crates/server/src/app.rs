@@ -35,6 +35,8 @@ pub(crate) struct App {
     pub(crate) workers: Arc<Semaphore>,
     /// One adapter is loaded at a time, so two cannot get the same name.
     pub(crate) loader: Arc<Semaphore>,
+    /// Adapters that are looked for at one time: one of each model may be downloaded, and others are found at once.
+    pub(crate) finders: Arc<Semaphore>,
     pub(crate) replays: Arc<Replays>,
     pub(crate) drain: Drain,
     pub(crate) http: Arc<HttpMetrics>,
@@ -130,12 +132,13 @@ impl App {
     pub(crate) fn new(config: ServerConfig, models: Vec<ServedModel>, address: SocketAddr) -> App {
         let workers = || Arc::new(Semaphore::new(config.limits.prompt_workers.max(1)));
         let checkers = workers();
-        let models = models.into_iter().map(|model| Arc::new(Entry::new(model, &checkers))).collect();
+        let models: Vec<_> = models.into_iter().map(|model| Arc::new(Entry::new(model, &checkers))).collect();
         App {
             hosts: HostNames::of(address, &config.host_names),
             bodies: Arc::new(BodyReader::new(&config.limits, &config.times)),
             workers: workers(),
             loader: Arc::new(Semaphore::new(1)),
+            finders: Arc::new(Semaphore::new(models.len() + 1)),
             replays: Replays::new(&config.limits, &config.times),
             drain: Drain::new(),
             http: Arc::default(),
@@ -154,6 +157,7 @@ impl App {
             bodies: Arc::clone(&self.bodies),
             workers: Arc::clone(&self.workers),
             loader: Arc::clone(&self.loader),
+            finders: Arc::clone(&self.finders),
             replays: Arc::clone(&self.replays),
             drain: self.drain.clone(),
             http: Arc::clone(&self.http),

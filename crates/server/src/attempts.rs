@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use std::time::{Duration, Instant};
 
-use garrison_engine::{Finish, Request, Stream, SubmitError};
+use garrison_engine::{Failure, Finish, Request, Stream, SubmitError};
 use garrison_types::{FinishReason, Sampling, StopConditions};
 use tokio::sync::Semaphore;
 
@@ -133,28 +133,39 @@ async fn accepts(checkers: &Arc<Semaphore>, rules: &Arc<Rules>, text: &str) -> b
 /// Submits a retry. While the queue is full it waits, since the request was accepted long ago; its other choices are
 /// computed meanwhile and shown after that. For the same reason a server that drains takes it. `None` if there is no
 /// place in time.
+///
+/// # Errors
+/// If the request's deadline passes before there is one, or the engine refuses it for another reason.
 async fn submit(entry: &Entry, request: Request) -> Result<Option<Stream>, ApiError> {
     let end = Instant::now() + PATIENCE;
-    let end = request.deadline.map_or(end, |deadline| deadline.min(end));
+    let deadline = request.deadline.filter(|deadline| *deadline < end);
     let mut pause = SHORTEST_PAUSE;
     loop {
         match entry.model.engine.submit_again(request.clone()) {
             Ok(stream) => return Ok(Some(stream)),
-            Err(SubmitError::QueueFull { .. }) if Instant::now() + pause < end => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-            Err(SubmitError::QueueFull { .. }) => return Ok(None),
+            Err(SubmitError::QueueFull { .. }) => {}
             Err(error) => return Err(ApiError::from_submit(&error, "messages")),
         }
+        let left = deadline.unwrap_or(end).saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return deadline.map_or(Ok(None), |_| Err(ApiError::from(&Failure::DeadlineExceeded)));
+        }
+        tokio::time::sleep(pause.min(left)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
 impl Choice {
-    /// What is held, with what every attempt took.
+    /// What is held, with what every attempt took. Its first token came when the attempts before were over.
     fn show(&mut self) -> Piece {
         let mut piece = std::mem::take(&mut self.held);
-        piece.finish = piece.finish.map(|finish| together(self.earlier.take(), finish));
+        let before = self.earlier.as_ref().map_or(0.0, |all| all.timings.ttft_ms + all.timings.generation_ms);
+        piece.finish = piece.finish.map(|finish| {
+            let ttft_ms = before + finish.timings.ttft_ms;
+            let mut all = together(self.earlier.take(), finish);
+            all.timings.ttft_ms = ttft_ms;
+            all
+        });
         piece
     }
 
@@ -217,6 +228,7 @@ fn together(earlier: Option<Finish>, last: Finish) -> Finish {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use garrison_types::{Timings, Usage};
 
     #[test]
     fn retries_differ_and_repeat() {
@@ -228,5 +240,20 @@ mod tests {
         assert_eq!((one.top_k, one.top_p, one.min_p), (20, 0.9, 0.05));
         let hot = Sampling { temperature: 1.5, top_k: 0, ..Sampling::default() };
         assert_eq!((hotter(&hot, 3).temperature, hotter(&hot, 3).top_k), (1.5, 0));
+    }
+
+    #[test]
+    fn the_first_token_is_that_of_the_attempt_that_is_shown() {
+        let finish = |ttft_ms, generation_ms| Finish {
+            reason: FinishReason::Stop { matched: None },
+            text: String::new(),
+            usage: Usage::default(),
+            timings: Timings { ttft_ms, prompt_ms: 1.0, generation_ms, ..Timings::default() },
+        };
+        let held = Piece { finish: Some(finish(5.0, 20.0)), ..Piece::default() };
+        let request = Request::new("r", vec![1], StopConditions::default());
+        let mut choice = Choice { request, held, attempts: 2, earlier: Some(finish(10.0, 30.0)) };
+        let timings = choice.show().finish.map(|finish| finish.timings).unwrap_or_default();
+        assert_eq!((timings.ttft_ms, timings.generation_ms), (10.0 + 30.0 + 5.0, 30.0 + 1.0 + 20.0));
     }
 }

@@ -217,7 +217,12 @@ impl Generation {
             };
             match gained {
                 Ok(None) => {}
-                Ok(Some(piece)) => return Some(Ok((choice, piece))),
+                Ok(Some(piece)) => {
+                    if !piece.tokens.is_empty() {
+                        self.meter.first_token();
+                    }
+                    return Some(Ok((choice, piece)));
+                }
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -343,11 +348,24 @@ pub(crate) struct Meter {
     last: Vec<Option<Instant>>,
     /// There until the first token, if a route goes by how soon that comes.
     first: Option<FirstToken>,
+    /// Whether there was a first token. It is not that of an answer that was drawn again.
+    begun: bool,
 }
 
 impl Meter {
     pub(crate) fn new(metrics: Arc<ModelMetrics>, record: Arc<Record>, choices: usize) -> Meter {
-        Meter { metrics, record, last: vec![None; choices], first: None }
+        Meter { metrics, record, last: vec![None; choices], first: None, begun: false }
+    }
+
+    /// A token is there that can be shown.
+    fn first_token(&mut self) {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.metrics.ttft.observe(self.record.elapsed(), 1);
+            self.record.first_token();
+            if let Some(first) = self.first.take() {
+                first.came();
+            }
+        }
     }
 
     fn tokens(&mut self, choice: usize, count: usize) {
@@ -357,13 +375,6 @@ impl Meter {
         let now = Instant::now();
         self.record.add_completion_tokens(count);
         let mut later = count;
-        if self.last.iter().all(Option::is_none) {
-            self.metrics.ttft.observe(self.record.elapsed(), 1);
-            self.record.first_token();
-            if let Some(first) = self.first.take() {
-                first.came();
-            }
-        }
         let since = match self.last[choice].replace(now) {
             Some(last) => now - last,
             None => {

@@ -30,25 +30,37 @@ pub(crate) struct Launch<'a> {
     pub(crate) logprobs: Option<u32>,
     /// Alternatives per token of the prompt.
     pub(crate) prompt_logprobs: Option<u32>,
+    /// Whose scores of the prompt are shown.
+    pub(crate) scored: Scored,
     /// Cached prefixes are shared only with requests of the same salt.
     pub(crate) cache_salt: String,
     /// When the request is given up.
     pub(crate) deadline: Option<Instant>,
 }
 
+/// Which choices of a prompt tell its scores. To score a prompt is to compute all of it, whatever of it is cached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scored {
+    First,
+    Each,
+}
+
 impl Launch<'_> {
     /// Submits every sequence. If one is refused, those before it are stopped again.
     pub(crate) fn start(&self, most_sequences: usize) -> Result<Generation, ApiError> {
+        let engine = &self.entry.model.engine;
         let choices = self.prompts.len() * self.params.n as usize;
-        if choices > most_sequences {
+        // All of them wait at first. What has no room in an empty queue never will have.
+        let queue = engine.config().max_waiting.min(engine.config().max_waiting_per_client);
+        let most = most_sequences.min(queue);
+        if choices > most {
             let message = format!(
-                "{} prompts with n = {} make {choices} answers; one request may ask for {most_sequences}",
+                "{} prompts with n = {} make {choices} answers; one request may ask for {most}",
                 self.prompts.len(),
                 self.params.n
             );
             return Err(ApiError::bad_field("n", message));
         }
-        let engine = &self.entry.model.engine;
         let compiled = self.params.structure.as_ref().map(|s| s.compile(engine)).transpose()?;
         let rules = compiled.as_ref().and_then(|compiled| compiled.rules.clone());
         let checked = rules.as_ref().is_some_and(|rules| rules.need_checking());
@@ -89,7 +101,7 @@ impl Launch<'_> {
             },
             stop: self.params.stop_for(max_tokens),
             logprobs: self.logprobs,
-            prompt_logprobs: self.prompt_logprobs,
+            prompt_logprobs: self.prompt_logprobs.filter(|_| choice == 0 || self.scored == Scored::Each),
             adapter: self.adapter.cloned(),
             constraint: None,
             special_tokens: self.params.special_tokens,

@@ -67,7 +67,7 @@ use tokio::sync::watch;
 
 use lanes::Lanes;
 
-pub use adapters::{Adapters, OpenAdapter};
+pub use adapters::{Adapters, FindAdapter, ReadAdapter};
 pub use auth::{ApiKeys, ApiKeysError};
 pub use check::{Endpoint, check_body};
 pub use config::{Limits, ServerConfig, SharePrefixes, Times};

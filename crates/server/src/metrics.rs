@@ -67,7 +67,7 @@ impl Histogram {
 
 /// What the server counts of one model's requests.
 pub(crate) struct ModelMetrics {
-    /// From a request's arrival to its first token.
+    /// From a request's arrival to its first token that could be shown.
     pub(crate) ttft: Histogram,
     /// Between tokens, as they reached the server's side of the stream. Several that were waiting
     /// for a slow client count with equal shares of the gap.
@@ -127,7 +127,12 @@ const ENGINE_METRICS: [EngineMetric; 23] = [
     ("garrison:num_requests_running", "gauge", "Sequences in the running batch.", |s| s.running as f64),
     ("garrison:num_requests_waiting", "gauge", "Sequences that wait for admission.", |s| s.waiting as f64),
     ("garrison:kv_cache_usage", "gauge", "Part of the KV cache in use, 0 to 1.", Stats::kv_usage),
-    ("garrison:prompt_tokens_total", "counter", "Prompt tokens computed.", |s| s.prompt_tokens as f64),
+    (
+        "garrison:prompt_tokens_total",
+        "counter",
+        "Tokens of prompts that were read, those found in the prefix cache included.",
+        |s| s.prompt_tokens as f64,
+    ),
     ("garrison:generation_tokens_total", "counter", "Tokens generated.", |s| s.generation_tokens as f64),
     ("garrison:num_preemptions_total", "counter", "Sequences computed again for lack of blocks.", |s| {
         s.preemptions as f64
@@ -191,7 +196,9 @@ const ENGINE_METRICS: [EngineMetric; 23] = [
 type Latency = (&'static str, &'static str, fn(&ModelMetrics) -> &Histogram);
 
 const LATENCIES: [Latency; 3] = [
-    ("garrison:time_to_first_token_seconds", "From arrival to the first token.", |m| &m.ttft),
+    ("garrison:time_to_first_token_seconds", "From arrival to the first token that could be shown.", |m| {
+        &m.ttft
+    }),
     ("garrison:inter_token_latency_seconds", "Between tokens of a stream.", |m| &m.itl),
     ("garrison:e2e_request_latency_seconds", "From arrival to the last token.", |m| &m.e2e),
 ];

@@ -49,6 +49,11 @@ pub trait Execute: Send {
     /// Blocks that its host cache holds, in slots that count from 1.
     fn host_slots(&self) -> usize;
 
+    /// Whether what its host cache holds is still there after a step that failed.
+    fn keeps_host(&self) -> bool {
+        true
+    }
+
     /// Copies a block of the KV cache to a slot of the host cache, over what was there; says how many
     /// seconds that took.
     ///

@@ -2,7 +2,8 @@
 //!
 //! A step that fails loses what runs, the cache and the adapters: the engine forgets them, and so may the executor. The
 //! next step, or the next adapter, has it made again; whoever waits meanwhile waits. How often, and on which device, is
-//! for whoever makes it to say.
+//! for whoever makes it to say. What is made again has a host cache of its own, in which there is nothing: what another
+//! device, or another kind of it, has computed is not taken for its own.
 
 use garrison_device::{Batch, DeviceError};
 use garrison_model::Adapter;
@@ -28,7 +29,8 @@ enum Current {
 }
 
 impl Restarting {
-    /// Begins with `first`. What is made in its place must have as many host slots, blocks and adapter slots, or more.
+    /// Begins with `first`. What is made in its place must have as many blocks and adapter slots, or more. Host slots that
+    /// it lacks hold nothing.
     pub fn new(first: Box<dyn Execute>, make: MakeExecutor) -> Restarting {
         let (host_slots, lookahead) = (first.host_slots(), first.lookahead());
         Restarting { current: Current::Works(first), make, restarts: 0, host_slots, lookahead }
@@ -44,6 +46,13 @@ impl Restarting {
             Current::Works(executor) => Ok(&mut **executor),
             Current::Lost => unreachable!("it was just made"),
         }
+    }
+
+    /// The executor, if its host cache has this slot.
+    fn with_slot(&mut self, slot: u32) -> Result<&mut dyn Execute, CopyError> {
+        let executor = self.executor()?;
+        let slots = executor.host_slots();
+        if slots > 0 && slot as usize <= slots { Ok(executor) } else { Err(CopyError::Empty) }
     }
 }
 
@@ -76,11 +85,15 @@ impl Execute for Restarting {
         self.host_slots
     }
 
+    fn keeps_host(&self) -> bool {
+        false
+    }
+
     fn save_block(&mut self, block: u32, slot: u32) -> Result<f64, CopyError> {
-        self.executor()?.save_block(block, slot)
+        self.with_slot(slot)?.save_block(block, slot)
     }
 
     fn restore_block(&mut self, slot: u32, block: u32) -> Result<f64, CopyError> {
-        self.executor()?.restore_block(slot, block)
+        self.with_slot(slot)?.restore_block(slot, block)
     }
 }

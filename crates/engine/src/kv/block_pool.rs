@@ -152,6 +152,11 @@ impl BlockPool {
         self.host.forget(slot);
     }
 
+    /// Forgets what is in every slot: the host cache has lost it. Nobody may hold any.
+    pub(crate) fn forget_slots(&mut self) {
+        (1..=self.host.capacity() as u32).for_each(|slot| self.lose_slot(slot));
+    }
+
     /// Slots of the host cache that hold something, and slots there are.
     pub(crate) fn slots(&self) -> (usize, usize) {
         (self.host.used(), self.host.capacity())

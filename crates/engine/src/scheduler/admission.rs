@@ -19,13 +19,17 @@ impl Scheduler {
     pub(super) fn admit(&mut self, budget: &mut Budget, chunks: &mut Vec<Chunk>) {
         let mut passing = Passing::All;
         while budget.tokens > 0 && self.running.len() < self.limits.seqs {
+            self.blocked = false;
             let wanted = |s: &Sequence| match passing {
                 Passing::All => true,
                 Passing::Resident { closed } => {
                     self.adapters.holding(s.adapter()).is_some_and(|slot| Some(slot) != closed)
                 }
             };
-            let Some(next) = self.waiting.peek(wanted) else { return };
+            let Some(next) = self.waiting.peek(wanted) else {
+                self.blocked = matches!(passing, Passing::Resident { closed: Some(_) });
+                return;
+            };
             let slot = match self.adapters.find(next.adapter()) {
                 Ok(slot) => slot,
                 Err(closed) => {
@@ -44,6 +48,7 @@ impl Scheduler {
             // Not even a token of it may find a row of logits in this step.
             let moves = next.next_piece(budget.tokens, budget.rows).is_some();
             if !fits || !moves || awaits {
+                self.blocked = !fits;
                 return;
             }
             let (client, urgency) = (next.client(), next.urgency());

@@ -122,6 +122,12 @@ impl Scheduler {
         }
     }
 
+    /// Forgets what the host cache held: another one has taken its place. Nothing may run.
+    pub(crate) fn lose_host(&mut self) {
+        self.pool.forget_slots();
+        self.swap.begin_anew();
+    }
+
     /// Blocks in the host cache, and how many it holds.
     pub(crate) fn host_blocks(&self) -> (usize, usize) {
         self.pool.slots()

@@ -22,6 +22,9 @@ use crate::kv::BlockPool;
 use crate::pace::Pace;
 use crate::sequence::Sequence;
 
+/// Failures in a row after which it is asked no more: to start its device again takes as long as loading it did, and all wait.
+const MOST_FAILURES: u32 = 3;
+
 /// Makes guesses.
 pub(crate) struct Drafter {
     executor: Box<dyn Execute>,
@@ -33,6 +36,16 @@ pub(crate) struct Drafter {
     batch: Batch,
     /// For how long its model ran, see [`Drafter::take_ran`].
     ran: Duration,
+    failed_in_a_row: u32,
+}
+
+/// What is to come in a step before which the draft model reads what it has missed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ToCome {
+    /// Seconds that the guesses after the first take, and the target.
+    pub(crate) seconds: f64,
+    /// Prompt tokens that the target could read besides: so fast the draft model is, too, before it is known how fast.
+    pub(crate) tokens: usize,
 }
 
 /// How long one of its steps took.
@@ -61,7 +74,13 @@ impl Drafter {
             pace: Pace::new(max_stall),
             batch: Batch::default(),
             ran: Duration::ZERO,
+            failed_in_a_row: 0,
         }
+    }
+
+    /// Whether it failed so often that it is to be asked no more.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.failed_in_a_row >= MOST_FAILURES
     }
 
     /// For how long its model ran since this was asked last.
@@ -69,20 +88,35 @@ impl Drafter {
         std::mem::take(&mut self.ran)
     }
 
-    /// Makes the guesses that are wanted of the running sequences `seqs`, as far as it gets.
+    /// Makes the guesses that are wanted of the running sequences `seqs`, as far as it gets. What it has missed it reads in
+    /// as much of the time that streams can wait as is not taken by what is `to_come`.
     ///
     /// # Errors
     /// If the device fails. What was read until then is lost.
     pub(crate) fn guess(
         &mut self,
         running: &mut [Sequence],
+        seqs: Vec<usize>,
+        to_come: ToCome,
+        pool: &mut BlockPool,
+        masks: &mut MaskThreads,
+    ) -> Result<Vec<DraftStep>, DeviceError> {
+        let outcome = self.try_to_guess(running, seqs, to_come, pool, masks);
+        self.failed_in_a_row = if outcome.is_ok() { 0 } else { self.failed_in_a_row + 1 };
+        outcome
+    }
+
+    fn try_to_guess(
+        &mut self,
+        running: &mut [Sequence],
         mut seqs: Vec<usize>,
+        to_come: ToCome,
         pool: &mut BlockPool,
         masks: &mut MaskThreads,
     ) -> Result<Vec<DraftStep>, DeviceError> {
         let all = seqs.clone();
         let mut steps = Vec::new();
-        steps.extend(self.read(running, &mut seqs, masks)?);
+        steps.extend(self.read(running, &mut seqs, to_come, masks)?);
         for &seq in &all {
             running[seq].share_drafted(pool);
         }
@@ -107,10 +141,16 @@ impl Drafter {
         &mut self,
         running: &mut [Sequence],
         seqs: &mut Vec<usize>,
+        to_come: ToCome,
         masks: &mut MaskThreads,
     ) -> Result<Option<DraftStep>, DeviceError> {
         self.batch.clear();
-        let mut room = self.limits.tokens.min(self.pace.prompt_tokens(seqs.len()).saturating_add(seqs.len()));
+        let most = if self.pace.is_known() {
+            self.pace.prompt_tokens_after(to_come.seconds, seqs.len())
+        } else {
+            to_come.tokens
+        };
+        let mut room = self.limits.tokens.min(most.saturating_add(seqs.len()));
         let mut written = HashSet::new();
         let mut read = Vec::new();
         for &seq in seqs.iter() {

@@ -16,5 +16,5 @@ mod masks;
 mod planner;
 
 pub(crate) use draft::{Draft, Source};
-pub(crate) use drafter::Drafter;
+pub(crate) use drafter::{Drafter, ToCome};
 pub(crate) use planner::{Candidate, Planner, Sources};

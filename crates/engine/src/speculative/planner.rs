@@ -401,6 +401,14 @@ impl Planner {
         *known += (more - *known) * NEW;
     }
 
+    /// Seconds that a step of `tokens` tokens is taken to take, once the draft model has made the first of `rounds` guesses
+    /// for each of `seqs` sequences.
+    pub(crate) fn seconds_to_come(&self, tokens: usize, seqs: usize, rounds: usize) -> f64 {
+        let Some(target) = self.cost.of(tokens) else { return 0.0 };
+        let round = self.draft_cost.of(seqs).unwrap_or(target * DRAFT_COST);
+        target + rounds.saturating_sub(1) as f64 * round
+    }
+
     /// Notes what became of a sequence's guesses.
     pub(crate) fn checked(&mut self, source: Source, proposed: usize, accepted: usize) {
         if proposed == 0 {

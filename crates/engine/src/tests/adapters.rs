@@ -116,6 +116,41 @@ fn more_adapters_than_slots_take_turns_and_those_without_pass() {
 }
 
 #[test]
+fn the_adapter_used_longest_ago_gives_its_slot_up() {
+    let mut rig = Rig::hashing(with_slots(3));
+    let adapters: Vec<AdapterHandle> = (1..=5).map(|seed| add(&rig, seed)).collect();
+    // What is asked for, and whether its slot has to be filled for that.
+    let asked = [
+        (0, true),
+        (1, true),
+        (2, true),
+        (0, false),
+        (3, true),  // in place of 1, as 0 was used again
+        (0, false), // so 2 is next
+        (4, true),
+        (3, false),
+        (0, false),
+        (2, true), // in place of 4
+        (3, false),
+        (0, false),
+        (1, true), // in place of 2
+        (4, true), // in place of 3
+        (0, false),
+    ];
+    for (i, (adapter, filled)) in asked.into_iter().enumerate() {
+        let before = rig.engine.stats().adapter_swaps;
+        let asked = request(prompt(20, i as u32), 2);
+        let answer = rig.answer(Request { adapter: Some(adapters[adapter].clone()), ..asked.clone() });
+        assert_eq!(answer, alone(adapter as u64 + 1, asked));
+        assert_eq!(
+            rig.engine.stats().adapter_swaps - before,
+            u64::from(filled),
+            "use {i}, of adapter {adapter}"
+        );
+    }
+}
+
+#[test]
 fn those_that_pass_do_not_keep_a_slot_from_who_waits_for_it() {
     let mut rig = Rig::hashing(with_slots(1));
     let adapter = add(&rig, 1);

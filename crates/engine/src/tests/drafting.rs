@@ -141,14 +141,39 @@ fn a_draft_model_that_fails_is_left_out() {
     for _ in 0..6 {
         rig.step();
     }
-    rig.draft.fail_next(1);
+    rig.draft.fail_next(usize::MAX);
+    let drafted = rig.draft.steps();
     rig.run();
     for (r, stream) in requests.into_iter().zip(&mut streams) {
         assert_eq!(Answer::read(stream), Rig::repeating(config()).answer(r));
     }
-    let drafted = rig.draft.steps();
+    assert_eq!(rig.draft.steps(), drafted + 3);
+    rig.draft.fail_next(0);
     rig.answer(request(prompt(12, 3), 80));
-    assert_eq!(rig.draft.steps(), drafted, "it is not asked again");
+    assert_eq!(rig.draft.steps(), drafted + 3, "it is not asked again");
+}
+
+/// As it does whose device was lost and is there again.
+#[test]
+fn a_draft_model_that_recovers_guesses_on() {
+    let mut rig = Rig::drafted(config());
+    let asked = request(prompt(12, 1), 300);
+    let mut stream = rig.submit(asked.clone());
+    for _ in 0..4 {
+        (0..4).for_each(|_| rig.step());
+        rig.draft.fail_next(2);
+        let tried = rig.draft.steps();
+        while rig.draft.steps() < tried + 3 {
+            rig.step();
+        }
+    }
+    let right = rig.engine.stats().spec_accepted_tokens;
+    rig.run();
+    assert_eq!(Answer::read(&mut stream), Rig::repeating(config()).answer(asked));
+    let log = rig.draft.log();
+    let read_again = log[1..].iter().flatten().filter(|&&tokens| tokens > 12).count();
+    assert!(read_again >= 8, "what was lost is read again: {log:?}");
+    assert!(rig.engine.stats().spec_accepted_tokens > right + 50);
 }
 
 #[test]
@@ -166,6 +191,34 @@ fn a_small_draft_model_knows_its_limits() {
     let mut rig = Rig::drafted_by(config(), (64, 512), |_, _| ());
     rig.answer(request([60, 61, 200, 62], 40));
     assert_eq!(rig.engine.stats().spec_draft_tokens, 0, "it does not know token 200");
+}
+
+#[test]
+fn a_draft_model_that_catches_up_stalls_streams_for_the_time_allowed_at_most() {
+    let max_stall = Some(std::time::Duration::from_millis(250));
+    let mut rig = Rig::drafted(EngineConfig { max_batch_tokens: 512, max_stall, ..config() });
+    let (target, draft) = ((0.05, 0.002), (0.005, 0.001));
+    rig.control.set_cost(target.0, target.1);
+    rig.draft.set_cost(draft.0, draft.1);
+    let mut stream = rig.submit(request(prompt(4, 1), 400));
+    (0..5).for_each(|_| rig.step());
+    let _other = rig.submit(request(prompt(450, 2), 60));
+    let (mut ran, mut read) = (rig.control.log().len(), rig.draft.log().len());
+    let mut caught_up = 0;
+    for _ in 0..30 {
+        while stream.try_recv().is_some() {}
+        rig.step();
+        assert!(stream.try_recv().is_some());
+        let (steps, drafts) = (rig.control.log().split_off(ran), rig.draft.log().split_off(read));
+        (ran, read) = (ran + steps.len(), read + drafts.len());
+        let seconds = |log: &[Vec<usize>], (fixed, each): (f64, f64)| {
+            log.iter().map(|step| fixed + each * step.iter().sum::<usize>() as f64).sum::<f64>()
+        };
+        let took = seconds(&steps, target) + seconds(&drafts, draft);
+        assert!(took < 0.250, "{took} s: {steps:?} and {drafts:?}");
+        caught_up += drafts.iter().flatten().filter(|&&tokens| tokens > 20).sum::<usize>();
+    }
+    assert!(caught_up > 400, "it reads the prompt, too: {caught_up} tokens of it");
 }
 
 /// vLLM #49548, #50851: speculation that is slower than none.

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use garrison_device::DeviceError;
 use garrison_testkit::tiny_adapter;
 use garrison_types::Sampling;
 
 use super::rig::*;
-use crate::{EngineConfig, Event, HostCache, Request, ScriptedExecutor, Stats};
+use crate::{
+    Engine, EngineConfig, Event, Execute, HostCache, Request, Restarting, ScriptControl, ScriptedExecutor,
+    Stats,
+};
 
 /// Ten blocks on the device.
 fn small() -> EngineConfig {
@@ -22,6 +26,23 @@ fn pass_by(rig: &mut Rig, seeds: std::ops::Range<u32>) {
 
 fn alone(request: Request) -> Answer {
     Rig::hashing(config()).answer(request)
+}
+
+/// Its device fails under a request.
+fn lose(rig: &mut Rig) {
+    rig.control.fail_next(1);
+    let mut lost = rig.submit(request(prompt(20, 3), 3));
+    rig.run();
+    assert!(matches!(Answer::read(&mut lost).events[..], [Event::Failed(_)]));
+}
+
+/// With an executor that `next` takes the place of when it is lost.
+fn restarting(first: ScriptedExecutor, mut next: impl FnMut() -> ScriptedExecutor + Send + 'static) -> Rig {
+    let control = first.control();
+    let make = move |_| -> Result<Box<dyn Execute>, DeviceError> { Ok(Box::new(next())) };
+    let executor = Restarting::new(Box::new(first), Box::new(make));
+    let (engine, worker) = Engine::assemble(Box::new(executor), None, tokenizer(), small()).unwrap();
+    Rig { engine, worker, control, draft: ScriptControl::default() }
 }
 
 /// Tokens of the prompts that were computed so far.
@@ -255,12 +276,35 @@ fn a_device_that_failed_finds_what_is_on_the_host() {
     let asked = request(prompt(70, 1), 10);
     rig.answer(asked.clone());
     pass_by(&mut rig, 10..13);
-    rig.control.fail_next(1);
-    let mut lost = rig.submit(request(prompt(20, 3), 3));
-    rig.run();
-    assert!(matches!(Answer::read(&mut lost).events[..], [Event::Failed(_)]));
+    lose(&mut rig);
     let answer = rig.answer(asked.clone());
     assert_eq!((answer.cached_tokens, answer), (64, alone(asked)));
+}
+
+/// Nine conversations of which nothing can be restored once gave the host cache up for good.
+#[test]
+fn an_executor_that_is_made_again_begins_with_an_empty_host_cache() {
+    let hosted = || ScriptedExecutor::hashing(&small()).with_host_cache(host(40));
+    let mut rig = restarting(hosted(), hosted);
+    pass_by(&mut rig, 10..16);
+    assert!(rig.engine.stats().host_blocks_used > 20);
+    lose(&mut rig);
+    assert_eq!(rig.engine.stats().host_blocks_used, 0);
+    pass_by(&mut rig, 10..22);
+    assert_eq!(rig.engine.stats().host_copies_failed, 0);
+    let restored = rig.engine.stats().host_blocks_restored;
+    pass_by(&mut rig, 20..21);
+    assert!(rig.engine.stats().host_blocks_restored > restored, "the new one is used as the old one was");
+}
+
+/// There may be no memory for it the second time.
+#[test]
+fn an_executor_that_is_made_again_may_lack_a_host_cache() {
+    let bare = || ScriptedExecutor::hashing(&small());
+    let mut rig = restarting(bare().with_host_cache(host(40)), bare);
+    lose(&mut rig);
+    pass_by(&mut rig, 10..20);
+    assert_eq!(rig.answer(request(prompt(70, 1), 10)), alone(request(prompt(70, 1), 10)));
 }
 
 #[test]

@@ -118,6 +118,19 @@ fn priorities_move_a_clients_own_sequences_only() {
     rig.run();
 }
 
+/// Everybody who comes while others are there is taken to have been served as little as the least of them, so that
+/// equals are the rule and not the exception.
+#[test]
+fn a_priority_puts_no_client_before_another_that_waits() {
+    let mut rig = Rig::hashing(one_at_a_time());
+    let ask = |client, priority, i| Request { client, priority, ..request(prompt(8, i), 4) };
+    let mut streams = submit(&rig, [ask(3, 0, 0)]);
+    rig.step();
+    streams.extend(submit(&rig, [ask(1, 0, 1), ask(2, -100, 2), ask(1, -100, 3)]));
+    // The first client has waited longest, and its own priorities say which of its requests that is for.
+    assert_eq!(order(&mut rig, streams), [0, 3, 2, 1]);
+}
+
 #[test]
 fn the_least_urgent_gives_way_when_blocks_run_out() {
     let small = EngineConfig { n_blocks: 8, max_batch_tokens: 64, prefix_cache: false, ..config() };

@@ -1,5 +1,7 @@
+use garrison_testkit::tiny_adapter;
+
 use super::rig::*;
-use crate::{EngineConfig, Request};
+use crate::{EngineConfig, Event, Request, Stream};
 
 fn guessing() -> EngineConfig {
     EngineConfig { prompt_lookup: true, ..config() }
@@ -112,6 +114,41 @@ fn nothing_is_guessed_while_a_prompt_is_read() {
         rig.step();
     }
     assert!(rig.engine.stats().spec_draft_tokens > 0);
+}
+
+/// Steps until the stream ends.
+fn steps_of(rig: &mut Rig, stream: &mut Stream) -> usize {
+    let ends = |stream: &mut Stream| {
+        std::iter::from_fn(|| stream.try_recv()).any(|event| matches!(event, Event::Finished(_)))
+    };
+    let mut steps = 0;
+    while !ends(stream) {
+        rig.step();
+        steps += 1;
+    }
+    steps
+}
+
+#[test]
+fn who_cannot_be_admitted_keeps_nobody_from_guessing() {
+    // What waits for blocks needs all but one; or it waits for the only slot.
+    let cases = [(20, 2, request(prompt(290, 2), 4)), (200, 1, request(prompt(12, 2), 4))];
+    for (n_blocks, adapter_slots, waiting) in cases {
+        let steps = |waiting: Option<Request>| {
+            let mut rig = eager(EngineConfig { n_blocks, adapter_slots, ..guessing() });
+            let [one, two] = [1, 2].map(|seed| rig.engine.add_adapter(tiny_adapter(seed)).ok());
+            let mut first = rig.submit(Request { adapter: one, ..request(prompt(12, 1), 120) });
+            rig.step();
+            let waits = waiting.map(|waits| rig.submit(Request { adapter: two, ..waits }));
+            let steps = steps_of(&mut rig, &mut first);
+            assert_eq!(rig.engine.stats().waiting, usize::from(waits.is_some()));
+            rig.run();
+            steps
+        };
+        let alone = steps(None);
+        let beside = steps(Some(waiting));
+        assert!(alone < 60 && beside < alone + 3, "{beside} steps and not {alone}");
+    }
 }
 
 /// vLLM #49548, #50851: speculation that is slower than none.

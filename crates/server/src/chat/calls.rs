@@ -92,6 +92,8 @@ pub(super) struct CallReader {
     /// Whether any text was passed on.
     spoke: bool,
     calls: usize,
+    /// Calls that the client is told of.
+    most: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -144,12 +146,27 @@ impl Call {
 impl CallReader {
     pub(super) fn new(syntax: Syntax, tools: Vec<String>) -> CallReader {
         let (state, held) = (State::Text, String::new());
-        CallReader { syntax, tools, state, held, taken: 0, blank: 0, spoke: false, calls: 0 }
+        CallReader {
+            syntax,
+            tools,
+            state,
+            held,
+            taken: 0,
+            blank: 0,
+            spoke: false,
+            calls: 0,
+            most: usize::MAX,
+        }
     }
 
     /// For an answer that must be calls and so has no marker before the first.
     pub(super) fn forced(syntax: Syntax, tools: Vec<String>) -> CallReader {
         CallReader { state: State::Between, ..CallReader::new(syntax, tools) }
+    }
+
+    /// The same for a client that takes one call and no more: nothing is said of others.
+    pub(super) fn of_one_call(self) -> CallReader {
+        CallReader { most: 1, ..self }
     }
 
     /// Calls so far.
@@ -288,6 +305,7 @@ impl CallReader {
         let text = &self.held[self.taken..];
         call.object.read(text);
         let (index, end) = (self.calls, call.object.end());
+        let told = index < self.most;
         if let (false, Some(name)) = (call.begun, call.object.name())
             && (call.object.arguments().is_some() || end.is_some())
         {
@@ -295,11 +313,13 @@ impl CallReader {
                 self.state = State::Broken;
                 return true;
             }
-            said.push(Said::Call { index, name: name.to_owned() });
+            if told {
+                said.push(Said::Call { index, name: name.to_owned() });
+            }
             call.begun = true;
         }
         if call.begun {
-            let more = call.more_arguments(text);
+            let more = call.more_arguments(text).filter(|_| told);
             said.extend(more.map(|text| Said::Arguments { index, text }));
         }
         match (end, call.begun) {
@@ -310,7 +330,7 @@ impl CallReader {
             (None, _) => return false,
             (Some(_), false) => self.state = State::Broken,
             (Some(end), true) => {
-                if call.is_empty {
+                if call.is_empty && told {
                     said.push(Said::Arguments { index, text: "{}".into() });
                 }
                 self.calls += 1;
@@ -508,6 +528,25 @@ mod tests {
         let mut reader = CallReader::forced(Syntax::Mistral, vec!["add".into()]);
         let said = reader.read(r#"[{"name": "add", "arguments": {"a": 1}}]"#, true);
         assert_eq!(sum_up(said), (String::new(), vec![call("add", r#"{"a": 1}"#)]));
+    }
+
+    #[test]
+    fn who_takes_one_call_is_told_of_no_other() {
+        let add = |a| format!("{{\"name\": \"add\", \"arguments\": {a}}}");
+        let (one, two) = (add("{\"a\": 1}"), add("{}"));
+        let hermes = format!("Hm.<tool_call>{one}</tool_call> And <tool_call>{two}</tool_call> done.");
+        let mistral = format!("[TOOL_CALLS][{one}, {two}, {one}]");
+        let llama = format!("{one}; {two}").replace("arguments", "parameters");
+        let cut_off = format!("<tool_call>{one}</tool_call><tool_call>{}", &one[..one.len() - 3]);
+        for (syntax, text, content) in [
+            (Syntax::Hermes, &hermes, "Hm. And  done."),
+            (Syntax::Mistral, &mistral, ""),
+            (Syntax::Llama, &llama, ""),
+            (Syntax::Hermes, &cut_off, ""),
+        ] {
+            let said = reader(syntax).of_one_call().read(text, true);
+            assert_eq!(sum_up(said), (content.into(), vec![call("add", "{\"a\": 1}")]), "{text}");
+        }
     }
 
     proptest! {

@@ -39,7 +39,7 @@ use crate::error::ApiError;
 use crate::fields::{Fields, parse};
 use crate::gate::Passed;
 use crate::generation::Generation;
-use crate::launch::Launch;
+use crate::launch::{Launch, Scored};
 use crate::model::ServedModel;
 use crate::params::Params;
 use crate::record::Record;
@@ -326,6 +326,7 @@ fn start(
         default_max_tokens: u32::MAX,
         logprobs,
         prompt_logprobs: request.params.prompt_logprobs,
+        scored: Scored::First,
         cache_salt: app.cache_salt(record, &request.params.cache_salt),
         deadline: app.deadline(record).into_iter().chain(how.until).min(),
     };

@@ -72,11 +72,13 @@ impl Tools {
     /// What reads calls from an answer, if there can be any.
     pub(super) fn reader(&self) -> Option<CallReader> {
         let names = || self.names().map(str::to_owned).collect();
-        if self.is_forced() {
-            return Some(CallReader::forced(self.forced_syntax(), names()));
-        }
-        self.shown()?;
-        Some(CallReader::new(self.syntax?, names()))
+        let reader = if self.is_forced() {
+            CallReader::forced(self.forced_syntax(), names())
+        } else {
+            self.shown()?;
+            CallReader::new(self.syntax?, names())
+        };
+        Some(if self.parallel { reader } else { reader.of_one_call() })
     }
 
     /// What answers are in which tools may be called.

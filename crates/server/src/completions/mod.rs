@@ -27,7 +27,7 @@ use crate::error::ApiError;
 use crate::fields::{Fields, parse};
 use crate::gate::Passed;
 use crate::generation::Generation;
-use crate::launch::Launch;
+use crate::launch::{Launch, Scored};
 use crate::model::ServedModel;
 use crate::params::Delivery;
 use crate::record::Record;
@@ -104,6 +104,7 @@ fn start(
         default_max_tokens: DEFAULT_MAX_TOKENS,
         logprobs: request.logprobs,
         prompt_logprobs: request.scored_prompt(),
+        scored: Scored::Each,
         cache_salt: app.cache_salt(record, &request.params.cache_salt),
         deadline: app.deadline(record).into_iter().chain(until).min(),
     };

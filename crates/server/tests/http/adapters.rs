@@ -4,7 +4,7 @@ use garrison_server::{ApiKeys, ServerConfig};
 use serde_json::{Value, json};
 
 use crate::client::*;
-use crate::world::World;
+use crate::world::{DOWNLOAD, World};
 
 const LOAD: &str = "/v1/load_lora_adapter";
 const UNLOAD: &str = "/v1/unload_lora_adapter";
@@ -114,6 +114,20 @@ fn what_cannot_be_loaded_is_named_and_changes_nothing() {
     }
     assert_eq!(post(&world, UNLOAD, &json!({"lora_name": "x"})).error(404)["code"], "adapter_not_found");
     assert_eq!(get(&world, "/v1/models").ok()["data"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_download_that_stalls_keeps_no_other_adapter_waiting() {
+    let world = world();
+    let mut stalled = Connection::open(&world);
+    stalled.post(LOAD, &[], &json!({"lora_name": "far", "lora_path": "stalled"}).to_string());
+    DOWNLOAD.wait_for_begin();
+    assert_eq!(load(&world, "near", "a").status, 200);
+    // A name is given to whoever is there first.
+    assert_eq!(load(&world, "far", "b").status, 200);
+    DOWNLOAD.end();
+    assert!(stalled.answer().error(400)["message"].as_str().unwrap().contains("far is loaded already"));
+    assert_ne!(ask(&world, "near"), ask(&world, "far"));
 }
 
 #[test]

@@ -190,6 +190,13 @@ fn vllms_extras_are_there() {
     assert_eq!(own["decoded_token"], "u");
     assert!(own["logprob"].is_number());
 
+    // The prompt is scored once, and the other choices find it in the cache.
+    let world = World::new();
+    let got = post(&world, PATH, &ask(json!({"prompt_logprobs": 1, "n": 3}))).ok();
+    assert_eq!(got["choices"].as_array().unwrap().len(), 3);
+    assert_eq!(got["prompt_logprobs"], json!(scores));
+    assert_eq!(world.metric("garrison:prefix_cache_hits_total"), 2.0 * 16.0);
+
     let events = post(&world, PATH, &ask(json!({"return_token_ids": true, "stream": true}))).events();
     let chunks: Vec<Value> = events[..events.len() - 1].iter().map(|e| e.json()).collect();
     assert_eq!(chunks[0]["prompt_token_ids"].as_array().unwrap().len(), 23);

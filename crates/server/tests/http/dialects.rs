@@ -231,6 +231,29 @@ fn calls_come_as_each_dialect_has_them() {
     assert_eq!(got["output"][0]["content"][0]["text"], "a cat");
 }
 
+#[test]
+fn who_wants_one_call_at_a_time_gets_one() {
+    let world = World::echoing(ServerConfig::default());
+    let call = "<tool_call>\n{\"name\": \"look\", \"arguments\": {}}\n</tool_call>\n";
+    let text = format!("say:{call}{call}");
+    let tools = json!({"tools": [{"type": "function", "function": {"name": "look"}}]});
+    let of_chat = |extra: Value| {
+        let asked = extended(message(&text, tools.clone()), &extra);
+        let choice = post(&world, "/v1/chat/completions", &asked).ok()["choices"][0].clone();
+        assert_eq!(choice["finish_reason"], "tool_calls");
+        choice["message"]["tool_calls"].as_array().unwrap().len()
+    };
+    assert_eq!(of_chat(json!({})), 2);
+    assert_eq!(of_chat(json!({"parallel_tool_calls": false})), 1);
+    let tools = json!({"tools": [{"name": "look", "input_schema": {"type": "object"}}]});
+    let of_message = |extra: Value| {
+        let got = post(&world, MESSAGES, &extended(message(&text, tools.clone()), &extra)).ok();
+        got["content"].as_array().unwrap().iter().filter(|block| block["type"] == "tool_use").count()
+    };
+    assert_eq!(of_message(json!({})), 2);
+    assert_eq!(of_message(json!({"tool_choice": {"type": "auto", "disable_parallel_tool_use": true}})), 1);
+}
+
 /// Anthropic's error object, which must come with this status.
 fn anthropics(answer: &Answer, status: u16) -> Value {
     assert_eq!(answer.status, status, "{}", answer.text());

@@ -248,6 +248,10 @@ fn an_engine_that_died_is_not_ready() {
     assert_eq!(lost.error(500)["code"], "engine_stopped");
     assert_eq!(get(&world, "/ready").error(503)["code"], "engine_stopped");
     assert_eq!(get(&world, "/health").status, 200);
+    for gauge in ["garrison:num_requests_running", "garrison:num_requests_waiting", "garrison:kv_cache_usage"]
+    {
+        assert_eq!(world.metric(gauge), 0.0, "{gauge}");
+    }
 }
 
 #[test]

@@ -108,6 +108,9 @@ fn a_wrong_field_is_named() {
         (TEXT, json!({"prompt": "a", "best_of": 5}), "best_of"),
         (TEXT, json!({"prompt": "a", "max_tokens": 0}), "max_tokens"),
         (TEXT, json!({"prompt": vec!["a"; 100], "n": 100}), "n"),
+        // The queue has sixteen places.
+        (TEXT, json!({"prompt": vec!["a"; 17]}), "n"),
+        (CHAT, json!({"messages": user, "n": 17}), "n"),
         (TEXT, json!({"prompt": "", "add_special_tokens": false}), "prompt"),
         ("/tokenize", json!({"prompt": 1}), "prompt"),
         ("/detokenize", json!({"tokens": [1, 5000]}), "tokens[1]"),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::client::*;
 use crate::world::*;
-use garrison_server::ServerConfig;
+use garrison_server::{ApiKeys, ServerConfig};
 
 const CHAT: &str = "/v1/chat/completions";
 const TEXT: &str = "/v1/completions";
@@ -57,6 +57,8 @@ fn an_invalid_answer_is_drawn_again() {
         (&json!(10), &json!(10))
     );
     assert_eq!(choice["logprobs"]["content"].as_array().unwrap().len(), 5);
+    let shown = world.metric("garrison:e2e_request_latency_seconds_count") - world.metric(failures);
+    assert_eq!(world.metric("garrison:time_to_first_token_seconds_count"), shown);
     assert_eq!((world.metric(retries), world.metric(failures)), (before.0 + 1.0, before.1));
     assert_eq!(
         post(&world, CHAT, &ask("x", &json!({ "seed": seed }))).ok()["choices"][0]["message"],
@@ -89,6 +91,7 @@ fn what_is_never_valid_never_ends_with_stop() {
     assert_eq!(answer["usage"]["completion_tokens"], 2 * 4 * 5);
     assert_eq!(world.metric("garrison:structured_output_failures_total"), 2.0);
     assert_eq!(world.metric("garrison:structured_output_retries_total"), 6.0);
+    assert_eq!(world.metric("garrison:time_to_first_token_seconds_count"), 0.0, "no token was shown");
     let events = post(&world, CHAT, &ask("!", &json!({"stream": true}))).events();
     let chunks: Vec<Value> = events[..events.len() - 1].iter().map(Event::json).collect();
     assert!(chunks.iter().all(|c| c["choices"][0]["delta"]["content"].as_str().is_none_or(str::is_empty)));
@@ -187,6 +190,42 @@ fn a_retry_that_finds_the_queue_full_waits() {
         );
     });
     assert!(busy.load(Relaxed) > 0, "the queue was never full");
+}
+
+#[test]
+fn a_deadline_that_passes_while_a_retry_waits_is_told_as_any_other() {
+    let mut config = ServerConfig { api_keys: ApiKeys::parse("a\nb").unwrap(), ..ServerConfig::default() };
+    config.times.request = Some(std::time::Duration::from_millis(1200));
+    let engine = EngineConfig { max_seqs: 1, max_waiting_per_client: 1, ..engine_config() };
+    let world = World::wavering_within(config, engine);
+    world.control.set_delay(std::time::Duration::from_millis(5));
+    let ask_with = |key: &str, body: &Value| {
+        let mut connection = Connection::open(&world);
+        connection.post(CHAT, &[("Authorization", &format!("Bearer {key}"))], &body.to_string());
+        connection
+    };
+    let metric = |name: &str| {
+        let page = send(&world, "GET", "/metrics", &[("Authorization", "Bearer a")], "").text();
+        let line = page.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    world.control.hold();
+    let mut asks = ask_with("a", &ask("!", &json!({})));
+    assert!(world.control.wait_for_steps(1, std::time::Duration::from_secs(20)));
+    // The other key's goes next and goes on, and the key's own second request keeps its only place.
+    let endless =
+        json!({"messages": [{"role": "user", "content": "x"}], "ignore_eos": true, "max_tokens": 400});
+    let others = ["b", "a"].map(|key| {
+        let waiting = metric("garrison:num_requests_waiting");
+        let other = ask_with(key, &endless);
+        let waits = || metric("garrison:num_requests_waiting") > waiting;
+        wait_until(std::time::Duration::from_secs(20), waits).unwrap();
+        other
+    });
+    world.control.release();
+    assert_eq!(asks.answer().error(504)["code"], "deadline_exceeded");
+    assert_eq!(metric("garrison:structured_output_failures_total"), 0.0);
+    drop(others);
 }
 
 #[test]

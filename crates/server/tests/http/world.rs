@@ -6,12 +6,12 @@
 //! a `~`.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use garrison_engine::{Engine, EngineConfig, ScriptControl, ScriptedExecutor};
-use garrison_server::{Adapters, Drained, Reloader, ServedModel, Server, ServerConfig};
+use garrison_server::{Adapters, Drained, ReadAdapter, Reloader, ServedModel, Server, ServerConfig};
 use garrison_testkit::tiny_adapter;
 use garrison_tokenizer::{ChatTemplate, Tokenizer};
 use garrison_types::{Sampling, TokenKind, Vocabulary, VocabularyModel};
@@ -164,11 +164,48 @@ pub(crate) fn engine_config() -> EngineConfig {
 }
 
 fn adapters() -> Adapters {
-    let open = |path: &str| match path {
-        "a" | "b" | "c" => Ok(tiny_adapter(path.as_bytes()[0].into())),
-        _ => Err("it is not there".into()),
+    let find = |path: &str| -> Result<ReadAdapter, String> {
+        let seed = match path {
+            "a" | "b" | "c" => path.as_bytes()[0],
+            "stalled" => DOWNLOAD.run(),
+            _ => return Err("it is not there".into()),
+        };
+        Ok(Box::new(move || Ok(tiny_adapter(seed.into()))))
     };
-    Adapters::new([], Box::new(open))
+    Adapters::new([], Box::new(find))
+}
+
+/// What it takes to find the adapter `stalled`.
+pub(crate) static DOWNLOAD: Download =
+    Download { state: Mutex::new((false, false)), changed: Condvar::new() };
+
+/// A download that does not end before it is told to.
+pub(crate) struct Download {
+    /// Whether it has begun, and whether it is to end.
+    state: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+impl Download {
+    fn run(&self) -> u8 {
+        let mut state = self.state.lock().unwrap();
+        state.0 = true;
+        self.changed.notify_all();
+        // A test that failed has to end.
+        let long = Duration::from_secs(20);
+        drop(self.changed.wait_timeout_while(state, long, |(_, ends)| !*ends).unwrap());
+        b's'
+    }
+
+    /// Waits until it has begun.
+    pub(crate) fn wait_for_begin(&self) {
+        drop(self.changed.wait_while(self.state.lock().unwrap(), |(begun, _)| !*begun).unwrap());
+    }
+
+    pub(crate) fn end(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.changed.notify_all();
+    }
 }
 
 impl World {
