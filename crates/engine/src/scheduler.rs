@@ -423,12 +423,15 @@ impl Scheduler {
 
     /// Takes sequences out whose clients are gone, wherever they are; says how many.
     pub(crate) fn drop_cancelled(&mut self) -> usize {
-        self.waiting.extract(Sequence::is_cancelled).len() + self.retire(|_, s| s.is_cancelled()).len()
+        let gone = self.waiting.extract(Sequence::is_cancelled).len();
+        self.blocked &= gone == 0;
+        gone + self.retire(|_, s| s.is_cancelled()).len()
     }
 
     /// Takes sequences out whose deadline has passed, wherever they are.
     pub(crate) fn take_late(&mut self, now: Instant) -> Vec<Sequence> {
         let mut late = self.waiting.extract(|s| s.is_late(now));
+        self.blocked &= late.is_empty();
         late.extend(self.retire(|_, s| s.is_late(now)));
         late
     }

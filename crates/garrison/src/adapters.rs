@@ -3,9 +3,8 @@
 //! owner says so.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use garrison_engine::Adapter;
@@ -111,17 +110,29 @@ impl Shelves {
 /// each has a thread of its own, which is left behind if it takes too long.
 #[derive(Default)]
 struct Downloads {
-    busy: Arc<AtomicBool>,
+    busy: Arc<(Mutex<bool>, Condvar)>,
 }
 
+/// For how long one waits for another: what is in the cache already takes no longer.
+const TURN: Duration = Duration::from_secs(10);
+
 impl Downloads {
+    /// Waits for the one before, so long at most; whether it is this one's turn now.
+    fn begin(&self, most: Duration) -> bool {
+        let (busy, ended) = &*self.busy;
+        let busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut busy, _) =
+            ended.wait_timeout_while(busy, most, |busy| *busy).unwrap_or_else(PoisonError::into_inner);
+        !std::mem::replace(&mut *busy, true)
+    }
+
     /// What `download` gives, if that does not take longer than `patience` and none was left behind.
     fn within<T: Send + 'static>(
         &self,
         patience: Duration,
         download: impl FnOnce() -> Result<T, String> + Send + 'static,
     ) -> Result<T, String> {
-        if self.busy.swap(true, SeqCst) {
+        if !self.begin(TURN.min(patience)) {
             return Err("a download before this one has not ended yet; try again later".into());
         }
         let ended = Ended(Arc::clone(&self.busy));
@@ -144,11 +155,13 @@ impl Downloads {
 }
 
 /// Says that a download is over, however it ended.
-struct Ended(Arc<AtomicBool>);
+struct Ended(Arc<(Mutex<bool>, Condvar)>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.0.store(false, SeqCst);
+        let (busy, ended) = &*self.0;
+        *busy.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        ended.notify_one();
     }
 }
 
@@ -171,11 +184,10 @@ mod tests {
         };
         let refusal = downloads.within(Duration::from_millis(10), waits).unwrap_err();
         assert!(refusal.contains("within 0.01 s"), "{refusal}");
-        assert!(downloads.within(PATIENCE, || Ok(2)).unwrap_err().contains("before this one"));
+        let impatient = downloads.within(Duration::from_millis(10), || Ok(2));
+        assert!(impatient.unwrap_err().contains("before this one"));
+        // One that ends soon is waited for.
         drop(go_on);
-        while downloads.busy.load(SeqCst) {
-            std::thread::yield_now();
-        }
         assert_eq!(downloads.within(PATIENCE, || Ok(3)), Ok(3));
     }
 }

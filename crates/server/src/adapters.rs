@@ -107,14 +107,20 @@ pub(crate) async fn load(
     body: Body,
 ) -> Result<String, ApiError> {
     let received = owners_body(&app, &passed, body).await?;
-    let found = blocking_on(&app.finders, &app, move |app| Found::read(app, &received)).await?;
-    blocking_on(&app.loader, &app, move |app| {
-        let (name, model) = (found.name.clone(), found.entry.model.name.clone());
-        found.add(app)?;
-        tracing::info!(target: "garrison::adapters", model, name, "loaded an adapter");
-        Ok(format!("Success: LoRA adapter '{name}' added successfully."))
-    })
-    .await
+    // On its own, so that it is loaded also if its client does not wait for a long download.
+    let loading = tokio::spawn(async move {
+        let found = blocking_on(&app.finders, &app, move |app| Found::read(app, &received)).await?;
+        blocking_on(&app.loader, &app, move |app| {
+            let (name, model) = (found.name.clone(), found.entry.model.name.clone());
+            found.add(app)?;
+            tracing::info!(target: "garrison::adapters", model, name, "loaded an adapter");
+            Ok(format!("Success: LoRA adapter '{name}' added successfully."))
+        })
+        .await
+    });
+    loading
+        .await
+        .unwrap_or_else(|_| Err(ApiError::internal("loading the adapter failed; see the server's log")))
 }
 
 /// `POST /v1/unload_lora_adapter`: `{lora_name}`. Requests that run with it end as they would have.

@@ -14,6 +14,7 @@ use garrison_gateway::{self as gateway, Exhausted, Limited, TooMany};
 use garrison_wire::{FailureKind, Fault, WireError};
 use serde::Serialize;
 
+use crate::launch::QUEUE_TOO_SHORT;
 use crate::screen::Stamp;
 use crate::sse::Dialect;
 
@@ -316,7 +317,7 @@ impl ApiError {
     pub(crate) fn may_pass_elsewhere(&self) -> bool {
         self.status.is_server_error()
             || self.status == StatusCode::TOO_MANY_REQUESTS
-            || self.code == Some("context_length_exceeded")
+            || self.code.is_some_and(|code| code == "context_length_exceeded" || code == QUEUE_TOO_SHORT)
     }
 
     /// Its code, or what kind it is: never content.

@@ -38,6 +38,9 @@ pub(crate) struct Launch<'a> {
     pub(crate) deadline: Option<Instant>,
 }
 
+/// The code of an error: this model's queue never has room for so many answers.
+pub(crate) const QUEUE_TOO_SHORT: &str = "queue_too_short";
+
 /// Which choices of a prompt tell its scores. To score a prompt is to compute all of it, whatever of it is cached.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scored {
@@ -59,7 +62,9 @@ impl Launch<'_> {
                 self.prompts.len(),
                 self.params.n
             );
-            return Err(ApiError::bad_field("n", message));
+            let error = ApiError::bad_field("n", message);
+            // Elsewhere there may be a longer queue; more than the API allows is too much for everybody.
+            return Err(if choices > most_sequences { error } else { error.code(QUEUE_TOO_SHORT) });
         }
         let compiled = self.params.structure.as_ref().map(|s| s.compile(engine)).transpose()?;
         let rules = compiled.as_ref().and_then(|compiled| compiled.rules.clone());

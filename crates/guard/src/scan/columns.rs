@@ -117,8 +117,9 @@ impl Columns {
         if !goes_on {
             let most = (0..SIGNS.len()).rev().max_by_key(|sign| self.counts[*sign]);
             let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
-            // Most lines of prose have no sign at all.
-            self.head = most.filter(|sign| self.counts[*sign] > 0).and_then(|sign| Head::of(line, sign));
+            // Most lines of prose have no sign at all. What stands in quotes that the next line closes counts here.
+            let has = |sign: &usize| self.counts[*sign] > 0 || line.contains(&SIGNS[*sign]);
+            self.head = most.filter(has).and_then(|sign| Head::of(line, sign));
         }
         self.line.clear();
         (self.counts, self.quoted) = ([0; 4], false);
@@ -239,6 +240,7 @@ mod tests {
             ("a\tb\n1\t2\n3\t^4", "b"),
             ("a,b\n\"x, y\",^1", "b"),
             ("x\n\na,b\n1,2\nend\nmore ^1", ""),
+            ("\"name\tbsn\nAnna\t^1", "bsn"),
             ("My number: is, this\nhere, ^1", ""),
             ("INSERT INTO t (name, bsn)\nVALUES ('A, B', 1), ('C', ^2)", "bsn"),
             ("insert into t(name,bsn) values(^'A',1)", "name"),
