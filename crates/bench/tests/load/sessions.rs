@@ -228,7 +228,11 @@ fn the_search_finds_the_rate_that_keeps_to_the_goals() {
         let loads = Loads::Search { rate: 40.0, arrivals: Arrivals::Constant, at_least };
         let document = session(&[&server], loads, (150, 1), goals, &mut Journal::none());
         let found = document.search.unwrap();
-        assert!(found.lowest_failing.unwrap() / found.highest_rate <= 1.1, "{found:?}");
+        // On a busy machine the first rate may fail already, and nothing is found.
+        let Some(failing) = found.lowest_failing.filter(|_| found.highest_rate > 0.0) else {
+            return Err(format!("{found:?}"));
+        };
+        assert!(failing / found.highest_rate <= 1.1, "{found:?}");
         let text = markdown(&document);
         assert!(text.contains("**Highest rate") && text.contains("| ttft 400.0 |"), "{text}");
         // A rate far beyond what the server can do is missed by far more than chance.
