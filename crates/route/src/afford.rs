@@ -5,11 +5,13 @@ use crate::plan::{Accepts, Features, Skipped, Step};
 use crate::policy::{Place, Policy, Tier};
 
 /// Tokens of an answer that nobody limited, for what it is expected to cost.
-const USUAL_OUTPUT: u64 = 512;
+pub const USUAL_OUTPUT: u64 = 512;
 /// Tokens of an answer that nobody limited, at most, where it has to be said how many.
 const MOST_OUTPUT: u64 = 16_384;
 /// A limit of money that leaves room for fewer tokens than this leaves none: such an answer helps nobody.
 const LEAST_OUTPUT: u64 = 64;
+/// Where an estimate of the prompt that is rather too high leaves fewer tokens than this, the usual one is taken.
+const ENOUGH_OUTPUT: u64 = 4096;
 
 /// What a request may take of a tier under all limits of money.
 pub(crate) fn afford(
@@ -61,11 +63,13 @@ pub(crate) fn expected(features: &Features, tier: &Tier) -> Micros {
 }
 
 /// Tokens of an answer that nobody limited, at most. A provider refuses to be asked for more than its model can give, so what the
-/// prompt takes of the context is rather too much: a token in three bytes.
+/// prompt takes of the context is rather too much: a token in three bytes. Where that leaves little, it is what the tier was taken
+/// by: else a long prompt, or many pictures, would be answered with next to nothing though there is room.
 fn longest(features: &Features, tier: &Tier) -> u64 {
-    let prompt = features.most_prompt_tokens.div_ceil(3);
-    let room = u64::from(tier.context).saturating_sub(prompt).max(LEAST_OUTPUT);
-    room.min(MOST_OUTPUT).min(tier.max_output.map_or(u64::MAX, u64::from))
+    let room = |prompt: u64| u64::from(tier.context).saturating_sub(prompt);
+    let careful = room(features.most_prompt_tokens.div_ceil(3));
+    let room = if careful < ENOUGH_OUTPUT { room(features.prompt_tokens) } else { careful };
+    room.max(LEAST_OUTPUT).min(MOST_OUTPUT).min(tier.max_output.map_or(u64::MAX, u64::from))
 }
 
 /// The tokens of all answers, `usual` each where the client set no limit.

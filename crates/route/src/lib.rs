@@ -22,6 +22,7 @@ mod learned;
 mod money;
 mod retry;
 
+pub use afford::USUAL_OUTPUT;
 pub use breaker::{Admission, Breaker, BreakerConfig, Ticket};
 pub use cascade::{Cascade, Compared, Statistic, Threshold, Verdict, Weighed};
 pub use learned::{Agreement, Because, Calibration, Labelled, Learned, Learning, MOST_LABELS};

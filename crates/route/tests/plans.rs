@@ -237,7 +237,9 @@ proptest! {
                 features.output_tokens.is_some() || limited || tier.max_output.is_some());
             let output = step.output_tokens.unwrap_or(0);
             prop_assert!(tier.max_output.is_none_or(|most| output <= u64::from(most)));
-            let room = u64::from(tier.context).saturating_sub(features.most_prompt_tokens.div_ceil(3));
+            let room = |prompt: u64| u64::from(tier.context).saturating_sub(prompt);
+            let careful = room(features.most_prompt_tokens.div_ceil(3));
+            let room = if careful < 4096 { room(features.prompt_tokens) } else { careful };
             prop_assert!(features.output_tokens.is_some() || output <= room.max(64));
         }
     }
@@ -366,21 +368,35 @@ fn each_reason_is_told() {
 
 #[test]
 fn an_answer_that_nobody_limited_fits_into_what_its_model_can_give() {
-    let asked = |context: u32, max_output: Option<u32>, budget: Option<u64>, most_prompt_tokens: u64| {
+    let asked_for = |features: Features, context: u32, max_output: Option<u32>| {
         let mut policy = policy();
         (policy.tiers[0].context, policy.tiers[0].max_output) = (context, max_output);
-        let features = Features { most_prompt_tokens, budget: budget.map(Micros), ..features() };
         plan(&features, &policy, &[WELL; 3]).steps[0].output_tokens
+    };
+    let asked = |context: u32, max_output: Option<u32>, budget: Option<u64>, most_prompt_tokens: u64| {
+        let features = Features { most_prompt_tokens, budget: budget.map(Micros), ..features() };
+        asked_for(features, context, max_output)
     };
     let much = Some(1_000_000);
     assert_eq!(asked(128_000, None, much, 3000), Some(16_384));
     assert_eq!(asked(8192, None, much, 3000), Some(7192), "a token of the prompt in three bytes");
     assert_eq!(asked(128_000, Some(4096), much, 3000), Some(4096));
     assert_eq!(asked(8192, Some(8192), much, 3000), Some(7192));
-    assert_eq!(asked(1000, None, much, 3000), Some(64), "what may fit is asked");
+    assert_eq!(asked(1000, None, much, 3000), Some(900), "what may fit is asked");
     assert_eq!(asked(8192, None, Some(24_000), 3000), Some(1000), "money is less");
     assert_eq!(asked(8192, None, None, 3000), None, "nobody says how much");
     assert_eq!(asked(128_000, Some(4096), None, 3000), Some(4096), "the owner does");
+    // Much of what it may be at most, a long English text or many pictures are not.
+    let long = |prompt_tokens, most_prompt_tokens| {
+        let budget = Some(Micros(1_000_000_000));
+        let features = Features { prompt_tokens, most_prompt_tokens, budget, ..features() };
+        asked_for(features, 128_000, None)
+    };
+    assert_eq!(long(100_000, 400_000), Some(16_384));
+    assert_eq!(long(24 * 1600, 24 * 16_384), Some(16_384));
+    assert_eq!(long(120_000, 480_000), Some(8000), "no more than is left by the usual estimate");
+    assert_eq!(long(128_000, 512_000), Some(64), "what may fit is asked");
+    assert_eq!(long(90_000, 371_000), Some(4333), "where the careful one leaves enough, it counts");
 }
 
 #[test]
