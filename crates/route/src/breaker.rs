@@ -65,25 +65,23 @@ impl Admission {
 /// The right to ask a tier once; its outcome is told with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    probe: bool,
+    /// Which probe it is of, if it is of one.
+    probe: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// `wait` is how long it stays open at most, the next time.
-    Closed {
-        failures: u32,
-        wait: Duration,
-    },
+    Closed { failures: u32, wait: Duration },
     /// `wait` is the most that it could be.
-    Open {
-        until: Duration,
-        wait: Duration,
-        why: Why,
-    },
+    Open { until: Duration, wait: Duration, why: Why },
     HalfOpen {
         since: Duration,
         wait: Duration,
+        /// Why it was open.
+        why: Why,
+        /// The probe that speaks for the tier. One from before, whose answer may still come, does not.
+        probe: u64,
     },
 }
 
@@ -100,12 +98,14 @@ enum Why {
 pub struct Breaker {
     config: BreakerConfig,
     state: State,
+    /// Probes so far.
+    probes: u64,
 }
 
 impl Breaker {
     /// A closed one.
     pub fn new(config: BreakerConfig) -> Breaker {
-        Breaker { config, state: State::closed(&config) }
+        Breaker { config, state: State::closed(&config), probes: 0 }
     }
 
     /// Whether the tier may be asked.
@@ -128,32 +128,39 @@ impl Breaker {
     /// Takes the right to ask it, if it may be asked.
     pub fn begin(&mut self, now: Duration) -> Option<Ticket> {
         match self.admission(now) {
-            Admission::Closed => Some(Ticket { probe: false }),
+            Admission::Closed => Some(Ticket { probe: None }),
             Admission::Probe => {
-                let (State::Open { wait, .. } | State::HalfOpen { wait, .. }) = self.state else {
+                let (State::Open { wait, why, .. } | State::HalfOpen { wait, why, .. }) = self.state else {
                     return None;
                 };
-                self.state = State::HalfOpen { since: now, wait };
-                Some(Ticket { probe: true })
+                self.probes += 1;
+                self.state = State::HalfOpen { since: now, wait, why, probe: self.probes };
+                Some(Ticket { probe: Some(self.probes) })
             }
             Admission::Open { .. } | Admission::Resting { .. } | Admission::Probing => None,
         }
     }
 
     /// It has begun to answer. If that was to see whether it works again, others need not wait for the end of the answer; but
-    /// one failure is enough to open it again, this one's included.
+    /// one failure is enough to open it again, this one's included. One that only wanted a rest had not failed.
     pub fn begun(&mut self, ticket: Ticket) {
-        if let (true, State::HalfOpen { wait, .. }) = (ticket.probe, self.state) {
-            self.state =
-                State::Closed { failures: self.config.failures.saturating_sub(1), wait: self.longer(wait) };
+        let State::HalfOpen { wait, why, .. } = self.state else { return };
+        if !self.is_tried_by(ticket) {
+            return;
         }
+        self.state = match why {
+            Why::Asked => State::closed(&self.config),
+            Why::Failed => {
+                State::Closed { failures: self.config.failures.saturating_sub(1), wait: self.longer(wait) }
+            }
+        };
     }
 
     /// It answered.
     pub fn succeed(&mut self, ticket: Ticket) {
         match self.state {
             State::Closed { .. } => self.state = State::closed(&self.config),
-            State::HalfOpen { .. } if ticket.probe => self.state = State::closed(&self.config),
+            State::HalfOpen { .. } if self.is_tried_by(ticket) => self.state = State::closed(&self.config),
             // Asked before it opened: it says nothing about now, and nothing against a rest that is wanted.
             State::HalfOpen { .. } | State::Open { .. } => {}
         }
@@ -168,7 +175,7 @@ impl Breaker {
                 State::Closed { failures: failures + 1, wait }
             }
             State::Closed { wait, .. } => open(wait),
-            State::HalfOpen { wait, .. } if ticket.probe => open(self.longer(wait)),
+            State::HalfOpen { wait, .. } if self.is_tried_by(ticket) => open(self.longer(wait)),
             // Asked before it opened, so nothing new.
             state @ (State::HalfOpen { .. } | State::Open { .. }) => state,
         };
@@ -186,9 +193,14 @@ impl Breaker {
 
     /// Whoever asked has gone, so nothing is known of the tier. A probe that this was can be made again at once.
     pub fn abandon(&mut self, ticket: Ticket, now: Duration) {
-        if let (true, State::HalfOpen { wait, .. }) = (ticket.probe, self.state) {
-            self.state = State::Open { until: now, wait, why: Why::Failed };
+        if let (true, State::HalfOpen { wait, why, .. }) = (self.is_tried_by(ticket), self.state) {
+            self.state = State::Open { until: now, wait, why };
         }
+    }
+
+    /// Whether a ticket is of the probe that is being made.
+    fn is_tried_by(&self, ticket: Ticket) -> bool {
+        matches!(self.state, State::HalfOpen { probe, .. } if ticket.probe == Some(probe))
     }
 
     /// The wait after one.
@@ -324,5 +336,48 @@ mod tests {
         assert!(!breaker.admission(s(6)).admits(), "a shorter one takes nothing away");
         breaker.rest(s(0), s(1_000_000));
         assert!(breaker.admission(s(120)).admits());
+    }
+
+    #[test]
+    fn however_often_a_tier_wants_a_rest_it_has_not_failed() {
+        let (mut breaker, mut now) = (Breaker::new(BreakerConfig::default()), s(0));
+        for _ in 0..8 {
+            breaker.rest(now, s(1));
+            now += s(1);
+            let probe = breaker.begin(now).unwrap();
+            breaker.begun(probe);
+            assert_eq!(breaker.admission(now), Admission::Closed);
+        }
+        for failure in 1..=3 {
+            assert_eq!(breaker.admission(now), Admission::Closed, "before failure {failure}");
+            let ticket = breaker.begin(now).unwrap();
+            breaker.fail(ticket, now, u64::MAX);
+        }
+        assert!(!breaker.admission(now + s(1)).admits());
+        assert_eq!(breaker.admission(now + s(2)), Admission::Probe, "for as long as the first time");
+    }
+
+    #[test]
+    fn a_probe_of_before_does_not_speak_for_the_one_that_is_made() {
+        type Tell = fn(&mut Breaker, Ticket);
+        let tell: [Tell; 4] = [
+            |breaker, old| breaker.begun(old),
+            |breaker, old| breaker.succeed(old),
+            |breaker, old| breaker.fail(old, s(7), u64::MAX),
+            |breaker, old| breaker.abandon(old, s(7)),
+        ];
+        for tell in tell {
+            let mut breaker = broken();
+            let old = breaker.begin(s(2)).unwrap();
+            // Its answer is long, and another fails meanwhile.
+            breaker.begun(old);
+            let other = breaker.begin(s(2)).unwrap();
+            breaker.fail(other, s(2), u64::MAX);
+            let probe = breaker.begin(s(6)).unwrap();
+            tell(&mut breaker, old);
+            assert_eq!(breaker.admission(s(7)), Admission::Probing);
+            breaker.succeed(probe);
+            assert_eq!(breaker.admission(s(7)), Admission::Closed);
+        }
     }
 }
