@@ -1,5 +1,5 @@
-//! Equal requests at one time: one leads and is answered, the others wait for it. If it fails, or its client goes away,
-//! one of those who wait leads.
+//! Equal requests at one time: one leads and is answered, the others wait for it. If it fails, its client goes away, or it takes
+//! too long, one of those who wait leads. An answer ends the waiting for all, also that of one who led before.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,34 +8,48 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::semantic::Lesson;
-use super::{AnswerCache, Kept, Key};
+use super::{AnswerCache, Kept, Key, Waited};
 use crate::providers::Heard;
 
 /// Requests that are being answered.
 #[derive(Debug, Default)]
-pub(super) struct Flights(HashMap<Key, watch::Receiver<()>>);
+pub(super) struct Flights {
+    flying: HashMap<Key, Flight>,
+    /// How many have led so far.
+    led: u64,
+}
+
+/// Who leads, and what those who wait see go.
+#[derive(Debug)]
+struct Flight {
+    number: u64,
+    landed: watch::Sender<()>,
+}
 
 impl Flights {
     pub(super) fn follow(&self, key: &Key) -> Option<Led> {
-        self.0.get(key).cloned().map(Led)
+        let flight = self.flying.get(key)?;
+        Some(Led { number: flight.number, landed: flight.landed.subscribe() })
     }
 
-    /// `most` are the bytes that an answer may have.
+    /// Whoever led before does no longer. `most` are the bytes that an answer may have.
     pub(super) fn lead(&mut self, cache: &Arc<AnswerCache>, key: Key, most: usize) -> Leader {
-        let (landed, led) = watch::channel(());
-        self.0.insert(key, led);
-        Leader {
-            cache: Arc::clone(cache),
-            key,
-            kept: Some(Kept::default()),
-            most,
-            lesson: None,
-            landed: Some(landed),
-        }
+        self.led += 1;
+        let number = self.led;
+        self.flying.insert(key, Flight { number, landed: watch::Sender::new(()) });
+        Leader { cache: Arc::clone(cache), key, number, kept: Some(Kept::default()), most, lesson: None }
     }
 
-    pub(super) fn land(&mut self, key: &Key) {
-        self.0.remove(key);
+    /// There is an answer, whoever gave it.
+    pub(super) fn end(&mut self, key: &Key) {
+        self.flying.remove(key);
+    }
+
+    /// One who led is gone. Another may lead by now.
+    pub(super) fn leave(&mut self, key: &Key, number: u64) {
+        if self.flying.get(key).is_some_and(|flight| flight.number == number) {
+            self.flying.remove(key);
+        }
     }
 }
 
@@ -43,13 +57,13 @@ impl Flights {
 pub(crate) struct Leader {
     cache: Arc<AnswerCache>,
     key: Key,
+    /// No other has it.
+    number: u64,
     /// None once it is too large to be kept.
     kept: Option<Kept>,
     most: usize,
     /// What the answer teaches of one to a request that is alike.
     lesson: Option<Lesson>,
-    /// Those who wait see it go. None once nobody waits any more.
-    landed: Option<watch::Sender<()>>,
 }
 
 impl Leader {
@@ -79,7 +93,7 @@ impl Leader {
         kept.push(heard);
         if kept.bytes() > self.most {
             self.kept = None;
-            self.let_go();
+            self.cache.leave(&self.key, self.number);
         }
     }
 
@@ -93,30 +107,34 @@ impl Leader {
             }
         }
     }
-
-    /// Those who wait go on, and whoever comes next leads.
-    fn let_go(&mut self) {
-        // Once only: from then on another may lead under this key.
-        if self.landed.is_some() {
-            self.cache.land(&self.key);
-            self.landed = None;
-        }
-    }
 }
 
+/// Those who wait go on, and whoever comes next leads.
 impl Drop for Leader {
     fn drop(&mut self) {
-        self.let_go();
+        self.cache.leave(&self.key, self.number);
     }
 }
 
 /// A request that waits for an equal one.
-pub(crate) struct Led(watch::Receiver<()>);
+pub(crate) struct Led {
+    /// The other's.
+    number: u64,
+    landed: watch::Receiver<()>,
+}
 
 impl Led {
-    /// Waits until the other has been answered, or has not. False if that took too long.
-    pub(crate) async fn landed(mut self, until: Instant) -> bool {
-        // Nothing is ever sent: what is waited for is that the leader is gone.
-        timeout_at(until, self.0.changed()).await.is_ok()
+    /// Waits until the other has been answered, or has not, or until that has taken too long.
+    pub(crate) async fn landed(mut self, until: Instant) -> Waited {
+        // Nothing is ever sent: what is waited for is that nobody leads any more, or another.
+        match timeout_at(until, self.landed.changed()).await {
+            Ok(_) => Waited::ForAnother,
+            Err(_) => Waited::TooLong { leader: self.number },
+        }
+    }
+
+    /// Whether this is who was waited for too long.
+    pub(super) fn is_overtaken_after(&self, waited: Waited) -> bool {
+        waited == Waited::TooLong { leader: self.number }
     }
 }

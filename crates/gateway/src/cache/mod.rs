@@ -190,17 +190,18 @@ impl AnswerCache {
         }
     }
 
-    /// Looks for an answer. `waited` says whether the request has waited for an equal one before.
+    /// Looks for an answer. `waited` says whether the request has waited for an equal one before. Of those who have waited for one
+    /// too long the first leads, and the others wait for that one.
     pub(crate) fn find(self: &Arc<Self>, key: Key, waited: Waited) -> Found {
         let mut state = self.lock();
         if let Some(kept) = state.store.get(&key, Instant::now()) {
             self.found();
-            if waited == Waited::ForAnother {
+            if waited != Waited::Not {
                 self.shared.fetch_add(1, Relaxed);
             }
             return Found::Answer(kept);
         }
-        if let Some(led) = state.flights.follow(&key) {
+        if let Some(led) = state.flights.follow(&key).filter(|led| !led.is_overtaken_after(waited)) {
             return Found::Follow(led);
         }
         // No answer may have more than an eighth of all.
@@ -245,10 +246,11 @@ impl AnswerCache {
         let mut state = self.lock();
         let bytes = state.settings.bytes;
         state.store.put(key, kept, Instant::now() + ttl, bytes);
+        state.flights.end(&key);
     }
 
-    fn land(&self, key: &Key) {
-        self.lock().flights.land(key);
+    fn leave(&self, key: &Key, leader: u64) {
+        self.lock().flights.leave(key, leader);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -265,6 +267,10 @@ fn remote_name(key: &Key) -> String {
 pub(crate) enum Waited {
     Not,
     ForAnother,
+    /// That one is still being answered.
+    TooLong {
+        leader: u64,
+    },
 }
 
 /// A whole answer as its provider gave it.

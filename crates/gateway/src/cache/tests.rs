@@ -113,20 +113,54 @@ async fn those_who_wait_get_the_leaders_answer_or_lead_when_it_fails() {
     };
     let soon = || Instant::now() + Duration::from_millis(20);
     let (first, second, late) = (follow(&cache), follow(&cache), follow(&cache));
-    assert!(!late.landed(tokio::time::Instant::from_std(soon())).await, "nobody has landed");
+    let late = late.landed(tokio::time::Instant::from_std(soon())).await;
+    assert!(matches!(late, Waited::TooLong { .. }), "nobody has landed");
     // Its client goes away.
     drop(leader);
     let far = || tokio::time::Instant::now() + Duration::from_secs(60);
-    assert!(first.landed(far()).await && second.landed(far()).await);
+    assert_eq!([first.landed(far()).await, second.landed(far()).await], [Waited::ForAnother; 2]);
     let Found::Lead(mut leader) = cache.find([1; 32], Waited::ForAnother) else {
         panic!("one of them leads")
     };
     let waiting = follow(&cache);
     leader.hear(&chunk("Hi"));
     leader.land();
-    assert!(waiting.landed(far()).await);
+    assert_eq!(waiting.landed(far()).await, Waited::ForAnother);
     assert_eq!(said(cache.find([1; 32], Waited::ForAnother)), Some(vec![anew(chunk("Hi"), "x")]));
     assert_eq!(cache.counts().shared, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_those_who_have_waited_too_long_one_leads_and_an_older_answer_is_everybodys() {
+    let cache = cache(1 << 20);
+    let Found::Lead(mut oldest) = cache.find([1; 32], Waited::Not) else { panic!() };
+    let second = || tokio::time::Instant::now() + Duration::from_secs(1);
+    let mut waited = [Waited::Not; 100];
+    let mut leaders = Vec::new();
+    for _ in 0..3 {
+        let mut led = Vec::new();
+        for waited in &mut waited {
+            match cache.find([1; 32], *waited) {
+                Found::Follow(other) => led.push((waited, other)),
+                Found::Lead(leader) => leaders.push(leader),
+                Found::Answer(_) => panic!("there is none"),
+            }
+        }
+        let until = second();
+        for (waited, other) in led {
+            *waited = other.landed(until).await;
+        }
+    }
+    assert_eq!(leaders.len(), 2, "each time one of a hundred");
+    // Who leads no longer takes nothing from who does, and its answer is given to all who wait.
+    drop(leaders.remove(0));
+    let Found::Follow(waiting) = cache.find([1; 32], Waited::Not) else { panic!("one leads") };
+    oldest.hear(&chunk("Hi"));
+    oldest.land();
+    assert_eq!(waiting.landed(second()).await, Waited::ForAnother);
+    assert!(said(cache.find([1; 32], Waited::ForAnother)).is_some());
+    drop(leaders);
+    assert!(said(cache.find([1; 32], Waited::Not)).is_some());
 }
 
 #[test]

@@ -64,7 +64,6 @@ impl Journey {
         let class = if self.features.privacy == Privacy::Held { "held here" } else { "clear here" };
         let Some(key) = cache::key_in(class, identity, &self.ask, &asked) else { return LookedHere::Off };
         let mut waited = Waited::Not;
-        let patience = self.patience();
         loop {
             match cache.find(key, waited) {
                 Found::Answer(kept) => {
@@ -84,22 +83,23 @@ impl Journey {
                     if waited == Waited::Not {
                         self.trace.lock().note("waiting", Some(tier), None);
                     }
-                    if !led.landed(patience).await {
+                    waited = led.landed(self.patience()).await;
+                    if Instant::now() >= self.deadline {
                         return LookedHere::Off;
                     }
-                    waited = Waited::ForAnother;
                 }
             }
         }
     }
 
-    /// Until when an equal request is waited for: as long as for a first token. Its answer comes as slowly as its client reads it.
+    /// Until when an equal request is waited for: as long as for a first token. Its answer comes as slowly as its client reads it, so
+    /// then another leads.
     fn patience(&self) -> Instant {
         (Instant::now() + self.route.first_token).min(self.deadline)
     }
 
     /// Looks for what a tier has said to an equal request, and then to one that is alike. While an equal one is being
-    /// answered, it is waited for, though not for ever: then the tier is asked for this one as well.
+    /// answered, it is waited for, though not for ever: then the tier is asked for one of those who wait as well.
     pub(super) async fn look_up(&self, tier: &str, step: Step) -> Result<Looked, Failure> {
         let Some(cache) = self.routes.cache.as_ref().filter(|_| self.said.is_empty()) else {
             return Ok(Looked::Off);
@@ -107,7 +107,6 @@ impl Journey {
         let asked = Asked { route: &self.route.name, tier, output: step.output_tokens };
         let Some(key) = cache::key(&self.ask, &asked) else { return Ok(Looked::Off) };
         let mut waited = Waited::Not;
-        let patience = self.patience();
         loop {
             match cache.find(key, waited) {
                 Found::Answer(kept) => return Ok(Looked::Answer(kept, CacheUse::Exact)),
@@ -121,11 +120,10 @@ impl Journey {
                     if waited == Waited::Not {
                         self.trace.lock().note("waiting", Some(tier), None);
                     }
-                    if !led.landed(patience).await {
-                        let over = Instant::now() >= self.deadline;
-                        return if over { Err(Failure::Deadline) } else { Ok(Looked::Off) };
+                    waited = led.landed(self.patience()).await;
+                    if Instant::now() >= self.deadline {
+                        return Err(Failure::Deadline);
                     }
-                    waited = Waited::ForAnother;
                 }
             }
         }
@@ -257,9 +255,9 @@ mod tests {
         };
         let begun = Instant::now();
         let looked = second.look_up_here("local/m", "m#0").await;
-        assert!(matches!(looked, LookedHere::Off));
+        assert!(matches!(looked, LookedHere::Lead(_)), "it leads, and others wait for it");
         assert_eq!(begun.elapsed().as_secs(), 5);
-        // Whoever waits less than that gets the answer.
+        // Whoever waits less than that gets the answer, whichever of the two gives it.
         let land = async move {
             tokio::time::sleep(Duration::from_secs(4)).await;
             let mut slow = slow;

@@ -210,10 +210,17 @@ fn an_equal_request_is_waited_for_no_longer_than_a_first_token() {
     leader.post(CHAT, &[], &body("What is new?", true).to_string());
     assert_eq!(leader.head().status, 200);
     let begun = Instant::now();
-    let answer = post(&world, CHAT, &body("What is new?", false));
-    assert_eq!((&*text(&answer), answer.header("x-garrison-tier")), (" word word", Some("up0/m")));
-    assert_eq!(answer.header("x-garrison-cache"), None, "it was asked by itself");
+    let ask = || post(&world, CHAT, &body("What is new?", false));
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let followers: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        followers.into_iter().map(|follower| follower.join().unwrap()).collect()
+    });
     assert!((ms(300)..ms(2000)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    for answer in &answers {
+        assert_eq!((&*text(answer), answer.header("x-garrison-tier")), (" word word", Some("up0/m")));
+    }
+    let asked = answers.iter().filter(|answer| answer.header("x-garrison-cache") == Some("miss")).count();
+    assert_eq!((asked, upstream.truths().len()), (1, 2), "one of those who waited was asked for all of them");
 }
 
 #[test]
