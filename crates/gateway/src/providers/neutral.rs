@@ -49,7 +49,10 @@ pub(crate) fn body(
 /// What there is no word for, told without a name that the client has made up: traces show it, and such a name is content.
 fn untold(error: WireError) -> Failure {
     let param = error.param.unwrap_or_default();
-    let is_known = |segment: &&str| vocabulary::is_word(segment.split('[').next().unwrap_or_default());
+    let is_known = |segment: &&str| {
+        let (word, place) = segment.split_at(segment.find('[').unwrap_or(segment.len()));
+        vocabulary::is_word(word) && place.bytes().all(|byte| byte.is_ascii_digit() || b"[]".contains(&byte))
+    };
     let known: Vec<&str> = param.split('.').take_while(is_known).collect();
     let told = known.join(".");
     Failure::NoWord(match told.as_str() {
@@ -140,6 +143,8 @@ mod tests {
         let in_a_part =
             json!({"role": "user", "content": [{"type": "text", "text": "Hi", "zoe[0].text": 1}]});
         assert_eq!(told(in_a_part), no_word("a field of messages[0].content[0]"));
+        let in_brackets = json!({"role": "user", "content": "Hi", "text[Zoe Kowalska]": 1});
+        assert_eq!(told(in_brackets), no_word("a field of messages[0]"));
         assert_eq!(told(json!({"role": "user", "content": "Hi", "name": "x"})), no_word("messages[0].name"));
     }
 

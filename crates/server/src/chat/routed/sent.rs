@@ -17,11 +17,12 @@ const OF_PICTURE: [&str; 1] = ["type"];
 const OF_CALL: [&str; 3] = ["id", "type", "function"];
 const OF_FUNCTION: [&str; 2] = ["name", "arguments"];
 /// What of a chat is sent beside messages and tools, and is not a number.
-const OF_CHAT: [(&str, Origin); 4] = [
+const OF_CHAT: [(&str, Origin); 5] = [
     ("response_format", Origin::Tool),
     ("tool_choice", Origin::User),
     ("stop", Origin::User),
     ("reasoning_effort", Origin::User),
+    ("verbosity", Origin::User),
 ];
 
 /// What of a chat, as it came, nobody here reads.
@@ -176,7 +177,7 @@ mod tests {
                 {"type": "text", "text": "Hi", "cache": "y"}, {"type": "image_url", "image_url": data}], "refusal": "no",
                 "say": null},
             {"role": "assistant", "tool_calls": [call], "reasoning": "a", "reasoning_content": "b"}],
-            "response_format": {"type": "json_schema"}, "stop": ["s"], "seed": 1});
+            "response_format": {"type": "json_schema"}, "stop": ["s"], "seed": 1, "verbosity": {"x": "v"}});
         let found = found(&chat);
         let has = |place: &str, value: Value| found.contains(&(place.to_owned(), value));
         assert!(has("messages[0].refusal", json!("no")) && has("messages[0]", json!("say")), "{found:?}");
@@ -197,5 +198,6 @@ mod tests {
             has("response_format", json!({"type": "json_schema"})) && has("stop", json!(["s"])),
             "{found:?}"
         );
+        assert!(has("verbosity", json!({"x": "v"})), "{found:?}");
     }
 }
