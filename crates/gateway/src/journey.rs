@@ -31,7 +31,7 @@ use crate::language;
 use crate::learning::Comparison;
 use crate::limits::NotReserved;
 use crate::providers::continuing::Unfinished;
-use crate::providers::{Failure, RemoteRequest};
+use crate::providers::{Failure, Patience, RemoteRequest};
 use crate::remote::{Origin, Remote, Settling, Source, Terms};
 use crate::routes::{DEFAULT_REST, Route, Routes, Target};
 use crate::trace::Open;
@@ -333,7 +333,8 @@ impl Journey {
         settling.asked();
         self.asked.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
-        let reply = match provider.send(cleared, self.route.first_token, self.deadline).await {
+        let patience = Patience::new(self.route.first_token, self.route.deadline, self.deadline);
+        let reply = match provider.send(cleared, &patience, settling.taken()).await {
             Ok(reply) => reply,
             Err(failure) => {
                 settling.fail(&failure);
@@ -343,7 +344,7 @@ impl Journey {
         let source = Source::Live(Box::new(reply), leader);
         let remote = Remote::new(source, settling, origin, &self.route, self.deadline);
         let mut remote = remote.compared_in(self.comparison(tier));
-        remote.until_shown(begun).await?;
+        remote.until_shown(&patience).await?;
         routes.note_speed(tier, begun.elapsed());
         self.trace.lock().note("first_token", Some(tier), None);
         Ok(remote)

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use garrison_route::{Micros, Price, Ticket, Tokens};
@@ -12,7 +13,7 @@ use crate::journey::{Portion, Thoughts};
 use crate::learning::{Comparison, Hearing};
 use crate::limits::{Reservation, Tally};
 use crate::providers::progress::Progress;
-use crate::providers::{Failure, Heard, Reply, Said};
+use crate::providers::{Failure, Heard, Patience, Reply, Said};
 use crate::routes::{Route, Routes};
 use crate::trace::{AttemptId, Open};
 
@@ -38,6 +39,8 @@ pub(crate) struct Settling {
     thoughts: Thoughts,
     tally: Arc<Tally>,
     phase: Phase,
+    /// Whether a connection may have taken the request.
+    taken: AtomicBool,
     /// Where the trace tells of it, once it was asked.
     attempt: Option<AttemptId>,
 }
@@ -83,6 +86,7 @@ impl Settling {
             thoughts,
             tally,
             phase: Phase::Before,
+            taken: AtomicBool::new(false),
             attempt: None,
         }
     }
@@ -98,6 +102,16 @@ impl Settling {
         let mut trace = self.trace.lock();
         trace.note("asked", Some(&self.tier), None);
         self.attempt = trace.begin_attempt(&self.tier);
+    }
+
+    /// For whoever sends it to say whether a connection may have taken it. Until then it costs nothing.
+    pub(crate) fn taken(&self) -> &AtomicBool {
+        &self.taken
+    }
+
+    /// Whether the provider may have heard of it.
+    fn is_heard_of(&self) -> bool {
+        self.phase != Phase::Before && self.taken.load(Ordering::Relaxed)
     }
 
     /// There is something to show.
@@ -145,19 +159,19 @@ impl Settling {
     /// What the provider says it took, or else an estimate that is rather too high: a token in three bytes, though no more than
     /// it was asked for.
     pub(crate) fn took(&self) -> Tokens {
-        if self.phase == Phase::Before {
+        if !self.is_heard_of() {
             return Tokens::default();
         }
         let output = self.progress.text_bytes.div_ceil(3).min(self.output.unwrap_or(u64::MAX));
         self.progress.took(Tokens { prompt: self.prompt, output, ..Tokens::default() })
     }
 
-    /// What so many tokens cost; or all that was put aside, if the provider was asked, has told nothing of the answer's tokens, and
-    /// may have thought what it did not show: because it was asked to think and has shown no thoughts, or because it has told of
-    /// more thoughts than it showed when it was last asked like this.
+    /// What so many tokens cost; or all that was put aside, if the provider may have heard of the request, has told nothing of the
+    /// answer's tokens, and may have thought what it did not show: because it was asked to think and has shown no thoughts, or
+    /// because it has told of more thoughts than it showed when it was last asked like this.
     fn cost(&self, took: Tokens) -> Micros {
         let cost = self.price.cost(took);
-        if self.phase == Phase::Before {
+        if !self.is_heard_of() {
             return cost;
         }
         let hides = self.routes.hides(&self.tier, self.thoughts);
@@ -249,7 +263,6 @@ pub struct Remote {
     tier: String,
     provider: String,
     receipt: u64,
-    first_token: Duration,
     stall: Duration,
     deadline: Instant,
 }
@@ -279,7 +292,6 @@ impl Remote {
             tier,
             provider,
             receipt,
-            first_token: route.first_token,
             stall: route.stall,
             deadline,
         }
@@ -344,10 +356,9 @@ impl Remote {
     }
 
     /// Reads until there is something to show.
-    pub(crate) async fn until_shown(&mut self, begun: Instant) -> Result<(), Failure> {
-        let late = Failure::FirstToken(self.first_token);
+    pub(crate) async fn until_shown(&mut self, patience: &Patience) -> Result<(), Failure> {
         while !self.settling.progress.shows {
-            match self.read(begun + self.first_token, late.clone()).await? {
+            match self.read(patience.until, patience.late.clone()).await? {
                 Some(event) => self.ready.push_back(event),
                 // A proper end with nothing said: every choice has a reason, so it shows.
                 None => return Ok(()),
@@ -403,7 +414,7 @@ impl Remote {
             }
             Ok(Ok(Said::Done | Said::End)) => Failure::Cut,
             Ok(Err(failure)) => failure,
-            Err(_) if Instant::now() >= self.deadline => Failure::Deadline,
+            Err(_) if self.deadline < until => Failure::Deadline,
             Err(_) => late,
         };
         self.settling.fail(&failure);

@@ -15,6 +15,7 @@ use std::error::Error as _;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -140,6 +141,19 @@ impl Peer {
     /// # Errors
     /// If there is no answer.
     pub(crate) async fn post(&self, headers: &HeaderMap, body: Bytes) -> Result<Answer, NoAnswer> {
+        self.post_and_tell(headers, body, &AtomicBool::new(false)).await
+    }
+
+    /// The same. `taken` says whether a connection may have taken it, also if this is dropped while it waits.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub(crate) async fn post_and_tell(
+        &self,
+        headers: &HeaderMap,
+        body: Bytes,
+        taken: &AtomicBool,
+    ) -> Result<Answer, NoAnswer> {
         let kept = Arc::clone(self.kept.get_or_default());
         let mut left = MOST_ASKED;
         while left > 0 {
@@ -156,10 +170,13 @@ impl Peer {
                 Held::Shared(shared) => Some(shared.which()),
                 Held::Driven(_) => None,
             };
-            match self.ask(held, &kept, headers, body.clone()).await {
+            match self.ask(held, &kept, headers, body.clone(), taken).await {
                 Ok(answer) => return Ok(answer),
                 Err(NotAsked::MayBe) => return Err(NoAnswer::Broke),
-                Err(NotAsked::Surely) => shared.iter().for_each(|shared| kept.forget(shared)),
+                Err(NotAsked::Surely) => {
+                    taken.store(false, Ordering::Relaxed);
+                    shared.iter().for_each(|shared| kept.forget(shared));
+                }
             }
         }
         Err(NoAnswer::Broke)
@@ -196,6 +213,7 @@ impl Peer {
         kept: &Arc<Kept>,
         headers: &HeaderMap,
         body: Bytes,
+        taken: &AtomicBool,
     ) -> Result<Answer, NotAsked> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
@@ -204,12 +222,14 @@ impl Peer {
             Held::Driven(mut driven) => {
                 *request.uri_mut() = Uri::from(self.address.path.clone());
                 request.headers_mut().insert(HOST, self.host.clone());
+                taken.store(true, Ordering::Relaxed);
                 (driven.ask(request).await?, Held::Driven(driven))
             }
             Held::Shared(mut shared) => {
                 *request.uri_mut() = self.address.whole();
                 *request.version_mut() = Version::HTTP_2;
                 shared.requests.ready().await.map_err(|_| NotAsked::Surely)?;
+                taken.store(true, Ordering::Relaxed);
                 let response = shared.requests.try_send_request(request).await;
                 (response.map_err(NotAsked::over_http2)?, Held::Shared(shared))
             }

@@ -21,6 +21,7 @@ pub(crate) mod vocabulary;
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -133,6 +134,28 @@ impl Outgoing for RemoteRequest {
     }
 }
 
+/// How long something of an answer is waited for.
+#[derive(Clone, Debug)]
+pub(crate) struct Patience {
+    pub(crate) until: Instant,
+    /// What it is if nothing has come by then.
+    pub(crate) late: Failure,
+}
+
+impl Patience {
+    /// From now on as long as for a first token, and no longer than until the deadline of a request that had so much time at
+    /// most. Who had little of that is not who failed: what the request had was used up by others. But who had about all of it
+    /// has failed, also where the request has no more time than that.
+    pub(crate) fn new(first_token: Duration, whole: Duration, deadline: Instant) -> Patience {
+        let now = Instant::now();
+        let until = (now + first_token).min(deadline);
+        let usual = first_token.min(whole);
+        // What comes before, judging above all, takes some of it.
+        let late = if until - now < usual * 9 / 10 { Failure::Deadline } else { Failure::FirstToken(usual) };
+        Patience { until, late }
+    }
+}
+
 /// A server elsewhere.
 pub struct Provider {
     name: String,
@@ -218,15 +241,15 @@ impl Provider {
         Ok(RemoteRequest { provider: self.name.clone(), body: body.into(), pictures })
     }
 
-    /// Sends what may be sent, and waits for the answer's head as long as for a first token, and no longer than until `deadline`.
+    /// Sends what may be sent, and waits for the answer's head. `taken` says whether a connection may have taken it.
     ///
     /// # Errors
     /// If there is no answer, or its head says that it is none.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         request: Cleared<RemoteRequest>,
-        first_token: Duration,
-        deadline: Instant,
+        patience: &Patience,
+        taken: &AtomicBool,
     ) -> Result<Reply, Failure> {
         let (whom, Some(bytes)) = (&request.get().provider, request.bytes()) else {
             return Err(Failure::Misdirected);
@@ -235,11 +258,9 @@ impl Provider {
             return Err(Failure::Misdirected);
         }
         let body = Bytes::copy_from_slice(bytes);
-        let until = (Instant::now() + first_token).min(deadline);
-        let answer = match timeout_at(until, self.peer.post(&self.headers, body)).await {
-            // It may have had no time at all, which says nothing of it.
-            Err(_) if until == deadline => return Err(Failure::Deadline),
-            Err(_) => return Err(Failure::FirstToken(first_token)),
+        let posting = self.peer.post_and_tell(&self.headers, body, taken);
+        let answer = match timeout_at(patience.until, posting).await {
+            Err(_) => return Err(patience.late.clone()),
             Ok(Err(NoAnswer::Connect)) => return Err(Failure::Connect),
             Ok(Err(NoAnswer::Broke)) => return Err(Failure::Broke),
             Ok(Ok(answer)) => answer,

@@ -301,6 +301,25 @@ fn a_tier_that_had_no_time_left_is_not_blamed() {
     assert_eq!(answer.header("x-garrison-tier"), Some("up1/m"), "{}", answer.text());
 }
 
+#[test]
+fn a_tier_that_never_answers_is_left_alone_where_a_request_has_less_time_than_a_first_token_too() {
+    // It takes requests and says nothing at all, or no more than a head.
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let empty = || Script { ending: Ending::Never, ..Script::stream(vec![]) };
+    let head = FakeServer::start("127.0.0.1:0", move |_, _| empty()).unwrap();
+    for url in [format!("http://{}", mute.local_addr().unwrap()), head.url.clone()] {
+        let good = healthy("Hello.");
+        let mut setup = Setup::new(&[&url, &good.url]);
+        setup.route.policy.last_resort = LastResort::Refuse;
+        (setup.route.first_token, setup.route.deadline) = (SECOND, ms(400));
+        let (world, _folder) = setup.start();
+        let ask = || post(&world, CHAT, &body("What is new?", false));
+        assert_eq!(ask().error(504)["code"], "deadline_exceeded");
+        // Three in a row, of those that had about all the time that there is.
+        assert!((0..7).any(|_| ask().header("x-garrison-tier") == Some("up1/m")), "{url}");
+    }
+}
+
 /// An upstream that says `text` over TLS, with a certificate of the tests' authority.
 fn over_tls(certificate: &[u8], text: &'static str) -> String {
     use rustls::pki_types::pem::PemObject;

@@ -328,6 +328,29 @@ fn what_may_have_been_thought_in_secret_costs_what_was_put_aside() {
 }
 
 #[test]
+fn who_was_never_connected_costs_nothing_whatever_it_might_have_thought() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    // It is there, and says nothing of TLS.
+    let url = format!("https://{}", silent.local_addr().unwrap());
+    let good = healthy("Hello.");
+    // It is waited for in vain, or dropped while another answers.
+    for hedge in [None, Some(Duration::from_millis(50))] {
+        let mut setup = Setup::new(&[&url, &good.url]);
+        setup.route.hedge = hedge;
+        setup.limit(KeyLimits::default(), []);
+        let books = Arc::clone(setup.spend.as_ref().unwrap().books());
+        let (world, _folder) = setup.start();
+        let mut asked = body("What is new?", false);
+        asked["reasoning_effort"] = json!("low");
+        let answer = post(&world, CHAT, &asked);
+        assert_eq!(answer.header("x-garrison-tier"), Some("up1/m"), "{}", answer.text());
+        // What the other one says that it took.
+        wait_until(Duration::from_secs(5), || books.spent("anyone").today == Micros(135))
+            .unwrap_or_else(|| panic!("{hedge:?}: {:?}", books.spent("anyone")));
+    }
+}
+
+#[test]
 fn a_request_may_cost_what_its_route_and_its_key_allow() {
     let upstream = healthy("Hello there.");
     let mut setup = Setup::new(&[&upstream.url]);
