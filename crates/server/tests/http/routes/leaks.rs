@@ -176,8 +176,9 @@ const WITHOUT: [&[&str]; 3] = [
         "a stop string",
         "a message's thinking",
         "a message's stop",
+        "a text with a picture's data",
     ],
-    &["a name", "reasoning", "a field that nobody knows"],
+    &["a name", "reasoning", "a field that nobody knows", "a text with a picture's data"],
 ];
 
 fn base64(text: &str) -> String {
