@@ -448,10 +448,13 @@ impl Journey {
         }
         let mut rests = Vec::new();
         let mut other = false;
+        // Where somebody was asked and failed, that is why nobody answers: he may the next time.
+        let is_capped = self.failures.iter().all(|failure| *failure == Failure::RequestCap);
         for failure in &self.failures {
             match failure {
                 Failure::Budget => return Exhausted::Budget,
-                Failure::RequestCap => return Exhausted::RequestCap,
+                Failure::RequestCap if is_capped => return Exhausted::RequestCap,
+                Failure::RequestCap => {}
                 Failure::RateLimited(time) => rests.push(time.unwrap_or(DEFAULT_REST)),
                 _ => other = true,
             }
@@ -460,7 +463,8 @@ impl Journey {
             let Considered::Skipped(why) = decision.considered else { continue };
             match why {
                 Skipped::Budget => return Exhausted::Budget,
-                Skipped::RequestCap => return Exhausted::RequestCap,
+                Skipped::RequestCap if is_capped => return Exhausted::RequestCap,
+                Skipped::RequestCap => {}
                 Skipped::Breaker { breaker: Admission::Resting { retry_in_ms } } => {
                     rests.push(Duration::from_millis(retry_in_ms));
                 }

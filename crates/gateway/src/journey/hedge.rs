@@ -39,7 +39,7 @@ impl Journey {
         let beside = self.plan.beside(self.position.saturating_sub(1), &self.route.policy);
         let Raced { mut failed, answer } = match (self.route.hedge, beside) {
             (Some(after), Some(beside)) => self.race(step, after, beside).await,
-            _ => Raced::of(step, self.attempt(step, Share::All).await),
+            _ => Raced::of(step, self.attempt(step, self.share(step, self.position)).await),
         };
         let answer = match answer {
             Some(mut remote) if self.ask.delivery == Delivery::Whole => match remote.until_whole().await {
@@ -90,7 +90,7 @@ impl Journey {
             return Raced::of(step, first.await);
         }
         self.trace.lock().note("hedged", Some(self.name(beside)), None);
-        let mut second = std::pin::pin!(self.attempt(beside, Share::All));
+        let mut second = std::pin::pin!(self.attempt(beside, self.share(beside, self.position + 1)));
         let (whose, done) = tokio::select! {
             done = &mut first => (step, done),
             done = &mut second => (beside, done),

@@ -6,9 +6,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use garrison_route::{Micros, Step};
+use garrison_route::{Micros, Place, Step, USUAL_OUTPUT};
 
-use super::Journey;
+use super::{Journey, Thoughts};
 use crate::providers::Failure;
 use crate::routes::lock;
 
@@ -75,11 +75,21 @@ impl Drop for Portion {
 pub(super) enum Share {
     /// All of it.
     All,
-    /// No more than leaves room for another beside it, if it can do with that.
+    /// No more than leaves room for another, if that is enough for a usual answer.
     Half,
 }
 
 impl Journey {
+    /// What the attempt of a step may put aside where the plan goes on with the step `next`. Whoever thinks in secret and is never
+    /// heard has cost all that it put aside, and whoever is asked after it is to have some.
+    pub(super) fn share(&self, step: Step, next: usize) -> Share {
+        let is_elsewhere = |step: &Step| self.tier(*step).is_some_and(|tier| tier.place == Place::Remote);
+        let thoughts = self.ask.thoughts();
+        let hides = self.routes.hides(self.name(step), thoughts);
+        let may_hide = hides.unwrap_or(thoughts == Thoughts::Asked);
+        if may_hide && self.plan.steps.iter().skip(next).any(is_elsewhere) { Share::Half } else { Share::All }
+    }
+
     /// A step within what the request may still cost, with that put aside.
     pub(super) fn afford(&self, step: Step, share: Share) -> Result<(Step, Portion), Failure> {
         let step = match (self.purse.left(), self.tier(step)) {
@@ -87,7 +97,8 @@ impl Journey {
                 let within = |limit| step.within(limit, &self.features, tier);
                 let half = match share {
                     Share::All => None,
-                    Share::Half => within(Micros(left.0 / 2)),
+                    Share::Half => within(Micros(left.0 / 2))
+                        .filter(|half| half.output_tokens.is_none_or(|most| most >= USUAL_OUTPUT)),
                 };
                 half.or_else(|| within(left)).ok_or(Failure::RequestCap)?
             }

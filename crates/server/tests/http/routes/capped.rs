@@ -96,7 +96,7 @@ fn ask_with(seed: u64) -> Outcome {
     (setup.route.first_token, setup.route.stall) = (ms(150), ms(150));
     setup.route.hedge = (random.below(2) == 0).then(|| ms(25));
     setup.route.on_cut = if random.below(2) == 0 { OnCut::Continue } else { OnCut::Error };
-    let cap = 2000 + random.below(8000) as u64;
+    let cap = 2000 + random.below(30_000) as u64;
     let mut limits = KeyLimits::default();
     // Whoever says less, the route or the key.
     if random.below(2) == 0 {
@@ -183,8 +183,8 @@ fn who_comes_after_has_what_is_left_and_a_hedge_has_half() {
         (first - second).abs_diff(spent / 15) <= 1,
         "{first}, then {second} at 15 each when {spent} are spent"
     );
-    // What is left after a costly failure is too little to be of use: the client is told so, or answered here.
-    for (last_resort, status) in [(LastResort::Refuse, 429), (LastResort::Local, 200)] {
+    // What is left after a costly failure is too little to be of use: the client is told of the failure, or answered here.
+    for (last_resort, status) in [(LastResort::Refuse, 502), (LastResort::Local, 200)] {
         let all = greedy(Conduct::Cut, Arc::default());
         let good = healthy("no");
         let mut setup = Setup::new(&[&all.url, &good.url]);
@@ -193,13 +193,13 @@ fn who_comes_after_has_what_is_left_and_a_hedge_has_half() {
         let (world, _folder) = setup.start();
         let answer = post(&world, CHAT, &body("say:here", false));
         assert_eq!(answer.status, status, "{}", answer.text());
-        if status == 429 {
-            assert_eq!(answer.error(429)["code"], "max_cost_exceeded");
+        if status == 502 {
+            assert_eq!(answer.error(502)["code"], "providers_failed");
         }
         assert!(good.asked().is_empty());
     }
-    // Where the route hedges, the first leaves room for the second; where there is room for one only, there is one.
-    for (asked_for, hedged) in [(None, true), (Some(300), false)] {
+    // Where the route hedges, the first leaves room for the second; where there is room for one only, there is one, and it has all.
+    for (asked_for, cap, hedged) in [(None, 20_000, true), (None, cap, false), (Some(300), cap, false)] {
         let slow = FakeServer::recording("127.0.0.1:0", |_, _| Script::healthy(ms(300), ms(1), 3)).unwrap();
         let good = healthy("Hello.");
         let mut setup = Setup::new(&[&slow.url, &good.url]);
@@ -207,14 +207,40 @@ fn who_comes_after_has_what_is_left_and_a_hedge_has_half() {
         setup.route.hedge = Some(ms(30));
         let (world, _folder) = setup.start();
         let mut asked = body("What is new?", false);
-        asked["max_completion_tokens"] = json!(asked_for);
+        if let Some(tokens) = asked_for {
+            asked["max_completion_tokens"] = json!(tokens);
+        }
         let answer = post(&world, CHAT, &asked);
         let tier = if hedged { "up1/m" } else { "up0/m" };
         assert_eq!(answer.header("x-garrison-tier"), Some(tier), "{}", answer.text());
         assert_eq!(good.asked().len(), usize::from(hedged));
+        let each = most(&slow.asked()[0]);
         if hedged {
-            let each = most(&slow.asked()[0]);
-            assert!(each < first / 2 && most(&good.asked()[0]) >= each, "{each} of {first}");
+            assert!(each >= 512 && each * 15 * 2 < cap && most(&good.asked()[0]) >= each, "{each} of {cap}");
+        } else {
+            assert_eq!(each, asked_for.unwrap_or(first));
+        }
+    }
+}
+
+#[test]
+fn who_may_think_in_secret_leaves_something_for_whoever_comes_after() {
+    // Where half is too little for a usual answer, the first has all, and it is what failed that the client is told of.
+    for (cap, answers) in [(20_000, true), (6000, false)] {
+        let silent = greedy(Conduct::Silent, Arc::default());
+        let good = healthy("Hello.");
+        let mut setup = Setup::new(&[&silent.url, &good.url]);
+        setup.route.policy.max_cost = Some(Micros(cap));
+        setup.route.policy.last_resort = LastResort::Refuse;
+        let (world, _folder) = setup.start();
+        let mut asked = body("What is new?", false);
+        asked["reasoning_effort"] = json!("low");
+        let answer = post(&world, CHAT, &asked);
+        if answers {
+            assert_eq!(answer.header("x-garrison-tier"), Some("up1/m"), "{}", answer.text());
+        } else {
+            assert_eq!(answer.error(502)["code"], "providers_failed");
+            assert!(good.asked().is_empty());
         }
     }
 }
