@@ -69,7 +69,7 @@ fn longest(features: &Features, tier: &Tier) -> u64 {
     let room = |prompt: u64| u64::from(tier.context).saturating_sub(prompt);
     let careful = room(features.most_prompt_tokens.div_ceil(3));
     let room = if careful < ENOUGH_OUTPUT { room(features.prompt_tokens) } else { careful };
-    room.max(LEAST_OUTPUT).min(MOST_OUTPUT).min(tier.max_output.map_or(u64::MAX, u64::from))
+    room.clamp(LEAST_OUTPUT, MOST_OUTPUT).min(tier.max_output.map_or(u64::MAX, u64::from))
 }
 
 /// The tokens of all answers, `usual` each where the client set no limit.
