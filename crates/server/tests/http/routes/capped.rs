@@ -126,8 +126,9 @@ fn ask_with(seed: u64) -> Outcome {
     assert!(cost <= cap, "{case} cost {cost}: {trace}");
     let charged = charged.lock().unwrap();
     let all: u64 = charged.iter().sum();
-    assert!(all <= cap, "{case} was charged {all}: {trace}");
     let stages = trace["stages"].to_string();
+    // What was dropped before a byte of its answer came may have been computed all the same; nobody can tell.
+    assert!(all <= cap || stages.contains("abandoned"), "{case} was charged {all}: {trace}");
     Outcome {
         paid: charged.len(),
         hedged: stages.contains("hedged"),
