@@ -22,8 +22,7 @@ use crate::kv::BlockPool;
 use crate::pace::Pace;
 use crate::sequence::Sequence;
 
-/// Failures in all after which it is asked no more: what it does to a device that the target shares ends the target's requests as well,
-/// and to start one again takes as long as loading did.
+/// Failures in a row after which it is asked no more: to start its device again takes as long as loading it did, and all wait.
 const MOST_FAILURES: u32 = 3;
 
 /// Makes guesses.
@@ -37,7 +36,7 @@ pub(crate) struct Drafter {
     batch: Batch,
     /// For how long its model ran, see [`Drafter::take_ran`].
     ran: Duration,
-    failures: u32,
+    failed_in_a_row: u32,
 }
 
 /// What is to come in a step before which the draft model reads what it has missed.
@@ -75,13 +74,13 @@ impl Drafter {
             pace: Pace::new(max_stall),
             batch: Batch::default(),
             ran: Duration::ZERO,
-            failures: 0,
+            failed_in_a_row: 0,
         }
     }
 
     /// Whether it failed so often that it is to be asked no more.
     pub(crate) fn is_given_up(&self) -> bool {
-        self.failures >= MOST_FAILURES
+        self.failed_in_a_row >= MOST_FAILURES
     }
 
     /// For how long its model ran since this was asked last.
@@ -103,7 +102,7 @@ impl Drafter {
         masks: &mut MaskThreads,
     ) -> Result<Vec<DraftStep>, DeviceError> {
         let outcome = self.try_to_guess(running, seqs, to_come, pool, masks);
-        self.failures += u32::from(outcome.is_err());
+        self.failed_in_a_row = if outcome.is_ok() { 0 } else { self.failed_in_a_row + 1 };
         outcome
     }
 
