@@ -19,7 +19,7 @@ pub(super) struct Model;
 /// # Safety
 /// The stripe's addresses are good.
 pub(super) unsafe fn run<F: Format>(s: &Stripe<'_>) {
-    if F::PAIRED { stripe::<Two<Model>, F>(s) } else { stripe::<Model, F>(s) }
+    stripe::<Two<Model>, F>(s)
 }
 
 /// `N` bytes for each of 16 rows.
@@ -34,7 +34,7 @@ impl Simd for Model {
     const ROWS: usize = 16;
     const NARROW: bool = false;
     const SIGNED_OFFSET: bool = true;
-    const TILE: usize = 8;
+    const TILE: usize = 6;
     const FLOAT_TILE: usize = 4;
     const DIRECT: usize = 3;
     const DIRECT_32: usize = 3;

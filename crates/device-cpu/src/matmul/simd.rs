@@ -30,11 +30,11 @@ pub(super) trait Simd: Copy + 'static {
     /// Whether what an offset comes to is what sums of products begin with, in blocks of 256.
     const FOLDED: bool;
 
-    /// The same, whose [`Simd::load`] asks for the line that it will load some blocks later, where that pays for the
-    /// first tile of [`Simd::TILE`] columns. Its blocks take so long that the processor's own window does not reach
+    /// The same, whose [`Simd::load`] asks for the line that it will load some blocks later, where that pays: for the
+    /// first tile of [`Simd::TILE`] columns, and where blocks are taken apart for many. Its blocks take so long that the processor's own window does not reach
     /// the next one, and multiplying and reading would take turns; with fewer columns it reads further ahead by itself
     /// than with requests in its way.
-    type Ahead: Simd<Rows = Self::Rows, Float = Self::Float>;
+    type Ahead: Simd<Rows = Self::Rows, Float = Self::Float, Bytes = Self::Bytes>;
 
     /// Where the rows' part of each vector is found in blocks.
     type Rows: Copy;
@@ -217,6 +217,7 @@ impl<S: Simd> Simd for Two<S> {
         or(a: Bytes, b: Bytes;) -> Bytes;
         sub_bytes(a: Bytes; b: u8) -> Bytes;
         part_zero(;) -> Part;
+        part_shifted(; x: *const i32, shift: u32) -> Part;
         dot(part: Part, w: Bytes; x: S::Quad) -> Part;
         dot_signed(part: Part, w: Bytes; x: S::Quad) -> Part;
         widen_scaled(sum: Int, part: Part, scale: Scale;) -> Int;

@@ -1,5 +1,7 @@
 //! Codes and integer scales, taken apart to bytes.
 
+use std::mem::MaybeUninit;
+
 use garrison_types::TensorType;
 use garrison_types::quant::IQ4_CODEBOOK;
 
@@ -109,13 +111,16 @@ pub(super) unsafe fn dot<S: Simd, Q: Quant>(part: S::Part, w: S::Bytes, x: S::Qu
     if is_signed(&Q::LAYOUT) { S::dot_signed(part, w, x) } else { S::dot(part, w, x) }
 }
 
-/// Room for unpacked scales and minimums.
+/// Bytes of a panel's unpacked scales and minimums.
+const UNPACKED: usize = 8 * QUAD;
+
+/// Room for unpacked scales and minimums of two panels, as many as there are rows for at most.
 #[repr(align(64))]
-pub(super) struct ScaleBytes([u8; 8 * QUAD]);
+pub(super) struct ScaleBytes(MaybeUninit<[u8; 2 * UNPACKED]>);
 
 impl ScaleBytes {
     pub(super) fn new() -> ScaleBytes {
-        ScaleBytes([0; 8 * QUAD])
+        ScaleBytes(MaybeUninit::uninit())
     }
 }
 
@@ -129,7 +134,8 @@ pub(super) unsafe fn unpack_scales<S: Simd, Q: Quant>(
     rows: S::Rows,
     out: &mut ScaleBytes,
 ) -> (S::Rows, S::Rows) {
-    let unpacked = S::rows(out.0.as_mut_ptr(), 0, 0);
+    const { assert!(S::ROWS <= 2 * PANEL) };
+    let unpacked = S::rows(out.0.as_mut_ptr().cast::<u8>(), UNPACKED, 0);
     match Q::LAYOUT.scales {
         Scales::None => unreachable!("blocks of 256 have scales"),
         Scales::Bytes { at } => (S::ahead(rows, at), S::ahead(rows, at)),

@@ -31,8 +31,6 @@ floats! { F32(4, load_f32), F16(2, load_f16), Bf16(2, load_bf16), }
 pub(in super::super) struct Floats<T>(std::marker::PhantomData<T>);
 
 impl<T: FloatType> Format for Floats<T> {
-    const PAIRED: bool = true;
-
     #[inline(always)]
     unsafe fn panels<S: Simd>(s: &Stripe<'_>, rows: S::Rows, panels: Range<usize>, columns: Range<usize>) {
         let Columns::Floats(x) = s.x else { unreachable!("float weights meet float activations") };

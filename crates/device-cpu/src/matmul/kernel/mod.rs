@@ -20,15 +20,15 @@ macro_rules! each {
     ($j:ident in [$($i:literal),*] $body:block) => { $( { const $j: usize = $i; $body } )* };
 }
 
-/// Calls `$tile` for all of `$columns` with the first column and how many: `$most` (2, 4 or 8) at a time, then
+/// Calls `$tile` for all of `$columns` with the first column and how many: `$most` (2, 4 or 6) at a time, then
 /// what is left.
 macro_rules! tiles {
     ($most:expr, $columns:expr, |$c:ident, $n:ident| $tile:expr) => {{
         let mut $c = 0;
         while $c < $columns {
             let left = $columns - $c;
-            $c += if $most == 8 && left >= 8 {
-                const $n: usize = 8;
+            $c += if $most == 6 && left >= 6 {
+                const $n: usize = 6;
                 $tile;
                 $n
             } else if $most >= 4 && left >= 4 {
@@ -107,11 +107,6 @@ pub(super) struct Stripe<'a> {
 
 /// A family of weight formats.
 pub(super) trait Format {
-    /// Whether one panel leaves too few sums to hide the latency of additions where a register holds all its
-    /// rows. On aarch64 no register does.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-    const PAIRED: bool;
-
     /// Computes the products of the panels at `rows`, which are numbers `panels`, with some columns.
     unsafe fn panels<S: Simd>(s: &Stripe<'_>, rows: S::Rows, panels: Range<usize>, columns: Range<usize>);
 }

@@ -88,8 +88,6 @@ trait Family {
 }
 
 impl<F: Family> Format for F {
-    const PAIRED: bool = false;
-
     #[inline(always)]
     unsafe fn panels<S: Simd>(s: &Stripe<'_>, rows: S::Rows, panels: Range<usize>, columns: Range<usize>) {
         let x = Place::of(s.x, columns.start);

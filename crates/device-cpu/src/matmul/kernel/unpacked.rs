@@ -92,7 +92,7 @@ impl<S: Simd> Block<S> {
     pub(super) unsafe fn read<Q: Quant>(&mut self, rows: S::Rows) {
         for g in 0..8 {
             each!(J in [0, 1, 2, 3] {
-                let (a, b) = two_quads::<S, Q>(rows, g, J);
+                let (a, b) = two_quads::<S::Ahead, Q>(rows, g, J);
                 self.codes.put(8 * g + 2 * J, a);
                 self.codes.put(8 * g + 2 * J + 1, b);
             });
@@ -145,11 +145,11 @@ impl<S: Simd> Blocks<S> {
         each!(J in [0, 1, 2, 3] {
             let at = 8 * b + 2 * J;
             if wide {
-                let (first, second) = two_codes::<S, Q>(rows, 0, J);
+                let (first, second) = two_codes::<S::Ahead, Q>(rows, 0, J);
                 self.wide.put(at, S::wide_pairs(first));
                 self.wide.put(at + 1, S::wide_pairs(second));
             } else {
-                let (first, second) = two_quads::<S, Q>(rows, 0, J);
+                let (first, second) = two_quads::<S::Ahead, Q>(rows, 0, J);
                 self.codes.put(at, first);
                 self.codes.put(at + 1, second);
             }
