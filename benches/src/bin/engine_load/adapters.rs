@@ -1,5 +1,5 @@
-//! What adapters cost: 16 sequences that decode with 16 different ones against the same without, and
-//! the time that everybody waits while one is put into a slot.
+//! What adapters cost: 16 sequences that decode with 16 different ones, and with none beside full slots, against an
+//! engine that has no adapters at all; and the time that everybody waits while one is put into a slot.
 
 use std::time::Instant;
 
@@ -12,6 +12,8 @@ use super::{Bench, Fallible, execute, finish, median, request};
 
 const ADAPTERS: usize = 16;
 const RANK: usize = 16;
+/// What is compared.
+const KINDS: usize = 4;
 /// Tokens of each answer. Prompts are short, so nearly all steps decode.
 const ANSWER: u32 = 48;
 
@@ -29,25 +31,32 @@ pub(crate) fn run(bench: &Bench, rounds: usize) -> Fallible<()> {
     let engine = bench.engine(config)?;
     let handles =
         adapters.into_iter().map(|a| Ok(Some(engine.add_adapter(a)?))).collect::<Fallible<Vec<_>>>()?;
+    let without = bench.engine(EngineConfig { adapter_slots: 0, ..config })?;
     let none = vec![None; ADAPTERS];
     let one = vec![handles[0].clone(); ADAPTERS];
     println!("| {ADAPTERS} sequences | tokens/s | of those without (median) | range |");
     println!("| --- | --- | --- | --- |");
-    let kinds = [("without adapters", &none), ("all with one", &one), ("each with its own", &handles)];
-    let (mut speeds, mut ratios) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
+    let kinds = [
+        ("no adapters at all", &without, &none),
+        ("16 in their slots, none used", &engine, &none),
+        ("all with one", &engine, &one),
+        ("each with its own", &engine, &handles),
+    ];
+    let (mut speeds, mut ratios) = ([const { Vec::new() }; KINDS], [const { Vec::new() }; KINDS]);
     for round in 0..=rounds {
-        let mut speed = [0.0; 3];
-        for i in 0..3 {
-            let kind = (i + round) % 3;
-            speed[kind] = decode(bench, &engine, kinds[kind].1, round)?;
+        let mut speed = [0.0; KINDS];
+        // The first round fills the slots, so it begins with the last kind.
+        for i in (0..KINDS).rev() {
+            let kind = (i + round) % KINDS;
+            let (_, engine, adapters) = kinds[kind];
+            speed[kind] = decode(bench, engine, adapters, round)?;
         }
-        // The first round fills the slots.
-        for kind in (0..3).filter(|_| round > 0) {
+        for kind in (0..KINDS).filter(|_| round > 0) {
             speeds[kind].push(speed[kind]);
             ratios[kind].push(speed[kind] / speed[0]);
         }
     }
-    for (i, (name, _)) in kinds.iter().enumerate() {
+    for (i, (name, ..)) in kinds.iter().enumerate() {
         let ratio = median(&mut ratios[i]);
         let (least, most) = (ratios[i].first().unwrap_or(&f64::NAN), ratios[i].last().unwrap_or(&f64::NAN));
         println!("| {name} | {:.1} | {ratio:.3} | {least:.3} to {most:.3} |", median(&mut speeds[i]));
