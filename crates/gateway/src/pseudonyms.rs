@@ -83,7 +83,9 @@ pub(crate) fn give(
         }
         all.push(hidden);
     }
-    Ok(if names.is_empty() { Given::Unchanged } else { Given::Changed(all) })
+    // Where names have run out there may be none, and yet nothing is as it was.
+    let unchanged = all.iter().zip(texts).all(|(hidden, text)| *hidden == text.text);
+    Ok(if unchanged { Given::Unchanged } else { Given::Changed(all) })
 }
 
 /// What finders have named, wherever that was.

@@ -9,7 +9,8 @@
 //! so the key belongs elsewhere than the file.
 //!
 //! A log that has grown to its bound is closed and goes on in a new file, whose first line names the
-//! digest of the last line of the one before.
+//! digest of the last line of the one before. The head of a closed file is signed as such, so that none passes for
+//! the one that is written to, which would hide that files after it were dropped.
 
 mod chain;
 mod disk;
@@ -194,7 +195,10 @@ pub fn secret_from_hex(text: &str) -> Option<[u8; 32]> {
 #[derive(Clone, Copy)]
 enum Domain {
     Receipt,
+    /// Of the file that is written to, and of files that were closed when these were not told apart.
     Head,
+    /// Of a file that was closed.
+    Closed,
 }
 
 impl Domain {
@@ -202,6 +206,7 @@ impl Domain {
         let name: &[u8] = match self {
             Domain::Receipt => b"garrison receipt 1\n",
             Domain::Head => b"garrison receipts head 1\n",
+            Domain::Closed => b"garrison receipts closed 1\n",
         };
         [name, body.as_bytes()].concat()
     }

@@ -14,7 +14,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use crate::entity::Entity;
-use crate::scan::{Finding, ScanStream, Scanner, Segment};
+use crate::scan::{Finding, MAX_LENGTH, ScanStream, Scanner, Segment, value_of};
 pub use named::RedactedNames;
 use pseudonyms::Literals;
 pub use pseudonyms::{Pseudonyms, Restorer};
@@ -24,14 +24,15 @@ pub use pseudonyms::{Pseudonyms, Restorer};
 pub enum Operator {
     /// Its entity's name: `<EMAIL>`.
     Replace,
-    /// Stars, and of what is long the last four characters.
+    /// Stars, and of cards, bank accounts and phones the last four characters, by which people know their own.
     Mask,
     /// The beginning of its keyed hash: the same value gives the same text, and nobody without the key
     /// can try values.
     Hash,
     /// Nothing.
     Drop,
-    /// A name for the length of a conversation, `<EMAIL_1>`, that leads back to it.
+    /// A name for the length of a conversation, `<EMAIL_1>`, that leads back to it. What is longer than
+    /// [`crate::MAX_LENGTH`] is never there whole in a stream, so it gets its entity's.
     Pseudonym,
     /// The text ends before it.
     Stop,
@@ -107,7 +108,7 @@ impl Redactor {
             literals.end();
             redacted.text.push_str(clear);
             at = finding.range.end;
-            let value = &text[finding.range.clone()];
+            let value = Value::of(&text[finding.range.clone()]);
             let entity = finding.entity;
             redacted.findings.push(finding);
             if self.put_found(entity, value, pseudonyms, &mut redacted.text) == Put::Stop {
@@ -128,29 +129,39 @@ impl Redactor {
         OutputGuard { redactor: self.clone(), scan, findings, ending, stop_from: usize::MAX, literals }
     }
 
-    /// What stands for a value, whatever its length: only its beginning counts.
+    /// What stands for a value.
     fn put(
         &self,
         name: &str,
         operator: Operator,
-        value: &str,
+        value: Value<'_>,
         pseudonyms: &mut Pseudonyms,
         out: &mut String,
     ) -> Put {
-        let value = crate::scan::value_of(value);
-        match operator {
-            Operator::Replace => out.extend(["<", name, ">"]),
-            Operator::Mask => mask(value, out),
-            Operator::Hash => out.extend(["<", name, ":", &self.hash(value), ">"]),
-            Operator::Drop => {}
-            Operator::Pseudonym => out.push_str(&pseudonyms.name(name, value)),
-            Operator::Stop => return Put::Stop,
+        match (operator, value) {
+            (Operator::Pseudonym, Value::Whole(value)) => out.push_str(&pseudonyms.name(name, value)),
+            (Operator::Replace, _) | (Operator::Pseudonym, Value::Beginning(_)) => {
+                out.extend(["<", name, ">"]);
+            }
+            (Operator::Mask, Value::Whole(value)) if ENDS_ARE_SHOWN.contains(&name) => mask(value, 4, out),
+            (Operator::Mask, Value::Whole(value) | Value::Beginning(value)) => mask(value, 0, out),
+            (Operator::Hash, Value::Whole(value) | Value::Beginning(value)) => {
+                out.extend(["<", name, ":", &self.hash(value), ">"]);
+            }
+            (Operator::Drop, _) => {}
+            (Operator::Stop, _) => return Put::Stop,
         }
         Put::Done
     }
 
     /// The same of what the scanner found.
-    fn put_found(&self, entity: Entity, value: &str, pseudonyms: &mut Pseudonyms, out: &mut String) -> Put {
+    fn put_found(
+        &self,
+        entity: Entity,
+        value: Value<'_>,
+        pseudonyms: &mut Pseudonyms,
+        out: &mut String,
+    ) -> Put {
         self.put(self.scanner.name(entity), self.operators.of(entity), value, pseudonyms, out)
     }
 
@@ -162,6 +173,23 @@ impl Redactor {
     }
 }
 
+/// As much of a value as counts, in a stream as in a whole text.
+#[derive(Clone, Copy)]
+enum Value<'v> {
+    Whole(&'v str),
+    /// The first [`MAX_LENGTH`] bytes of what is longer.
+    Beginning(&'v str),
+}
+
+impl Value<'_> {
+    fn of(value: &str) -> Value<'_> {
+        if value.len() > MAX_LENGTH { Value::Beginning(value_of(value)) } else { Value::Whole(value) }
+    }
+}
+
+/// Of which entities masks show the end.
+const ENDS_ARE_SHOWN: [&str; 3] = ["CREDIT_CARD", "IBAN", "PHONE"];
+
 /// What was written for a finding.
 #[derive(PartialEq, Eq)]
 enum Put {
@@ -169,9 +197,10 @@ enum Put {
     Stop,
 }
 
-fn mask(value: &str, out: &mut String) {
+/// Stars for all but the last `most` characters, which are shown only where they are a third at most.
+fn mask(value: &str, most: usize, out: &mut String) {
     let count = value.chars().count();
-    let shown = if count >= 12 { 4 } else { 0 };
+    let shown = if count >= 3 * most { most } else { 0 };
     for (i, c) in value.chars().enumerate() {
         out.push(if i + shown >= count { c } else { '*' });
     }
@@ -224,6 +253,8 @@ impl OutputGuard {
                 }
                 Segment::Found { finding, value } => {
                     literals.end();
+                    let long = finding.range.len() > MAX_LENGTH;
+                    let value = if long { Value::Beginning(value) } else { Value::Whole(value) };
                     match redactor.put_found(finding.entity, value, pseudonyms, &mut out) {
                         Put::Done => {}
                         Put::Stop => *ending = Ending::Stopped(finding.entity),
@@ -388,6 +419,65 @@ mod tests {
                 restorer.push(&out[..cut], &names) + &restorer.push(&out[cut..], &names) + &restorer.finish();
             assert_eq!(restored, TEXT, "cut at {cut}");
         }
+    }
+
+    /// Two tokens that differ only behind what a stream keeps of a value.
+    fn tokens() -> [String; 2] {
+        let token =
+            |end: &str| format!("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx{}.{end}", "MjM0NTY3ODkwIiwibm".repeat(40));
+        [token("SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV"), token("adQssw5cRJSMeKKF2QT4fwpMeJf36POk6y")]
+    }
+
+    #[test]
+    fn long_values_have_pseudonyms_of_their_own_and_come_back_whole() {
+        let redactor = redactor(Operators::all(Operator::Pseudonym));
+        let [first, second] = tokens();
+        let key = &TEXT[TEXT.find("-----BEGIN").unwrap()..TEXT.find("🙂").unwrap() - 1];
+        let text = format!("call it with {first} or with {second}, not {first}; {key}");
+        let mut names = Pseudonyms::default();
+        let hidden = redactor.pseudonyms(&text, &[], &mut names);
+        assert_eq!(hidden, "call it with <API_KEY_1> or with <API_KEY_2>, not <API_KEY_1>; <PRIVATE_KEY_1>");
+        assert_eq!(names.restore(&hidden), text);
+        // Of what comes in pieces only the beginning is known, so there is no way back.
+        let whole = redactor.redact(&text, &mut Pseudonyms::default()).text;
+        assert!(whole.starts_with("call it with <API_KEY> or with <API_KEY>, not <API_KEY>"), "{whole}");
+        let (mut guard, mut names) = (redactor.stream(), Pseudonyms::default());
+        let out: String = text.split("").map(|piece| guard.push(piece, &mut names)).collect();
+        assert_eq!(out + &guard.finish(&mut names), whole);
+    }
+
+    #[test]
+    fn what_is_too_long_for_a_way_back_is_replaced_all_the_same() {
+        let redactor = redactor(Operators::all(Operator::Pseudonym));
+        let named = |text: &str| crate::Named { entity: "FILE".into(), range: 0..text.len(), confidence: 90 };
+        let mut names = Pseudonyms::default();
+        let short = "é".repeat(20_000);
+        assert_eq!(redactor.pseudonyms(&short, &[named(&short)], &mut names), "<FILE_1>");
+        let long = "é".repeat(40_000);
+        assert_eq!(redactor.pseudonyms(&long, &[named(&long)], &mut names), "<FILE>");
+        // However many there are.
+        let many = (0..1000).map(|i| {
+            let text = format!("{i} {short}");
+            redactor.pseudonyms(&text, &[named(&text)], &mut names)
+        });
+        assert_eq!(many.filter(|name| name != "<FILE>").count(), ((8 << 20) - short.len()) / 40_004);
+    }
+
+    #[test]
+    fn masks_show_the_ends_only_of_what_people_know_by_them() {
+        let redactor = redactor(Operators::all(Operator::Mask));
+        for (text, shown) in [
+            ("Card 4111 1111 1111 1111", "Card ***************1111"),
+            ("IBAN DE89 3704 0044 0532 0130 00", "IBAN ***********************0 00"),
+            ("Née le 12 March 1980", "Née le *************"),
+            ("zoe.mueller@b.example", "*********************"),
+        ] {
+            let masked = redactor.redact(text, &mut Pseudonyms::default());
+            assert_eq!(masked.text, shown);
+        }
+        let [token, _] = tokens();
+        let masked = redactor.redact(&token, &mut Pseudonyms::default()).text;
+        assert!(masked.bytes().all(|b| b == b'*'), "{masked}");
     }
 
     #[test]

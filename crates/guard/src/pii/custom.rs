@@ -3,15 +3,16 @@
 //! Expressions are compiled to deterministic automata that are stepped through one byte at a time, so
 //! they take linear time, cannot blow up, and say after each byte whether more of the text matters. A
 //! match begins with a sign or at the beginning of a word, in scripts without cases anywhere, and the longest
-//! one counts.
+//! one counts. One that is as long as what is looked at goes on for as long as its expression does.
 
 use aho_corasick::AhoCorasick;
 use regex_automata::dfa::{Automaton, dense};
-use regex_automata::util::syntax;
+use regex_automata::util::{primitives::StateID, syntax};
 use regex_automata::{Anchored, util::start};
 
 use super::sight::Sight;
 use crate::entity::Entity;
+use crate::scan::candidate::{Extent, Tail};
 use crate::scan::window::{MAX_LENGTH, Window, is_caseless};
 
 /// Entities of the owner at most.
@@ -67,6 +68,14 @@ pub enum CustomError {
         /// Whose.
         name: String,
     },
+    /// How much it needs.
+    #[error(
+        "entity {name}: its regex matches nothing of {MAX_LENGTH} bytes or less, so it would never be found"
+    )]
+    Long {
+        /// Whose.
+        name: String,
+    },
     /// Their number.
     #[error("there are more than {MAX_CUSTOMS} entities of your own")]
     TooMany,
@@ -82,6 +91,15 @@ pub(super) struct Customs {
 
 /// Whether something can begin with a byte.
 pub(crate) type Signs = [bool; 256];
+
+/// A match that may become longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unfinished {
+    /// Whose.
+    place: u16,
+    /// Where its automaton is after what has matched so far.
+    state: StateID,
+}
 
 #[derive(Debug)]
 struct Compiled {
@@ -115,12 +133,34 @@ impl Customs {
 
     /// Proposes what begins at the position.
     pub(super) fn judge(&self, sight: &mut Sight<'_, '_>) {
-        for (place, custom) in self.customs.iter().enumerate() {
-            let Some(end) = custom.longest(sight) else { continue };
+        for (place, custom) in (0..).zip(&self.customs) {
+            let Some((end, goes_on)) = custom.longest(sight) else { continue };
+            let extent = match goes_on {
+                Some(state) => Extent::Run(Tail::Custom(Unfinished { place, state })),
+                None => Extent::Closed,
+            };
             if custom.context.as_ref().is_none_or(|words| words.is_match(sight.window.behind(sight.at()))) {
-                sight.assert(Entity::Custom(place as u16), 99, end);
+                sight.assert_as(Entity::Custom(place), 99, end, extent);
             }
         }
+    }
+
+    /// Where a match that ends at the window's position ends next, if it does within [`MAX_LENGTH`] bytes.
+    pub(super) fn goes_on(&self, window: &Window<'_>, unfinished: Unfinished) -> Option<(usize, Unfinished)> {
+        let custom = self.customs.get(usize::from(unfinished.place))?;
+        let mut state = unfinished.state;
+        for at in window.at..=window.at + MAX_LENGTH {
+            let next = window.byte(at);
+            let after = custom.step(state, next);
+            if at > window.at && custom.ends(window, at, after) {
+                return Some((at, Unfinished { state, ..unfinished }));
+            }
+            if next.is_none() || custom.is_over(after) {
+                return None;
+            }
+            state = after;
+        }
+        None
     }
 }
 
@@ -137,6 +177,7 @@ impl Compiled {
                 (format!("(?i-u:{})", escaped.join("|")), true)
             }
         };
+        let config = syntax::Config::new().utf8(false).nest_limit(64);
         let automaton = dense::Builder::new()
             .configure(
                 dense::Config::new()
@@ -145,9 +186,14 @@ impl Compiled {
                     .dfa_size_limit(Some(MAX_AUTOMATON))
                     .determinize_size_limit(Some(MAX_AUTOMATON)),
             )
-            .syntax(syntax::Config::new().utf8(false).nest_limit(64))
+            .syntax(config)
             .build(&expression)
             .map_err(|e| CustomError::Regex { name: custom.name.clone(), reason: e.to_string() })?;
+        let least =
+            syntax::parse_with(&expression, &config).ok().and_then(|it| it.properties().minimum_len());
+        if least.is_some_and(|least| least > MAX_LENGTH) {
+            return Err(CustomError::Long { name: custom.name.clone() });
+        }
         let context = (!custom.context.is_empty())
             .then(|| AhoCorasick::builder().ascii_case_insensitive(true).build(&custom.context))
             .transpose()
@@ -165,26 +211,45 @@ impl Compiled {
         start.is_ok_and(|start| !self.automaton.is_dead_state(self.automaton.next_state(start, b)))
     }
 
-    /// Where the longest match ends.
-    fn longest(&self, sight: &Sight<'_, '_>) -> Option<usize> {
-        let (dfa, window) = (&self.automaton, sight.window);
-        let mut state = dfa.start_state(&start::Config::new().anchored(Anchored::Yes)).ok()?;
-        let (mut at, mut end) = (sight.at(), None);
+    /// Where the longest match ends, and how it goes on from there if more of the text may belong to it than is looked at.
+    fn longest(&self, sight: &Sight<'_, '_>) -> Option<(usize, Option<StateID>)> {
+        let window = sight.window;
+        let mut state = self.automaton.start_state(&start::Config::new().anchored(Anchored::Yes)).ok()?;
+        let (mut at, mut longest) = (sight.at(), None);
         loop {
-            let next = if at - sight.at() < MAX_LENGTH + 1 { window.byte(at) } else { None };
-            state = match next {
-                Some(b) => dfa.next_state(state, b),
-                None => dfa.next_eoi_state(state),
-            };
-            // Automata tell of a match one byte late.
-            if dfa.is_match_state(state) && at > sight.at() && (!self.whole_words || ends_word(window, at)) {
-                end = Some(at);
+            let next = window.byte(at);
+            let after = self.step(state, next);
+            if at > sight.at() && self.ends(window, at, after) {
+                longest = Some((at, state));
             }
-            if next.is_none() || dfa.is_dead_state(state) || dfa.is_quit_state(state) {
-                return end.filter(|end| end - sight.at() <= MAX_LENGTH && !is_inside(window.byte(*end)));
+            if next.is_none() || self.is_over(after) {
+                return longest.map(|(end, _)| (end, None));
             }
-            at += 1;
+            if at - sight.at() == MAX_LENGTH {
+                return longest.map(|(end, state)| (end, Some(state)));
+            }
+            (state, at) = (after, at + 1);
         }
+    }
+
+    /// The state after one byte more, or after the end of the text.
+    fn step(&self, state: StateID, next: Option<u8>) -> StateID {
+        match next {
+            Some(b) => self.automaton.next_state(state, b),
+            None => self.automaton.next_eoi_state(state),
+        }
+    }
+
+    /// Whether a match ends at `at`, where `after` is the state one byte later: automata tell of a match one byte late.
+    fn ends(&self, window: &Window<'_>, at: usize, after: StateID) -> bool {
+        self.automaton.is_match_state(after)
+            && (!self.whole_words || ends_word(window, at))
+            && !is_inside(window.byte(at))
+    }
+
+    /// Whether nothing more can match.
+    fn is_over(&self, state: StateID) -> bool {
+        self.automaton.is_dead_state(state) || self.automaton.is_quit_state(state)
     }
 }
 

@@ -29,6 +29,7 @@ mod shape;
 mod sight;
 mod words;
 
+pub(crate) use custom::Unfinished;
 pub use custom::{Custom, CustomError, Pattern};
 pub use sight::DEFAULT_THRESHOLD;
 pub(crate) use sight::{NEVER, Thresholds};
@@ -112,6 +113,10 @@ impl Judge for Recognizers {
 
     fn begins_with(&self, sign: u8) -> bool {
         self.customs.signs()[usize::from(sign)]
+    }
+
+    fn goes_on(&self, window: &Window<'_>, unfinished: Unfinished) -> Option<(usize, Unfinished)> {
+        self.customs.goes_on(window, unfinished)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::log::{closed, head_path, numbered};
-use super::verify::{VerifyError, read_head, verify};
+use super::log::{closed, numbered};
+use super::verify::{Role, VerifyError, closed_as, role_of, verify_as};
 use super::{PublicKey, beginning};
 
 /// A log that holds from number 0 on.
@@ -52,19 +52,12 @@ fn files_before(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(closed(path)?.into_iter().map(|number| numbered(path, number)).collect())
 }
 
-/// The log that a file was closed in, and under which number, if it is one: its name alone would not tell.
-fn closed_as(path: &Path) -> Option<(PathBuf, u64)> {
-    let (log, number) = path.to_str()?.rsplit_once('.')?;
-    let number = number.parse::<u64>().ok()?;
-    let ends = read_head(&head_path(path), None)?.next.checked_sub(1)?;
-    (numbered(Path::new(log), number) == path && ends == number).then(|| (log.into(), number))
-}
-
 fn follow(before: &[PathBuf], path: &Path, key: Option<PublicKey>) -> Result<Chain, VerifyError> {
     let mut chain = Chain { files: 0, receipts: 0, cleared: 0, next_id: 0, last: beginning() };
     for file in before.iter().map(PathBuf::as_path).chain([path]) {
         let name = || file.display().to_string();
-        let report = verify(file, key).map_err(|error| match file == path {
+        let role = if file == path { role_of(path) } else { Role::Closed };
+        let report = verify_as(role, file, key).map_err(|error| match file == path {
             true => error,
             false => VerifyError::Closed { file: name(), error: Box::new(error) },
         })?;
@@ -89,7 +82,9 @@ fn follow(before: &[PathBuf], path: &Path, key: Option<PublicKey>) -> Result<Cha
 mod tests {
     use std::fs;
 
-    use super::super::{Decision, LogConfig, ReceiptLog, SigningKey, Verdict};
+    use super::super::log::{head_path, write_head};
+    use super::super::verify::read_head;
+    use super::super::{Decision, LogConfig, ReceiptError, ReceiptLog, SigningKey, Verdict, verify};
     use super::*;
 
     fn key(seed: u8) -> SigningKey {
@@ -158,6 +153,64 @@ mod tests {
             fs::remove_file(numbered(&path, number)).unwrap();
         }
         assert!(matches!(check(&path), Err(VerifyError::Gap { begins: 6, wanted: 0, .. })));
+    }
+
+    /// Gives a closed file the place of the log's own, as if nothing had come after it.
+    fn drop_what_follows(path: &Path, closed: u64) {
+        let closed = numbered(path, closed);
+        fs::rename(&closed, path).unwrap();
+        fs::rename(head_path(&closed), head_path(path)).unwrap();
+    }
+
+    #[test]
+    fn the_last_files_cannot_be_dropped() {
+        for (last, gone) in [(1, [3, 5].as_slice()), (3, &[5]), (5, &[])] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = written(folder.path(), 7, 3);
+            for gone in gone {
+                fs::remove_file(numbered(&path, *gone)).unwrap();
+                fs::remove_file(head_path(&numbered(&path, *gone))).unwrap();
+            }
+            drop_what_follows(&path, last);
+            let error = check(&path).unwrap_err();
+            assert!(matches!(error, VerifyError::Dropped(_)), "{error}");
+            let error = verify(&path, Some(key(3).public())).unwrap_err();
+            assert!(matches!(error, VerifyError::Dropped(_)), "alone: {error}");
+            let config = LogConfig { max_lines: 2, ..LogConfig::new(path.clone()) };
+            let opened = ReceiptLog::open(config, key(3));
+            let refused = |error: &ReceiptError| {
+                matches!(error, ReceiptError::Broken { error: VerifyError::Dropped(_), .. })
+            };
+            assert!(opened.is_err_and(|error| refused(&error)), "it is not gone on with");
+        }
+    }
+
+    #[test]
+    fn no_line_of_a_closed_file_is_ahead_of_its_head() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path(), 3, 3);
+        let closed = numbered(&path, 1);
+        let head = read_head(Role::Closed, &head_path(&closed), None).unwrap();
+        let first = fs::read_to_string(&closed).unwrap().lines().next().map(super::super::line_digest);
+        let behind = super::super::Head { lines: 1, last: first.unwrap(), ..head };
+        write_head(Role::Closed, &closed, &key(3), &behind).unwrap();
+        assert!(matches!(check(&path), Err(VerifyError::Closed { .. })));
+    }
+
+    #[test]
+    fn files_that_were_closed_when_their_heads_did_not_tell_so_are_checked_as_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path(), 7, 3);
+        for number in [1, 3, 5] {
+            let closed = numbered(&path, number);
+            let head = read_head(Role::Closed, &head_path(&closed), None).unwrap();
+            write_head(Role::Open, &closed, &key(3), &head).unwrap();
+        }
+        assert_eq!(check(&path).unwrap().receipts, 7);
+        assert_eq!(check(&numbered(&path, 3)).unwrap().receipts, 4);
+        assert_eq!(verify(&numbered(&path, 3), Some(key(3).public())).unwrap().receipts, 2);
+        let config = LogConfig { max_lines: 2, ..LogConfig::new(path.clone()) };
+        drop(ReceiptLog::open(config, key(3)).unwrap());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::log::{MAX_AHEAD, ReceiptError, SOON, write_head};
+use super::verify::Role;
 use super::{Head, SigningKey};
 
 /// Lines ahead of the head from which on it is written at once.
@@ -144,7 +145,7 @@ impl Shared {
         while let Some((file, head)) = self.next() {
             // The file first: a head must not tell of lines that a loss of power took.
             let synced = file.sync_data().is_ok();
-            let told = synced && write_head(&self.path, &self.key, &head).is_ok();
+            let told = synced && write_head(Role::Open, &self.path, &self.key, &head).is_ok();
             let mut state = self.lock();
             if told {
                 state.told = head.next;

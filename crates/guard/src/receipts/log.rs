@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::disk::{self, Lock};
 use super::follow::Follower;
-use super::verify::{VerifyError, read_head, verify, verify_with_head};
+use super::verify::{Role, VerifyError, read_head, verify_as, verify_with_head};
 use super::{Decision, Domain, Head, MAX_LINE, PublicKey, Receipt, SigningKey, beginning, hex, line_digest};
 
 /// Receipts that are written at once, at most.
@@ -146,14 +146,14 @@ impl ReceiptLog {
         let lock = Lock::take(&path)?;
         let head = if path.try_exists().map_err(fault)? {
             drop_unfinished(&path, key.public()).map_err(fault)?;
-            let report = verify(&path, Some(key.public()))
+            let report = verify_as(Role::Open, &path, Some(key.public()))
                 .map_err(|error| ReceiptError::Broken { path: path.clone(), error })?;
             Head { lines: report.receipts, next: report.next_id, last: report.last }
         } else {
             begin(&path, key.public())?
         };
         // First the head: there is no file without one, whenever the process is killed.
-        write_head(&path, &key, &head)?;
+        write_head(Role::Open, &path, &key, &head)?;
         disk::sync_names(&path).map_err(fault)?;
         let Head { lines, next, last } = head;
         let file = append(&path)?;
@@ -274,7 +274,7 @@ impl ReceiptLog {
         }
         self.file.sync_data().map_err(fault)?;
         // Each step is on the disk before the next, so that a loss of power leaves no more than a kill does.
-        write_head(&closed, &self.key, &self.head())?;
+        write_head(Role::Closed, &closed, &self.key, &self.head())?;
         disk::sync_names(path).map_err(fault)?;
         disk::rename(path, &closed).map_err(fault)?;
         disk::sync_names(path).map_err(fault)?;
@@ -290,7 +290,7 @@ impl ReceiptLog {
     }
 
     fn write_head(&self) -> Result<(), ReceiptError> {
-        write_head(&self.config.path, &self.key, &self.head())
+        write_head(Role::Open, &self.config.path, &self.key, &self.head())
     }
 
     /// As if a write had failed.
@@ -306,9 +306,9 @@ fn line(key: &SigningKey, domain: Domain, value: &impl serde::Serialize) -> Resu
     if line.len() > MAX_LINE { Err(ReceiptError::Long) } else { Ok(line) }
 }
 
-/// Replaces the head of the log at `path`.
-pub(super) fn write_head(path: &Path, key: &SigningKey, head: &Head) -> Result<(), ReceiptError> {
-    let text = line(key, Domain::Head, head)?;
+/// Replaces the head of the file at `path`.
+pub(super) fn write_head(role: Role, path: &Path, key: &SigningKey, head: &Head) -> Result<(), ReceiptError> {
+    let text = line(key, role.domain(), head)?;
     let path = head_path(path);
     disk::replace(&path, &text).map_err(|error| ReceiptError::File { path, error })
 }
@@ -326,10 +326,10 @@ fn begin(path: &Path, key: PublicKey) -> Result<Head, ReceiptError> {
             Some(last) => Err(gone(numbered(path, last))),
         };
     }
-    let Some(head) = read_head(&beside, Some(key)) else { return Err(gone(beside)) };
+    let Some(head) = read_head(Role::Open, &beside, Some(key)) else { return Err(gone(beside)) };
     let continues = match closed {
         None => head.next == 0,
-        Some(last) => verify(&numbered(path, last), Some(key))
+        Some(last) => verify_as(Role::Closed, &numbered(path, last), Some(key))
             .is_ok_and(|report| report.next_id == head.next && report.last == head.last),
     };
     if continues { Ok(Head { lines: 0, ..head }) } else { Err(gone(beside)) }
@@ -366,7 +366,7 @@ fn drop_unfinished(path: &Path, key: PublicKey) -> io::Result<()> {
     }
     file.rewind()?;
     let lines = BufReader::new((&mut file).take(whole));
-    if verify_with_head(lines, path, Some(key)).is_ok() { file.set_len(whole) } else { Ok(()) }
+    if verify_with_head(Role::Open, lines, path, Some(key)).is_ok() { file.set_len(whole) } else { Ok(()) }
 }
 
 /// Opens a log's file to be written at its end, with its name on the disk.

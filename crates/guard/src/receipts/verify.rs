@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::log::{MAX_AHEAD, head_path};
+use super::log::{MAX_AHEAD, head_path, numbered};
 use super::{Domain, Head, MAX_LINE, PublicKey, Receipt, Signed, Verdict, beginning, line_digest};
 
 /// A log that holds.
@@ -42,6 +42,9 @@ pub enum VerifyError {
     /// The head is missing or was altered.
     #[error("its head ({0}) is missing, altered, or signed with another key")]
     Head(String),
+    /// The file that is written to is one that was closed.
+    #[error("{0} is the head of a file that was closed: the files after it were dropped")]
+    Dropped(String),
     /// Lines at the end are missing.
     #[error("its head tells of {told} lines and there are {found}: the end was cut off")]
     Cut {
@@ -81,26 +84,76 @@ pub enum VerifyError {
 /// # Errors
 /// What is wrong first.
 pub fn verify(path: &Path, key: Option<PublicKey>) -> Result<Report, VerifyError> {
-    verify_with_head(BufReader::new(File::open(path)?), path, key)
+    verify_as(role_of(path), path, key)
+}
+
+/// What a file is to its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It is written to.
+    Open,
+    /// It was closed, and others follow it.
+    Closed,
+}
+
+impl Role {
+    /// What its head is signed as.
+    pub(super) fn domain(self) -> Domain {
+        match self {
+            Role::Open => Domain::Head,
+            Role::Closed => Domain::Closed,
+        }
+    }
+
+    /// Whether a head is that of such a file.
+    fn has_head(self, signed: &Signed, key: PublicKey) -> bool {
+        key.holds(self.domain(), signed) || self == Role::Closed && key.holds(Domain::Head, signed)
+    }
+}
+
+/// What a file is, by its name and its head.
+pub(super) fn role_of(path: &Path) -> Role {
+    if closed_as(path).is_some() { Role::Closed } else { Role::Open }
+}
+
+/// The log that a file was closed in, and under which number, if it is one: its name alone would not tell.
+pub(super) fn closed_as(path: &Path) -> Option<(PathBuf, u64)> {
+    let (log, number) = path.to_str()?.rsplit_once('.')?;
+    let number = number.parse::<u64>().ok()?;
+    let ends = read_head(Role::Closed, &head_path(path), None)?.next.checked_sub(1)?;
+    (numbered(Path::new(log), number) == path && ends == number).then(|| (log.into(), number))
+}
+
+/// The same as [`verify`] of what is known to be open or closed.
+pub(super) fn verify_as(role: Role, path: &Path, key: Option<PublicKey>) -> Result<Report, VerifyError> {
+    verify_with_head(role, BufReader::new(File::open(path)?), path, key)
 }
 
 /// Checks lines that are those of the log at `path`, and the head there.
 pub(super) fn verify_with_head(
+    role: Role,
     lines: impl BufRead,
     path: &Path,
     key: Option<PublicKey>,
 ) -> Result<Report, VerifyError> {
-    let head = read_head(&head_path(path), key);
+    let head = read_head(role, &head_path(path), key);
     let told = head.as_ref().map_or(0, |head| head.lines);
     let (report, last_of_head) = follow(lines, key, told)?;
-    let wrong = || VerifyError::Head(head_path(path).display().to_string());
+    let beside = || head_path(path).display().to_string();
+    let wrong = || match role {
+        Role::Open if read_head(Role::Closed, &head_path(path), key).is_some() => {
+            VerifyError::Dropped(beside())
+        }
+        Role::Open | Role::Closed => VerifyError::Head(beside()),
+    };
     let head = head.ok_or_else(wrong)?;
-    // Lines are written before the head, so there can be some that it does not tell of yet.
+    // Lines are written before the head, so there can be some that it does not tell of yet, until the file is closed.
+    let ahead = if role == Role::Open { MAX_AHEAD } else { 0 };
     match report.receipts.checked_sub(head.lines) {
         // A file without lines goes on where its head says.
         Some(0) if report.receipts == 0 => {}
-        Some(0..=MAX_AHEAD) if head.last == last_of_head => {}
-        Some(0..=MAX_AHEAD) => return Err(wrong()),
+        Some(more) if more <= ahead && head.last == last_of_head => {}
+        Some(more) if more <= ahead => return Err(VerifyError::Head(beside())),
         _ => return Err(VerifyError::Cut { told: head.lines, found: report.receipts }),
     }
     Ok(match report.receipts {
@@ -116,11 +169,11 @@ pub(super) fn verify_with_head(
 }
 
 /// A log's head, if it is there and holds.
-pub(super) fn read_head(path: &Path, key: Option<PublicKey>) -> Option<Head> {
+pub(super) fn read_head(role: Role, path: &Path, key: Option<PublicKey>) -> Option<Head> {
     let mut text = String::new();
     File::open(path).ok()?.take(MAX_LINE as u64).read_to_string(&mut text).ok()?;
     let signed: Signed = serde_json::from_str(&text).ok()?;
-    if key.is_some_and(|key| !key.holds(Domain::Head, &signed)) {
+    if key.is_some_and(|key| !role.has_head(&signed, key)) {
         return None;
     }
     serde_json::from_str(&signed.body).ok()

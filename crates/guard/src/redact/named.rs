@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Operator, Pseudonyms, Put, Redactor};
+use super::{Operator, Pseudonyms, Put, Redactor, Value};
 use crate::clearance::Named;
 use crate::entity::Entity;
 use crate::scan::Finding;
@@ -32,7 +32,7 @@ impl Redactor {
             let start = range.start.max(at);
             let Some(value) = text.get(start..range.end).filter(|value| !value.is_empty()) else { continue };
             out.push_str(&text[at..start]);
-            out.push_str(&pseudonyms.name(name, crate::scan::value_of(value)));
+            out.push_str(&pseudonyms.name(name, value));
             at = range.end;
         }
         out + &text[at..]
@@ -62,7 +62,7 @@ impl Redactor {
                 Some(entity) => self.operators.of(entity),
                 None => self.operators.default,
             };
-            if self.put(name, operator, value, pseudonyms, &mut redacted.text) == Put::Stop {
+            if self.put(name, operator, Value::of(value), pseudonyms, &mut redacted.text) == Put::Stop {
                 redacted.stopped = Some(name.to_owned());
                 return redacted;
             }

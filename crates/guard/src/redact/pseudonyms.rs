@@ -1,9 +1,14 @@
 //! Names that stand for values during one conversation, and the way back.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// Values of one conversation that get names at most; what comes after is only replaced.
 const MAX_NAMES: usize = 10_000;
+/// Bytes of a value that gets a name at most: an answer may say the name again and again, and its client gets all of it.
+const MAX_VALUE: usize = 64 << 10;
+/// Bytes of all values that get names at most.
+const MAX_VALUES: usize = 8 << 20;
 /// Bytes of a name at most: what a stream holds back that could be the beginning of one.
 const MAX_NAME: usize = 48;
 
@@ -11,10 +16,12 @@ const MAX_NAME: usize = 48;
 /// stays.
 #[derive(Debug, Default)]
 pub struct Pseudonyms {
-    /// By entity and value.
-    names: HashMap<(String, String), String>,
+    /// By entity, then by value.
+    names: HashMap<String, HashMap<Arc<str>, String>>,
     /// By name, the brackets included.
-    values: HashMap<String, String>,
+    values: HashMap<String, Arc<str>>,
+    /// Bytes of all values.
+    bytes: usize,
     /// Names given out, by entity.
     counts: HashMap<String, usize>,
     /// What looks like a name and was in a text already, so that it is not given out.
@@ -22,14 +29,14 @@ pub struct Pseudonyms {
 }
 
 impl Pseudonyms {
-    /// The name of a value of an entity.
+    /// The name of a value of an entity; only the entity's where there is no room for the value.
     pub(super) fn name(&mut self, entity: &str, value: &str) -> String {
-        let key = (entity.to_owned(), value.to_owned());
-        if let Some(name) = self.names.get(&key) {
+        if let Some(name) = self.names.get(entity).and_then(|names| names.get(value)) {
             return name.clone();
         }
-        let full = self.names.len() >= MAX_NAMES || self.reserved.len() >= MAX_NAMES;
-        if full || entity.len() + 10 > MAX_NAME {
+        let full = self.values.len() >= MAX_NAMES || self.reserved.len() >= MAX_NAMES;
+        let long = value.len() > MAX_VALUE || self.bytes + value.len() > MAX_VALUES;
+        if full || long || entity.len() + 10 > MAX_NAME {
             return format!("<{entity}>");
         }
         let count = self.counts.entry(entity.to_owned()).or_default();
@@ -40,8 +47,10 @@ impl Pseudonyms {
                 break name;
             }
         };
-        self.names.insert(key, name.clone());
-        self.values.insert(name.clone(), value.to_owned());
+        let value: Arc<str> = value.into();
+        self.bytes += value.len();
+        self.names.entry(entity.to_owned()).or_default().insert(Arc::clone(&value), name.clone());
+        self.values.insert(name.clone(), value);
         name
     }
 
@@ -63,7 +72,7 @@ impl Pseudonyms {
 
     /// Whether no name was given out.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.values.is_empty()
     }
 
     /// A text with the values in the places of their names.

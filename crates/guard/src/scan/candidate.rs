@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::entity::Entity;
+use crate::pii::Unfinished;
 
 /// How far what was found may go on after its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) enum Tail {
     Url,
     /// The lines of a PEM block, to its end marker.
     Pem,
+    /// What else an expression of the owner's matches.
+    Custom(Unfinished),
 }
 
 /// Something that may be what a recognizer looks for.

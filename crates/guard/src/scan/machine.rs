@@ -13,13 +13,18 @@ use super::candidate::{Candidate, Extent, Tail, resolve};
 use super::columns::Columns;
 use super::window::{End, MAX_LENGTH, Window, escape_before};
 use crate::entity::Entity;
+use crate::pii::Unfinished;
 
 /// Bytes after the beginning of a cluster within which further candidates compete.
 pub const CLUSTER: usize = 256;
 /// Candidates of a cluster at most; the rest find no place.
 const MAX_CANDIDATES: usize = 1024;
-/// Bytes of a PEM block at most; what follows is text again.
+/// Bytes of a PEM block within which any text counts that one may have; beyond, only its lines do.
 const MAX_PEM: usize = 16 << 10;
+/// Bytes between two lines of a PEM block at most, whatever stands there.
+const MAX_PEM_GAP: usize = 256;
+/// Signs in base64 that make a line of a key, at least, wherever it stands.
+const PEM_LINE: usize = 32;
 
 /// What may begin in a stretch of text without blanks, by the characters that it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +71,9 @@ pub(crate) trait Judge {
 
     /// Whether something of the owner's can begin with a sign in ASCII.
     fn begins_with(&self, sign: u8) -> bool;
+
+    /// Where a match of the owner's that ends at the window's position ends next, and how it goes on from there.
+    fn goes_on(&self, window: &Window<'_>, unfinished: Unfinished) -> Option<(usize, Unfinished)>;
 }
 
 /// Something that was found.
@@ -134,7 +142,7 @@ impl Machine {
         let mut proposals = Vec::new();
         loop {
             if let Some(mut open) = self.open.take() {
-                let over = open.follow(part);
+                let over = open.follow(part, judge);
                 self.at = open.found.range.end;
                 if !over {
                     self.open = Some(open);
@@ -247,12 +255,13 @@ impl Machine {
 
 impl Open {
     /// Takes in more; false if still more may come.
-    fn follow(&mut self, part: Part<'_>) -> bool {
+    fn follow(&mut self, part: Part<'_>, judge: &impl Judge) -> bool {
         let at = self.found.range.end - part.base;
-        let (to, over) = match self.tail {
+        let (to, over) = match &mut self.tail {
             Tail::Token => follow_token(part, at),
             Tail::Url => follow_run(part, at, is_of_url),
             Tail::Pem => follow_pem(part, at, MAX_PEM.saturating_sub(self.found.range.len())),
+            Tail::Custom(unfinished) => follow_custom(part, at, judge, unfinished),
         };
         self.found.range.end = part.base + to;
         over || part.end == End::Final
@@ -274,22 +283,76 @@ fn follow_token(part: Part<'_>, at: usize) -> (usize, bool) {
     if dot { (end - 1, over || part.end == End::Final) } else { (end, over) }
 }
 
+/// A key goes on over whatever stands between its lines, so that no frame around them and no header shows the rest of it.
 fn follow_pem(part: Part<'_>, mut at: usize, room: usize) -> (usize, bool) {
     let limit = at + room;
-    while at < limit {
+    loop {
         let window = Window::new(part.text, at, part.end);
-        if window.has(at, b"-----END") {
-            let after = window.run(at + 8, 64, |b| b.is_ascii_uppercase() || b == b' ');
+        if window.has(at, PEM_END) {
+            let after = window.run(at + PEM_END.len(), 64, |b| b.is_ascii_uppercase() || b == b' ');
             let to = window.run(after, 5, |b| b == b'-');
             return if window.starved() { (at, false) } else { (to, true) };
         }
         match window.byte(at) {
             _ if window.starved() => return (at, false),
-            Some(b) if is_pem(b) => at += 1,
-            _ => return (at, true),
+            Some(b) if is_base64(b) || at < limit && is_pem(b) => at += 1,
+            _ => match next_of_pem(&window) {
+                _ if window.starved() => return (at, false),
+                Some(next) => at = next,
+                None => return (at, true),
+            },
         }
     }
-    (at, true)
+}
+
+const PEM_END: &[u8] = b"-----END";
+
+/// Where a PEM block goes on near the window's position: at its end marker, or within a line of base64 that is long enough
+/// and has letters of both cases and digits, as names in programs seldom have, and fewer slashes than paths.
+fn next_of_pem(window: &Window<'_>) -> Option<usize> {
+    let (mut begins, mut kinds, mut slashes) = (window.at, 0, 0);
+    for at in window.at..window.at + MAX_PEM_GAP + PEM_LINE {
+        let b = window.byte(at)?;
+        if !is_base64(b) {
+            if window.has(at, PEM_END) {
+                return Some(at);
+            }
+            (begins, kinds, slashes) = (at + 1, 0, 0);
+            continue;
+        }
+        kinds |= match b {
+            b'A'..=b'Z' => 1,
+            b'a'..=b'z' => 2,
+            b'0'..=b'9' => 4,
+            _ => 0,
+        };
+        slashes += usize::from(b == b'/');
+        let length = at + 1 - begins;
+        if length >= PEM_LINE && kinds == 7 && slashes * 12 <= length {
+            return Some(at + 1);
+        }
+    }
+    None
+}
+
+fn follow_custom(
+    part: Part<'_>,
+    mut at: usize,
+    judge: &impl Judge,
+    unfinished: &mut Unfinished,
+) -> (usize, bool) {
+    loop {
+        let window = Window::new(part.text, at, part.end);
+        match judge.goes_on(&window, *unfinished) {
+            _ if window.starved() => return (at, false),
+            Some(next) => (at, *unfinished) = next,
+            None => return (at, true),
+        }
+    }
+}
+
+fn is_base64(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"+/=".contains(&b)
 }
 
 fn is_token(b: u8) -> bool {

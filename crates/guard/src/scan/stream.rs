@@ -1,5 +1,6 @@
 //! A text that comes in pieces, scanned as it comes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::machine::{Found, Machine, Part};
@@ -63,11 +64,7 @@ impl ScanStream {
 
     /// Bytes that were taken and not given out.
     pub fn held(&self) -> usize {
-        match self.machine.going_on() {
-            // What goes on is decided, and is not text that waits.
-            Some(_) => 0,
-            None => self.base + self.buffer.len() - self.given,
-        }
+        self.base + self.buffer.len() - self.given
     }
 
     fn advance(&mut self, end: End, give: &mut dyn FnMut(Segment<'_>)) {
@@ -86,20 +83,22 @@ impl ScanStream {
         self.give_clear(decided, give);
         if let Some(range) = open {
             self.given = self.given.max(range.start);
-            self.take_value(range.end);
+            self.take_value(&range);
         }
         self.forget();
     }
 
-    /// Adds what was found up to `to` to the value, as far as there is room in it.
-    fn take_value(&mut self, to: usize) {
-        let room = MAX_LENGTH.saturating_sub(self.value.len());
-        let (from, mut until) = (self.given - self.base, to.min(self.given + room) - self.base);
-        while !self.buffer.is_char_boundary(until) {
-            until -= 1;
+    /// Adds what was found to the value, as far as there is room in it. Where a character had no room, nothing after it has.
+    fn take_value(&mut self, range: &Range<usize>) {
+        if self.given - range.start == self.value.len() {
+            let from = self.given - self.base;
+            let mut until = range.end.min(range.start + MAX_LENGTH).max(self.given) - self.base;
+            while !self.buffer.is_char_boundary(until) {
+                until -= 1;
+            }
+            self.value.push_str(self.buffer.get(from..until).unwrap_or_default());
         }
-        self.value.push_str(self.buffer.get(from..until).unwrap_or_default());
-        self.given = to;
+        self.given = range.end;
     }
 
     fn give_clear(&mut self, to: usize, give: &mut dyn FnMut(Segment<'_>)) {
@@ -114,7 +113,7 @@ impl ScanStream {
         if self.value.is_empty() {
             self.give_clear(found.range.start, give);
         }
-        self.take_value(found.range.end);
+        self.take_value(&found.range);
         let value = &self.value;
         if found.range.len() <= MAX_LENGTH && self.scanner.allows(value) {
             give(Segment::Clear { at: found.range.start, text: value });

@@ -10,7 +10,7 @@ fn scanner() -> Arc<Scanner> {
 }
 
 /// Texts with everything in them: what runs on, what overlaps, characters of every width.
-const TEXTS: [&str; 11] = [
+const TEXTS: [&str; 14] = [
     "My name is Anna Kowalska, écrivez à zoë.müller@bücher.example ou +33 6 12 34 56 78. Card 4111 1111 1111 1111!",
     "key -----BEGIN RSA PRIVATE KEY-----\nMIIBOgIBAAJBAKj34GkxFhD90vcNLYLInFEX6Ppy1tPf9Cnzj4p4WGeKLs1Pt8Qu\n\
      -----END RSA PRIVATE KEY-----\nSSN: 219-09-9999 主 IBAN DE89 3704 0044 0532 0130 00.",
@@ -24,7 +24,21 @@ const TEXTS: [&str; 11] = [
     r#"{"text":"Card:\n4111111111111111,\u00204012888888881881","password":"S3cure!Pass,w0rd", "x":"x\nanna@mail.example"} redis://:s3cret@cache:6379/1"#,
     "제 주민번호는900101-1234568입니다 我的卡号是4111111111111111 메일은anna@mail.example입니다 ssn _219-09-9999_ and_ __4111111111111111__ Anna,4111111111111111,42 123 456 782,50",
     "> -----BEGIN PRIVATE KEY-----\n> MIIBVQIBADANBgkqhkiG9w0BAQEFAASCAT8wggE7AgEAAkEAq7BFUpkGp3\n> -----END PRIVATE KEY----- DB_PASSWORD=X9!kQ2@zLm;user=anna (212-555-0123)",
+    EXPORTED_KEY,
+    BOXED_KEY,
+    UNENDED_KEY,
 ];
+
+/// As a mail program exports it: headers with signs that no key has.
+const EXPORTED_KEY: &str = "-----BEGIN PGP PRIVATE KEY BLOCK-----\nComment: User-ID: Zoë! <zoe@buecher.example>\n\n\
+    lFgEZh3k2RYJKwYBBAHaRw8BAQdAq7BFUpkGp3LQmlQYx2eqzDVxeG8kxsQFV18S\n=aB3d\n-----END PGP PRIVATE KEY BLOCK-----\nWrite to a@b.example!";
+/// As a terminal shows it.
+const BOXED_KEY: &str = "-----BEGIN PRIVATE KEY-----\n│ MIIBVQIBADANBgkqhkiG9w0BAQEFAASCAT8wggE7AgEAAkEAq7BFUpkG │\n\
+    │ p3LQmlQYx2eqzDVxeG8kxsQFV18S5JuMIIBVQIBADANBgkqhkiG9w0BA │\n│ Qmx1ZQ== │\n│ -----END PRIVATE KEY----- │ done";
+/// Without an end, in text that goes on.
+const UNENDED_KEY: &str = "-----BEGIN PRIVATE KEY-----\n│ MIIBVQIBADANBgkqhkiG9w0BAQEFAASCAT8wggE7AgEAAkEAq7BFUpkG │\n\
+    │ that was it! Write to /usr/local/share/documents/of/base64DecodeToBytes, or to a@b.example; is that not enough? It is, and \
+    so the rest of this is about nothing in particular: it only has to be longer than what may stand between two lines of a key.";
 
 /// What a stream finds, when it is fed these pieces.
 fn streamed(scanner: &Arc<Scanner>, pieces: &[&str]) -> (Vec<Finding>, String) {
@@ -107,6 +121,37 @@ proptest! {
 }
 
 static SHARED: std::sync::LazyLock<Arc<Scanner>> = std::sync::LazyLock::new(scanner);
+
+#[test]
+fn a_private_key_is_found_to_its_end_whatever_stands_between_its_lines() {
+    let scanner = scanner();
+    let long = format!(
+        "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n{}-----END PGP PRIVATE KEY BLOCK-----\nso much for it, a@b.example",
+        "lFgEZh3k2RYJKwYBBAHaRw8BAQdAq7BFUpkGp3LQmlQYx2eqzDVxeG8kxsQFV18S\n".repeat(1000)
+    );
+    // Its lines go on being taken in where there is no end to see, and nothing else does.
+    let endless = long.replace("-----END PGP PRIVATE KEY BLOCK-----", "(cut)");
+    for (text, rest) in [
+        (EXPORTED_KEY, "\nWrite to \0!"),
+        (BOXED_KEY, " │ done"),
+        (long.as_str(), "\nso much for it, \0"),
+        (endless.as_str(), "\n(cut)\nso much for it, \0"),
+    ] {
+        let (findings, clear) = whole(&scanner, text);
+        assert_eq!(scanner.name(findings[0].entity), "PRIVATE_KEY");
+        assert_eq!(clear, format!("\0{rest}"));
+    }
+    let (_, clear) = whole(&scanner, UNENDED_KEY);
+    assert!(clear.contains("that was it! Write to /usr/local/share") && !clear.contains("MIIB"), "{clear}");
+    // Programs and prose that only speak of keys have none that goes on.
+    for text in [
+        "if (text.startsWith(\"-----BEGIN PRIVATE KEY-----\")) { return base64DecodeToBytesAndCheckThem(text); }",
+        "It begins with -----BEGIN PRIVATE KEY-----! See /etc/ssl/private/server/keys/of/this/host.pem for one.",
+    ] {
+        let (_, clear) = whole(&scanner, text);
+        assert!(clear.len() > text.len() / 2, "{clear}");
+    }
+}
 
 #[test]
 fn prose_is_held_back_by_no_more_than_a_word() {
@@ -250,6 +295,35 @@ fn the_owner_adds_entities_and_allows_texts() {
     }
 }
 
+#[test]
+fn an_entity_of_the_owner_s_is_found_whatever_its_length() {
+    let custom = |name: &str, expression: &str| Custom {
+        name: name.into(),
+        pattern: Pattern::Regex(expression.into()),
+        context: vec![],
+    };
+    let customs = vec![custom("TICKET", "ACME-[A-Za-z0-9]+"), custom("WORDS", "§(éab )+")];
+    let scanner = Arc::new(Scanner::new(&ScanConfig { customs, ..ScanConfig::default() }).unwrap());
+    for length in [1, 250, 251, 252, 255, 256, 257, 300, 5000] {
+        let letters = "xy7".repeat(length / 3 + 1)[..length].to_owned();
+        // What ends with no match gives back what it has taken.
+        let words = format!("§{}", "éab ".repeat(length / 5 + 1));
+        let text = format!("see ACME-{letters}, {words}éa and a@b.example");
+        let wanted = whole(&scanner, &text);
+        let shown: Vec<_> =
+            wanted.0.iter().map(|f| (scanner.name(f.entity), &text[f.range.clone()])).collect();
+        let ticket = format!("ACME-{letters}");
+        assert_eq!(shown, [("TICKET", &*ticket), ("WORDS", &*words), ("EMAIL", "a@b.example")]);
+        for cut in (0..=text.len()).filter(|cut| text.is_char_boundary(*cut)).step_by(1 + length / 300) {
+            assert_eq!(streamed(&scanner, &[&text[..cut], &text[cut..]]), wanted, "cut at {cut}");
+        }
+        assert_eq!(streamed(&scanner, &text.split("").collect::<Vec<_>>()), wanted);
+    }
+    let customs = vec![custom("KEY", "K[0-9]{256}")];
+    let error = Scanner::new(&ScanConfig { customs, ..ScanConfig::default() }).unwrap_err().to_string();
+    assert!(error.contains("KEY") && error.contains("256 bytes"), "{error}");
+}
+
 /// Texts made to be slow: candidates everywhere, prefixes of things that never end, words of context.
 #[test]
 fn hostile_texts_take_linear_time() {
@@ -289,6 +363,9 @@ fn hostile_texts_take_linear_time() {
         "1가",
         "a가@",
         "1,1",
+        "-----BEGIN PRIVATE KEY-----!",
+        "-----BEGIN PRIVATE KEY-----│Aa1",
+        "-----BEGIN PRIVATE KEY-----!MIIBVQIBADANBgkqhkiG9w0BAQEFAASCAT8!",
     ];
     for seed in hostile {
         let work = |bytes: usize| {

@@ -48,7 +48,7 @@ fn a_log_that_waits_for_no_disk_is_as_whole() {
     let report = verify(&copied, Some(key().public())).unwrap();
     assert_eq!((report.receipts, report.next_id), (5, 14));
     drop(log);
-    let head = read_head(&head_path(&path), Some(key().public())).unwrap();
+    let head = read_head(Role::Open, &head_path(&path), Some(key().public())).unwrap();
     assert_eq!((head.lines, head.next), (5, 14), "it catches up when it is closed");
     let mut log = ReceiptLog::open(config, key()).unwrap();
     assert_eq!(log.record(decision()).unwrap(), 14);
@@ -65,11 +65,12 @@ fn the_head_is_never_further_behind_than_may_be() {
     for _ in 0..3 * MAX_AHEAD / MAX_BATCH {
         let batch = (0..MAX_BATCH).map(|_| decision()).collect();
         let first = log.record_all(batch).unwrap();
-        let head = read_head(&head_path(&path), Some(key().public())).unwrap();
+        let head = read_head(Role::Open, &head_path(&path), Some(key().public())).unwrap();
         assert!(first + MAX_BATCH - head.next < MAX_AHEAD, "{first} and {head:?}");
     }
     // And soon it is not behind at all.
-    let tells = || read_head(&head_path(&path), Some(key().public())).unwrap().next == 3 * MAX_AHEAD;
+    let tells =
+        || read_head(Role::Open, &head_path(&path), Some(key().public())).unwrap().next == 3 * MAX_AHEAD;
     let until = std::time::Instant::now() + Duration::from_secs(30);
     while !tells() {
         assert!(std::time::Instant::now() < until);
@@ -125,8 +126,8 @@ fn a_log_that_is_gone_is_not_begun_anew() {
     assert!(open(&path, 3).is_ok());
     // A head of another key.
     fs::remove_file(&path).unwrap();
-    write_head(&path, &SigningKey::from_seed([4; 32]), &Head { lines: 0, next: 0, last: beginning() })
-        .unwrap();
+    let head = Head { lines: 0, next: 0, last: beginning() };
+    write_head(Role::Open, &path, &SigningKey::from_seed([4; 32]), &head).unwrap();
     assert!(gone());
 }
 
