@@ -109,7 +109,7 @@ fn share(lines: &[Line], encode: fn(&str) -> String) -> f64 {
 /// What holds today, so that nothing makes it worse unseen. The bars are at most 0.5% of look-alikes and at
 /// least 95% of attacks, plain and in each encoding; the classifier meets the first only.
 const MOST_INNOCENT: f64 = 0.5;
-const FEWEST_PLAIN: f64 = 90.0;
+const FEWEST_PLAIN: f64 = 94.0;
 /// Of the attacks, those that are encoded in 47 ways: all for the table, a quarter where that takes minutes.
 const ENCODED: usize = if cfg!(debug_assertions) { 4 } else { 1 };
 /// In percent of the plain attacks that are caught; of a quarter of them one is more than a percent.
@@ -125,7 +125,7 @@ fn by_kind(attacks: &[Line]) {
 
 /// As above, for the later texts, of which one look-alike would be 0.86%.
 const MOST_INNOCENT_LATER: f64 = 0.5;
-const FEWEST_LATER: f64 = 64.0;
+const FEWEST_LATER: f64 = 68.0;
 
 #[test]
 fn later_attacks_are_told_from_later_look_alikes() {
@@ -140,7 +140,7 @@ fn later_attacks_are_told_from_later_look_alikes() {
 
 /// As above, for texts in nine languages, of which one look-alike is half a percent.
 const MOST_INNOCENT_SCRIPTS: f64 = 1.0;
-const FEWEST_SCRIPTS: f64 = 20.0;
+const FEWEST_SCRIPTS: f64 = 29.0;
 
 #[test]
 fn attacks_in_other_scripts_are_told_from_look_alikes() {
