@@ -3,7 +3,7 @@
     scripts/get-minilm                                                    # prints the folder of all-MiniLM-L6-v2
     cargo run --release -p garrison-guard --example second_look -- texts > texts.jsonl
     pip install -r crates/guard/corpus/second_look/requirements.txt
-    python3 crates/guard/corpus/second_look/learn.py MINILM texts.jsonl checkpoint.npz [--from OTHER.npz] [--epochs 2 | --steps N]
+    python3 crates/guard/corpus/second_look/learn.py MINILM texts.jsonl checkpoint.npz [--from OTHER.npz | encoder.bin] [--epochs 2 | --steps N]
         [--rate 2e-4] [--end 0] [--left-out 2,3]
 
 all-MiniLM-L6-v2 (Apache-2.0, see meanings.py for where it is from), all its six layers, learns the training texts
@@ -42,6 +42,8 @@ LAYERS, HIDDEN, HEADS, LONGEST, CLASSES = 6, 384, 12, 96, 8
 BATCH, LENGTHS = 2048, (16, 24, 32, 40, 48, 64, 96)
 # How often the ways to write a text are drawn.
 WAYS = {"own": 55, "mixed": 30, "bare": 15, "encoded": 30}
+# The parts of a layer as they lie in the file.
+ORDER = ("attention", "attended", "first", "up", "down", "second")
 DROPPED, SMOOTHING, DECAY = 0.1, 0.02, 0.01
 
 
@@ -206,13 +208,12 @@ def rounded(weights, file=None):
 
     dense = lambda d: {"weights": table(d["weights"]), "bias": floats(d["bias"])}
     norm = lambda n: {"scale": floats(n["scale"]), "shift": floats(n["shift"])}
-    order = ("attention", "attended", "first", "up", "down", "second")
     part = lambda p: dense(p) if "weights" in p else norm(p)
     return {
         "pieces": table(weights["pieces"]),
         "places": table(weights["places"]),
         "norm": norm(weights["norm"]),
-        "layers": [{name: part(layer[name]) for name in order} for layer in weights["layers"]],
+        "layers": [{name: part(layer[name]) for name in ORDER} for layer in weights["layers"]],
         "head": dense(weights["head"]),
     }
 
@@ -239,6 +240,35 @@ def load(path, like):
     return jax.tree_util.tree_unflatten(jax.tree_util.tree_structure(like), leaves)
 
 
+def shipped(path, like):
+    """What `write` wrote, as far as eight bits kept it."""
+    data, at = path.read_bytes(), 0
+
+    def floats(count):
+        nonlocal at
+        at += 4 * count
+        return np.frombuffer(data, "<f4", count, at - 4 * count).copy()
+
+    def table(shape):
+        nonlocal at
+        at += shape[0] * shape[1]
+        numbers = np.frombuffer(data, np.int8, shape[0] * shape[1], at - shape[0] * shape[1]).reshape(shape)
+        return numbers.astype(np.float32) * floats(shape[0])[:, None]
+
+    dense = lambda d: {"weights": table(d["weights"].shape), "bias": floats(d["bias"].size)}
+    norm = lambda n: {"scale": floats(n["scale"].size), "shift": floats(n["shift"].size)}
+    part = lambda p: dense(p) if "weights" in p else norm(p)
+    weights = {
+        "pieces": table(like["pieces"].shape),
+        "places": table(like["places"].shape),
+        "norm": norm(like["norm"]),
+        "layers": [{name: part(layer[name]) for name in ORDER} for layer in like["layers"]],
+        "head": dense(like["head"]),
+    }
+    assert at == len(data)
+    return weights
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("minilm", type=pathlib.Path)
@@ -263,7 +293,8 @@ def main():
     judged = list(judged.values())
     weights = begin(given.minilm)
     if given.other:
-        weights = load(given.other, weights)
+        other = pathlib.Path(given.other)
+        weights = shipped(other, weights) if other.suffix == ".bin" else load(other, weights)
     each = jax.tree_util.tree_map
     state = (each(jnp.asarray, weights), each(jnp.zeros_like, weights), each(jnp.zeros_like, weights))
     rng, key = random.Random(1), jax.random.PRNGKey(0)
@@ -286,7 +317,7 @@ def main():
             losses = []
         if n % 200 == 199:
             save(given.checkpoint, state[0])
-            if judged and n % 800 == 799:
+            if judged and n % 400 == 399:
                 report(state[0], judged)
     save(given.checkpoint, state[0])
     if judged:

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use garrison_guard::injection::classifier::{Place, places};
-use garrison_guard::injection::second::look;
+use garrison_guard::injection::second::{look, reads};
 
 use crate::{Failure, read};
 
@@ -21,7 +21,11 @@ struct Set {
 }
 
 fn said(text: &str) -> Said {
-    let both = |place: &Place| (place.odds, look(&text[place.around.clone()]).attack());
+    let both = |place: &Place| {
+        let around = &text[place.around.clone()];
+        // What it cannot read has to be judged by the networks alone.
+        (place.odds, if reads(around) { look(around).attack() } else { 0.0 })
+    };
     places(text, LEAST).iter().map(both).collect()
 }
 
@@ -57,7 +61,7 @@ pub(crate) fn report(paths: &[PathBuf]) -> Result<(), Failure> {
         };
         println!("looks a kilobyte where the networks say more than {doubt}: {}", row(&sets, looks));
     }
-    for alone in (4..=14).map(|half| half as f32 / 2.0) {
+    for alone in (0..=14).map(|half| half as f32 / 2.0) {
         println!("networks alone, above {alone}: {}", row(&sets, |set| share(set, |n, _| n > alone)));
     }
     for doubt in [LEAST, 0.0, 1.0, 2.0] {

@@ -16,6 +16,7 @@ pub mod net;
 mod patterns;
 pub mod pieces;
 mod rules;
+mod scripts;
 pub mod second;
 #[cfg(test)]
 mod tests;

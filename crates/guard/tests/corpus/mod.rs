@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use unicode_normalization::char::is_combining_mark;
+
 /// One text and the heading that it stands under.
 #[derive(Clone, Debug)]
 pub struct Line {
@@ -28,7 +30,8 @@ impl Line {
 
 /// What encodings leave of a text: no signs, no capitals.
 pub fn bare(text: &str) -> String {
-    text.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { ' ' }).collect()
+    let kept = |c: char| c.is_alphanumeric() || is_combining_mark(c);
+    text.chars().map(|c| if kept(c) { c.to_ascii_lowercase() } else { ' ' }).collect()
 }
 
 /// Names that stand for any of several wordings: `NAME: one|two`, a line each.
