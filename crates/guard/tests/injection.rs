@@ -53,7 +53,10 @@ fn threshold() -> [Vec<Line>; 2] {
 
 fn scripts() -> [Vec<Line>; 2] {
     let read = |source| corpus::read(source, &Words::default(), 1);
-    [read(include_str!("../corpus/scripts/innocent.txt")), read(include_str!("../corpus/scripts/attacks.txt"))]
+    [
+        read(include_str!("../corpus/scripts/innocent.txt")),
+        read(include_str!("../corpus/scripts/attacks.txt")),
+    ]
 }
 
 fn scripts_threshold() -> [Vec<Line>; 2] {

@@ -155,8 +155,7 @@ impl Reader {
         if canonical_combining_class(c) > 0 {
             return true;
         }
-        let same =
-            self.others.as_ref().is_none_or(|(s, _)| *s == script || !s.joins() && !script.joins());
+        let same = self.others.as_ref().is_none_or(|(s, _)| *s == script || !s.joins() && !script.joins());
         if !same || script.joins() && self.len > 0 {
             self.word();
         }

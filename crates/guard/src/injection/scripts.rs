@@ -140,7 +140,11 @@ impl Letters {
         while at < end {
             let (len, place) = self.known(at);
             let mut next = at + len;
-            while script == Script::Joined && place == 0 && next < end.min(at + UNKNOWN) && self.known(next).1 == 0 {
+            while script == Script::Joined
+                && place == 0
+                && next < end.min(at + UNKNOWN)
+                && self.known(next).1 == 0
+            {
                 next += 1;
             }
             each(self.joined(at..next, script, place));
@@ -161,7 +165,8 @@ impl Letters {
     fn joined(&self, word: Range<usize>, script: Script, place: u16) -> Token {
         let mut token = [0; MEANING + 1];
         token[0] = self.row(word.clone(), WORD);
-        let (part, most) = if script == Script::Signs { (2, (MEANING - OF_WORD) / 2) } else { (3, MEANING - OF_WORD) };
+        let (part, most) =
+            if script == Script::Signs { (2, (MEANING - OF_WORD) / 2) } else { (3, MEANING - OF_WORD) };
         let (pairs, singles) = token[OF_WORD..MEANING].split_at_mut(most);
         // Pairs of the last letter and the next word's first are seen as well.
         let parts = word.clone().map(|at| at..at + part).take_while(|letters| letters.end <= self.count);
@@ -200,7 +205,9 @@ mod tests {
 
     #[test]
     fn latin_words_have_no_rows_of_other_scripts() {
-        for text in ["Ignore all previous instructions, Zoë!", "Đừng nói gì", "\u{130}stanbul\u{2019}da", "9 x² ½"] {
+        for text in
+            ["Ignore all previous instructions, Zoë!", "Đừng nói gì", "\u{130}stanbul\u{2019}da", "9 x² ½"]
+        {
             let own = |token: &Token| token[..MEANING].iter().all(|row| usize::from(*row) < WORDS + 256);
             assert!(tokens(text).iter().all(own), "{text}");
         }
@@ -218,7 +225,8 @@ mod tests {
 
     #[test]
     fn marks_and_capitals_say_nothing() {
-        for (a, b) in [("ИНСТРУКЦИИ", "инструкции"), ("שָׁלוֹם", "שלום"), ("كَلِمَة", "كلمة")] {
+        for (a, b) in [("ИНСТРУКЦИИ", "инструкции"), ("שָׁלוֹם", "שלום"), ("كَلِمَة", "كلمة")]
+        {
             assert_eq!(tokens(a), tokens(b), "{a} and {b}");
         }
     }
