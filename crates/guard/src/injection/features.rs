@@ -92,14 +92,19 @@ fn sign(c: char) -> Option<u8> {
 }
 
 /// FNV-1a, 64 bits.
-pub(super) fn hash(bytes: &[u8], seed: u64) -> u64 {
+fn hash(bytes: &[u8], seed: u64) -> u64 {
     bytes.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-fn row(bytes: &[u8], kind: u64) -> u16 {
+/// Which of `rows` rows stands for a word, or for a part of one, of a kind.
+pub(super) fn one_of(rows: usize, bytes: &[u8], kind: u64) -> u16 {
     let mixed = hash(bytes, 0xcbf2_9ce4_8422_2325 ^ kind.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let mixed = mixed.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 40;
-    1 + (mixed % (WORDS as u64 - 1)) as u16
+    (mixed % rows as u64) as u16
+}
+
+fn row(bytes: &[u8], kind: u64) -> u16 {
+    1 + one_of(WORDS - 1, bytes, kind)
 }
 
 /// The sentence so far and the word that is being read.

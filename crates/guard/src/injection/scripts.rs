@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::features::{FOREIGN, MEANING, OF_WORD, Token, WORDS, hash};
+use super::features::{FOREIGN, MEANING, OF_WORD, Token, WORDS, one_of};
 use super::meanings;
 
 /// How letters of a script make words.
@@ -101,9 +101,7 @@ impl Letters {
     }
 
     fn row(&self, letters: Range<usize>, kind: u64) -> u16 {
-        let mixed = hash(self.of(letters), 0xcbf2_9ce4_8422_2325 ^ kind.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let mixed = mixed.wrapping_mul(0xd6e8_feb8_6659_fd93) >> 40;
-        (WORDS + 256) as u16 + (mixed % FOREIGN as u64) as u16
+        (WORDS + 256) as u16 + one_of(FOREIGN, self.of(letters), kind)
     }
 
     fn place(&self, letters: Range<usize>) -> u16 {
