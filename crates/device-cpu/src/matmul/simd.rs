@@ -31,9 +31,9 @@ pub(super) trait Simd: Copy + 'static {
     const FOLDED: bool;
 
     /// The same, whose [`Simd::load`] asks for the line that it will load some blocks later, where that pays: for the
-    /// first tile of [`Simd::TILE`] columns, and where blocks are taken apart for many. Its blocks take so long that the processor's own window does not reach
-    /// the next one, and multiplying and reading would take turns; with fewer columns it reads further ahead by itself
-    /// than with requests in its way.
+    /// first tile of [`Simd::TILE`] columns, and where blocks are taken apart for many. Its blocks take so long that the
+    /// processor's own window does not reach the next one, and multiplying and reading would take turns; with fewer
+    /// columns it reads further ahead by itself than with requests in its way.
     type Ahead: Simd<Rows = Self::Rows, Float = Self::Float, Bytes = Self::Bytes>;
 
     /// Where the rows' part of each vector is found in blocks.
@@ -89,6 +89,7 @@ pub(super) trait Simd: Copy + 'static {
     /// `*x << shift` for every row; only where `FOLDED`.
     #[inline(always)]
     unsafe fn part_shifted(_x: *const i32, _shift: u32) -> Self::Part {
+        const { assert!(!Self::FOLDED, "who folds offsets has to say how sums begin") };
         Self::part_zero()
     }
     /// `part + sum of 4 w * x`, `w` unsigned.
