@@ -49,6 +49,10 @@ pub struct Stats {
     pub spec_draft_tokens: u64,
     /// Guesses that were right.
     pub spec_accepted_tokens: u64,
+    /// Tokens generated that a grammar was asked for.
+    pub grammar_tokens: u64,
+    /// What their masks took to be made, beside the forward pass or not, in nanoseconds.
+    pub mask_nanos: u64,
     /// Sequences that ended with a stop token or string.
     pub finished_stop: u64,
     /// Sequences that ended at a length limit.
@@ -98,6 +102,8 @@ pub(crate) struct Counters {
     pub(crate) host_copies_failed: AtomicU64,
     pub(crate) spec_draft_tokens: AtomicU64,
     pub(crate) spec_accepted_tokens: AtomicU64,
+    pub(crate) grammar_tokens: AtomicU64,
+    pub(crate) mask_nanos: AtomicU64,
     pub(crate) finished_stop: AtomicU64,
     pub(crate) finished_length: AtomicU64,
     pub(crate) cancelled: AtomicU64,
@@ -138,6 +144,8 @@ impl Counters {
             host_copies_failed: self.host_copies_failed.load(Relaxed),
             spec_draft_tokens: self.spec_draft_tokens.load(Relaxed),
             spec_accepted_tokens: self.spec_accepted_tokens.load(Relaxed),
+            grammar_tokens: self.grammar_tokens.load(Relaxed),
+            mask_nanos: self.mask_nanos.load(Relaxed),
             finished_stop: self.finished_stop.load(Relaxed),
             finished_length: self.finished_length.load(Relaxed),
             cancelled: self.cancelled.load(Relaxed),

@@ -235,7 +235,11 @@ impl Worker {
             counters.prompt_tokens.fetch_add(progress.prompt_tokens as u64, Relaxed);
             counters.generation_tokens.fetch_add(progress.generated as u64, Relaxed);
             generated += progress.generated;
-            masks += progress.masks;
+            if let Some(made) = progress.masks {
+                masks += made;
+                counters.grammar_tokens.fetch_add(progress.generated as u64, Relaxed);
+                counters.mask_nanos.fetch_add((made.made * 1e9) as u64, Relaxed);
+            }
             ended.extend(progress.ended.map(|reason| (*seq, reason)));
         }
         ended.sort_unstable_by_key(|(seq, _)| *seq);

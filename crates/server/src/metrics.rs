@@ -123,7 +123,7 @@ fn escape(value: &str) -> String {
 /// One metric of the engine: its name, kind, explanation and value.
 type EngineMetric = (&'static str, &'static str, &'static str, fn(&Stats) -> f64);
 
-const ENGINE_METRICS: [EngineMetric; 23] = [
+const ENGINE_METRICS: [EngineMetric; 25] = [
     ("garrison:num_requests_running", "gauge", "Sequences in the running batch.", |s| s.running as f64),
     ("garrison:num_requests_waiting", "gauge", "Sequences that wait for admission.", |s| s.waiting as f64),
     ("garrison:kv_cache_usage", "gauge", "Part of the KV cache in use, 0 to 1.", Stats::kv_usage),
@@ -152,6 +152,15 @@ const ENGINE_METRICS: [EngineMetric; 23] = [
     ("garrison:spec_decode_num_accepted_tokens_total", "counter", "Guesses that were right.", |s| {
         s.spec_accepted_tokens as f64
     }),
+    ("garrison:grammar_tokens_total", "counter", "Tokens generated under a grammar or schema.", |s| {
+        s.grammar_tokens as f64
+    }),
+    (
+        "garrison:grammar_mask_seconds_total",
+        "counter",
+        "Time to work out which tokens could follow, beside the forward pass or not.",
+        |s| s.mask_nanos as f64 / 1e9,
+    ),
     ("garrison:prefix_cache_hits_total", "counter", "Prompt tokens found in the prefix cache.", |s| {
         s.prefix_cache_hits as f64
     }),

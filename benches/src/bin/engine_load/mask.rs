@@ -1,5 +1,5 @@
-//! What grammars add to a step: random answers with and without, from the model and from logits that
-//! cost little, so that nothing hides behind them.
+//! What grammars cost: masks of random answers, from logits that cost little and from the model, and what they add to
+//! the model's step.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,8 +15,8 @@ const ANSWER: u32 = 300;
 
 pub(crate) fn run(bench: &Bench, options: &Options) -> Fallible<()> {
     println!(
-        "| clients | vocabulary of {} | compile ms | us a step of little | more than without | us a step of the model | \
-         more than without (median) | range |",
+        "| clients | vocabulary of {} | compile ms | us of masks a token | beside the model | \
+         us a step of the model | more than without (median) | range |",
         bench.vocab
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
@@ -29,35 +29,36 @@ pub(crate) fn run(bench: &Bench, options: &Options) -> Fallible<()> {
             engine.compile(&Grammar::JsonObject)?; // builds what all grammars share
             step(engine, bench, clients, 0, None)?;
         }
-        let mut all = Vec::new();
+        let mut all = [Vec::new(), Vec::new()];
         for (name, grammar) in grammars() {
-            let (mut compile, mut with, mut more) =
-                (Vec::new(), [Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+            let (mut compile, mut masks) = (Vec::new(), [Vec::new(), Vec::new()]);
+            let (mut with, mut more) = (Vec::new(), Vec::new());
             for round in 0..options.rounds.max(1) {
-                for (side, engine) in [&little, &model].into_iter().enumerate() {
-                    let (plain, _) = step(engine, bench, clients, round, None)?;
-                    let (us, ms) = step(engine, bench, clients, round, Some(&grammar))?;
-                    compile.push(ms);
-                    with[side].push(us);
-                    more[side].push(us - plain);
-                }
+                masks[0].push(step(&little, bench, clients, round, Some(&grammar))?.masks);
+                let plain = step(&model, bench, clients, round, None)?;
+                let constrained = step(&model, bench, clients, round, Some(&grammar))?;
+                masks[1].push(constrained.masks);
+                compile.push(constrained.compile);
+                with.push(constrained.step);
+                more.push(constrained.step - plain.step);
             }
-            let added = median(&mut more[1]);
-            all.push(median(&mut more[0]));
+            let masks = masks.map(|mut side| median(&mut side));
+            for (all, masks) in all.iter_mut().zip(masks) {
+                all.push(masks);
+            }
+            let added = median(&mut more);
             println!(
                 "| {clients} | {name} | {:.2} | {:.0} | {:.0} | {:.0} | {added:.0} | {:.0} to {:.0} |",
                 median(&mut compile),
-                median(&mut with[0]),
-                median(&mut more[0]),
-                median(&mut with[1]),
-                more[1].first().unwrap_or(&f64::NAN),
-                more[1].last().unwrap_or(&f64::NAN),
+                masks[0],
+                masks[1],
+                median(&mut with),
+                more.first().unwrap_or(&f64::NAN),
+                more.last().unwrap_or(&f64::NAN),
             );
         }
-        println!(
-            "| {clients} | mean of these | | | {:.0} | | | |",
-            all.iter().sum::<f64>() / all.len() as f64
-        );
+        let [alone, beside] = all.map(|all| all.iter().sum::<f64>() / all.len() as f64);
+        println!("| {clients} | mean of these | | {alone:.0} | {beside:.0} | | | |");
     }
     Ok(())
 }
@@ -91,17 +92,27 @@ fn grammars() -> Vec<(&'static str, Grammar)> {
     ]
 }
 
-/// Microseconds of a step in which each client gets a token, and milliseconds to compile the grammar.
+/// What a step took in which each client got a token.
+struct Took {
+    /// Microseconds of it, in the middle of the clients.
+    step: f64,
+    /// Microseconds of masks for each token, wherever they were made.
+    masks: f64,
+    /// Milliseconds to compile the grammar.
+    compile: f64,
+}
+
 fn step(
     engine: &Engine,
     bench: &Bench,
     clients: usize,
     round: usize,
     grammar: Option<&Grammar>,
-) -> Fallible<(f64, f64)> {
+) -> Fallible<Took> {
     let begun = Instant::now();
     let constraint = grammar.map(|g| engine.compile(g)).transpose()?;
     let compile = begun.elapsed().as_secs_f64() * 1e3;
+    let before = engine.stats();
     let ask = |client: usize| -> Fallible<_> {
         let seed = round * clients + client;
         let sampling = Sampling { seed: seed as u64, ..Sampling::default() };
@@ -114,5 +125,8 @@ fn step(
         let timings = finish(stream)?.timings;
         each.push(timings.generation_ms * 1e3 / f64::from(timings.generated_tokens.max(2) - 1));
     }
-    Ok((median(&mut each), compile))
+    let after = engine.stats();
+    let tokens = (after.grammar_tokens - before.grammar_tokens).max(1);
+    let masks = (after.mask_nanos - before.mask_nanos) as f64 / 1e3 / tokens as f64;
+    Ok(Took { step: median(&mut each), masks, compile })
 }

@@ -102,9 +102,8 @@ impl Grammars {
             .collect();
         let trie = TokTrie::from(&TokRxInfo::new(vocab as u32, first_end), &words).with_eos_tokens(ends);
         let env: llguidance::toktrie::TokEnv = Arc::new(ApproximateTokEnv::new(trie));
-        let slices = llguidance::earley::SlicedBiasComputer::general_slices();
         let mut factory =
-            ParserFactory::new(&env, InferenceCapabilities::default(), &slices).map_err(refused)?;
+            ParserFactory::new(&env, InferenceCapabilities::default(), &slices()).map_err(refused)?;
         factory.quiet();
         *factory.limits_mut() = ParserLimits {
             // Of what one token may cost, and of what one answer may hold (1 to 2 kB a state).
@@ -129,6 +128,16 @@ impl Grammars {
         let parser = on_large_stack(|| self.factory.create_parser(to_llguidance(grammar)?).map_err(refused))?;
         Constraint::new(Box::new(Guidance::new(Matcher::new(Ok(parser)), Arc::clone(&self.text))))
     }
+}
+
+/// Regular expressions whose tokens are taken all at once where a lexer state has room for any of them, instead of
+/// walking the trie through them: those of JSON's texts, and words of small letters, which patterns ask for, short ones
+/// for where a pattern has room for no more. Each has to be a repetition, with a sign before it at most: others are
+/// never known to be contained.
+fn slices() -> Vec<String> {
+    let mut slices = llguidance::earley::SlicedBiasComputer::general_slices();
+    slices.extend(["[a-z]{1,10}", "\\x20[a-z]{1,10}", "[a-z]{1,4}", "\\x20[a-z]{1,4}"].map(str::to_owned));
+    slices
 }
 
 /// Runs what recurses as deep as a grammar nests on a thread that has the room.

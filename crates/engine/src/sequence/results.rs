@@ -22,8 +22,8 @@ pub(crate) struct Progress {
     pub(crate) accepted: usize,
     /// Why the sequence ended, if it did.
     pub(crate) ended: Option<End>,
-    /// What its masks took.
-    pub(crate) masks: MaskTimes,
+    /// What its masks took, if it has a grammar.
+    pub(crate) masks: Option<MaskTimes>,
 }
 
 /// How a sequence ends.
@@ -64,7 +64,7 @@ impl Sequence {
             prompt_tokens: prompt.unwrap_or(0),
             generated: self.tokens.len() - before,
             accepted,
-            masks: self.constraint.as_mut().map(Follower::take_times).unwrap_or_default(),
+            masks: self.constraint.as_mut().map(Follower::take_times),
             ended,
         }
     }

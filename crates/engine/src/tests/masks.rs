@@ -166,6 +166,22 @@ fn the_masks_of_a_batch_are_made_side_by_side() {
 }
 
 #[test]
+fn what_masks_take_is_counted() {
+    let rig = &mut Rig::hashing(config());
+    let asked = steered(&rig.engine, &letters(), request(prompt(4, 1), 8), dear);
+    rig.answer(asked);
+    let stats = rig.engine.stats();
+    // The first one is made with the grammar, the last one is wanted by nobody.
+    assert_eq!(stats.grammar_tokens, 8);
+    assert!((6_000_000..8_000_000_000).contains(&stats.mask_nanos), "{}", stats.mask_nanos);
+    rig.answer(request(prompt(4, 1), 8));
+    assert_eq!((stats.grammar_tokens, stats.mask_nanos), {
+        let after = rig.engine.stats();
+        (after.grammar_tokens, after.mask_nanos)
+    });
+}
+
+#[test]
 fn what_goes_wrong_with_a_mask_ends_its_own_sequence_only() {
     let fails = |_: Whose| Err(GrammarError::NoToken);
     let panics = |_: Whose| -> Result<(), GrammarError> { panic!("the script says: panic") };
