@@ -319,8 +319,10 @@ impl Scheduler {
                     tracing::error!(%error, "the draft model failed again; going on without it");
                     planner.lose_model();
                 } else {
-                    tracing::error!(%error, "the draft model failed; it will be asked again");
+                    let steps = drafter.rest();
+                    tracing::error!(%error, steps, "the draft model failed; it will be asked again after some steps");
                     planner.void_step();
+                    planner.rest_model(steps);
                 }
                 self.pool.forget_drafted();
                 self.running.iter_mut().for_each(Sequence::lose_drafted);

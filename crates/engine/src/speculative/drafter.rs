@@ -22,8 +22,15 @@ use crate::kv::BlockPool;
 use crate::pace::Pace;
 use crate::sequence::Sequence;
 
-/// Failures in a row after which it is asked no more: to start its device again takes as long as loading it did, and all wait.
+/// Failures after which it is asked no more: what it does to a device that the target shares ends the target's requests
+/// as well, and to start one again takes as long as loading did, and all wait.
 const MOST_FAILURES: u32 = 3;
+/// Times that it guesses without a failure for one to be forgotten: a device that is lost once a day is not lost by it.
+const FORGIVEN_AFTER: u32 = 100_000;
+/// Steps for which it is left alone after its first failure, and how many times as many after each further one: memory
+/// that is short at this moment may not be in a while.
+const REST: u32 = 256;
+const LONGER_REST: u32 = 8;
 
 /// Makes guesses.
 pub(crate) struct Drafter {
@@ -36,7 +43,9 @@ pub(crate) struct Drafter {
     batch: Batch,
     /// For how long its model ran, see [`Drafter::take_ran`].
     ran: Duration,
-    failed_in_a_row: u32,
+    failures: u32,
+    /// Times that it guessed since the last of them.
+    well: u32,
 }
 
 /// What is to come in a step before which the draft model reads what it has missed.
@@ -74,13 +83,19 @@ impl Drafter {
             pace: Pace::new(max_stall),
             batch: Batch::default(),
             ran: Duration::ZERO,
-            failed_in_a_row: 0,
+            failures: 0,
+            well: 0,
         }
     }
 
     /// Whether it failed so often that it is to be asked no more.
     pub(crate) fn is_given_up(&self) -> bool {
-        self.failed_in_a_row >= MOST_FAILURES
+        self.failures >= MOST_FAILURES
+    }
+
+    /// Steps for which it is to be left alone, having just failed.
+    pub(crate) fn rest(&self) -> u32 {
+        REST * LONGER_REST.pow(self.failures.saturating_sub(1))
     }
 
     /// For how long its model ran since this was asked last.
@@ -102,7 +117,12 @@ impl Drafter {
         masks: &mut MaskThreads,
     ) -> Result<Vec<DraftStep>, DeviceError> {
         let outcome = self.try_to_guess(running, seqs, to_come, pool, masks);
-        self.failed_in_a_row = if outcome.is_ok() { 0 } else { self.failed_in_a_row + 1 };
+        self.well += 1;
+        match &outcome {
+            Ok(_) if self.well < FORGIVEN_AFTER => {}
+            Ok(_) => (self.failures, self.well) = (self.failures.saturating_sub(1), 0),
+            Err(_) => (self.failures, self.well) = (self.failures + 1, 0),
+        }
         outcome
     }
 

@@ -53,6 +53,8 @@ const TRIED: f64 = 0.5;
 #[derive(Debug)]
 pub(crate) struct Planner {
     sources: Sources,
+    /// Plans for which the draft model is left alone.
+    resting: u32,
     cost: StepCost,
     draft_cost: StepCost,
     /// Seconds that the draft model takes to read a token of what it has missed.
@@ -147,6 +149,7 @@ impl Planner {
     pub(crate) fn new(tokens: usize, sources: Sources) -> Planner {
         Planner {
             sources,
+            resting: 0,
             cost: StepCost::new(tokens),
             draft_cost: StepCost::new(tokens),
             read_cost: None,
@@ -176,9 +179,15 @@ impl Planner {
         self.sources.model = None;
     }
 
+    /// Wants nothing of the draft model in the next `steps` plans.
+    pub(crate) fn rest_model(&mut self, steps: u32) {
+        self.resting = steps;
+    }
+
     /// Gives each candidate the guesses worth checking, in a step that decodes `decodes` tokens
     /// besides; `spare` guesses fit into it. Those of the draft model are yet to be made.
     pub(crate) fn plan(&mut self, candidates: &mut [Candidate<'_>], decodes: usize, spare: usize) {
+        self.resting = self.resting.saturating_sub(1);
         let mut guesses: Vec<Guess> = Vec::new();
         let waits = self.mask_cost.share();
         let masks = candidates.iter().map(|c| c.mask).sum::<f64>() * waits;
@@ -225,7 +234,8 @@ impl Planner {
     /// Chooses where a candidate's guesses come from; says how many there can be.
     fn look(&self, candidate: &mut Candidate<'_>) -> usize {
         let most = candidate.room.min(MOST_GUESSES);
-        let modelled = self.sources.model.is_some_and(|reach| candidate.tokens.len() + most <= reach);
+        let model = self.sources.model.filter(|_| self.resting == 0);
+        let modelled = model.is_some_and(|reach| candidate.tokens.len() + most <= reach);
         let found = if self.sources.lookup { lookup::guess(candidate.tokens, most) } else { &[] };
         let draft = &mut *candidate.draft;
         let acceptance = |source| draft.acceptance(source, self.prior(source));
