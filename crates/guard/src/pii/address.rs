@@ -88,8 +88,11 @@ pub(super) fn street_first(sight: &mut Sight<'_, '_>) {
     let end = if leads {
         named(window, end + usize::from(window.byte(end) == Some(b'.')))
     } else {
-        one_or_two(window, first, end)
-            .or_else(|| follows_street(window).then(|| named(window, end).unwrap_or(end)))
+        one_or_two(window, first, end).or_else(|| {
+            // Numbers are rarer than words, and bytes are sooner read than words are looked up.
+            let end = named(window, end).unwrap_or(end);
+            (numbered(window, end) && follows_street(window)).then_some(end)
+        })
     };
     let Some(end) = end else { return };
     let comma = usize::from(window.byte(end) == Some(b','));
@@ -125,23 +128,25 @@ fn follows_street(window: &Window<'_>) -> bool {
 
 /// The end of a street of one word (Hauptstraße, Storgatan), or of two (Alte Gasse, Kongens gate).
 fn one_or_two(window: &Window<'_>, first: &str, end: usize) -> Option<usize> {
-    let numbered = |end: usize| {
-        let end = end + usize::from(window.byte(end) == Some(b','));
-        blank(window, end)
-            .is_some_and(|width| window.byte(end + width).is_some_and(|b| b.is_ascii_digit() || b == b'n'))
-    };
     let dotted = |word: &str, end: usize| {
         let dot = usize::from(window.byte(end) == Some(b'.') && word.ends_with("tr"));
         end + dot
     };
     let end = dotted(first, end);
-    if numbered(end) {
+    if numbered(window, end) {
         let lower = first.to_lowercase();
         return ENDINGS.iter().any(|e| lower.len() > e.len() + 2 && lower.ends_with(e)).then_some(end);
     }
     let (second, to) = word(window, end + blank(window, end)?);
     let to = dotted(second, to);
-    (numbered(to) && ENDINGS.contains(&second.to_lowercase().as_str())).then_some(to)
+    (numbered(window, to) && ENDINGS.contains(&second.to_lowercase().as_str())).then_some(to)
+}
+
+/// Whether a number, or a word for it like "nº", may stand behind a street's name.
+fn numbered(window: &Window<'_>, end: usize) -> bool {
+    let end = end + usize::from(window.byte(end) == Some(b','));
+    blank(window, end)
+        .is_some_and(|width| window.byte(end + width).is_some_and(|b| b.is_ascii_digit() || b == b'n'))
 }
 
 /// A house's number: up to four digits and perhaps a letter.

@@ -1,7 +1,6 @@
 //! Sets of words in one table, so that a word of a text is looked up once.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use rustc_hash::FxHashMap;
 
 /// Bits of the sets that a word is in.
 pub(super) type Words = u16;
@@ -9,10 +8,11 @@ pub(super) type Words = u16;
 /// Bytes of the longest word.
 const MAX_WORD: usize = 24;
 
-/// Words and their sets.
+/// Words and their sets. The table is fixed, so nobody can choose words that collide in it; and looking up a text's
+/// words adds none.
 #[derive(Debug, Default)]
 pub(super) struct Lexicon {
-    table: HashMap<&'static str, Words, BuildHasherDefault<Fnv>>,
+    table: FxHashMap<&'static str, Words>,
 }
 
 impl Lexicon {
@@ -36,28 +36,5 @@ impl Lexicon {
         lower.copy_from_slice(word.as_bytes());
         lower.make_ascii_lowercase();
         std::str::from_utf8(lower).map_or(0, |lower| self.words(lower))
-    }
-}
-
-/// FNV-1a. The table is fixed, so nobody can choose words that collide in it; and looking up a text's
-/// words adds none.
-#[derive(Debug)]
-pub(super) struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Fnv {
-        Fnv(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for b in bytes {
-            self.0 = (self.0 ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
