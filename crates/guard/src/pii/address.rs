@@ -95,9 +95,7 @@ pub(super) fn street_first(sight: &mut Sight<'_, '_>) {
         })
     };
     let Some(end) = end else { return };
-    let comma = usize::from(window.byte(end) == Some(b','));
-    let Some(width) = blank(window, end + comma) else { return };
-    let mut number = end + comma + width;
+    let Some(mut number) = after_blank(window, end) else { return };
     for before in ["nº ", "n.º ", "n° ", "nr ", "núm. "] {
         number += if window.has(number, before.as_bytes()) { before.len() } else { 0 };
     }
@@ -144,9 +142,15 @@ fn one_or_two(window: &Window<'_>, first: &str, end: usize) -> Option<usize> {
 
 /// Whether a number, or a word for it like "nº", may stand behind a street's name.
 fn numbered(window: &Window<'_>, end: usize) -> bool {
+    after_blank(window, end)
+        .and_then(|number| window.byte(number))
+        .is_some_and(|b| b.is_ascii_digit() || b == b'n')
+}
+
+/// What stands behind a blank at `end`, and a comma before that, if there is one.
+fn after_blank(window: &Window<'_>, end: usize) -> Option<usize> {
     let end = end + usize::from(window.byte(end) == Some(b','));
-    blank(window, end)
-        .is_some_and(|width| window.byte(end + width).is_some_and(|b| b.is_ascii_digit() || b == b'n'))
+    blank(window, end).map(|width| end + width)
 }
 
 /// A house's number: up to four digits and perhaps a letter.
@@ -192,9 +196,7 @@ fn word<'t>(window: &Window<'t>, at: usize) -> (&'t str, usize) {
 
 /// The end of the postal code and town behind a street, if they are there.
 fn with_town(window: &Window<'_>, end: usize) -> usize {
-    let comma = usize::from(window.byte(end) == Some(b','));
-    let Some(width) = blank(window, end + comma) else { return end };
-    let code = end + comma + width;
+    let Some(code) = after_blank(window, end) else { return end };
     let digits = window.run(code, 6, |b| b.is_ascii_digit() || b == b'-');
     if (4..=6).contains(&(digits - code)) {
         let Some(width) = blank(window, digits) else { return end };
@@ -202,7 +204,7 @@ fn with_town(window: &Window<'_>, end: usize) -> usize {
         return if town.starts_with(char::is_uppercase) { to } else { end };
     }
     // Springfield, IL 62704: a town, a state and its code.
-    if comma == 0 {
+    if window.byte(end) != Some(b',') {
         return end;
     }
     let (town, to) = word(window, code);
